@@ -1,0 +1,1 @@
+"""The thin plugin classes that Hydra accepts only from the namespace hydra_plugins."""

@@ -1,0 +1,74 @@
+"""What a person's mistake looks like: one line that says what was given, what is allowed and what to do; exit code 2.
+
+Flow: around **config**. Hydra's own messages are turned into the same form.
+"""
+
+import difflib
+import logging
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+BAD_INPUT = 2
+
+
+def stop(message: str, code: int = BAD_INPUT) -> SystemExit:
+    """Print one line to stderr and return the exception that ends the program."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return SystemExit(code)
+
+
+def quiet_libraries() -> None:
+    """Keep what Lightning says about itself, and its advice that doesn't apply here, out of the terminal."""
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r"The '\w+_dataloader' does not have many workers",  # batches are cut on the device, there is nothing to wait for
+        r"The number of training batches .* is smaller than the logging interval",  # logged once per epoch
+        r"Checkpoint directory .* exists and is not empty",
+        r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _closest(word: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(word, allowed, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def translate(error: Exception, known_keys: list[str]) -> str:
+    """Hydra's and OmegaConf's messages, some of them twenty lines long, as one."""
+    text = "\n".join(str(part) for part in (error, error.__cause__) if part)
+    if match := re.search(
+        r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+([\w\s.]+?)\n(?!\t)", text + "\n"
+    ):
+        path, group, options = match[1], match[2], match[3].split()
+        value = path.removeprefix(f"{group}/")
+        return f"{group}={value}: must be one of {', '.join(options)}{_closest(value, options)}"
+    if match := re.search(r"Ambiguous value for argument '(\S+)'", text):
+        return f"{match[1]}: several values need -m, as in `python -m src.train -m {match[1]}`"
+    if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
+        key = match[1] or match[2]
+        return f"{key}: there is no such key{_closest(key, known_keys)}; to add one, write +{key}=…"
+    if match := re.search(r"Could not override '([^']+)'. No match in the defaults list", text):
+        return f"{match[1]}: there is no such key{_closest(match[1], known_keys)}"
+    return text.split("\nSet the environment variable")[0]
+
+
+@contextmanager
+def one_line_errors(known_keys: list[str] | None = None) -> Iterator[None]:
+    """Turn the errors that a person can cause into one line and exit code 2; let every other error through."""
+    # Hydra would print such errors itself, in its own words, and exit; this makes it raise them.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise stop(translate(error, known_keys or [])) from error
+    except (ValueError, OSError) as error:
+        raise stop(str(error)) from error

@@ -1,0 +1,154 @@
+"""What may be configured: every key, its type and its range, stated once.
+
+Flow: **config** → data. Hydra composes the YAML files under conf/ and the command line into a DictConfig; `read`
+turns that into a `Settings`, or raises ValueError with one line that names the key, the value and what is allowed.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
+
+from src import activations
+
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
+NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
+
+
+class Section(BaseModel):
+    """A closed part of the configuration: unknown keys are errors, and nothing is converted silently."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Target(Section):
+    """A part that names what to call (`_target_`); its other keys are that callable's arguments."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    target: str = Field(alias="_target_")
+
+    def plain(self) -> dict[str, Any]:
+        """The part as plain data, as hydra.utils.instantiate takes it."""
+        return self.model_dump(by_alias=True)
+
+
+class Names(Section):
+    act: str
+    init: str
+    data: str
+    optim: str
+
+
+class Init(Section):
+    weight: Target | None
+    bias: Target | None
+    std: Positive | None = None
+
+
+class Data(Section):
+    source: Target
+    val_size: Size
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)]
+    batch_size: Size
+
+
+class Optim(Target):
+    lr: Positive
+    weight_decay: NonNegative = 0.0
+
+
+class Trainer(Target):
+    target: str = Field(default="pytorch_lightning.Trainer", alias="_target_")
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+    devices: Size | Literal["auto", -1] | list[int]
+    precision: str | int
+    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    gradient_clip_val: NonNegative | None
+    gradient_clip_algorithm: Literal["norm", "value"]
+    enable_progress_bar: bool
+
+    def plain(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"target"})
+
+
+class Settings(Section):
+    """One run, completely described."""
+
+    names: Names
+    act: Target
+    hidden_sizes: Annotated[list[Size], Field(max_length=10_000)]
+    depth: Annotated[int, Field(ge=0, le=10_000)] | None
+    width: Size
+    init: Init
+    norm: Literal["none", "batch", "layer"]
+    data: Data
+    optim: Optim
+    trainer: Trainer
+    diagnostics: dict[str, Target]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    patience: Annotated[int, Field(ge=0)]
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """Units of each hidden layer, after `depth` and `width` had their say."""
+        return self.hidden_sizes if self.depth is None else [self.width] * self.depth
+
+    def plain(self) -> dict[str, Any]:
+        """Plain data, with what `depth` means resolved: two ways to say the same network become one."""
+        everything = self.model_dump(by_alias=True, exclude={"depth", "width"})
+        return everything | {"hidden_sizes": self.layer_sizes}
+
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that change with anything that may change a result."""
+        what_matters = self.plain()
+        what_matters["trainer"].pop("enable_progress_bar")
+        what_matters["data"]["source"].pop("root", None)
+        text = json.dumps(what_matters, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong, as `key=value: what is allowed`."""
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"] if str(part) not in {"int", "float", "str", "constrained-int"}]
+    key = ".".join(part for part in path if not part.startswith(("literal[", "list[", "constrained")))
+    if first["type"] == "missing":
+        return f"{key}: missing"
+    if first["type"] == "extra_forbidden":
+        return f"{key}: there is no such key"
+    message = first["msg"].replace("Input should be", "must be", 1)
+    return f"{key}={first['input']}: {message}"
+
+
+def read(config: DictConfig) -> Settings:
+    """The checked settings of a composed configuration. Raises ValueError with one line for the person who typed it."""
+    try:
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+    try:
+        settings = Settings.model_validate(plain)
+    except ValidationError as error:
+        raise ValueError(_sentence(error)) from error
+    try:
+        activations.check(settings.act.plain())
+    except ValueError as error:
+        raise ValueError(f"act={settings.names.act}: {error}") from error
+    return settings
+
+
+def keys() -> list[str]:
+    """Every key that Settings has, dotted, for "did you mean"."""
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    nested = [
+        f"{name}.{field.alias or key}"
+        for name, section in sections.items()
+        if isinstance(section, type) and issubclass(section, BaseModel)
+        for key, field in section.model_fields.items()
+    ]
+    return [*sections, *nested]

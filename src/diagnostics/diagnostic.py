@@ -1,0 +1,122 @@
+"""The schedule that all diagnostics share, and how they declare and publish what they measure.
+
+Flow: training → **diagnostics** → results. Times are counted in completed epochs: 0 is the initialisation.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+from weakref import WeakKeyDictionary
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+
+from src.diagnostics.observation import Layer, observe
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a number means, so that tables, TensorBoard and reports can show it without knowing the diagnostic."""
+
+    name: str
+    unit: str
+    scale: Literal["linear", "log"]
+    definition: str
+    kind: Literal["scalar", "histogram"] = "scalar"
+
+
+_latest: WeakKeyDictionary[L.LightningModule, tuple[Any, list[Layer]]] = WeakKeyDictionary()
+
+
+def fixed_batch(trainer: L.Trainer, size: int) -> Any:
+    """The batch that is looked at: the datamodule's `probe(size)`, else the first batch of the training loader."""
+    probe = getattr(trainer.datamodule, "probe", None)  # type: ignore[attr-defined]
+    if callable(probe):
+        return probe(size)
+    assert trainer.train_dataloader is not None
+    with torch.random.fork_rng():
+        batch = next(iter(trainer.train_dataloader))
+    return trainer.strategy.batch_to_device(batch)
+
+
+def probe_loss(module: L.LightningModule, batch: Any) -> Tensor:
+    """The module's `loss(batch)`, else what its training_step returns."""
+    if callable(loss := getattr(module, "loss", None)):
+        return loss(batch)
+    outputs = module.training_step(batch, 0)
+    loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+    assert isinstance(loss, Tensor)
+    return loss
+
+
+class Diagnostic(L.Callback):
+    """Measures every layer on a fixed batch: at initialisation, then every n epochs, or every n steps.
+
+    A subclass lists its `quantities` and says in `measure` how they follow from a Layer. All diagnostics of a trainer
+    share one pass over the batch. Values go to every logger of the trainer as `quantity/layer`.
+    """
+
+    quantities: ClassVar[tuple[Quantity, ...]]
+
+    def __init__(
+        self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024
+    ) -> None:
+        for name, value in (
+            ("every_n_epochs", every_n_epochs),
+            ("every_n_steps", every_n_steps),
+            ("probe_size", probe_size),
+        ):
+            if value is not None and value < 1:
+                raise ValueError(f"{type(self).__name__}.{name}={value}: must be at least 1")
+        self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+        self.probe_size = probe_size
+        self._batch: Any = None
+
+    def measure(self, layer: Layer) -> dict[str, Tensor]:
+        """Values of shape (K,) by quantity name, of those scalar quantities that this layer has."""
+        return {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._batch = fixed_batch(trainer, self.probe_size)
+        self.record(trainer, pl_module, epoch=0)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            self.record(trainer, pl_module, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if not self.every_n_steps and epoch % self.every_n_epochs == 0:
+            self.record(trainer, pl_module, epoch)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._batch = None
+        _latest.pop(pl_module, None)
+
+    def layers(self, pl_module: L.LightningModule) -> list[Layer]:
+        """What the fixed batch shows now, from the pass that another diagnostic just made where there is one."""
+        state = self.probe_size, [parameter._version for parameter in pl_module.parameters()]
+        if pl_module not in _latest or _latest[pl_module][0] != state:
+            _latest[pl_module] = state, observe(pl_module, lambda: probe_loss(pl_module, self._batch))
+        return _latest[pl_module][1]
+
+    def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
+        """Measure every layer and publish."""
+        if trainer.is_global_zero:
+            measured = {layer.name: self.measure(layer) for layer in self.layers(pl_module)}
+            publish(trainer, measured, epoch)
+
+
+def publish(trainer: L.Trainer, measured: dict[str, dict[str, Tensor]], epoch: int) -> None:
+    """Send layer → quantity → (1,) values to the trainer's loggers, in one transfer from the device."""
+    names = [(quantity, layer) for layer, values in measured.items() for quantity in values]
+    if not names:
+        return
+    values = torch.cat([measured[layer][quantity].detach().double() for quantity, layer in names]).tolist()
+    metrics = {f"{quantity}/{layer}": value for (quantity, layer), value in zip(names, values, strict=True)}
+    for logger in trainer.loggers:
+        if callable(log_layers := getattr(logger, "log_layers", None)):
+            log_layers(metrics, epoch, trainer.global_step)
+        else:
+            logger.log_metrics(metrics, trainer.global_step)

@@ -1,0 +1,90 @@
+"""How inputs and outputs of each activation function, and the weights' gradients, are distributed.
+
+Flow: training → **diagnostics**. Counted on the device into equal bins between minimum and maximum.
+"""
+
+from dataclasses import dataclass
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+
+from src.diagnostics.diagnostic import Diagnostic, Quantity
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts (K, bins) of K sets of values between low (K,) and high (K,); values that are not finite are left out."""
+
+    counts: Tensor
+    low: Tensor
+    high: Tensor
+
+
+def histogram(values: Tensor, bins: int) -> Histogram:
+    """Histogram of each network's values: (K, …) → K histograms."""
+    counts, lows, highs = [], [], []
+    for member in values.flatten(1):
+        finite = member if torch.isfinite(member.sum()) else member[torch.isfinite(member)]
+        low, high = torch.aminmax(finite) if len(finite) else (member.new_zeros(()), member.new_zeros(()))
+        # histc makes a range of its own where low = high
+        counts.append(
+            torch.histc(finite.float(), bins, float(low), float(high))
+            if len(finite)
+            else member.new_zeros(bins)
+        )
+        lows.append(low)
+        highs.append(high)
+    return Histogram(torch.stack(counts), torch.stack(lows), torch.stack(highs))
+
+
+class ActivationHistogram(Diagnostic):
+    """Histograms over probe images and units (or weights), per layer."""
+
+    quantities = (
+        Quantity(
+            "pre_activation", "1", "linear", "inputs of the activation function; logits last", "histogram"
+        ),
+        Quantity("post_activation", "1", "linear", "outputs of the activation function", "histogram"),
+        Quantity(
+            "weight_gradient", "nats per unit weight", "linear", "∂L/∂W of the layer's weights", "histogram"
+        ),
+    )
+
+    def __init__(
+        self,
+        bins: int = 64,
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        probe_size: int = 1024,
+    ) -> None:
+        super().__init__(every_n_epochs, every_n_steps, probe_size)
+        if bins < 1:
+            raise ValueError(f"ActivationHistogram.bins={bins}: must be at least 1")
+        self.bins = bins
+
+    def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
+        if not trainer.is_global_zero:
+            return
+        for layer in self.layers(pl_module):
+            sources = {
+                "pre_activation": layer.pre,
+                "post_activation": layer.post,
+                "weight_gradient": layer.gradient,
+            }
+            for quantity, values in sources.items():
+                if values is not None:
+                    publish_histogram(
+                        trainer, f"{quantity}/{layer.name}", histogram(values, self.bins), epoch
+                    )
+
+
+def publish_histogram(trainer: L.Trainer, tag: str, found: Histogram, epoch: int) -> None:
+    """Send one network's histogram to those of the trainer's loggers that can take it."""
+    counts = found.counts[0].double().cpu().numpy()
+    edges = torch.linspace(
+        float(found.low[0]), float(found.high[0]), len(counts) + 1, dtype=torch.float64
+    ).numpy()
+    for logger in trainer.loggers:
+        if callable(log_histogram := getattr(logger, "log_histogram", None)):
+            log_histogram(tag, counts, edges, epoch, trainer.global_step)

@@ -1,0 +1,66 @@
+"""How far one optimiser step moves each layer's weights, relative to their size.
+
+Flow: training → **diagnostics**. About 1e-3 is usual for a layer that learns; far less means that it stands still.
+"""
+
+from typing import Any
+
+import pytorch_lightning as L
+from torch import Tensor
+
+from src.diagnostics.diagnostic import Diagnostic, Quantity, publish
+from src.diagnostics.observation import find_taps
+
+
+def update_ratio(before: Tensor, after: Tensor) -> Tensor:
+    """‖after − before‖₂ / ‖before‖₂ of each network's weights: two of (K, out, in) → (K,)."""
+    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+
+
+class UpdateRatio(Diagnostic):
+    """The relative step of each layer: of the first step (epoch 0), then of each epoch's last (or of every n-th step)."""
+
+    quantities = (
+        Quantity(
+            "update_ratio",
+            "1",
+            "log",
+            "‖ΔW‖₂ / ‖W‖₂ of one optimiser step: the first (epoch 0), each epoch's last",
+        ),
+    )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._before: dict[str, Tensor] | None = None
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_global_zero and self._epochs(trainer, batch_idx):
+            self._before = {tap.name: tap.linear.weight.detach().clone() for tap in find_taps(pl_module)}
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._before is None:
+            return
+        ratios = {
+            tap.name: {
+                "update_ratio": update_ratio(self._before[tap.name][None], tap.linear.weight.detach()[None])
+            }
+            for tap in find_taps(pl_module)
+        }
+        for epoch in self._epochs(trainer, batch_idx, steps_done=trainer.global_step - 1):
+            publish(trainer, ratios, epoch)
+        self._before = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pass  # the epoch's last step was recorded when it was made
+
+    def _epochs(self, trainer: L.Trainer, batch_idx: int, steps_done: int | None = None) -> list[int]:
+        """Under which epoch numbers the step at hand is recorded; none if it isn't."""
+        steps_done = trainer.global_step if steps_done is None else steps_done
+        epoch = trainer.current_epoch + 1
+        if self.every_n_steps:
+            return [epoch - 1] if steps_done % self.every_n_steps == 0 else []
+        last = batch_idx == int(trainer.num_training_batches) - 1 and epoch % self.every_n_epochs == 0
+        return [0] * (steps_done == 0) + [epoch] * last

@@ -1,0 +1,76 @@
+"""The network: a multi-layer perceptron whose layers can be watched, and its initialisation.
+
+Flow: data → **network** → training. With `norm=none` the state dict has the keys of UvA Tutorial 3's networks
+(`layers.0.weight`, `layers.2.weight`, …), so that the tutorial's files load as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from src import activations
+
+NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+class Tap(NamedTuple):
+    """Where one layer can be watched: a module's weights, and the activation that follows it, if any."""
+
+    name: str
+    linear: nn.Module
+    activation: nn.Module | None
+
+
+class MLP(nn.Module):
+    """Fully connected layers with one activation function between them.
+
+    `hidden_sizes` may be empty: a linear classifier. Inputs of shape (N, …) are flattened to (N, input_size); the
+    outputs are logits (N, num_classes).
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_sizes: Sequence[int],
+        num_classes: int,
+        act: Mapping[str, Any],
+        norm: str = "none",
+    ) -> None:
+        super().__init__()
+        sizes = [input_size, *hidden_sizes, num_classes]
+        # All linear layers first: an activation that drew random numbers would shift the weights after it.
+        linears = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)]
+        layers: list[nn.Module] = []
+        for linear in linears[:-1]:
+            between = [] if norm == "none" else [NORMS[norm](linear.out_features)]
+            layers += [linear, *between, activations.build(act)]  # a fresh activation for every layer
+        self.layers = nn.Sequential(*layers, linears[-1])
+        self._stride = 2 if norm == "none" else 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x.flatten(1))
+        return logits
+
+    def taps(self) -> list[Tap]:
+        """Every layer from the input to the output, named layer_01, layer_02, …"""
+        linears = self.layers[:: self._stride]
+        activations = [*self.layers[self._stride - 1 :: self._stride], None]
+        return [
+            Tap(f"layer_{number:02d}", linear, activation)
+            for number, (linear, activation) in enumerate(zip(linears, activations, strict=True), start=1)
+        ]
+
+
+Initialiser = Callable[[Tensor], Any]
+
+
+def initialise(network: MLP, weight: Initialiser | None, bias: Initialiser | None) -> None:
+    """Fill every layer's weights and biases in place, input to output; None keeps what nn.Linear drew."""
+    with torch.no_grad():
+        for tap in network.taps():
+            for initialiser, parameter in ((weight, tap.linear.weight), (bias, tap.linear.bias)):
+                if initialiser is not None:
+                    initialiser(parameter)

@@ -1,0 +1,204 @@
+"""Run folders → tables: `python -m src.report FOLDER…`. Reads what runs left behind, never the code that trains.
+
+Flow: statistics → **report**.
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from src import results
+from src.command_line import one_line_errors, stop
+from src.statistics import trained
+
+RESULTS = "results.csv"
+
+
+def read_runs(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """The summaries of all runs in or below the folders, sorted by path."""
+    paths = sorted({path for folder in folders for path in folder.rglob(results.RESULT)})
+    summaries = ((path.parent, results.read_result(path.parent)) for path in paths)
+    return [summary | {"folder": str(folder)} for folder, summary in summaries if summary]
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested configuration → dotted key → value as text."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def varied(runs: list[dict[str, Any]]) -> list[str]:
+    """The configuration keys, other than the seed, whose values differ between runs; `names.act` stands for `act.*`."""
+    configs = [_flat(run["config"]) for run in runs]
+    keys = dict.fromkeys(key for config in configs for key in config)
+    differing = [key for key in keys if len({config.get(key) for config in configs}) > 1]
+    named = {key.removeprefix("names.") for key in differing if key.startswith("names.")}
+    return [key for key in differing if key.partition(".")[0] not in named | {"seed"}]
+
+
+def settings_of(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """What distinguishes each run from the others, seed apart, under short names; always its activation."""
+    keys = [key for key in varied(runs) if key not in {"names.act", "hidden_sizes"}]
+    labels = []
+    for run in runs:
+        flat = _flat(run["config"])
+        label = {"act": run["act"], "depth": str(run["depth"])}
+        label |= {key.removeprefix("names.").rpartition(".")[2]: flat.get(key, "") for key in keys}
+        labels.append(label)
+    if len({run["depth"] for run in runs}) == 1:
+        for label in labels:
+            del label["depth"]
+    return labels
+
+
+def _ends(values: list[float | None] | None) -> tuple[float | None, float | None]:
+    return (values[0], values[-1]) if values else (None, None)
+
+
+def _mean(values: list[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def table_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row per run: what was varied, what was found, where it lies."""
+    rows = []
+    for run, label in zip(runs, settings_of(runs), strict=True):
+        completed = run["status"] == "completed"
+        first, last = _ends(
+            run.get("grad_norm") if completed else (run.get("initial") or {}).get("grad_norm")
+        )
+        dead = run.get("dead_outputs")
+        rows.append(
+            label
+            | {
+                key: run.get(key)
+                for key in ("seed", "status", "epochs", "best_epoch", "val_accuracy", "test_accuracy")
+            }
+            | {
+                "trained": trained(run["test_accuracy"], run.get("classes", 10)) if completed else None,
+                "grad_norm_first": first,
+                "grad_norm_last": last,
+                "dead_fraction": _mean(run.get("dead_fraction")),
+                "saturated_fraction": _mean(run.get("saturated_fraction")),
+                "dead_outputs": " ".join(str(int(count)) for count in dead) if dead else None,
+                "hidden_sizes": "-".join(map(str, run["hidden_sizes"])),
+                **{key: run.get(key) for key in ("seconds", "device", "config_hash", "error", "folder")},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def by_setting(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per setting: n of each status, and mean ± std over completed runs only."""
+    keys = list(table.columns[: table.columns.get_loc("seed")])  # type: ignore[misc]
+    rows = []
+    for values, group in table.groupby(keys, sort=False, dropna=False):
+        done = group[group["status"] == "completed"]
+        rows.append(
+            dict(zip(keys, values, strict=True))
+            | {
+                "n": len(done),
+                "diverged": int((group["status"] == "diverged").sum()),
+                "failed": int((group["status"] == "failed").sum()),
+                "trained": int(done["trained"].eq(True).sum()),
+                "test_accuracy_mean": done["test_accuracy"].astype(float).mean(),
+                "test_accuracy_std": done["test_accuracy"].astype(float).std(),
+                **{
+                    name: done[name].astype(float).mean()
+                    for name in ("epochs", "grad_norm_first", "grad_norm_last", "dead_fraction")
+                },
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def show(summary: pd.DataFrame, console: Console) -> None:
+    """Print the table by setting."""
+    keys = list(summary.columns[: summary.columns.get_loc("n")])  # type: ignore[misc]
+    headings = [
+        *keys,
+        "n",
+        "trained",
+        "test accuracy % (mean ± std)",
+        "epochs",
+        "grad_norm first",
+        "last",
+        "dead",
+    ]
+    broken = summary["diverged"].sum() or summary["failed"].sum()
+    table = Table(
+        *headings, *(["diverged", "failed"] if broken else []), caption="mean over the n completed runs"
+    )
+    for row in summary.to_dict("records"):
+        mean, std = 100 * row["test_accuracy_mean"], 100 * row["test_accuracy_std"]
+        cells = [
+            *(str(row[key]) for key in keys),
+            str(row["n"]),
+            f"{row['trained']}/{row['n']}",
+            "–" if row["n"] == 0 else f"{mean:.2f}" + (f" ± {std:.2f}" if row["n"] > 1 else ""),
+            *(
+                _cell(row[name], digits)
+                for name, digits in (
+                    ("epochs", ".1f"),
+                    ("grad_norm_first", ".1e"),
+                    ("grad_norm_last", ".1e"),
+                    ("dead_fraction", ".1%"),
+                )
+            ),
+            *([str(row["diverged"]), str(row["failed"])] if broken else []),
+        ]
+        table.add_row(*cells)
+    console.print(table)
+
+
+def _cell(value: float, form: str) -> str:
+    return "–" if pd.isna(value) else format(value, form)
+
+
+def one_line(run: dict[str, Any]) -> str:
+    """A run in one line, for the terminal."""
+    if run["status"] == "failed":
+        return f"{run['name']}: failed, {run['error']}"
+    if run["status"] == "diverged":
+        return f"{run['name']}: diverged in epoch {run['epochs']}, its loss is no longer finite"
+    return (
+        f"{run['name']}: test accuracy {run['test_accuracy']:.2%}, epoch {run['best_epoch']} of {run['epochs']}, "
+        f"{run['seconds']:.1f} s"
+    )
+
+
+def write(runs: list[dict[str, Any]], folder: Path) -> None:
+    """results.csv in the folder, and the table by setting in the terminal."""
+    table = table_of(runs)
+    results.write_atomically(folder / RESULTS, table.to_csv(index=False))
+    show(by_setting(table), Console())
+    print(f"{len(runs)} runs: {folder / RESULTS}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m src.report", description="Tables of one or more sweeps.")
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several"
+    )
+    folders = parser.parse_args().folders
+    runs = read_runs(folders)
+    if not runs:
+        raise stop(
+            f"no {results.RESULT} in {', '.join(map(str, folders))}: give the folder of a sweep or a run"
+        )
+    write(runs, folders[0])
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

@@ -1,0 +1,132 @@
+"""The beginning and the end of a command: refuse a bad grid before any work; report on what was done.
+
+Flow: **config** → data at the beginning, results → **report** at the end. A Hydra callback, so that it works with every
+launcher. Hydra only warns about what a callback raises, except SystemExit.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from src import report, results
+from src.command_line import quiet_libraries, stop, translate
+from src.config import Data, Settings, keys, read
+from src.data.datamodule import open_data
+
+
+def grid(config: DictConfig) -> list[list[str]]:
+    """The overrides of every job of a sweep, as Hydra's basic sweeper will make them."""
+    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
+    batches = BasicSweeper.split_arguments(overrides, None)
+    return batches[0]
+
+
+def jobs(config: DictConfig) -> Iterator[DictConfig]:
+    """The complete configuration of every job of a sweep."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    for overrides in grid(config):
+        yield hydra.config_loader.load_sweep_config(config, overrides)
+
+
+def check(settings: Settings) -> None:
+    """Raise ValueError if a run with these settings could not start. Parts that many runs share are tried once."""
+    _try("trainer", json.dumps(settings.trainer.plain()))
+    _try("optim", json.dumps(settings.optim.plain()))
+    _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
+    _try("data", settings.data.model_dump_json(by_alias=True))
+
+
+@lru_cache(maxsize=64)
+def _try(part: str, description: str) -> None:
+    try:
+        TRIALS[part](json.loads(description))
+    except ValueError:
+        raise
+    except Exception as error:  # Hydra, Lightning and torch each have their own kinds
+        cause = error.__cause__ or error
+        raise ValueError(f"{part}: {cause}") from error
+
+
+def _try_trainer(arguments: dict[str, Any]) -> None:
+    if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise ValueError(
+            "trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto"
+        )
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+    }
+    L.Trainer(**arguments | quiet)
+
+
+def _try_optimizer(arguments: dict[str, Any]) -> None:
+    instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _try_data(description: dict[str, Any]) -> None:
+    open_data(Data.model_validate(description), seed=0)
+
+
+TRIALS = {"trainer": _try_trainer, "optim": _try_optimizer, "diagnostics": instantiate, "data": _try_data}
+
+
+class Sweep(Callback):  # type: ignore[misc]
+    """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        self._check([config])
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        try:
+            configs = list(jobs(config))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise stop(translate(error, keys())) from error
+        self._check(configs)
+        print(f"{len(configs)} runs → {config.hydra.sweep.dir}", flush=True)
+
+    def _check(self, configs: list[DictConfig]) -> None:
+        quiet_libraries()
+        try:
+            for config in configs:
+                HydraConfig.instance().set_config(config)
+                check(read(config))
+        except ValueError as error:
+            raise stop(str(error)) from error
+        if len(configs) > 1:
+            names = Counter(str(config.hydra.sweep.subdir) for config in configs)
+            if twice := [name for name, count in names.items() if count > 1]:
+                raise stop(f"the sweep would run {twice[0]} more than once: give each value once")
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        if result := results.read_result(Path(config.hydra.runtime.output_dir)):
+            print(report.one_line(result), flush=True)
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        runs = report.read_runs([folder])
+        report.write(runs, folder)
+        if failed := [run["name"] for run in runs if run["status"] == "failed"]:
+            raise stop(
+                f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; see error.txt in their folders",
+                1,
+            )
