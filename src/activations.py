@@ -60,9 +60,7 @@ def check(description: Mapping[str, Any]) -> None:
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"{description['_target_']} can't be applied to a tensor: {error}") from error
     if not isinstance(y, Tensor) or y.shape != x.shape or y.dtype != x.dtype:
-        raise ValueError(
-            f"{description['_target_']} is no activation: it must keep the shape and type of its input"
-        )
+        raise ValueError(f"{description['_target_']} is no activation: it must keep the shape and type of its input")
     if not y.isfinite().all():
         raise ValueError(f"{description['_target_']} gives values that are not finite on [-3, 3]")
 

@@ -38,13 +38,18 @@ class Running:
 
 
 class Classifier(L.LightningModule):
-    """Trains an MLP with cross-entropy. `network` are MLP's arguments, `optim` names an optimiser class and its arguments.
+    """Trains an MLP with cross-entropy.
+
+    `network` are MLP's arguments; `optim` names an optimiser class and holds its arguments; `seed` is the run's; `data`
+    names the data set, for whoever opens the checkpoint.
 
     Logs once per epoch {train,val}_{loss,accuracy}, and test_{loss,accuracy} in a test. Sums are kept
     on the device, because a `.item()` or a log call in every step would cost more than the step on a GPU.
     """
 
-    def __init__(self, network: Mapping[str, Any], optim: Mapping[str, Any], seed: int = 0) -> None:
+    def __init__(
+        self, network: Mapping[str, Any], optim: Mapping[str, Any], seed: int = 0, data: str = "fashion_mnist"
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.network = MLP(**network)
@@ -64,9 +69,7 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         arguments = dict(self.optim)
-        optimizer: torch.optim.Optimizer = get_class(arguments.pop("_target_"))(
-            self.parameters(), **arguments
-        )
+        optimizer: torch.optim.Optimizer = get_class(arguments.pop("_target_"))(self.parameters(), **arguments)
         return optimizer
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -74,7 +77,11 @@ class Classifier(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # For activations that draw random numbers: what they draw depends on the step alone, also after a resume.
-        torch.manual_seed((self.seed * 1_000_003 + self.trainer.global_step) % 2**32)
+        seed = (self.seed * 1_000_003 + self.trainer.global_step) % 2**32
+        # Not torch.manual_seed: where CUDA is not in use, that keeps a stack trace of every call.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._step(batch)
@@ -104,13 +111,7 @@ class Classifier(L.LightningModule):
         self._log_means("test")
 
     def _phase(self) -> str:
-        return (
-            "test"
-            if self.trainer.testing
-            else "val"
-            if self.trainer.validating or not self.training
-            else "train"
-        )
+        return "test" if self.trainer.testing else "val" if self.trainer.validating or not self.training else "train"
 
     def _step(self, batch: Batch) -> Tensor:
         x, labels = batch

@@ -29,7 +29,7 @@ def quiet_libraries() -> None:
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
-        r"The '\w+_dataloader' does not have many workers",  # batches are cut on the device, there is nothing to wait for
+        r"The '\w+_dataloader' does not have many workers",  # nothing to wait for: batches are cut on the device
         r"The number of training batches .* is smaller than the logging interval",  # logged once per epoch
         r"Checkpoint directory .* exists and is not empty",
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated",

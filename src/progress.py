@@ -45,9 +45,7 @@ class ProgressBar(LightningProgressBar):
         if self.bar is None or self.bar.disable:
             return
         shown = trainer.callback_metrics
-        self.bar.set_description(
-            f"{self.name} epoch {trainer.current_epoch + 1}/{self.epochs}", refresh=False
-        )
+        self.bar.set_description(f"{self.name} epoch {trainer.current_epoch + 1}/{self.epochs}", refresh=False)
         self.bar.set_postfix_str(
             f"train loss {float(shown['train_loss']):.3f}, val loss {float(shown['val_loss']):.3f}, "
             f"val accuracy {float(shown['val_accuracy']):.1%}",

@@ -74,16 +74,11 @@ def table_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for run, label in zip(runs, settings_of(runs), strict=True):
         completed = run["status"] == "completed"
-        first, last = _ends(
-            run.get("grad_norm") if completed else (run.get("initial") or {}).get("grad_norm")
-        )
+        first, last = _ends(run.get("grad_norm") if completed else (run.get("initial") or {}).get("grad_norm"))
         dead = run.get("dead_outputs")
         rows.append(
             label
-            | {
-                key: run.get(key)
-                for key in ("seed", "status", "epochs", "best_epoch", "val_accuracy", "test_accuracy")
-            }
+            | {key: run.get(key) for key in ("seed", "status", "epochs", "best_epoch", "val_accuracy", "test_accuracy")}
             | {
                 "trained": trained(run["test_accuracy"], run.get("classes", 10)) if completed else None,
                 "grad_norm_first": first,
@@ -136,9 +131,7 @@ def show(summary: pd.DataFrame, console: Console) -> None:
         "dead",
     ]
     broken = summary["diverged"].sum() or summary["failed"].sum()
-    table = Table(
-        *headings, *(["diverged", "failed"] if broken else []), caption="mean over the n completed runs"
-    )
+    table = Table(*headings, *(["diverged", "failed"] if broken else []), caption="mean over the n completed runs")
     for row in summary.to_dict("records"):
         mean, std = 100 * row["test_accuracy_mean"], 100 * row["test_accuracy_std"]
         cells = [
@@ -187,15 +180,11 @@ def write(runs: list[dict[str, Any]], folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.report", description="Tables of one or more sweeps.")
-    parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several"
-    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several")
     folders = parser.parse_args().folders
     runs = read_runs(folders)
     if not runs:
-        raise stop(
-            f"no {results.RESULT} in {', '.join(map(str, folders))}: give the folder of a sweep or a run"
-        )
+        raise stop(f"no {results.RESULT} in {', '.join(map(str, folders))}: give the folder of a sweep or a run")
     write(runs, folders[0])
 
 

@@ -184,9 +184,7 @@ class Tables(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         metrics = dict(metrics)
-        epoch = (
-            int(metrics.pop("epoch", -1)) + 1
-        )  # Lightning counts from 0, the tables count completed epochs
+        epoch = int(metrics.pop("epoch", -1)) + 1  # Lightning counts from 0, the tables count completed epochs
         if epoch and not any(name.startswith("test_") for name in metrics):
             self.epochs.setdefault(epoch, {"step": float(step or 0)}).update(metrics)
 

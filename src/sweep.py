@@ -67,9 +67,7 @@ def _try(part: str, description: str) -> None:
 
 def _try_trainer(arguments: dict[str, Any]) -> None:
     if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
-        raise ValueError(
-            "trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto"
-        )
+        raise ValueError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
     quiet = {
         "logger": False,
         "enable_checkpointing": False,

@@ -38,10 +38,9 @@ def build_network(settings: config.Settings, input_size: int, num_classes: int) 
         "norm": settings.norm,
     }
     torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
-    classifier = Classifier(network, settings.optim.plain(), settings.seed)
+    classifier = Classifier(network, settings.optim.plain(), settings.seed, settings.names.data)
     weight, bias = (
-        part and instantiate(part.plain() | {"_partial_": True})
-        for part in (settings.init.weight, settings.init.bias)
+        part and instantiate(part.plain() | {"_partial_": True}) for part in (settings.init.weight, settings.init.bias)
     )
     initialise(classifier.network, weight, bias)
     return classifier
@@ -116,7 +115,11 @@ def job(cfg: DictConfig) -> float | None:
         raise stop(f"{folder.name} failed: {error} (traceback: {folder / results.ERROR})", code=1) from error
 
 
-if __name__ == "__main__":
+def main() -> None:
     naming.register()
     with one_line_errors(config.keys()):
         job()
+
+
+if __name__ == "__main__":
+    main()

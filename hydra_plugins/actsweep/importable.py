@@ -21,9 +21,7 @@ class Importable(ConfigSource):  # type: ignore[misc]
         if not self.is_config(config_path):
             raise ConfigLoadError(f"Config not found : {config_path}")
         config = OmegaConf.create({"_target_": self._dotted_path(config_path)})
-        return ConfigResult(
-            config=config, path="importable://", provider=self.provider, header={"package": None}
-        )
+        return ConfigResult(config=config, path="importable://", provider=self.provider, header={"package": None})
 
     def available(self) -> bool:
         return True
@@ -34,9 +32,7 @@ class Importable(ConfigSource):  # type: ignore[misc]
     def is_config(self, config_path: str) -> bool:
         dotted = self._dotted_path(config_path)
         return (
-            config_path.startswith("act/")
-            and "." in dotted
-            and all(part.isidentifier() for part in dotted.split("."))
+            config_path.startswith("act/") and "." in dotted and all(part.isidentifier() for part in dotted.split("."))
         )
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:

@@ -103,8 +103,7 @@ class DataModule(L.LightningDataModule):
         """Move the raw examples to the training device; on a CPU nothing is copied."""
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self.train, self.val, self.test = (
-            Examples(part.inputs.to(device), part.labels.to(device))
-            for part in (self.train, self.val, self.test)
+            Examples(part.inputs.to(device), part.labels.to(device)) for part in (self.train, self.val, self.test)
         )
 
     def train_dataloader(self) -> ShuffledBatches:

@@ -17,9 +17,7 @@ TEST_SIZE = 360  # the last fifth: the order is by writer, so the test set shows
 def load() -> Dataset:
     """1,437 + 360 images as uint8 rows of 64 with values 0 to 16; scaled to [−1, 1]."""
     digits = load_digits()
-    everything = Examples(
-        torch.from_numpy(digits.data).to(torch.uint8), torch.from_numpy(digits.target).long()
-    )
+    everything = Examples(torch.from_numpy(digits.data).to(torch.uint8), torch.from_numpy(digits.target).long())
     return Dataset(
         pool=everything[:-TEST_SIZE],
         test=everything[-TEST_SIZE:],

@@ -23,11 +23,9 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of the package data
 
 
 def find(root: Path) -> dict[str, Path] | None:
-    """The first place that has all four files, as name → path: `root` (flat or as torchvision lays it out), Debian's."""
+    """Name → path in the first place that has all four: `root` (flat or as torchvision lays it out), Debian's."""
     for folder in (root, root / "FashionMNIST" / "raw", DEBIAN_FOLDER):
-        files = {
-            name: folder / name if (folder / name).is_file() else folder / f"{name}.gz" for name in SHA256
-        }
+        files = {name: folder / name if (folder / name).is_file() else folder / f"{name}.gz" for name in SHA256}
         if all(path.is_file() for path in files.values()):
             return files
     return None
@@ -56,9 +54,7 @@ def load(root: str) -> Dataset:
     files = find(Path(root)) or download(Path(root))
     tensors = {name: idx.read(path, SHA256[name]) for name, path in files.items()}
     return Dataset(
-        pool=Examples(
-            tensors["train-images-idx3-ubyte"].flatten(1), tensors["train-labels-idx1-ubyte"].long()
-        ),
+        pool=Examples(tensors["train-images-idx3-ubyte"].flatten(1), tensors["train-labels-idx1-ubyte"].long()),
         test=Examples(tensors["t10k-images-idx3-ubyte"].flatten(1), tensors["t10k-labels-idx1-ubyte"].long()),
         classes=CLASSES,
         shape=(28, 28),

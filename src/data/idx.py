@@ -35,11 +35,7 @@ def _parse(stream: BinaryIO, path: Path, sha256: str | None) -> Tensor:
         found = hashlib.sha256(header + sizes + values).hexdigest()
         if found != sha256:
             raise ValueError(f"{path}: wrong content, SHA-256 is {found}, expected {sha256}")
-    return (
-        torch.frombuffer(values, dtype=torch.uint8).view(shape)
-        if count
-        else torch.empty(shape, dtype=torch.uint8)
-    )
+    return torch.frombuffer(values, dtype=torch.uint8).view(shape) if count else torch.empty(shape, dtype=torch.uint8)
 
 
 def read(path: Path, sha256: str | None = None) -> Tensor:

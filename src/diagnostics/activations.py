@@ -19,9 +19,7 @@ class ActivationMoments(Diagnostic):
     """Mean and standard deviation over probe images and units, before and after the activation function."""
 
     quantities = (
-        Quantity(
-            "pre_activation_mean", "1", "linear", "mean input of the activation function; of the logits last"
-        ),
+        Quantity("pre_activation_mean", "1", "linear", "mean input of the activation function; of the logits last"),
         Quantity("pre_activation_std", "1", "log", "standard deviation of the activation function's input"),
         Quantity("post_activation_mean", "1", "linear", "mean output of the activation function"),
         Quantity("post_activation_std", "1", "log", "standard deviation of the activation function's output"),

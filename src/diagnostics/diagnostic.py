@@ -58,9 +58,7 @@ class Diagnostic(L.Callback):
 
     quantities: ClassVar[tuple[Quantity, ...]]
 
-    def __init__(
-        self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024
-    ) -> None:
+    def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:
         for name, value in (
             ("every_n_epochs", every_n_epochs),
             ("every_n_steps", every_n_steps),

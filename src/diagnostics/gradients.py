@@ -28,9 +28,7 @@ class GradientNorm(Diagnostic):
     """Size of the weights' gradient, per layer."""
 
     quantities = (
-        Quantity(
-            "grad_norm", "nats per unit weight", "log", "‖∂L/∂W‖₂ of the mean loss over the probe images"
-        ),
+        Quantity("grad_norm", "nats per unit weight", "log", "‖∂L/∂W‖₂ of the mean loss over the probe images"),
         Quantity("grad_mean_abs", "nats per unit weight", "log", "mean |∂L/∂W| over the layer's weights"),
         Quantity("grad_max_abs", "nats per unit weight", "log", "max |∂L/∂W| over the layer's weights"),
     )

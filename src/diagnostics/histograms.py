@@ -29,9 +29,7 @@ def histogram(values: Tensor, bins: int) -> Histogram:
         low, high = torch.aminmax(finite) if len(finite) else (member.new_zeros(()), member.new_zeros(()))
         # histc makes a range of its own where low = high
         counts.append(
-            torch.histc(finite.float(), bins, float(low), float(high))
-            if len(finite)
-            else member.new_zeros(bins)
+            torch.histc(finite.float(), bins, float(low), float(high)) if len(finite) else member.new_zeros(bins)
         )
         lows.append(low)
         highs.append(high)
@@ -42,13 +40,9 @@ class ActivationHistogram(Diagnostic):
     """Histograms over probe images and units (or weights), per layer."""
 
     quantities = (
-        Quantity(
-            "pre_activation", "1", "linear", "inputs of the activation function; logits last", "histogram"
-        ),
+        Quantity("pre_activation", "1", "linear", "inputs of the activation function; logits last", "histogram"),
         Quantity("post_activation", "1", "linear", "outputs of the activation function", "histogram"),
-        Quantity(
-            "weight_gradient", "nats per unit weight", "linear", "∂L/∂W of the layer's weights", "histogram"
-        ),
+        Quantity("weight_gradient", "nats per unit weight", "linear", "∂L/∂W of the layer's weights", "histogram"),
     )
 
     def __init__(
@@ -74,17 +68,13 @@ class ActivationHistogram(Diagnostic):
             }
             for quantity, values in sources.items():
                 if values is not None:
-                    publish_histogram(
-                        trainer, f"{quantity}/{layer.name}", histogram(values, self.bins), epoch
-                    )
+                    publish_histogram(trainer, f"{quantity}/{layer.name}", histogram(values, self.bins), epoch)
 
 
 def publish_histogram(trainer: L.Trainer, tag: str, found: Histogram, epoch: int) -> None:
     """Send one network's histogram to those of the trainer's loggers that can take it."""
     counts = found.counts[0].double().cpu().numpy()
-    edges = torch.linspace(
-        float(found.low[0]), float(found.high[0]), len(counts) + 1, dtype=torch.float64
-    ).numpy()
+    edges = torch.linspace(float(found.low[0]), float(found.high[0]), len(counts) + 1, dtype=torch.float64).numpy()
     for logger in trainer.loggers:
         if callable(log_histogram := getattr(logger, "log_histogram", None)):
             log_histogram(tag, counts, edges, epoch, trainer.global_step)

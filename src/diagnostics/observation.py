@@ -49,9 +49,7 @@ def find_taps(module: nn.Module) -> list[Tap]:
         elif found and not found[-1].activation and type(child).__module__ == nn.ReLU.__module__:
             found[-1] = found[-1]._replace(activation=child)
     if not found:
-        raise ValueError(
-            f"{type(module).__name__} has no linear or convolutional layers; give it a taps() method"
-        )
+        raise ValueError(f"{type(module).__name__} has no linear or convolutional layers; give it a taps() method")
     return found
 
 
@@ -64,9 +62,7 @@ def slope(pre: Tensor, post: Tensor) -> Tensor:
     """d post / d pre of an elementwise function, from their autograd graph; zero where there is none."""
     if not post.requires_grad:
         return torch.zeros_like(pre)
-    (derivative,) = torch.autograd.grad(
-        post, pre, torch.ones_like(post), retain_graph=True, materialize_grads=True
-    )
+    (derivative,) = torch.autograd.grad(post, pre, torch.ones_like(post), retain_graph=True, materialize_grads=True)
     return derivative
 
 

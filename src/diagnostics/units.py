@@ -1,8 +1,8 @@
 """Units that can no longer learn (dead) and units that hardly can (saturated).
 
-Flow: training → **diagnostics**. A unit is dead if the activation's slope is exactly zero on every example; that catches
-a saturated tanh as well as a ReLU that is always off. The tutorials' own count, "output exactly zero on every training
-image", is kept beside it under its own name.
+Flow: training → **diagnostics**. A unit is dead if the activation's slope is exactly zero on every example; that
+catches a saturated tanh as well as a ReLU that is always off. The tutorials' own count, "output exactly zero on every
+training image", is kept beside it under its own name.
 """
 
 from collections.abc import Iterable
@@ -64,12 +64,8 @@ class DeadUnits(Diagnostic):
 
     quantities = (
         Quantity("dead_fraction", "1", "linear", "fraction of units with zero slope on every probe image"),
-        Quantity(
-            "saturated_fraction", "1", "linear", "fraction of (image, unit) with |slope| ≤ 5 % of its maximum"
-        ),
-        Quantity(
-            "dead_units", "units", "linear", "units with zero slope on all training images (start and end)"
-        ),
+        Quantity("saturated_fraction", "1", "linear", "fraction of (image, unit) with |slope| ≤ 5 % of its maximum"),
+        Quantity("dead_units", "units", "linear", "units with zero slope on all training images (start and end)"),
         Quantity(
             "dead_outputs",
             "units",

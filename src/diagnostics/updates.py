@@ -18,7 +18,7 @@ def update_ratio(before: Tensor, after: Tensor) -> Tensor:
 
 
 class UpdateRatio(Diagnostic):
-    """The relative step of each layer: of the first step (epoch 0), then of each epoch's last (or of every n-th step)."""
+    """The relative step of each layer: the first one (epoch 0), then each epoch's last (or every n-th)."""
 
     quantities = (
         Quantity(
@@ -44,9 +44,7 @@ class UpdateRatio(Diagnostic):
         if self._before is None:
             return
         ratios = {
-            tap.name: {
-                "update_ratio": update_ratio(self._before[tap.name][None], tap.linear.weight.detach()[None])
-            }
+            tap.name: {"update_ratio": update_ratio(self._before[tap.name][None], tap.linear.weight.detach()[None])}
             for tap in find_taps(pl_module)
         }
         for epoch in self._epochs(trainer, batch_idx, steps_done=trainer.global_step - 1):

@@ -1,0 +1,97 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from src import train
+from src.config import Settings
+from src.mlp import MLP
+from tests.conftest import names_in
+
+SettingsFor = Callable[..., Settings]
+
+
+def network_of(settings: Settings, input_size: int = 784) -> MLP:
+    return train.build_network(settings, input_size, 10).network
+
+
+@pytest.mark.parametrize("act", names_in("act"))
+def test_a_seed_gives_the_weights_of_plain_linears_built_in_order(act: str, settings_for: SettingsFor) -> None:
+    torch.rand(7)  # what ran before must not matter
+    network = network_of(settings_for(f"act={act}", "seed=42"))
+    torch.manual_seed(42)
+    sizes = [784, 512, 256, 256, 128, 10]
+    plain = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in zip(sizes, sizes[1:], strict=False)]
+    for tap, linear in zip(network.taps(), plain, strict=True):
+        assert torch.equal(tap.linear.weight, linear.weight)
+        assert torch.equal(tap.linear.bias, linear.bias)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_every_layer_has_its_own_activation_and_its_name(norm: str, settings_for: SettingsFor) -> None:
+    taps = network_of(settings_for("depth=11", "width=3", "act=prelu", f"norm={norm}")).taps()
+    assert [tap.name for tap in taps] == [f"layer_{number:02d}" for number in range(1, 13)]
+    assert all(isinstance(tap.linear, nn.Linear) for tap in taps)
+    assert all(isinstance(tap.activation, nn.PReLU) for tap in taps[:-1])
+    assert taps[-1].activation is None
+    assert len({id(tap.activation) for tap in taps}) == 12
+
+
+@pytest.mark.parametrize(("norm", "kind"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)])
+def test_a_norm_stands_between_weights_and_activation(
+    norm: str, kind: type[nn.Module], settings_for: SettingsFor
+) -> None:
+    layers = network_of(settings_for("depth=2", "width=5", f"norm={norm}")).layers
+    assert [type(layer) for layer in layers] == [nn.Linear, kind, nn.ReLU, nn.Linear, kind, nn.ReLU, nn.Linear]
+
+
+def test_depth_zero_is_a_linear_classifier(settings_for: SettingsFor) -> None:
+    network = network_of(settings_for("depth=0"))
+    x = torch.randn(5, 784)
+    assert torch.equal(network(x), network.layers[0](x))
+    assert len(network.taps()) == 1
+
+
+def test_depth_and_width_mean_equal_hidden_layers(settings_for: SettingsFor) -> None:
+    assert settings_for("depth=3", "width=7").layer_sizes == [7, 7, 7]
+    assert settings_for("model=deep10").layer_sizes == [256] * 5 + [128] * 5
+
+
+@pytest.mark.parametrize(
+    ("init", "variance"),
+    [
+        ("default", 1 / (3 * 1000)),
+        ("kaiming", 2 / 1000),
+        ("xavier", 2 / (1000 + 800)),
+        ("lecun", 1 / 1000),
+        ("normal", 0.01**2),
+    ],
+)
+def test_an_initialisation_has_its_published_variance(init: str, variance: float, settings_for: SettingsFor) -> None:
+    settings = settings_for("hidden_sizes=[800]", f"init={init}")
+    linear = network_of(settings, 1000).taps()[0].linear
+    n = linear.weight.numel()
+    assert linear.weight.mean().item() == pytest.approx(0, abs=4 * math.sqrt(variance / n))
+    assert linear.weight.var().item() == pytest.approx(variance, rel=6 / math.sqrt(n))
+    assert (init == "default") == bool(linear.bias.abs().max() > 0)
+
+
+def test_orthogonal_weights_keep_lengths(settings_for: SettingsFor) -> None:
+    weight = network_of(settings_for("depth=2", "width=64", "init=orthogonal")).taps()[1].linear.weight
+    torch.testing.assert_close(weight @ weight.T, torch.eye(64), atol=1e-5, rtol=0)
+
+
+def test_normal_takes_its_std(settings_for: SettingsFor) -> None:
+    weight = network_of(settings_for("init=normal", "init.std=0.2")).taps()[0].linear.weight
+    assert weight.std().item() == pytest.approx(0.2, rel=0.01)
+
+
+@pytest.mark.parametrize("init", names_in("init"))
+def test_activations_start_from_the_same_weights(init: str, settings_for: SettingsFor) -> None:
+    first, second = (
+        network_of(settings_for(f"act={act}", f"init={init}", "norm=layer")) for act in ("tanh", "prelu")
+    )
+    for one, other in zip(first.taps(), second.taps(), strict=True):
+        assert torch.equal(one.linear.weight, other.linear.weight)
