@@ -148,8 +148,7 @@ def ours(folder: Path, *overrides: str) -> Contender:
 
     def epoch() -> float:
         times = EpochTimes()
-        folder.mkdir(exist_ok=True)
-        results.clear(folder)
+        results.prepare(folder)
         data = datamodule.open_data(settings.data, settings.seed)
         trainer = train.build_trainer(settings, folder, results.Tables(folder))
         trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]

@@ -57,6 +57,7 @@ class Classifier(L.LightningModule):
         self.seed = seed
         self.diverged = False
         self.running: dict[str, Running] = {}
+        self.means: dict[str, dict[str, float]] = {}  # by phase; what is logged, before Lightning rounds it to float32
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.network(x)
@@ -124,7 +125,8 @@ class Classifier(L.LightningModule):
         sums = self.trainer.strategy.reduce(self.running[phase].sums(), reduce_op="sum")
         assert isinstance(sums, Tensor)
         loss, accuracy = (sums[:2] / sums[2]).tolist()
-        self.log_dict({f"{phase}_loss": loss, f"{phase}_accuracy": accuracy})
+        self.means[phase] = {f"{phase}_loss": loss, f"{phase}_accuracy": accuracy}
+        self.log_dict(self.means[phase])
         if not math.isfinite(loss) and phase != "test":
             self.diverged = True
             self.trainer.should_stop = True

@@ -124,14 +124,18 @@ def show(summary: pd.DataFrame, console: Console) -> None:
         *keys,
         "n",
         "trained",
-        "test accuracy % (mean ± std)",
+        "test accuracy %",
         "epochs",
         "grad_norm first",
         "last",
         "dead",
     ]
     broken = summary["diverged"].sum() or summary["failed"].sum()
-    table = Table(*headings, *(["diverged", "failed"] if broken else []), caption="mean over the n completed runs")
+    table = Table(
+        *headings,
+        *(["diverged", "failed"] if broken else []),
+        caption="mean ± standard deviation over the n completed runs",
+    )
     for row in summary.to_dict("records"):
         mean, std = 100 * row["test_accuracy_mean"], 100 * row["test_accuracy_std"]
         cells = [
@@ -174,7 +178,8 @@ def write(runs: list[dict[str, Any]], folder: Path) -> None:
     """results.csv in the folder, and the table by setting in the terminal."""
     table = table_of(runs)
     results.write_atomically(folder / RESULTS, table.to_csv(index=False))
-    show(by_setting(table), Console())
+    console = Console()
+    show(by_setting(table), console if console.is_terminal else Console(width=120))
     print(f"{len(runs)} runs: {folder / RESULTS}")
 
 

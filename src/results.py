@@ -37,7 +37,8 @@ RESULT, EPOCHS, LAYERS, HISTOGRAMS = "result.json", "epochs.csv", "layers.csv", 
 QUANTITIES, ERROR = "quantities.json", "error.txt"
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
-SUMMARY = ("dead_outputs", "dead_units", "dead_fraction", "saturated_fraction", "grad_norm", "grad_max_abs")
+COUNTS = ("dead_outputs", "dead_units")
+SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_max_abs")
 HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 
 
@@ -61,8 +62,9 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and "status" in result else None
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier attempt at this run left in its folder, so that tables don't mix."""
+def prepare(folder: Path) -> None:
+    """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix."""
+    folder.mkdir(parents=True, exist_ok=True)
     files = [RESULT, EPOCHS, LAYERS, HISTOGRAMS, QUANTITIES, ERROR, BEST, LAST]
     for path in [*(folder / name for name in files), *folder.glob("events.out.tfevents.*")]:
         path.unlink(missing_ok=True)
@@ -102,7 +104,8 @@ def summarise(tables: "Tables", tested: dict[str, float]) -> dict[str, Any]:
 
     def per_layer(quantity: str, epoch: int | None) -> list[float | None] | None:
         values = layers.get((-1 if epoch is None else epoch, quantity))
-        return [value if math.isfinite(value) else None for value in values.values()] if values else None
+        as_number = int if quantity in COUNTS else float
+        return [as_number(value) if math.isfinite(value) else None for value in values.values()] if values else None
 
     return {
         "status": "completed" if tested else "diverged",
@@ -186,7 +189,8 @@ class Tables(Logger):
         metrics = dict(metrics)
         epoch = int(metrics.pop("epoch", -1)) + 1  # Lightning counts from 0, the tables count completed epochs
         if epoch and not any(name.startswith("test_") for name in metrics):
-            self.epochs.setdefault(epoch, {"step": float(step or 0)}).update(metrics)
+            row = self.epochs.setdefault(epoch, {"step": step or 0})
+            row.update({name: float(f"{value:.7g}") for name, value in metrics.items()})  # all that float32 holds
 
     def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
         """Values by `quantity/layer`."""

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-from src import config, naming, results
+from src import REPOSITORY, config, naming, results
 from src.classifier import Classifier
 from src.command_line import one_line_errors, quiet_libraries, stop
 from src.data import datamodule
@@ -76,18 +76,17 @@ def build_trainer(settings: config.Settings, folder: Path, tables: results.Table
 def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
     """Train, test the best epoch, and write everything a run leaves behind. Returns what result.json holds."""
     started = time.perf_counter()
-    results.clear(folder)
+    results.prepare(folder)
     data = datamodule.open_data(settings.data, settings.seed)
     classifier = build_network(settings, data.dataset.input_size, len(data.dataset.classes))
     tables = results.Tables(folder)
     trainer = build_trainer(settings, folder, tables)
     trainer.fit(classifier, data)
-    tested: dict[str, float] = {}
     if not classifier.diverged:
-        [tested] = trainer.test(classifier, data, folder / results.BEST, verbose=False, weights_only=True)
+        trainer.test(classifier, data, folder / results.BEST, verbose=False, weights_only=True)
     result = (
         results.describe(settings, folder)
-        | results.summarise(tables, tested)
+        | results.summarise(tables, classifier.means.get("test", {}))
         | {
             "seconds": round(time.perf_counter() - started, 3),
             "device": results.device_name(trainer.strategy.root_device),
@@ -98,7 +97,7 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
     return result
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name="config")
 def job(cfg: DictConfig) -> float | None:
     """What Hydra calls for each run. Returns the best validation accuracy, which a sweeper may optimise."""
     quiet_libraries()

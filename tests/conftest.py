@@ -12,7 +12,14 @@ from hydra.core.hydra_config import HydraConfig
 
 from src import REPOSITORY, config, naming, train
 
-SMALL = ["data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=2", "depth=2", "width=16"]
+SMALL = [
+    "data=digits",
+    "trainer=cpu",
+    "trainer.enable_progress_bar=false",
+    "trainer.max_epochs=2",
+    "depth=2",
+    "width=16",
+]
 naming.register()
 
 
@@ -57,8 +64,6 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return 0
 
     return run
-
-
 
 
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -57,7 +57,7 @@ def labels_in(batches: ShuffledBatches) -> list[list[int]]:
 
 def test_an_epoch_shows_every_example_once_and_drops_the_rest() -> None:
     batches = ShuffledBatches(numbered(103), Scale(1, 0, 1), 10, seed=0)
-    seen = sum(labels_in(batches), [])
+    seen = [label for labels in labels_in(batches) for label in labels]
     assert len(batches) == 10
     assert len(set(seen)) == len(seen) == 100
     assert seen == epoch_order(0, 0, 103)[:100].tolist()

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def test_a_seed_gives_the_weights_of_plain_linears_built_in_order(act: str, sett
     network = network_of(settings_for(f"act={act}", "seed=42"))
     torch.manual_seed(42)
     sizes = [784, 512, 256, 256, 128, 10]
-    plain = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in zip(sizes, sizes[1:], strict=False)]
+    plain = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)]
     for tap, linear in zip(network.taps(), plain, strict=True):
         assert torch.equal(tap.linear.weight, linear.weight)
         assert torch.equal(tap.linear.bias, linear.bias)
@@ -90,8 +91,6 @@ def test_normal_takes_its_std(settings_for: SettingsFor) -> None:
 
 @pytest.mark.parametrize("init", names_in("init"))
 def test_activations_start_from_the_same_weights(init: str, settings_for: SettingsFor) -> None:
-    first, second = (
-        network_of(settings_for(f"act={act}", f"init={init}", "norm=layer")) for act in ("tanh", "prelu")
-    )
+    first, second = (network_of(settings_for(f"act={act}", f"init={init}", "norm=layer")) for act in ("tanh", "prelu"))
     for one, other in zip(first.taps(), second.taps(), strict=True):
         assert torch.equal(one.linear.weight, other.linear.weight)

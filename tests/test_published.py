@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_tutorials_pair_has_exactly_its_models_accuracy(tmp_path: Path) -> Non
     torch.manual_seed(1)
     sizes = [784, 512, 256, 256, 128, 10]
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(0.1)]
     model = nn.Module()
     model.layers = nn.Sequential(*layers[:-1])

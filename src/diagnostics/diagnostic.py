@@ -28,15 +28,10 @@ class Quantity:
 _latest: WeakKeyDictionary[L.LightningModule, tuple[Any, list[Layer]]] = WeakKeyDictionary()
 
 
-def fixed_batch(trainer: L.Trainer, size: int) -> Any:
-    """The batch that is looked at: the datamodule's `probe(size)`, else the first batch of the training loader."""
+def fixed_batch(trainer: L.Trainer, first_batch: Any, size: int) -> Any:
+    """The batch that is looked at: the datamodule's `probe(size)`, else the first batch that is trained on."""
     probe = getattr(trainer.datamodule, "probe", None)  # type: ignore[attr-defined]
-    if callable(probe):
-        return probe(size)
-    assert trainer.train_dataloader is not None
-    with torch.random.fork_rng():
-        batch = next(iter(trainer.train_dataloader))
-    return trainer.strategy.batch_to_device(batch)
+    return probe(size) if callable(probe) else first_batch
 
 
 def probe_loss(module: L.LightningModule, batch: Any) -> Tensor:
@@ -53,7 +48,8 @@ class Diagnostic(L.Callback):
     """Measures every layer on a fixed batch: at initialisation, then every n epochs, or every n steps.
 
     A subclass lists its `quantities` and says in `measure` how they follow from a Layer. All diagnostics of a trainer
-    share one pass over the batch. Values go to every logger of the trainer as `quantity/layer`.
+    share one pass over the batch, and none changes what training does. Values go to every logger of the trainer as
+    `quantity/layer`.
     """
 
     quantities: ClassVar[tuple[Quantity, ...]]
@@ -75,9 +71,13 @@ class Diagnostic(L.Callback):
         """Values of shape (K,) by quantity name, of those scalar quantities that this layer has."""
         return {}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._batch = fixed_batch(trainer, self.probe_size)
-        self.record(trainer, pl_module, epoch=0)
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._batch is None:
+            self._batch = fixed_batch(trainer, batch, self.probe_size)
+            if trainer.global_step == 0:
+                self.record(trainer, pl_module, epoch=0)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:

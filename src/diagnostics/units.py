@@ -83,8 +83,8 @@ class DeadUnits(Diagnostic):
         }
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        self.count(trainer, pl_module, epoch=0)
+        if trainer.global_step == 0:
+            self.count(trainer, pl_module, epoch=0)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.count(trainer, pl_module, getattr(pl_module, "loaded_epoch", trainer.current_epoch))

@@ -29,8 +29,7 @@ class UpdateRatio(Diagnostic):
         ),
     )
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._before: dict[str, Tensor] | None = None
+    _before: dict[str, Tensor] | None = None
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int

@@ -1,0 +1,231 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from src import results, train
+from src.config import Settings
+from src.data import datamodule
+from src.diagnostics.activations import ActivationMoments, mean_and_std
+from src.diagnostics.gradients import GradientNorm, grad_max_abs, grad_mean_abs, grad_norm
+from src.diagnostics.histograms import ActivationHistogram, histogram
+from src.diagnostics.observation import find_taps, observe
+from src.diagnostics.units import (
+    DeadUnits,
+    count_over,
+    dead_output_units,
+    dead_units,
+    saturated_fraction,
+)
+from src.diagnostics.updates import UpdateRatio, update_ratio
+from tests.conftest import SMALL, names_in
+
+SettingsFor = Callable[..., Settings]
+K3 = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("function", "oracle"),
+    [
+        (grad_norm, np.linalg.norm),
+        (grad_mean_abs, lambda matrix: np.abs(matrix).mean()),
+        (grad_max_abs, lambda matrix: np.abs(matrix).max()),
+        (lambda x: mean_and_std(x)[0], np.mean),
+        (lambda x: mean_and_std(x)[1], np.std),
+        (lambda x: update_ratio(x, 1.5 * x), lambda matrix: 0.5),
+    ],
+)
+def test_a_quantity_of_three_networks_is_that_of_each(function: Any, oracle: Any) -> None:
+    expected = [oracle(member) for member in K3.double().numpy()]
+    assert function(K3.double()).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_histograms_are_numpys() -> None:
+    found = histogram(K3, bins=7)
+    for k in range(3):
+        counts, edges = np.histogram(K3[k].numpy(), bins=7)
+        assert found.counts[k].tolist() == counts.tolist()
+        assert (found.low[k].item(), found.high[k].item()) == pytest.approx((edges[0], edges[-1]))
+
+
+@pytest.mark.parametrize(
+    ("values", "total"), [([[1.0, 1.0, 1.0]], 3), ([[0.0, float("nan"), 2.0, float("inf")]], 2), ([[float("nan")]], 0)]
+)
+def test_histograms_leave_out_what_is_not_finite(values: list[list[float]], total: int) -> None:
+    found = histogram(torch.tensor(values), bins=4)
+    assert found.counts.sum().item() == total
+    assert torch.isfinite(found.low).all()
+
+
+def test_dead_means_no_slope_anywhere_and_silent_means_output_zero() -> None:
+    pre = torch.tensor([[[-1.0, 30.0, 2.0], [-2.0, 40.0, -1.0]]], requires_grad=True)  # (K=1, N=2, H=3)
+    tanh, relu = torch.tanh(pre), torch.relu(pre)
+    slopes = [torch.autograd.grad(post.sum(), pre)[0] for post in (tanh, relu)]
+    assert dead_units(slopes[0]).tolist() == [[False, True, False]]  # saturated, not silent
+    assert dead_units(slopes[1]).tolist() == [[True, False, False]]
+    assert dead_output_units(tanh).tolist() == [[False, False, False]]
+    assert dead_output_units(relu).tolist() == [[True, False, False]]
+    assert saturated_fraction(slopes[1], torch.ones(1)).item() == 0.5
+
+
+def network(settings: Settings) -> tuple[Any, Any]:
+    data = datamodule.open_data(settings.data, settings.seed)
+    return train.build_network(settings, data.dataset.input_size, 10), data
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+def test_looking_leaves_no_trace(norm: str, settings_for: SettingsFor) -> None:
+    model, data = network(settings_for(*SMALL, f"norm={norm}", "act=torch.nn.RReLU"))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    generator = torch.random.get_rng_state()
+    observe(model, lambda: model.loss(data.probe(64)))
+    count_over(model, data.all_training_batches())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(generator, torch.random.get_rng_state())
+    hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
+    assert sum(hooks) == 0
+    assert model.log.__func__ is L.LightningModule.log
+
+
+def test_a_layer_is_what_a_plain_pass_shows(settings_for: SettingsFor) -> None:
+    model, data = network(settings_for(*SMALL, "act=tanh"))
+    inputs, labels = data.probe(50)
+    layers = observe(model, lambda: model.loss((inputs, labels)))
+    first, second, last = (tap.linear for tap in model.network.taps())
+    z1 = first(inputs)
+    z2 = second(torch.tanh(z1))
+    logits = last(torch.tanh(z2))
+    F.cross_entropy(logits, labels).backward()
+    for layer, linear, pre in zip(layers, (first, second, last), (z1, z2, logits), strict=True):
+        assert torch.equal(layer.gradient[0], linear.weight.grad)
+        assert torch.equal(layer.pre[0], pre)
+    assert layers[0].post is not None
+    assert layers[0].slope is not None
+    assert torch.equal(layers[0].post[0], torch.tanh(z1))
+    torch.testing.assert_close(layers[0].slope[0], 1 - torch.tanh(z1) ** 2)
+    assert layers[-1].slope is None
+
+
+@pytest.mark.parametrize(
+    ("act", "max_slope"), [("sigmoid", 0.25), ("tanh", 1.0), ("relu", 1.0), ("step", 0.0), ("linear", 1.0)]
+)
+def test_the_largest_slope_is_the_functions(act: str, max_slope: float, settings_for: SettingsFor) -> None:
+    model, data = network(settings_for(*SMALL, f"act={act}"))
+    layer = observe(model, lambda: model.loss(data.probe(8)))[0]
+    assert layer.max_slope is not None
+    assert layer.max_slope.tolist() == pytest.approx([max_slope])
+
+
+def test_all_step_units_are_dead_and_no_linear_ones(settings_for: SettingsFor) -> None:
+    for act, dead in (("step", [16, 16]), ("linear", [0, 0])):
+        model, data = network(settings_for(*SMALL, f"act={act}"))
+        counts = count_over(model, data.all_training_batches())
+        assert [int(count["dead_units"]) for count in counts.values()] == dead
+
+
+class ForeignCNN(L.LightningModule):
+    """Somebody else's module: convolutions, an in-place activation, logging in its training step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Conv2d(4, 6, 3), nn.Tanh())
+        self.head = nn.Linear(6 * 4 * 4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.features(x).flatten(1))
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss = F.cross_entropy(self(batch[0]), batch[1])
+        self.log("train_loss", loss, on_step=True)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def fit(model: L.LightningModule, folder: Path, callbacks: list[Any], **arguments: Any) -> L.Trainer:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(40, 1, 8, 8, generator=generator)
+    loader = DataLoader(TensorDataset(images, torch.arange(40) % 10), batch_size=10, shuffle=True, generator=generator)
+    trainer = L.Trainer(
+        accelerator="cpu", logger=results.Tables(folder), callbacks=callbacks, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, max_epochs=2, **arguments,
+    )  # fmt: skip
+    trainer.fit(model, loader)
+    return trainer
+
+
+def test_the_callbacks_work_on_somebody_elses_cnn(tmp_path: Path) -> None:
+    everything = [GradientNorm(), UpdateRatio(), ActivationMoments(), ActivationHistogram(bins=8), DeadUnits()]
+    torch.manual_seed(0)
+    watched = ForeignCNN()
+    fit(watched, tmp_path, everything)
+    rows = rows_of(tmp_path / results.LAYERS)
+    seen = {(row["quantity"], row["layer"]) for row in rows}
+    assert {layer for quantity, layer in seen if quantity == "grad_norm"} == {"features.0", "features.2", "head"}
+    assert {layer for quantity, layer in seen if quantity == "dead_fraction"} == {"features.0", "features.2"}
+    assert {row["epoch"] for row in rows if row["quantity"] == "update_ratio"} == {"0", "1", "2"}
+    assert {row["epoch"] for row in rows if row["quantity"] == "pre_activation_std"} == {"0", "1", "2"}
+    histograms = rows_of(tmp_path / results.HISTOGRAMS)
+    total = sum(map(int, next(row for row in histograms if row["layer"] == "features.0")["counts"].split()))
+    assert total == 10 * 6 * 6 * 4  # one batch of 10, 6 × 6 positions, 4 channels
+    torch.manual_seed(0)
+    unwatched = ForeignCNN()
+    fit(unwatched, tmp_path, [])
+    for one, other in zip(watched.parameters(), unwatched.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_schedule_in_steps_measures_every_nth_step(tmp_path: Path) -> None:
+    fit(ForeignCNN(), tmp_path, [GradientNorm(every_n_steps=3), UpdateRatio(every_n_steps=3)])
+    rows = [row for row in rows_of(tmp_path / results.LAYERS) if row["layer"] == "head"]
+    assert [row["step"] for row in rows if row["quantity"] == "grad_norm"] == ["0", "3", "6"]
+    assert [row["step"] for row in rows if row["quantity"] == "update_ratio"] == ["1", "4", "7"]
+
+
+def test_an_update_ratio_is_that_of_the_step_itself(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model = ForeignCNN()
+    before = model.head.weight.detach().clone()
+    fit(model, tmp_path, [UpdateRatio()], max_steps=1)
+    [found] = {row["value"] for row in rows_of(tmp_path / results.LAYERS) if row["layer"] == "head"}
+    expected = (model.head.weight - before).norm() / before.norm()
+    assert float(found) == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_module_without_layers_says_so() -> None:
+    with pytest.raises(ValueError, match="ReLU has no linear or convolutional layers"):
+        find_taps(nn.ReLU())
+
+
+@pytest.mark.parametrize("schedule", [{"every_n_epochs": 0}, {"every_n_steps": 0}, {"probe_size": -1}])
+def test_a_schedule_that_never_comes_is_refused(schedule: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        GradientNorm(**schedule)
+
+
+@pytest.mark.parametrize("name", names_in("diagnostics"))
+def test_a_diagnostic_declares_exactly_what_it_publishes(name: str, settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, f"diagnostics=[{name}]")
+    result = train.train(settings, tmp_path)
+    files = [tmp_path / results.LAYERS, tmp_path / results.HISTOGRAMS]
+    published = {row["quantity"] for path in files if path.exists() for row in rows_of(path)}
+    declared = set(json.loads((tmp_path / results.QUANTITIES).read_text()))
+    assert published == declared
+    assert result["status"] == "completed"

@@ -1,0 +1,219 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+import torch.nn.functional as F
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from src import results, train
+from src.classifier import Classifier
+from src.config import Settings
+from src.data import datamodule
+from tests.conftest import SMALL, names_in, weights_of
+
+SettingsFor = Callable[..., Settings]
+Command = Callable[..., int]
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two results tell the same, but for the time it took and where they lie."""
+    ignored = {"seconds", "name"}
+    return {k: v for k, v in one.items() if k not in ignored} == {k: v for k, v in other.items() if k not in ignored}
+
+
+def test_training_is_the_plain_loop(settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, "act=tanh", "optim.fused=false", "seed=5")
+    train.train(settings, tmp_path)
+    data = datamodule.open_data(settings.data, 5)
+    network = train.build_network(settings, 64, 10)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    batches = data.train_dataloader()
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        for inputs, labels in batches:
+            optimizer.zero_grad()
+            F.cross_entropy(network(inputs), labels).backward()
+            optimizer.step()
+    trained = weights_of(tmp_path / results.LAST)
+    for name, value in network.state_dict().items():
+        assert torch.equal(trained[name], value), name
+
+
+def test_the_same_settings_give_the_same_weights_whatever_ran_before(settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, "act=torch.nn.RReLU", "seed=0")  # RReLU draws random slopes while it trains
+    first = train.train(settings, tmp_path / "a")
+    train.train(settings_for(*SMALL, "act=elu", "optim=adam", "seed=9", "norm=batch"), tmp_path / "between")
+    torch.rand(5)
+    second = train.train(settings, tmp_path / "b")
+    assert same(first, second)
+    one, other = (weights_of(tmp_path / folder / results.LAST) for folder in "ab")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    files = (results.EPOCHS, results.LAYERS, results.HISTOGRAMS)
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+
+
+def test_diagnostics_do_not_change_training(settings_for: SettingsFor, tmp_path: Path) -> None:
+    common = [*SMALL, "norm=batch", "act=torch.nn.RReLU"]
+    train.train(settings_for(*common), tmp_path / "watched")
+    train.train(settings_for(*common, "diagnostics=[]"), tmp_path / "unwatched")
+    one, other = (weights_of(tmp_path / name / results.LAST) for name in ("watched", "unwatched"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("optim", names_in("optim"))
+def test_every_optimiser_learns(optim: str, settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, "width=64", "trainer.max_epochs=15", f"optim={optim}")
+    result = train.train(settings, tmp_path)
+    losses = pd.read_csv(tmp_path / results.EPOCHS)["train_loss"]
+    assert losses.iloc[-1] < 0.5 * losses.iloc[0]
+    assert result["test_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_norms_train(norm: str, settings_for: SettingsFor, tmp_path: Path) -> None:
+    result = train.train(settings_for(*SMALL, f"norm={norm}", "width=64", "trainer.max_epochs=8"), tmp_path)
+    assert result["test_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_shallow_networks_train(depth: int, settings_for: SettingsFor, tmp_path: Path) -> None:
+    result = train.train(settings_for(*SMALL, f"depth={depth}", "trainer.max_epochs=20"), tmp_path)
+    assert result["test_accuracy"] > 0.8
+    assert len(result["dead_outputs"] or []) == depth
+
+
+def test_bfloat16_learns_what_float32_learns(settings_for: SettingsFor, tmp_path: Path) -> None:
+    common = [*SMALL, "width=64", "trainer.max_epochs=12"]
+    exact = train.train(settings_for(*common), tmp_path / "32")
+    short = train.train(settings_for(*common, "trainer.precision=bf16-mixed"), tmp_path / "16")
+    assert short["test_accuracy"] == pytest.approx(exact["test_accuracy"], abs=0.05)
+    assert weights_of(tmp_path / "16" / results.LAST)["network.layers.0.weight"].dtype == torch.float32
+
+
+def test_clipping_bounds_the_first_step(settings_for: SettingsFor, tmp_path: Path) -> None:
+    one_step = ["trainer.max_epochs=1", "data.batch_size=1200", "optim.lr=1.0", "optim.momentum=0.0"]
+    settings = settings_for(*SMALL, *one_step, "trainer.gradient_clip_val=0.01")
+    train.train(settings, tmp_path)
+    before, after = train.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / results.LAST)
+    step = torch.cat([(after[name] - before[name]).flatten() for name in before]).norm().item()
+    assert step == pytest.approx(0.01, rel=1e-3)
+
+
+def test_early_stopping_waits_for_patience_and_tests_the_best_epoch(settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, "patience=3", "trainer.max_epochs=200", "optim.lr=0.1")
+    result = train.train(settings, tmp_path)
+    accuracies = pd.read_csv(tmp_path / results.EPOCHS)["val_accuracy"]
+    best = int(accuracies.idxmax()) + 1  # the first of equals
+    assert (result["best_epoch"], result["epochs"]) == (best, best + 3)
+    assert len(accuracies) == best + 3
+    assert result["val_accuracy"] == accuracies.max()
+    data = datamodule.open_data(settings.data, 0)
+    network = Classifier.load_from_checkpoint(tmp_path / results.BEST, weights_only=True).eval()
+    with torch.no_grad():
+        correct = network(data.dataset.scale(data.test.inputs)).argmax(1) == data.test.labels
+    assert result["test_accuracy"] == pytest.approx(correct.double().mean().item(), abs=1e-12)
+
+
+def test_a_run_leaves_what_the_design_says(settings_for: SettingsFor, tmp_path: Path) -> None:
+    result = train.train(settings_for(*SMALL, "act=relu", "seed=0"), tmp_path)
+    assert json.loads((tmp_path / results.RESULT).read_text()) == json.loads(json.dumps(result))
+    wanted = {"status", "act", "hidden_sizes", "seed", "epochs", "best_epoch", "val_accuracy", "test_accuracy",
+              "dead_outputs", "seconds", "device", "versions", "git", "config_hash"}  # fmt: skip
+    assert wanted <= set(result)
+    assert 0 <= result["test_accuracy"] <= 1
+    assert len(result["dead_outputs"]) == 2
+    assert len(result["grad_norm"]) == len(result["initial"]["grad_norm"]) == 3
+    epochs = pd.read_csv(tmp_path / results.EPOCHS)
+    assert epochs["epoch"].tolist() == [1, 2]
+    assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} <= set(epochs)
+    layers = pd.read_csv(tmp_path / results.LAYERS)
+    norms = layers[layers["quantity"] == "grad_norm"].pivot_table(index="epoch", columns="layer", values="value")
+    assert norms.shape == (3, 3)
+    assert (norms > 0).all().all()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert {"grad_norm/layer_03", "val_accuracy", "dead_fraction/layer_01"} <= set(events.Tags()["scalars"])
+    assert {"pre_activation/layer_01", "weight_gradient/layer_03"} <= set(events.Tags()["histograms"])
+    [first, *_] = events.Histograms("pre_activation/layer_01")
+    assert first.histogram_value.num == 1024 * 16
+
+
+def test_a_sweep_runs_every_combination_and_tabulates_it(command: Command, tmp_path: Path, capsys: Any) -> None:
+    sweep = [f"hydra.sweep.dir={tmp_path}", "act=relu,torch.nn.Hardshrink", "seed=0,1"]
+    assert command("-m", *SMALL, *sweep) == 0
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert sorted(zip(table["act"], table["seed"], strict=True)) == [
+        ("relu", 0), ("relu", 1), ("torch.nn.Hardshrink", 0), ("torch.nn.Hardshrink", 1),
+    ]  # fmt: skip
+    assert (table["status"] == "completed").all()
+    assert (tmp_path / "relu-d2-s1-data=digits-trainer=cpu-max_epochs=2-width=16" / ".hydra" / "config.yaml").exists()
+    shown = capsys.readouterr().out
+    assert "torch.nn.Hardshrink" in shown
+    assert "2/2" in shown or "0/2" in shown
+
+
+def test_a_repeated_sweep_repeats_nothing_but_what_changed(command: Command, tmp_path: Path) -> None:
+    sweep = ["-m", *SMALL, f"hydra.sweep.dir={tmp_path}"]
+    command(*sweep, "seed=0")
+    [path] = tmp_path.glob("*/result.json")
+    first = path.stat().st_mtime_ns
+    command(*sweep, "seed=0,1")
+    assert path.stat().st_mtime_ns == first
+    assert len(list(tmp_path.glob("*/result.json"))) == 2
+    path.write_text("{ truncated")
+    command(*sweep, "seed=0,1")
+    assert json.loads(path.read_text())["status"] == "completed"
+
+
+def test_a_diverged_run_is_marked_and_the_sweep_goes_on(command: Command, tmp_path: Path, capsys: Any) -> None:
+    code = command("-m", *SMALL, f"hydra.sweep.dir={tmp_path}", "optim.lr=1e30,0.01", "act=linear")
+    assert code == 0
+    table = pd.read_csv(tmp_path / "results.csv").set_index("lr")
+    assert table["status"].to_dict() == {1e30: "diverged", 0.01: "completed"}
+    assert pd.isna(table.loc[1e30, "test_accuracy"])
+    assert "diverged" in capsys.readouterr().out
+    diverged = json.loads(next(tmp_path.glob("*lr=1e+30*/result.json")).read_text())
+    assert (diverged["status"], diverged["test_accuracy"], diverged["epochs"]) == ("diverged", None, 1)
+
+
+class FailsInTraining(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and len(x) == 64:
+            raise RuntimeError("a defect of this activation")
+        return x
+
+
+def test_a_failed_run_costs_no_other_run(command: Command, tmp_path: Path, capsys: Any) -> None:
+    failing = "tests.test_train.FailsInTraining"
+    code = command("-m", *SMALL, f"hydra.sweep.dir={tmp_path}", f"act={failing},relu", "diagnostics=[gradients]")
+    assert code == 1
+    table = pd.read_csv(tmp_path / "results.csv").set_index("act")
+    assert table["status"].to_dict() == {failing: "failed", "relu": "completed"}
+    assert "a defect of this activation" in next(tmp_path.glob(f"{failing}*/error.txt")).read_text()
+    assert "1 of 2 runs failed" in capsys.readouterr().err
+    assert command(*SMALL, f"hydra.run.dir={tmp_path}/one", f"act={failing}", "diagnostics=[gradients]") == 1
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path("sweeps").glob("*.yaml")))
+def test_a_named_study_is_found_and_states_its_question(name: str, command: Command, tmp_path: Path) -> None:
+    question = (Path("sweeps") / f"{name}.yaml").read_text().splitlines()[1]
+    assert question.startswith("# ")
+    assert "?" in question
+    small = ["data=digits", "trainer.max_epochs=1", "width=8", "depth=1", "seed=0", "act=relu"]
+    small += ["model=tutorial", "trainer=cpu", "diagnostics=[]", f"hydra.sweep.dir={tmp_path}"]
+    assert command(f"+sweeps={name}", *small) == 0
+    assert len(pd.read_csv(tmp_path / "results.csv")) == 1
+
+
+def test_twenty_runs_in_one_sweep_keep_memory_flat(command: Command, tmp_path: Path) -> None:
+    process = psutil.Process()
+    sweep = ["-m", *SMALL, "width=64", f"hydra.sweep.dir={tmp_path}"]
+    command(*sweep, "seed=100,101,102")  # imports, caches and thread pools
+    before = process.memory_info().rss
+    command(*sweep, "seed=range(20)")
+    assert process.memory_info().rss < 1.05 * before
+    assert process.num_fds() < 200
