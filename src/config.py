@@ -6,8 +6,10 @@ turns that into a `Settings`, or raises ValueError with one line that names the 
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
@@ -34,6 +36,10 @@ class Target(Section):
     def plain(self) -> dict[str, Any]:
         """The part as plain data, as hydra.utils.instantiate takes it."""
         return self.model_dump(by_alias=True)
+
+    def function(self) -> Callable[..., Any]:
+        """What the part names, with its arguments already given."""
+        return instantiate(self.plain(), _partial_=True)
 
 
 class Names(Section):

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from src.diagnostics.units import count_over
 from src.mlp import MLP
 
 PROBE = 1024
-PLAIN_ACTIVATIONS = {  # the tutorials' class names
+PLAIN_ACTIVATIONS: dict[str, dict[str, Any]] = {  # the tutorials' class names
     "sigmoid": {"_target_": "torch.nn.Sigmoid"},
     "tanh": {"_target_": "torch.nn.Tanh"},
     "relu": {"_target_": "torch.nn.ReLU"},
@@ -38,7 +39,8 @@ PLAIN_ACTIVATIONS = {  # the tutorials' class names
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about old pickle protocols
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:

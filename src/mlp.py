@@ -6,7 +6,7 @@ Flow: data → **network** → training. With `norm=none` the state dict has the
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,14 @@ from src import activations
 NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
+Weighted = nn.Linear | nn.modules.conv._ConvNd
+
+
 class Tap(NamedTuple):
     """Where one layer can be watched: a module's weights, and the activation that follows it, if any."""
 
     name: str
-    linear: nn.Module
+    linear: Weighted
     activation: nn.Module | None
 
 
@@ -59,7 +62,7 @@ class MLP(nn.Module):
         linears = self.layers[:: self._stride]
         activations = [*self.layers[self._stride - 1 :: self._stride], None]
         return [
-            Tap(f"layer_{number:02d}", linear, activation)
+            Tap(f"layer_{number:02d}", cast(nn.Linear, linear), activation)
             for number, (linear, activation) in enumerate(zip(linears, activations, strict=True), start=1)
         ]
 
@@ -72,5 +75,5 @@ def initialise(network: MLP, weight: Initialiser | None, bias: Initialiser | Non
     with torch.no_grad():
         for tap in network.taps():
             for initialiser, parameter in ((weight, tap.linear.weight), (bias, tap.linear.bias)):
-                if initialiser is not None:
+                if initialiser is not None and parameter is not None:
                     initialiser(parameter)

@@ -65,7 +65,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def prepare(folder: Path) -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = [RESULT, EPOCHS, LAYERS, HISTOGRAMS, QUANTITIES, ERROR, BEST, LAST]
+    files: list[str | Path] = [RESULT, EPOCHS, LAYERS, HISTOGRAMS, QUANTITIES, ERROR, BEST, LAST]
     for path in [*(folder / name for name in files), *folder.glob("events.out.tfevents.*")]:
         path.unlink(missing_ok=True)
 

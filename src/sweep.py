@@ -6,7 +6,7 @@ launcher. Hydra only warns about what a callback raises, except SystemExit.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -74,7 +75,10 @@ def _try_trainer(arguments: dict[str, Any]) -> None:
         "enable_model_summary": False,
         "enable_progress_bar": False,
     }
-    L.Trainer(**arguments | quiet)
+    try:
+        L.Trainer(**arguments | quiet)
+    except (ValueError, MisconfigurationException) as error:
+        raise ValueError(f"trainer: {error}") from error
 
 
 def _try_optimizer(arguments: dict[str, Any]) -> None:
@@ -85,7 +89,12 @@ def _try_data(description: dict[str, Any]) -> None:
     open_data(Data.model_validate(description), seed=0)
 
 
-TRIALS = {"trainer": _try_trainer, "optim": _try_optimizer, "diagnostics": instantiate, "data": _try_data}
+TRIALS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "trainer": _try_trainer,
+    "optim": _try_optimizer,
+    "diagnostics": instantiate,
+    "data": _try_data,
+}
 
 
 class Sweep(Callback):  # type: ignore[misc]

@@ -39,9 +39,8 @@ def build_network(settings: config.Settings, input_size: int, num_classes: int) 
     }
     torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
     classifier = Classifier(network, settings.optim.plain(), settings.seed, settings.names.data)
-    weight, bias = (
-        part and instantiate(part.plain() | {"_partial_": True}) for part in (settings.init.weight, settings.init.bias)
-    )
+    init = settings.init
+    weight, bias = init.weight.function() if init.weight else None, init.bias.function() if init.bias else None
     initialise(classifier.network, weight, bias)
     return classifier
 
@@ -61,7 +60,7 @@ def build_trainer(settings: config.Settings, folder: Path, tables: results.Table
                 monitor=MONITOR,
                 mode="max",
                 save_last=True,
-                enable_version_counter=False,
+                enable_version_counter=False,  # best.ckpt keeps its name
             ),
             EarlyStopping(MONITOR, mode="max", patience=settings.patience),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
@@ -84,14 +83,10 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
     trainer.fit(classifier, data)
     if not classifier.diverged:
         trainer.test(classifier, data, folder / results.BEST, verbose=False, weights_only=True)
-    result = (
-        results.describe(settings, folder)
-        | results.summarise(tables, classifier.means.get("test", {}))
-        | {
-            "seconds": round(time.perf_counter() - started, 3),
-            "device": results.device_name(trainer.strategy.root_device),
-        }
-    )
+    result = results.describe(settings, folder) | results.summarise(tables, classifier.means.get("test", {}))
+    result["classes"] = len(data.dataset.classes)
+    result["device"] = results.device_name(trainer.strategy.root_device)
+    result["seconds"] = round(time.perf_counter() - started, 3)
     if trainer.is_global_zero:
         results.write_result(folder, result)
     return result

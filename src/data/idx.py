@@ -10,7 +10,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ UNSIGNED_BYTE = 8
 MAX_VALUES = 2**31  # a header may claim anything; no file of this family is larger
 
 
-def _parse(stream: BinaryIO, path: Path, sha256: str | None) -> Tensor:
+def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, sha256: str | None) -> Tensor:
     header = stream.read(4)
     if len(header) < 4 or header[:3] != bytes([0, 0, UNSIGNED_BYTE]) or not 1 <= header[3] <= 4:
         raise ValueError(f"{path} is not an IDX file of unsigned bytes")

@@ -1,0 +1,119 @@
+"""What people get wrong ends with one line that names it, exit code 2, and nothing created."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.data import fashion_mnist
+from tests.conftest import SMALL
+
+Command = Callable[..., int]
+RUNS = [
+    ("act=rleu", "act=rleu: must be one of clippedrelu, elu", "did you mean relu"),
+    ("act=torch.nn.NoSuch", "act=torch.nn.NoSuch", "can be imported"),
+    ("act=torch.nn.Linear", "act=torch.nn.Linear", "missing"),
+    ("init=keiming", "init=keiming: must be one of default", "kaiming"),
+    ("data=cifar", "data=cifar: must be one of digits, fashion_mnist", ""),
+    ("dpeth=3", "dpeth: there is no such key", "did you mean depth"),
+    ("optim.lrr=3", "optim.lrr: there is no such key", "did you mean optim.lr"),
+    ("act.alpha=3", "act.alpha: there is no such key", ""),
+    ("+optim.nosuch=1", "optim:", "nosuch"),
+    ("depth=-1", "depth=-1", "greater than or equal to 0"),
+    ("depth=2.5", "depth=2.5", "valid integer"),
+    ("depth=1000000", "depth=1000000", "less than or equal to"),
+    ("width=0", "width=0", "greater than or equal to 1"),
+    ("hidden_sizes=[3,0]", "hidden_sizes.1=0", "greater than or equal to 1"),
+    ("seed=abc", "seed=abc", "valid integer"),
+    ("seed=-1", "seed=-1", "greater than or equal to 0"),
+    ("seed=4294967296", "seed=4294967296", "less than"),
+    ("seed=1,2", "seed=1,2", "-m"),
+    ("norm=bacth", "norm=bacth", "'batch'"),
+    ("optim.lr=nan", "optim.lr=nan", "finite"),
+    ("optim.lr=inf", "optim.lr=inf", "finite"),
+    ("optim.lr=0", "optim.lr=0", "greater than 0"),
+    ("trainer.max_epochs=0", "trainer.max_epochs=0", "greater than or equal to 1"),
+    ("trainer.max_epochs=abc", "trainer.max_epochs=abc", "valid integer"),
+    ("trainer.precision=7", "trainer:", "7"),
+    ("patience=-1", "patience=-1", "greater than or equal to 0"),
+    ("data.batch_size=0", "data.batch_size=0", "greater than or equal to 1"),
+    ("data.batch_size=5000", "data.batch_size=5000", "at most 1200"),
+    ("data.val_size=1437", "data.val_size=1437", "between 1 and 1436"),
+    ("diagnostics.gradients.every_n_epochs=0", "GradientNorm.every_n_epochs=0", "at least 1"),
+    ("+sweeps=nosuch", "nosuch", "main"),
+    ("seed=", "seed", ""),
+    ("seed", "seed", ""),
+]
+
+
+SWEEPS = [run for run in RUNS if run[0] not in {"seed=1,2", "seed="}]  # no mistakes in a sweep
+CASES = [(False, *run) for run in RUNS] + [(True, *run) for run in SWEEPS]
+
+
+@pytest.mark.parametrize(("sweep", "given", "named", "allowed"), CASES)
+def test_a_mistake_ends_with_one_line_before_any_work(
+    sweep: bool,
+    given: str,
+    named: str,
+    allowed: str,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "out"
+    arguments = [*SMALL, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", given]
+    code = command(*(["-m", "act=relu,tanh"] if sweep and not given.startswith("act=") else []), *arguments)
+    shown = capsys.readouterr().err
+    assert code == 2
+    assert len(shown.splitlines()) == 1
+    assert shown.startswith("error: ")
+    assert named in shown
+    assert allowed in shown
+    assert not folder.exists()
+
+
+def only_line(capsys: pytest.CaptureFixture[str]) -> str:
+    [line] = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here it is no mistake")
+def test_a_gpu_that_is_absent_is_not_replaced_silently(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("trainer=gpu", "data=digits", f"hydra.run.dir={tmp_path}/out") == 2
+    assert "no CUDA device" in only_line(capsys)
+
+
+def test_missing_data_names_the_place_and_the_remedy(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "none")
+    monkeypatch.setattr("torchvision.datasets.mnist.FashionMNIST.mirrors", ["http://127.0.0.1:9/"])
+    assert command("trainer=cpu", f"data.source.root={tmp_path}/no", f"hydra.run.dir={tmp_path}/out") == 2
+    line = only_line(capsys)
+    assert f"data.source.root={tmp_path}/no" in line
+    assert "make data" in line
+
+
+def test_damaged_data_is_named(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in fashion_mnist.SHA256:
+        (tmp_path / f"{name}.gz").write_bytes(b"\x1f\x8b damaged")
+    assert command("trainer=cpu", f"data.source.root={tmp_path}", f"hydra.run.dir={tmp_path}/out") == 2
+    assert f"{tmp_path}/train-images-idx3-ubyte.gz: damaged gzip file" in only_line(capsys)
+
+
+@pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir"])
+def test_a_folder_that_cant_be_made_is_named(
+    key: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    many = ["-m", "seed=0,1"] if key == "hydra.sweep.dir" else []
+    assert command(*many, *SMALL, f"{key}={tmp_path}/file/out") == 2
+    assert f"{tmp_path}/file" in only_line(capsys)
+
+
+def test_a_value_given_twice_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("-m", *SMALL, "seed=0,1,0", f"hydra.sweep.dir={tmp_path}/out") == 2
+    assert "relu-d2-s0" in only_line(capsys)

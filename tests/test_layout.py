@@ -1,0 +1,32 @@
+"""The size of files and functions that DESIGN.md promises, and the examples in docstrings."""
+
+import ast
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+SOURCES = sorted(path for folder in ("src", "hydra_plugins", "bench") for path in Path(folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_files_and_functions_stay_small_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 300
+    assert ast.get_docstring(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
+def test_train_reads_in_one_sitting() -> None:
+    assert len(Path("src/train.py").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("name", ["activations", "naming", "statistics"])
+def test_examples_in_docstrings_are_true(name: str) -> None:
+    tested = doctest.testmod(importlib.import_module(f"src.{name}"))
+    assert tested.attempted > 0
+    assert tested.failed == 0

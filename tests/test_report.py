@@ -1,0 +1,121 @@
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from src import report, results
+from src.naming import run_name
+from src.statistics import trained
+
+
+def run(act: str, seed: int, accuracy: float | None, status: str = "completed", **config: Any) -> dict[str, Any]:
+    finished = status == "completed"
+    return {
+        "name": f"{act}-{seed}", "act": act, "depth": 4, "hidden_sizes": [8] * 4, "seed": seed, "status": status,
+        "epochs": 3 + seed, "best_epoch": 2 if finished else None, "classes": 10, "val_accuracy": accuracy,
+        "test_accuracy": accuracy, "grad_norm": [1e-3, 0.1, 0.5] if finished else None, "dead_fraction": [0.0, 0.5],
+        "dead_outputs": [0, 4], "seconds": 1.0, "error": "RuntimeError: x" if status == "failed" else None,
+        "initial": {"grad_norm": [1.0, 2.0, 3.0]},
+        "config": {"names": {"act": act}, "act": {"_target_": act}, "seed": seed, "optim": {"lr": 0.1}} | config,
+    }  # fmt: skip
+
+
+def save(runs: list[dict[str, Any]], folder: Path) -> Path:
+    for one in runs:
+        (folder / one["name"]).mkdir(parents=True)
+        results.write_result(folder / one["name"], one)
+    return folder
+
+
+def test_means_are_over_completed_runs_alone() -> None:
+    accuracies = [0.8, 0.9, 0.85]
+    runs = [run("relu", seed, accuracy) for seed, accuracy in enumerate(accuracies)]
+    runs += [run("relu", 3, None, "diverged"), run("relu", 4, None, "failed"), run("tanh", 0, 0.1)]
+    summary = report.by_setting(report.table_of(runs)).set_index("act")
+    relu = summary.loc["relu"]
+    assert (relu["n"], relu["diverged"], relu["failed"], relu["trained"]) == (3, 1, 1, 3)
+    assert relu["test_accuracy_mean"] == pytest.approx(np.mean(accuracies))
+    assert relu["test_accuracy_std"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert relu["epochs"] == pytest.approx(4.0)
+    assert (relu["grad_norm_first"], relu["grad_norm_last"]) == (1e-3, 0.5)
+    assert relu["dead_fraction"] == 0.25
+    assert (summary.loc["tanh", "n"], summary.loc["tanh", "trained"]) == (1, 0)
+
+
+def test_a_setting_is_whatever_was_varied() -> None:
+    runs = [run("relu", seed, 0.9, optim={"lr": lr}) for seed in (0, 1) for lr in (0.1, 0.01)]
+    summary = report.by_setting(report.table_of(runs))
+    assert summary[["act", "lr", "n"]].to_numpy().tolist() == [["relu", "0.1", 2], ["relu", "0.01", 2]]
+
+
+def test_a_sweep_without_a_completed_run_is_tabulated(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = report.by_setting(report.table_of([run("relu", 0, None, "diverged"), run("relu", 1, None, "failed")]))
+    report.show(summary, Console(width=120))
+    shown = capsys.readouterr().out
+    assert "diverged" in shown
+    assert "0/0" in shown
+
+
+def test_the_command_reads_folders_and_skips_what_cant_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save([run("relu", 0, 0.9), run("tanh", 0, 0.8)], tmp_path / "sweep")
+    (folder / "broken").mkdir()
+    (folder / "broken" / results.RESULT).write_text('{"status": "comp')
+    monkeypatch.setattr(sys, "argv", ["report", str(folder)])
+    report.main()
+    table = pd.read_csv(folder / report.RESULTS)
+    assert table["act"].tolist() == ["relu", "tanh"]
+    assert table["dead_outputs"].tolist() == ["0 4", "0 4"]
+    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "nothing")])
+    with pytest.raises(SystemExit) as end:
+        report.main()
+    assert end.value.code == 2
+
+
+def test_result_files_are_valid_json_whatever_was_measured(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        results.write_result(tmp_path, {"status": "completed", "loss": float("nan")})
+    assert results.read_result(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    results.write_result(tmp_path, {"status": "completed", "loss": None})
+    assert json.loads((tmp_path / results.RESULT).read_text())["loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "classes", "learnt"),
+    [(0.10, 10, False), (0.18, 10, False), (0.20, 10, True), (0.54, 2, False), (0.56, 2, True)],
+)
+def test_trained_means_a_tenth_of_the_way_from_chance(accuracy: float, classes: int, learnt: bool) -> None:
+    assert trained(accuracy, classes) == learnt
+
+
+Name = Callable[..., str]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["act=relu", "seed=0"], "relu-d4-s0"),
+        (["+sweeps=main", "hydra.sweep.dir=x", "trainer.enable_progress_bar=false"], "relu-d4-s0"),
+        (["optim.lr=0.1", "norm=batch"], "relu-d4-s0-lr=0.1-norm=batch"),
+        (["hidden_sizes=[3,4]"], "relu-d4-s0-hidden_sizes=[3,4]"),
+    ],
+)
+def test_run_names_are_readable(overrides: list[str], name: str) -> None:
+    assert run_name("relu", 4, 0, overrides) == name
+
+
+@pytest.mark.parametrize("value", ["../../x", "a/b", "<b>", "x" * 300, "a b", "\n"])
+def test_run_names_stay_in_their_folder_and_differ(value: str) -> None:
+    name = run_name("relu", 4, 0, [f"data.source.x={value}"])
+    assert "/" not in name
+    assert len(name) < 140
+    assert set(name).isdisjoint("<>\n ")
+    assert name != run_name("relu", 4, 0, [f"data.source.x={value}'"])
