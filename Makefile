@@ -1,5 +1,5 @@
 # Everything a fresh machine needs: `make sweep` measures, `make test` checks.
-PYTHON ?= python3.11
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OVERRIDES ?=

@@ -126,7 +126,7 @@ class Classifier(L.LightningModule):
         assert isinstance(sums, Tensor)
         loss, accuracy = (sums[:2] / sums[2]).tolist()
         self.means[phase] = {f"{phase}_loss": loss, f"{phase}_accuracy": accuracy}
-        self.log_dict(self.means[phase])
+        self.log_dict(self.means[phase], sync_dist=True)
         if not math.isfinite(loss) and phase != "test":
             self.diverged = True
             self.trainer.should_stop = True

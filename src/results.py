@@ -29,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src import REPOSITORY
 from src.config import Settings
@@ -49,6 +50,7 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+@rank_zero_only
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     write_atomically(folder / RESULT, json.dumps(result, indent=2, allow_nan=False, default=str) + "\n")
 
@@ -62,6 +64,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and "status" in result else None
 
 
+@rank_zero_only
 def prepare(folder: Path) -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +73,7 @@ def prepare(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+@rank_zero_only
 def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
     described = {quantity.name: vars(quantity) for quantity in quantities}
     write_atomically(folder / QUANTITIES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
@@ -100,7 +104,7 @@ def summarise(tables: "Tables", tested: dict[str, float]) -> dict[str, Any]:
     """
     layers = tables.layer_values()
     accuracies = {epoch: row["val_accuracy"] for epoch, row in tables.epochs.items() if "val_accuracy" in row}
-    best = max(accuracies, key=lambda epoch: accuracies[epoch]) if tested else None  # the first of equals
+    best = max(accuracies, key=lambda epoch: accuracies[epoch], default=None) if tested else None  # the first of equals
 
     def per_layer(quantity: str, epoch: int | None) -> list[float | None] | None:
         values = layers.get((-1 if epoch is None else epoch, quantity))
@@ -119,6 +123,7 @@ def summarise(tables: "Tables", tested: dict[str, float]) -> dict[str, Any]:
     }
 
 
+@rank_zero_only
 def write_failure(settings: Settings, folder: Path, error: Exception) -> None:
     """Leave the traceback in error.txt and a result.json that says `failed`."""
     write_atomically(folder / ERROR, "".join(traceback.format_exception(error)))
@@ -161,7 +166,7 @@ def device_name(device: torch.device) -> str:
 
 
 class Tables(Logger):
-    """A Lightning logger that writes a run's tidy tables.
+    """A Lightning logger that writes a run's tidy tables, in the first process only where there are several.
 
     What a LightningModule logs once per epoch goes to epochs.csv; what diagnostics measure goes to layers.csv and
     histograms.csv. Rows are on disk at the end of each epoch.
@@ -185,6 +190,7 @@ class Tables(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         pass  # they are in result.json
 
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         metrics = dict(metrics)
         epoch = int(metrics.pop("epoch", -1)) + 1  # Lightning counts from 0, the tables count completed epochs
@@ -192,12 +198,14 @@ class Tables(Logger):
             row = self.epochs.setdefault(epoch, {"step": step or 0})
             row.update({name: float(f"{value:.7g}") for name, value in metrics.items()})  # all that float32 holds
 
+    @rank_zero_only
     def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
         """Values by `quantity/layer`."""
         for tag, value in metrics.items():
             quantity, _, layer = tag.partition("/")
             self._layer_rows.append((epoch, step, layer, quantity, repr(value)))
 
+    @rank_zero_only
     def log_histogram(
         self, tag: str, counts: npt.NDArray[np.float64], edges: npt.NDArray[np.float64], epoch: int, step: int
     ) -> None:
@@ -205,6 +213,7 @@ class Tables(Logger):
         row = (epoch, step, layer, quantity, repr(float(edges[0])), repr(float(edges[-1])))
         self._histogram_rows.append((*row, " ".join(str(int(count)) for count in counts)))
 
+    @rank_zero_only
     def save(self) -> None:
         self._append(LAYERS, LAYER_COLUMNS, self._layer_rows)
         self._append(HISTOGRAMS, HISTOGRAM_COLUMNS, self._histogram_rows)

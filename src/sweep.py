@@ -24,6 +24,7 @@ from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src import report, results
 from src.command_line import quiet_libraries, stop, translate
@@ -124,6 +125,7 @@ class Sweep(Callback):  # type: ignore[misc]
             if twice := [name for name, count in names.items() if count > 1]:
                 raise stop(f"the sweep would run {twice[0]} more than once: give each value once")
 
+    @rank_zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if result := results.read_result(Path(config.hydra.runtime.output_dir)):
             print(report.one_line(result), flush=True)

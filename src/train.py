@@ -87,8 +87,7 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
     result["classes"] = len(data.dataset.classes)
     result["device"] = results.device_name(trainer.strategy.root_device)
     result["seconds"] = round(time.perf_counter() - started, 3)
-    if trainer.is_global_zero:
-        results.write_result(folder, result)
+    results.write_result(folder, result)
     return result
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from src import results, train
+from src.classifier import Classifier
 from src.config import Settings
 from src.data import datamodule
 from src.diagnostics.activations import ActivationMoments, mean_and_std
@@ -229,3 +230,23 @@ def test_a_diagnostic_declares_exactly_what_it_publishes(name: str, settings_for
     declared = set(json.loads((tmp_path / results.QUANTITIES).read_text()))
     assert published == declared
     assert result["status"] == "completed"
+
+
+@pytest.mark.parametrize("optim", ["sgd", "adam", "rmsprop"])
+def test_each_epochs_numbers_are_those_of_its_own_weights(
+    optim: str, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    settings = settings_for(*SMALL, f"optim={optim}", "act=tanh", "seed=8")
+    result = train.train(settings, tmp_path)
+    data = datamodule.open_data(settings.data, 8)
+    rows = [row for row in rows_of(tmp_path / results.LAYERS) if row["quantity"] == "grad_norm"]
+    for epoch, module in ((0, train.build_network(settings, 64, 10)), (2, load(tmp_path / results.LAST))):
+        layers = observe(module, lambda module=module: module.loss(data.probe(1024)))
+        expected = [grad_norm(layer.gradient).item() for layer in layers]
+        found = [float(row["value"]) for row in rows if row["epoch"] == str(epoch)]
+        assert found == pytest.approx(expected, rel=1e-5)
+    assert result["initial"]["grad_norm"] != pytest.approx(result["grad_norm"], rel=1e-3)
+
+
+def load(checkpoint: Path) -> Classifier:
+    return Classifier.load_from_checkpoint(checkpoint, weights_only=True).train()

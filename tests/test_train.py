@@ -1,8 +1,12 @@
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import psutil
 import pytest
@@ -217,3 +221,15 @@ def test_twenty_runs_in_one_sweep_keep_memory_flat(command: Command, tmp_path: P
     command(*sweep, "seed=range(20)")
     assert process.memory_info().rss < 1.05 * before
     assert process.num_fds() < 200
+
+
+def test_two_processes_train_what_one_trains(command: Command, tmp_path: Path) -> None:
+    common = [*SMALL, "norm=layer", "seed=1"]
+    assert command(*common, f"hydra.run.dir={tmp_path}/one") == 0
+    both = [sys.executable, "-m", "src.train", *common, "trainer.devices=2", f"hydra.run.dir={tmp_path}/two"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    subprocess.run(both, check=True, capture_output=True, timeout=180, env=environment)
+    one, two = (pd.read_csv(tmp_path / name / results.EPOCHS) for name in ("one", "two"))
+    assert np.abs(one - two).max().max() < 1e-6
+    first, second = (weights_of(tmp_path / name / results.LAST) for name in ("one", "two"))
+    assert max((first[name] - second[name]).abs().max().item() for name in first) < 1e-6

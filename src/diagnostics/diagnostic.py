@@ -94,7 +94,10 @@ class Diagnostic(L.Callback):
 
     def layers(self, pl_module: L.LightningModule) -> list[Layer]:
         """What the fixed batch shows now, from the pass that another diagnostic just made where there is one."""
-        state = self.probe_size, [parameter._version for parameter in pl_module.parameters()]
+        # The step, because fused optimisers don't count as in-place changes of a parameter; both, because weights may
+        # be loaded between two fits.
+        versions = [parameter._version for parameter in pl_module.parameters()]
+        state = self.probe_size, pl_module.trainer.global_step, versions
         if pl_module not in _latest or _latest[pl_module][0] != state:
             _latest[pl_module] = state, observe(pl_module, lambda: probe_loss(pl_module, self._batch))
         return _latest[pl_module][1]
