@@ -240,8 +240,8 @@ def main() -> None:
     }
     rounded = {name: round(value, 3) for name, value in ratios.items()}
     report = {
-        "machine": machine(),
         **results.provenance(),
+        "machine": machine(),
         "rounds": arguments.rounds,
         "seconds": seconds,
         "ratios": rounded,
