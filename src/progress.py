@@ -1,6 +1,6 @@
 """One progress line per run: epoch, losses, accuracy and time left.
 
-Flow: **training**. Numbers change once per epoch, so the line never makes the device wait.
+Flow: **training**. The numbers are those of the epoch before, so the line never makes the device wait.
 """
 
 from typing import Any
@@ -41,10 +41,10 @@ class ProgressBar(LightningProgressBar):
         if self.bar is not None:
             self.bar.update()
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.bar is None or self.bar.disable:
-            return
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         shown = trainer.callback_metrics
+        if self.bar is None or self.bar.disable or "train_loss" not in shown:
+            return  # in the first epoch there is nothing to show
         self.bar.set_description(f"{self.name} epoch {trainer.current_epoch + 1}/{self.epochs}", refresh=False)
         self.bar.set_postfix_str(
             f"train loss {float(shown['train_loss']):.3f}, val loss {float(shown['val_loss']):.3f}, "

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import subprocess
@@ -233,3 +234,21 @@ def test_two_processes_train_what_one_trains(command: Command, tmp_path: Path) -
     assert np.abs(one - two).max().max() < 1e-6
     first, second = (weights_of(tmp_path / name / results.LAST) for name in ("one", "two"))
     assert max((first[name] - second[name]).abs().max().item() for name in first) < 1e-6
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_a_terminal_sees_epoch_losses_and_time_left(
+    kind: type[io.StringIO], settings_for: SettingsFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = kind()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    train.train(settings_for(*SMALL, "trainer.enable_progress_bar=true", "trainer.max_epochs=30"), tmp_path / "run")
+    shown = screen.getvalue()
+    for part in ("run epoch 1/30", "train loss ", "val loss ", "val accuracy ", " left"):
+        assert (part in shown) == (kind is Terminal), part
