@@ -133,6 +133,8 @@ class Sweep(Callback):  # type: ignore[misc]
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         runs = report.read_runs([folder])
+        if not runs:
+            raise stop(f"no run of the sweep left a {results.RESULT} in {folder}", 1)
         report.write(runs, folder)
         if failed := [run["name"] for run in runs if run["status"] == "failed"]:
             raise stop(
