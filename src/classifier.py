@@ -85,13 +85,13 @@ class Classifier(L.LightningModule):
             torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step(batch)
+        return self._step("train", batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch)
+        self._step("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step(batch)
+        self._step("test", batch)
 
     def on_train_epoch_start(self) -> None:
         self.running["train"] = Running(self.device)
@@ -111,14 +111,11 @@ class Classifier(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_means("test")
 
-    def _phase(self) -> str:
-        return "test" if self.trainer.testing else "val" if self.trainer.validating or not self.training else "train"
-
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, phase: str, batch: Batch) -> Tensor:
         x, labels = batch
         logits = self(x)
         loss = F.cross_entropy(logits, labels)
-        self.running[self._phase()].add(loss.detach(), logits.detach(), labels)
+        self.running[phase].add(loss.detach(), logits.detach(), labels)
         return loss
 
     def _log_means(self, phase: str) -> None:
