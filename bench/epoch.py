@@ -150,9 +150,10 @@ def ours(folder: Path, *overrides: str) -> Contender:
         times = EpochTimes()
         results.prepare(folder)
         data = datamodule.open_data(settings.data, settings.seed)
-        trainer = train.build_trainer(settings, folder, results.Tables(folder))
+        network = train.build_network(settings, 784, 10)
+        trainer = train.build_trainer(settings, folder, results.Tables(folder), network.monitor)
         trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]
-        trainer.fit(train.build_network(settings, 784, 10), data)
+        trainer.fit(network, data)
         return times.seconds()
 
     return epoch

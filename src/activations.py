@@ -26,6 +26,25 @@ class Step(nn.Module):
         return (torch.sign(torch.sign(x) + 0.5) + 1) / 2
 
 
+class Maxout(nn.Module):
+    """The largest of `pieces` linear functions for each unit, learnt with the weights (Goodfellow et al. 2013).
+
+    (…, pieces · H) → (…, H)
+
+    >>> Maxout(2)(torch.tensor([1.0, 4.0, -3.0, -2.0]))
+    tensor([ 4., -2.])
+    """
+
+    def __init__(self, pieces: int = 2) -> None:
+        super().__init__()
+        if pieces < 1:
+            raise ValueError(f"pieces={pieces}: must be at least 1")
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.pieces)).max(dim=-1).values
+
+
 def find_class(path: str) -> type[nn.Module]:
     """The nn.Module class at a dotted path. Raises ValueError where there is none.
 
@@ -53,13 +72,18 @@ def build(description: Mapping[str, Any]) -> nn.Module:
 
 
 def check(description: Mapping[str, Any]) -> None:
-    """Raise ValueError unless the description builds a function that keeps shape and type and is finite."""
-    x = torch.linspace(-3, 3, 8).view(2, 4)
+    """Raise ValueError unless the description builds a function that keeps shape and type and is finite.
+
+    One with `pieces` takes that many inputs per unit.
+    """
+    activation = build(description)
+    pieces = getattr(activation, "pieces", 1)
+    x = torch.linspace(-3, 3, 8 * pieces).view(2, 4 * pieces)
     try:
-        y = build(description)(x)
+        y = activation(x)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"{description['_target_']} can't be applied to a tensor: {error}") from error
-    if not isinstance(y, Tensor) or y.shape != x.shape or y.dtype != x.dtype:
+    if not isinstance(y, Tensor) or y.shape != (2, 4) or y.dtype != x.dtype:
         raise ValueError(f"{description['_target_']} is no activation: it must keep the shape and type of its input")
     if not y.isfinite().all():
         raise ValueError(f"{description['_target_']} gives values that are not finite on [-3, 3]")

@@ -1,4 +1,4 @@
-"""The LightningModule: an MLP, its loss and its optimiser.
+"""The LightningModule: an MLP, its loss, its optimiser, and the training step.
 
 Flow: network → **training** → diagnostics. Its hyper-parameters are plain data, so that a checkpoint loads with
 `weights_only=True` and `Classifier.load_from_checkpoint` needs nothing but the file.
@@ -10,88 +10,114 @@ from typing import Any
 
 import pytorch_lightning as L
 import torch
-import torch.nn.functional as F
 from hydra.utils import get_class
 from torch import Tensor
 
+from src.data.datamodule import Batch, Steps
+from src.losses import LOSSES
 from src.mlp import MLP
-
-Batch = tuple[Tensor, Tensor]
 
 
 class Running:
-    """Sums over the batches of one epoch: loss in nats × examples, correct predictions, examples."""
+    """Sums over the batches of one epoch: loss × examples, correct predictions, examples."""
 
     def __init__(self, device: torch.device) -> None:
-        self.loss = torch.zeros((), device=device)
+        self.loss = torch.zeros((), device=device, dtype=torch.float64)
         self.correct = torch.zeros((), device=device, dtype=torch.int64)
         self.examples = 0
 
-    def add(self, mean_loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        self.loss.add_(mean_loss, alpha=len(labels))
-        self.correct += (logits.argmax(1) == labels).sum()
-        self.examples += len(labels)
-
     def sums(self) -> Tensor:
         examples = torch.tensor(self.examples, device=self.loss.device)
-        return torch.stack([self.loss.double(), self.correct.double(), examples.double()])
+        return torch.stack([self.loss, self.correct.double(), examples.double()])
 
 
 class Classifier(L.LightningModule):
-    """Trains an MLP with cross-entropy.
+    """Trains an MLP.
 
     `network` are MLP's arguments; `optim` names an optimiser class and holds its arguments; `seed` is the run's; `data`
-    names the data set, for whoever opens the checkpoint.
+    names the data set, for whoever opens the checkpoint; `loss` is a name in LOSSES; gradients are clipped at
+    `clip_val`, by norm or by value.
 
-    Logs once per epoch {train,val}_{loss,accuracy}, and test_{loss,accuracy} in a test. Sums are kept
-    on the device, because a `.item()` or a log call in every step would cost more than the step on a GPU.
+    Logs once per epoch {train,val}_{loss,accuracy}, and test_{loss,accuracy} in a test; a regression has no accuracy.
+    Sums are kept on the device, because a `.item()` or a log call in every step would cost more than the step on a GPU.
     """
 
     def __init__(
-        self, network: Mapping[str, Any], optim: Mapping[str, Any], seed: int = 0, data: str = "fashion_mnist"
+        self,
+        network: Mapping[str, Any],
+        optim: Mapping[str, Any],
+        seed: int = 0,
+        data: str = "fashion_mnist",
+        loss: str = "cross_entropy",
+        clip_val: float | None = None,
+        clip_algorithm: str = "norm",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.automatic_optimization = False  # training_step makes many steps: Lightning's cost is per call
         self.network = MLP(**network)
         self.optim = dict(optim)
         self.seed = seed
+        self.objective = LOSSES[loss]
+        self.clip_val, self.clip_algorithm = clip_val, clip_algorithm
+        best = ("val_accuracy", "max") if self.objective.classifies else ("val_loss", "min")
+        self.monitor = dict(zip(("monitor", "mode"), best, strict=True))
         self.diverged = False
         self.running: dict[str, Running] = {}
         self.means: dict[str, dict[str, float]] = {}  # by phase; what is logged, before Lightning rounds it to float32
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.network(x)
-        return logits
+        outputs: Tensor = self.network(x)
+        return outputs
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy in nats, a scalar."""
+        """Mean loss over the batch, a scalar: in nats, or in squared label units."""
         x, labels = batch
-        return F.cross_entropy(self(x), labels)
+        return self.objective.value(self(x), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Weight decay is for weights: biases and learnt activations' parameters are left alone."""
         arguments = dict(self.optim)
-        optimizer: torch.optim.Optimizer = get_class(arguments.pop("_target_"))(self.parameters(), **arguments)
+        weights = [parameter for parameter in self.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
+        optimizer: torch.optim.Optimizer = get_class(arguments.pop("_target_"))(
+            [{"params": weights}, {"params": others, "weight_decay": 0.0}], **arguments
+        )
         return optimizer
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.loaded_epoch = checkpoint["epoch"] + 1  # in completed epochs, as everywhere in the tables
+        trained = checkpoint["global_step"] > 0
+        self.loaded_epoch = (
+            checkpoint["epoch"] + 1 if trained else 0
+        )  # in completed epochs, as everywhere in the tables
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # For activations that draw random numbers: what they draw depends on the step alone, also after a resume.
-        seed = (self.seed * 1_000_003 + self.trainer.global_step) % 2**32
-        # Not torch.manual_seed: where CUDA is not in use, that keeps a stack trace of every call.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+    def tested(self) -> dict[str, Any] | None:
+        """The epoch whose weights were tested, and what the test found; None before a test."""
+        return {"epoch": self.loaded_epoch} | self.means["test"] if "test" in self.means else None
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._step("train", batch)
+    def training_step(self, steps: Steps, batch_idx: int) -> None:
+        """As many optimiser steps as `steps` has batches."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
+        parameters = list(self.parameters())
+        for step, batch in enumerate(steps, start=self.trainer.global_step):
+            self._seed_generators(step)
+            loss, _ = self._step("train", batch)
+            self.manual_backward(loss)
+            optimizer.step()
+            for parameter in parameters:
+                parameter.grad = None  # what zero_grad does, without its 50 µs of bookkeeping
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.clip_val:
+            self.clip_gradients(optimizer, self.clip_val, self.clip_algorithm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step("val", batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._step("test", batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The outputs, for whoever looks at single predictions."""
+        return self._step("test", batch)[1]
 
     def on_train_epoch_start(self) -> None:
         self.running["train"] = Running(self.device)
@@ -111,19 +137,37 @@ class Classifier(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_means("test")
 
-    def _step(self, phase: str, batch: Batch) -> Tensor:
+    def _seed_generators(self, step: int) -> None:
+        # For activations that draw random numbers: what they draw depends on the step alone, also after a resume.
+        seed = (self.seed * 1_000_003 + step) % 2**32
+        # Not torch.manual_seed: where CUDA is not in use, that keeps a stack trace of every call.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def _step(self, phase: str, batch: Batch) -> tuple[Tensor, Tensor]:
         x, labels = batch
-        logits = self(x)
-        loss = F.cross_entropy(logits, labels)
-        self.running[phase].add(loss.detach(), logits.detach(), labels)
-        return loss
+        outputs = self(x)
+        loss = self.objective.value(outputs, labels)
+        running = self.running[phase]
+        running.loss.add_(loss.detach(), alpha=len(labels))
+        if self.objective.classifies:
+            running.correct += (self.objective.predict(outputs.detach()) == labels).sum()
+        running.examples += len(labels)
+        return loss, outputs
 
     def _log_means(self, phase: str) -> None:
         sums = self.trainer.strategy.reduce(self.running[phase].sums(), reduce_op="sum")
         assert isinstance(sums, Tensor)
+        if not sums[2]:
+            return  # an untrained network has no training loss
         loss, accuracy = (sums[:2] / sums[2]).tolist()
-        self.means[phase] = {f"{phase}_loss": loss, f"{phase}_accuracy": accuracy}
-        self.log_dict(self.means[phase], sync_dist=True)
+        self.means[phase] = {f"{phase}_loss": loss}
+        if self.objective.classifies:
+            self.means[phase][f"{phase}_accuracy"] = accuracy
+        # "step" tells the loggers the number of optimiser steps; Lightning would count calls of training_step.
+        now = {"step": float(self.trainer.global_step), "epoch": float(self.trainer.current_epoch)}
+        self.log_dict(self.means[phase] | now, sync_dist=True)
         if not math.isfinite(loss) and phase != "test":
             self.diverged = True
             self.trainer.should_stop = True

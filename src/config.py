@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
 from src import activations
@@ -26,16 +26,16 @@ class Section(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
+    def plain(self) -> dict[str, Any]:
+        """The part as plain data, as hydra.utils.instantiate takes it."""
+        return self.model_dump(by_alias=True)
+
 
 class Target(Section):
     """A part that names what to call (`_target_`); its other keys are that callable's arguments."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     target: str = Field(alias="_target_")
-
-    def plain(self) -> dict[str, Any]:
-        """The part as plain data, as hydra.utils.instantiate takes it."""
-        return self.model_dump(by_alias=True)
 
     def function(self) -> Callable[..., Any]:
         """What the part names, with its arguments already given."""
@@ -53,13 +53,22 @@ class Init(Section):
     weight: Target | None
     bias: Target | None
     std: Positive | None = None
+    gain: Positive | None = None
+    after: Annotated[int, Field(ge=0)] | None = None
+    by_act: dict[str, float | int] = {}
+
+    def functions(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+        """What fills weights and biases; None keeps what torch drew."""
+        return self.weight.function() if self.weight else None, self.bias.function() if self.bias else None
 
 
 class Data(Section):
     source: Target
-    val_size: Size
+    val_size: Annotated[int, Field(ge=0, le=1_000_000)]
     split_seed: Annotated[int, Field(ge=0, lt=2**32)]
-    batch_size: Size
+    batch_size: Size | Literal["all"]
+    replacement: bool = False
+    steps_per_epoch: Size | None = None
 
 
 class Optim(Target):
@@ -77,8 +86,13 @@ class Trainer(Target):
     gradient_clip_algorithm: Literal["norm", "value"]
     enable_progress_bar: bool
 
+    @property
+    def clipping(self) -> tuple[float | None, str]:
+        return self.gradient_clip_val, self.gradient_clip_algorithm
+
     def plain(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"target"})
+        """Arguments of Lightning's Trainer. The Classifier clips gradients itself, because it makes its own steps."""
+        return self.model_dump(exclude={"target", "gradient_clip_val", "gradient_clip_algorithm"})
 
 
 class Settings(Section):
@@ -96,7 +110,12 @@ class Settings(Section):
     trainer: Trainer
     diagnostics: dict[str, Target]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    patience: Annotated[int, Field(ge=0)]
+    loss: Literal["cross_entropy", "bce", "mse"]
+    patience: Annotated[int, Field(ge=0)] | None
+    test: Literal["best", "last"]
+    untrained: bool
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
+    figures: list[str]
 
     @property
     def layer_sizes(self) -> list[int]:
@@ -112,6 +131,7 @@ class Settings(Section):
         """Twelve hexadecimal digits that change with anything that may change a result."""
         what_matters = self.plain()
         what_matters["trainer"].pop("enable_progress_bar")
+        what_matters.pop("figures")
         what_matters["data"]["source"].pop("root", None)
         text = json.dumps(what_matters, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -135,6 +155,8 @@ def read(config: DictConfig) -> Settings:
     try:
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key}: missing, it has no default") from error
     except OmegaConfBaseException as error:
         raise ValueError(str(error).splitlines()[0]) from error
     try:

@@ -24,6 +24,7 @@ from src.data.datamodule import DataModule, open_data
 from src.diagnostics.gradients import grad_max_abs, grad_norm
 from src.diagnostics.observation import observe
 from src.diagnostics.units import count_over
+from src.losses import LOSSES, Loss, outputs_for
 from src.mlp import MLP
 
 PROBE = 1024
@@ -56,21 +57,25 @@ def _fill(network: MLP, state: Any, path: Path) -> MLP:
     return network
 
 
-def load_checkpoint(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str]:
-    """The network in one of this project's checkpoints, and its data set's name. Raises ValueError for anything else.
+def load_checkpoint(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
+    """The network in one of this project's checkpoints, its data set's name and its loss's. Raises ValueError for
+    anything else.
 
     `allowed`: dotted paths of activation classes outside torch.nn and this project that may be imported.
     """
     checkpoint = _load(path)
     try:
         described = checkpoint["hyper_parameters"]
-        arguments, data = dict(described["network"]), str(described["data"])
+        arguments, data, loss = dict(described["network"]), str(described["data"]), str(described["loss"])
         state = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
         activations.refuse_foreign(arguments["act"], allowed)
         network = MLP(**arguments)
+        if next(iter(state.values())).dtype == torch.float64:
+            network.double()
+        LOSSES[loss]  # a KeyError if the file names something else
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a checkpoint of this project ({error} is missing or of another kind)") from error
-    return _fill(network, state, path), data
+    return _fill(network, state, path), data, loss
 
 
 def load_tutorial_pair(config_path: Path) -> MLP:
@@ -92,36 +97,37 @@ def load_tutorial_pair(config_path: Path) -> MLP:
     return _fill(MLP(sizes[0], sizes[1:-1], sizes[-1], activation), state, config_path.with_suffix(".tar"))
 
 
-def load(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str]:
-    """The network in a .ckpt, or in a tutorial's pair named by either of its files, and its data set's name."""
+def load(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
+    """The network in a .ckpt, or in a tutorial's pair named by either of its files, its data set's and loss's names."""
     if path.suffix in {".config", ".tar"}:
-        return load_tutorial_pair(path.with_suffix(".config")), "fashion_mnist"
+        return load_tutorial_pair(path.with_suffix(".config")), "fashion_mnist", "cross_entropy"
     return load_checkpoint(path, allowed)
 
 
 @torch.no_grad()
-def _predictions(network: MLP, batches: Any) -> Tensor:
-    return torch.cat([network(inputs).argmax(1) for inputs, _ in batches])
+def _predictions(network: MLP, loss: Loss, batches: Any) -> Tensor:
+    return torch.cat([loss.predict(network(inputs)) for inputs, _ in batches])
 
 
-def measure(network: MLP, data: DataModule) -> dict[str, Any]:
+def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict[str, Any]:
     """Accuracies as fractions, and per layer from the input: dead units on the training split, gradient norms.
 
-    Gradients are those of the mean cross-entropy over the first 1,024 training images.
+    Gradients are those of the mean loss over the first 1,024 training examples.
     """
     network.eval()
-    labels = data.test.labels
-    correct = _predictions(network, data.test_dataloader()) == labels
+    outputs_for(loss, data.dataset)
+    labels, objective = data.test.labels, LOSSES[loss]
+    correct = _predictions(network, objective, data.test_dataloader()) == labels
     classes = range(len(data.dataset.classes))
     inputs, targets = data.probe(PROBE)
-    layers = observe(network, lambda: torch.nn.functional.cross_entropy(network(inputs), targets))
+    layers = observe(network, lambda: objective.value(network(inputs), targets))
     counts = count_over(network, data.all_training_batches())
     return {
         "test_accuracy": correct.double().mean().item(),
         "class_accuracy": {
             data.dataset.classes[number]: correct[labels == number].double().mean().item() for number in classes
         },
-        "hidden_sizes": [layer.weight.shape[1] for layer in layers[:-1]],
+        "hidden_sizes": [layer.weight.shape[2] for layer in layers[1:]],
         "dead_outputs": [int(counts[name]["dead_outputs"]) for name in counts],
         "dead_units": [int(counts[name]["dead_units"]) for name in counts],
         "grad_norm": [_number(grad_norm(layer.gradient)) for layer in layers],
@@ -169,12 +175,14 @@ def main() -> None:
     parser.add_argument("--allow", nargs="*", default=[], metavar="PATH", help="further activation classes to trust")
     arguments = parser.parse_args()
     for path in arguments.checkpoints:
-        network, trained_on = load(path, tuple(arguments.allow))
+        network, trained_on, loss = load(path, tuple(arguments.allow))
         data = open_named(arguments.data or trained_on, arguments.root)
+        if not LOSSES[loss].classifies:
+            raise ValueError(f"{path} is a regression: evaluate measures classifiers")
         expected, given = network.taps()[0].linear.weight.shape[1], data.dataset.input_size
         if expected != given:
             raise ValueError(f"{path} takes {expected} inputs, the data set has {given}; name another with --data")
-        found = {"checkpoint": str(path)} | measure(network, data)
+        found = {"checkpoint": str(path)} | measure(network, data, loss)
         print(json.dumps(found) if arguments.json else describe(found), flush=True)
 
 

@@ -18,6 +18,9 @@ NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerN
 
 Weighted = nn.Linear | nn.modules.conv._ConvNd
 
+ALL_THREADS = torch.get_num_threads()
+WORTH_SHARING = 10_000_000  # multiply-adds a step, about a millisecond's: below, threads wait longer than they work
+
 
 class Tap(NamedTuple):
     """Where one layer can be watched: a module's weights, and the activation that follows it, if any."""
@@ -31,21 +34,23 @@ class MLP(nn.Module):
     """Fully connected layers with one activation function between them.
 
     `hidden_sizes` may be empty: a linear classifier. Inputs of shape (N, …) are flattened to (N, input_size); the
-    outputs are logits (N, num_classes).
+    outputs (N, output_size), logits or real numbers, have no activation of their own. An activation with `pieces` > 1,
+    such as Maxout, is given so many inputs per unit.
     """
 
     def __init__(
         self,
         input_size: int,
         hidden_sizes: Sequence[int],
-        num_classes: int,
+        output_size: int,
         act: Mapping[str, Any],
         norm: str = "none",
     ) -> None:
         super().__init__()
-        sizes = [input_size, *hidden_sizes, num_classes]
+        sizes = [input_size, *hidden_sizes, output_size]
+        pieces = [getattr(activations.build(act), "pieces", 1) if hidden_sizes else 1] * len(hidden_sizes) + [1]
         # All linear layers first: an activation that drew random numbers would shift the weights after it.
-        linears = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)]
+        linears = [nn.Linear(fan_in, fan_out * n) for (fan_in, fan_out), n in zip(pairwise(sizes), pieces, strict=True)]
         layers: list[nn.Module] = []
         for linear in linears[:-1]:
             between = [] if norm == "none" else [NORMS[norm](linear.out_features)]
@@ -54,8 +59,9 @@ class MLP(nn.Module):
         self._stride = 2 if norm == "none" else 3
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.layers(x.flatten(1))
-        return logits
+        first = cast(nn.Linear, self.layers[0])
+        outputs: Tensor = self.layers(x.flatten(1).to(first.weight.dtype))
+        return outputs
 
     def taps(self) -> list[Tap]:
         """Every layer from the input to the output, named layer_01, layer_02, …"""
@@ -65,6 +71,15 @@ class MLP(nn.Module):
             Tap(f"layer_{number:02d}", cast(nn.Linear, linear), activation)
             for number, (linear, activation) in enumerate(zip(linears, activations, strict=True), start=1)
         ]
+
+
+def threads_for(network: nn.Module, examples: int) -> int:
+    """CPU threads for steps of so many examples: one where the work is too small to share, else all.
+
+    It matters most beside other programs: two threads that wait for each other's core are ten times slower than one.
+    """
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return ALL_THREADS if weights * examples >= WORTH_SHARING else 1
 
 
 Initialiser = Callable[[Tensor], Any]

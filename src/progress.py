@@ -47,8 +47,8 @@ class ProgressBar(LightningProgressBar):
             return  # in the first epoch there is nothing to show
         self.bar.set_description(f"{self.name} epoch {trainer.current_epoch + 1}/{self.epochs}", refresh=False)
         self.bar.set_postfix_str(
-            f"train loss {float(shown['train_loss']):.3f}, val loss {float(shown['val_loss']):.3f}, "
-            f"val accuracy {float(shown['val_accuracy']):.1%}",
+            f"train loss {float(shown['train_loss']):.3f}, val loss {float(shown['val_loss']):.3f}"
+            + (f", val accuracy {float(shown['val_accuracy']):.1%}" if "val_accuracy" in shown else ""),
             refresh=False,
         )
 

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from src import results
+from src import figures, results
 from src.command_line import one_line_errors, stop
 from src.statistics import trained
 
@@ -43,7 +43,14 @@ def varied(runs: list[dict[str, Any]]) -> list[str]:
     keys = dict.fromkeys(key for config in configs for key in config)
     differing = [key for key in keys if len({config.get(key) for config in configs}) > 1]
     named = {key.removeprefix("names.") for key in differing if key.startswith("names.")}
-    return [key for key in differing if key.partition(".")[0] not in named | {"seed"}]
+    own = [key for key in differing if key.partition(".")[0] not in named | {"seed"}]
+    return [key for key in own if key == "names.act" or not _follows_from_act(key, configs)]
+
+
+def _follows_from_act(key: str, configs: list[dict[str, str]]) -> bool:
+    """Whether a key's value is a matter of the activation alone, so that naming the activation names it."""
+    values = {(config["names.act"], config.get(key)) for config in configs}
+    return len(values) == len({config["names.act"] for config in configs})
 
 
 def settings_of(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -175,12 +182,15 @@ def one_line(run: dict[str, Any]) -> str:
 
 
 def write(runs: list[dict[str, Any]], folder: Path) -> None:
-    """results.csv in the folder, and the table by setting in the terminal."""
+    """results.csv and the runs' figures in the folder, and the table by setting in the terminal."""
     table = table_of(runs)
     results.write_atomically(folder / RESULTS, table.to_csv(index=False))
     console = Console()
     show(by_setting(table), console if console.is_terminal else Console(width=120))
     print(f"{len(runs)} runs: {folder / RESULTS}")
+    asked = dict.fromkeys(name for run in runs for name in run["config"].get("figures", []))
+    if asked and figures.draw(asked, runs, folder):
+        print(f"figures: {folder / figures.FOLDER}")
 
 
 def main() -> None:

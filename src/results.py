@@ -5,6 +5,7 @@ Flow: diagnostics → **results** → statistics.
     epochs.csv        one row per epoch: losses in nats, accuracies as fractions
     layers.csv        one row per epoch × step × layer × quantity
     histograms.csv    one row per epoch × step × layer × quantity: the range and the counts of equal bins
+    NAME.csv          what some diagnostics measure besides: the columns are theirs
     quantities.json   what each quantity of layers.csv and histograms.csv means, its unit and scale
     checkpoints/      best.ckpt, last.ckpt
     result.json       the run's summary, written last: while it is missing, the run has not ended
@@ -64,17 +65,23 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and "status" in result else None
 
 
+def table(folder: Path, name: str) -> Path:
+    """Where a run keeps a table."""
+    return folder / f"{name}.csv"
+
+
 @rank_zero_only
 def prepare(folder: Path) -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix."""
     folder.mkdir(parents=True, exist_ok=True)
-    files: list[str | Path] = [RESULT, EPOCHS, LAYERS, HISTOGRAMS, QUANTITIES, ERROR, BEST, LAST]
-    for path in [*(folder / name for name in files), *folder.glob("events.out.tfevents.*")]:
+    files: list[str | Path] = [RESULT, QUANTITIES, ERROR, BEST, LAST]
+    for path in [*(folder / name for name in files), *folder.glob("*.csv"), *folder.glob("events.out.tfevents.*")]:
         path.unlink(missing_ok=True)
 
 
 @rank_zero_only
-def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
+def write_quantities(folder: Path, diagnostics: Iterable[Any]) -> None:
+    quantities = (quantity for each in diagnostics for quantity in getattr(each, "quantities", ()))
     described = {quantity.name: vars(quantity) for quantity in quantities}
     write_atomically(folder / QUANTITIES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
@@ -97,29 +104,31 @@ def describe(settings: Settings, folder: Path) -> dict[str, Any]:
     } | provenance()
 
 
-def summarise(tables: "Tables", tested: dict[str, float]) -> dict[str, Any]:
+def summarise(tables: "Tables", tested: dict[str, Any] | None) -> dict[str, Any]:
     """What a run found. Accuracies are fractions; per-layer lists run from the input to the output layer.
 
-    A run that was not tested is `diverged`: its loss stopped being finite, and it has no accuracy.
+    `tested`: the epoch whose weights were tested, test_loss and, unless it is a regression, test_accuracy. A run that
+    was not tested is `diverged`: its loss stopped being finite, and it has no accuracy.
     """
     layers = tables.layer_values()
-    accuracies = {epoch: row["val_accuracy"] for epoch, row in tables.epochs.items() if "val_accuracy" in row}
-    best = max(accuracies, key=lambda epoch: accuracies[epoch], default=None) if tested else None  # the first of equals
+    epoch: int | None = tested["epoch"] if tested else None
+    at_epoch = {} if epoch is None else tables.epochs.get(max(epoch, 1), {})  # untrained: validated in epoch 1
 
-    def per_layer(quantity: str, epoch: int | None) -> list[float | None] | None:
-        values = layers.get((-1 if epoch is None else epoch, quantity))
+    def per_layer(quantity: str, at: int | None) -> list[float | None] | None:
+        values = layers.get((-1 if at is None else at, quantity))
         as_number = int if quantity in COUNTS else float
         return [as_number(value) if math.isfinite(value) else None for value in values.values()] if values else None
 
     return {
         "status": "completed" if tested else "diverged",
-        "epochs": max(tables.epochs, default=0),
-        "best_epoch": best,
-        "val_accuracy": None if best is None else accuracies[best],
-        "test_accuracy": tested.get("test_accuracy"),
-        "test_loss": tested.get("test_loss"),
+        "epochs": 0 if epoch == 0 else max(tables.epochs, default=0),
+        "best_epoch": epoch,
+        "val_accuracy": at_epoch.get("val_accuracy"),
+        "val_loss": at_epoch.get("val_loss"),
+        "test_accuracy": tested.get("test_accuracy") if tested else None,
+        "test_loss": tested.get("test_loss") if tested else None,
         "initial": {name: per_layer(name, 0) for name in SUMMARY},
-        **{name: per_layer(name, best) for name in SUMMARY},
+        **{name: per_layer(name, epoch) for name in SUMMARY},
     }
 
 
@@ -212,6 +221,11 @@ class Tables(Logger):
         quantity, _, layer = tag.partition("/")
         row = (epoch, step, layer, quantity, repr(float(edges[0])), repr(float(edges[-1])))
         self._histogram_rows.append((*row, " ".join(str(int(count)) for count in counts)))
+
+    @rank_zero_only
+    def log_table(self, name: str, columns: dict[str, Iterable[Any]]) -> None:
+        """Append rows to NAME.csv: values by column."""
+        self._append(table(self.folder, name).name, tuple(columns), list(zip(*columns.values(), strict=True)))
 
     @rank_zero_only
     def save(self) -> None:

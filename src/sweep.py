@@ -26,10 +26,11 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src import report, results
+from src import figures, report, results
 from src.command_line import quiet_libraries, stop, translate
 from src.config import Data, Settings, keys, read
 from src.data.datamodule import open_data
+from src.losses import outputs_for
 
 
 def grid(config: DictConfig) -> list[list[str]]:
@@ -50,10 +51,11 @@ def jobs(config: DictConfig) -> Iterator[DictConfig]:
 
 def check(settings: Settings) -> None:
     """Raise ValueError if a run with these settings could not start. Parts that many runs share are tried once."""
+    figures.check(settings.figures)
     _try("trainer", json.dumps(settings.trainer.plain()))
     _try("optim", json.dumps(settings.optim.plain()))
     _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
-    _try("data", settings.data.model_dump_json(by_alias=True))
+    _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +89,8 @@ def _try_optimizer(arguments: dict[str, Any]) -> None:
 
 
 def _try_data(description: dict[str, Any]) -> None:
-    open_data(Data.model_validate(description), seed=0)
+    loss = description.pop("loss")
+    outputs_for(loss, open_data(Data.model_validate(description), seed=0).dataset)
 
 
 TRIALS: dict[str, Callable[[dict[str, Any]], object]] = {

@@ -14,58 +14,55 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping
 
 from src import REPOSITORY, config, naming, results
+from src.checkpoints import BestAndLast, WholeFiles
 from src.classifier import Classifier
 from src.command_line import one_line_errors, quiet_libraries, stop
 from src.data import datamodule
-from src.diagnostics.diagnostic import Diagnostic
-from src.mlp import initialise
+from src.losses import outputs_for
+from src.mlp import initialise, threads_for
 from src.progress import ProgressBar
 from src.tensorboard import TensorBoard
 
-MONITOR = "val_accuracy"
 
-
-def build_network(settings: config.Settings, input_size: int, num_classes: int) -> Classifier:
+def build_network(settings: config.Settings, input_size: int, output_size: int) -> Classifier:
     """The untrained network: the seed alone fixes its weights."""
     network = {
         "input_size": input_size,
         "hidden_sizes": settings.layer_sizes,
-        "num_classes": num_classes,
+        "output_size": output_size,
         "act": settings.act.plain(),
         "norm": settings.norm,
     }
+    names, clip = (settings.names.data, settings.loss), settings.trainer.clipping
     torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
-    classifier = Classifier(network, settings.optim.plain(), settings.seed, settings.names.data)
-    init = settings.init
-    weight, bias = init.weight.function() if init.weight else None, init.bias.function() if init.bias else None
-    initialise(classifier.network, weight, bias)
+    classifier = Classifier(network, settings.optim.plain(), settings.seed, *names, *clip)
+    if str(settings.trainer.precision).startswith("64"):
+        classifier.double()  # before the initialisation, so that it isn't rounded to float32
+    initialise(classifier.network, *settings.init.functions())
     return classifier
 
 
-def build_trainer(settings: config.Settings, folder: Path, tables: results.Tables) -> L.Trainer:
+def build_trainer(
+    settings: config.Settings, folder: Path, tables: results.Tables, monitor: dict[str, Any]
+) -> L.Trainer:
     """Lightning's Trainer with early stopping, best and last checkpoint, diagnostics, tables and TensorBoard."""
-    diagnostics: list[Diagnostic] = [instantiate(part.plain()) for part in settings.diagnostics.values()]
-    results.write_quantities(folder, (quantity for each in diagnostics for quantity in each.quantities))
+    diagnostics: list[L.Callback] = [instantiate(part.plain()) for part in settings.diagnostics.values()]
+    results.write_quantities(folder, diagnostics)
+    epochs = 1 if settings.untrained else settings.trainer.max_epochs
     return L.Trainer(
-        **settings.trainer.plain(),
+        **settings.trainer.plain() | {"max_epochs": epochs},
         default_root_dir=folder,
         logger=[tables, TensorBoard(folder)],
         callbacks=[
-            ModelCheckpoint(
-                folder / results.BEST.parent,
-                results.BEST.stem,
-                monitor=MONITOR,
-                mode="max",
-                save_last=True,
-                enable_version_counter=False,  # best.ckpt keeps its name
-            ),
-            EarlyStopping(MONITOR, mode="max", patience=settings.patience),
+            BestAndLast(folder, **monitor),
+            EarlyStopping(**monitor, patience=epochs if settings.patience is None else settings.patience),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
             *diagnostics,
         ],
+        plugins=[WholeFiles()],
         num_sanity_val_steps=0,
         enable_model_summary=False,
         use_distributed_sampler=False,  # DataModule shares out the batches itself
@@ -76,14 +73,16 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
     """Train, test the best epoch, and write everything a run leaves behind. Returns what result.json holds."""
     started = time.perf_counter()
     results.prepare(folder)
-    data = datamodule.open_data(settings.data, settings.seed)
-    classifier = build_network(settings, data.dataset.input_size, len(data.dataset.classes))
+    data = datamodule.open_data(settings.data, settings.seed, settings.untrained)
+    classifier = build_network(settings, data.dataset.input_size, outputs_for(settings.loss, data.dataset))
+    torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
     tables = results.Tables(folder)
-    trainer = build_trainer(settings, folder, tables)
+    trainer = build_trainer(settings, folder, tables, classifier.monitor)
     trainer.fit(classifier, data)
     if not classifier.diverged:
-        trainer.test(classifier, data, folder / results.BEST, verbose=False, weights_only=True)
-    result = results.describe(settings, folder) | results.summarise(tables, classifier.means.get("test", {}))
+        checkpoint = folder / (results.BEST if settings.test == "best" else results.LAST)
+        trainer.test(classifier, data, checkpoint, verbose=False, weights_only=True)
+    result = results.describe(settings, folder) | results.summarise(tables, classifier.tested())
     result["classes"] = len(data.dataset.classes)
     result["device"] = results.device_name(trainer.strategy.root_device)
     result["seconds"] = round(time.perf_counter() - started, 3)

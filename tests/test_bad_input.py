@@ -15,7 +15,7 @@ RUNS = [
     ("act=torch.nn.NoSuch", "act=torch.nn.NoSuch", "can be imported"),
     ("act=torch.nn.Linear", "act=torch.nn.Linear", "missing"),
     ("init=keiming", "init=keiming: must be one of default", "kaiming"),
-    ("data=cifar", "data=cifar: must be one of digits, fashion_mnist", ""),
+    ("data=cifar", "data=cifar: must be one of classification, digits, fashion_mnist", ""),
     ("dpeth=3", "dpeth: there is no such key", "did you mean depth"),
     ("optim.lrr=3", "optim.lrr: there is no such key", "did you mean optim.lr"),
     ("act.alpha=3", "act.alpha: there is no such key", ""),
@@ -39,7 +39,17 @@ RUNS = [
     ("patience=-1", "patience=-1", "greater than or equal to 0"),
     ("data.batch_size=0", "data.batch_size=0", "greater than or equal to 1"),
     ("data.batch_size=5000", "data.batch_size=5000", "at most 1200"),
-    ("data.val_size=1437", "data.val_size=1437", "between 1 and 1436"),
+    ("data.val_size=1437", "data.val_size=1437", "between 0 and 1436"),
+    ("data.steps_per_epoch=1000", "data.steps_per_epoch=1000", "at most 18"),
+    ("data=mnist_folder", "data.source.root", ""),
+    ("loss=bce", "loss=bce", "the data set has 10: use cross_entropy"),
+    ("loss=mse", "loss=mse", "use cross_entropy"),
+    ("data=sine", "loss=cross_entropy", "use loss=mse"),
+    ("loss=hinge", "loss=hinge", "'cross_entropy'"),
+    ("test=middle", "test=middle", "'best'"),
+    ("untrained=3", "untrained=3", "boolean"),
+    ("threads=0", "threads=0", "greater than or equal to 1"),
+    ("figures=[nosuch]", "figures=[nosuch]", "learning_curves"),
     ("diagnostics.gradients.every_n_epochs=0", "GradientNorm.every_n_epochs=0", "at least 1"),
     ("+sweeps=nosuch", "nosuch", "main"),
     ("seed=", "seed", ""),
@@ -102,6 +112,16 @@ def test_damaged_data_is_named(command: Command, tmp_path: Path, capsys: pytest.
         (tmp_path / f"{name}.gz").write_bytes(b"\x1f\x8b damaged")
     assert command("trainer=cpu", f"data.source.root={tmp_path}", f"hydra.run.dir={tmp_path}/out") == 2
     assert f"{tmp_path}/train-images-idx3-ubyte.gz: damaged gzip file" in only_line(capsys)
+
+
+def test_a_file_that_is_no_idx_file_is_named(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in fashion_mnist.SHA256:
+        (tmp_path / name).write_bytes(b"GIF89a")
+    where = ["data=mnist_folder", f"data.source.root={tmp_path}", f"hydra.run.dir={tmp_path}/out"]
+    assert command("trainer=cpu", *where) == 2
+    assert f"{tmp_path}/train-images-idx3-ubyte is not an IDX file" in only_line(capsys)
 
 
 @pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir"])

@@ -9,20 +9,24 @@ from PIL import Image
 from torch.utils.data import random_split
 from torchvision import transforms
 
-from src.data import digits, fashion_mnist, idx
-from src.data.datamodule import DataModule, OrderedBatches, ShuffledBatches, epoch_order
+from src.data import classification, digits, fashion_mnist, idx, line, mnist_folder, spiral
+from src.data.datamodule import DataModule, GroupedSteps, OrderedBatches, Sampling, cuts
 from src.data.dataset import Examples, Scale
+
+
+def shuffled(batch_size: int, seed: int = 0) -> Sampling:
+    return Sampling(batch_size, replacement=False, steps_per_epoch=None, seed=seed)
 
 
 @pytest.fixture(scope="module")
 def fashion() -> DataModule:
-    return DataModule(fashion_mnist.load("data"), batch_size=256, val_size=10_000, split_seed=42, seed=3)
+    return DataModule(fashion_mnist.load("data"), shuffled(256, seed=3), val_size=10_000, split_seed=42)
 
 
 def test_the_splits_have_the_published_sizes(fashion: DataModule) -> None:
     assert [len(part) for part in (fashion.train, fashion.val, fashion.test)] == [50_000, 10_000, 10_000]
     assert fashion.train.inputs.dtype == torch.uint8
-    assert len(fashion.train_dataloader()) == 195
+    assert sum(len(steps) for steps in fashion.train_dataloader()) == 195
 
 
 def test_the_split_is_that_of_random_split(fashion: DataModule) -> None:
@@ -41,8 +45,12 @@ def test_numbers_are_identical_to_torchvisions(fashion: DataModule) -> None:
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
-    assert torch.equal(epoch_order(1, 5, 1000), epoch_order(1, 5, 1000))
-    orders = [epoch_order(seed, epoch, 1000) for seed, epoch in ((1, 5), (1, 6), (2, 5), (5, 1))]
+    def order(seed: int, epoch: int) -> torch.Tensor:
+        return torch.cat([rows for rows in shuffled(10, seed).rows(epoch, 1000) if rows is not None])
+
+    assert torch.equal(order(1, 5), order(1, 5))
+    assert order(1, 5).tolist() == np.random.default_rng([1, 5]).permutation(1000).tolist()
+    orders = [order(seed, epoch) for seed, epoch in ((1, 5), (1, 6), (2, 5), (5, 1))]
     assert all(torch.equal(order.sort().values, torch.arange(1000)) for order in orders)
     assert len({tuple(order[:5].tolist()) for order in orders}) == 4
 
@@ -51,29 +59,51 @@ def numbered(n: int) -> Examples:
     return Examples(torch.arange(n).unsqueeze(1).to(torch.uint8), torch.arange(n))
 
 
-def labels_in(batches: ShuffledBatches) -> list[list[int]]:
-    return [labels.tolist() for _, labels in batches]
+def labels_in(groups: GroupedSteps) -> list[list[int]]:
+    return [labels.tolist() for steps in groups for _, labels in steps]
 
 
 def test_an_epoch_shows_every_example_once_and_drops_the_rest() -> None:
-    batches = ShuffledBatches(numbered(103), Scale(1, 0, 1), 10, seed=0)
-    seen = [label for labels in labels_in(batches) for label in labels]
+    groups = GroupedSteps(numbered(103), Scale(1, 0, 1), shuffled(10))
+    batches = labels_in(groups)
+    seen = [label for labels in batches for label in labels]
     assert len(batches) == 10
     assert len(set(seen)) == len(seen) == 100
-    assert seen == epoch_order(0, 0, 103)[:100].tolist()
-    for inputs, labels in batches:
+    for inputs, labels in (batch for steps in groups for batch in steps):
         assert torch.equal(inputs[:, 0], labels.float())
 
 
+@pytest.mark.parametrize(("steps", "every"), [(195, 100), (10, 5), (10, 1), (1, 100), (2, 7), (0, 100)])
+def test_groups_cover_the_epoch_and_leave_its_first_and_last_step_alone(steps: int, every: int) -> None:
+    found = cuts(steps, every)
+    assert (found[0], found[-1]) == (0, steps)
+    assert found == sorted(set(found))
+    assert {1, steps - 1} <= set(found) or steps < 2
+    assert all({n, n + 1} <= set(found) for n in range(0, steps, every))
+
+
+def test_drawing_with_replacement_repeats_examples_and_depends_on_seed_and_epoch() -> None:
+    sampling = Sampling(128, replacement=True, steps_per_epoch=7, seed=1)
+    rows = sampling.rows(0, 100)
+    assert [len(each) for each in rows if each is not None] == [128] * 7
+    assert {int(row) for each in rows if each is not None for row in each} == set(range(100))
+    assert not torch.equal(torch.stack(rows), torch.stack(sampling.rows(1, 100)))
+
+
+def test_full_batches_show_everything_in_order_at_every_step() -> None:
+    groups = GroupedSteps(numbered(5), Scale(1, 0, 1), Sampling("all", False, 3, seed=0))
+    assert labels_in(groups) == [[0, 1, 2, 3, 4]] * 3
+
+
 def test_processes_share_each_batch() -> None:
-    whole = ShuffledBatches(numbered(64), Scale(1, 0, 1), 8, seed=4)
-    shares = [ShuffledBatches(numbered(64), Scale(1, 0, 1), 8, seed=4, rank=rank, ranks=2) for rank in range(2)]
+    whole = GroupedSteps(numbered(64), Scale(1, 0, 1), shuffled(8, 4))
+    shares = [GroupedSteps(numbered(64), Scale(1, 0, 1), shuffled(8, 4), rank=rank, ranks=2) for rank in range(2)]
     for batches in (whole, *shares):
         batches.set_epoch(3)
     joined = [first + second for first, second in zip(*map(labels_in, shares), strict=True)]
     assert joined == labels_in(whole)
     with pytest.raises(ValueError, match=r"batch_size=8: must be divisible by the 3 devices"):
-        ShuffledBatches(numbered(64), Scale(1, 0, 1), 8, seed=4, rank=0, ranks=3)
+        GroupedSteps(numbered(64), Scale(1, 0, 1), shuffled(8, 4), rank=0, ranks=3)
 
 
 def test_ordered_batches_show_everything_in_order() -> None:
@@ -90,11 +120,11 @@ def test_the_probe_is_the_beginning_of_the_training_split(fashion: DataModule) -
 
 @pytest.mark.parametrize(
     ("batch_size", "val_size", "message"),
-    [(50_001, 10_000, "at most 50000"), (256, 60_000, "between 1 and 59999"), (256, 0, "between 1")],
+    [(50_001, 10_000, "at most 50000"), (256, 60_000, "between 0 and 59999")],
 )
 def test_sizes_that_leave_nothing_are_refused(batch_size: int, val_size: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DataModule(fashion_mnist.load("data"), batch_size, val_size, 42, 0)
+        DataModule(fashion_mnist.load("data"), shuffled(batch_size), val_size, 42)
 
 
 def test_digits_are_the_published_ones() -> None:
@@ -183,3 +213,71 @@ def test_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("torchvision.datasets.mnist.FashionMNIST.mirrors", ["http://127.0.0.1:9/"])
     with pytest.raises(ValueError, match="make data"):
         fashion_mnist.load(str(tmp_path / "nothing"))
+
+
+def test_the_spiral_and_the_weights_after_it_are_the_notebooks_bit_for_bit() -> None:
+    np.random.seed(0)  # noqa: NPY002  as the notebook does
+    x, y = np.zeros((300, 2)), np.zeros(300, dtype="uint8")
+    for arm in range(3):
+        rows = range(100 * arm, 100 * (arm + 1))
+        r = np.linspace(0.0, 1, 100)
+        t = np.linspace(arm * 4, (arm + 1) * 4, 100) + np.random.randn(100) * 0.2  # noqa: NPY002
+        x[rows], y[rows] = np.c_[r * np.sin(t), r * np.cos(t)], arm
+    first, second = (0.1 * np.random.randn(*shape) for shape in ((2, 50), (50, 50)))  # noqa: NPY002
+    pool = spiral.load().pool
+    assert np.array_equal(pool.inputs.numpy(), x)
+    assert pool.labels.tolist() == y.tolist()
+    generator = spiral.after_the_data(0, 300)
+    for expected in (first, second):
+        weight = torch.empty(expected.T.shape, dtype=torch.float64)
+        assert np.array_equal(spiral.fill_in_order(weight, generator, 0.1).numpy(), expected.T)
+
+
+def test_a_folder_of_idx_files_is_a_data_set(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for part, size in (("emnist-letters-train", 20), ("emnist-letters-test", 6)):
+        images = generator.integers(0, 256, (size, 3, 4), dtype=np.uint8)
+        labels = (np.arange(size) % 5 + 1).astype(np.uint8)
+        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+    data = mnist_folder.load(str(tmp_path), first_label=1)
+    assert (len(data.pool), len(data.test or ()), data.input_size, data.shape) == (20, 6, 12, (3, 4))
+    assert data.classes == ("1", "2", "3", "4", "5")
+    assert data.pool.labels.tolist() == [n % 5 for n in range(20)]
+    assert data.scale(torch.tensor([0, 255])).tolist() == [-1, 1]
+
+
+def test_a_folder_whose_images_and_labels_dont_match_is_refused(tmp_path: Path) -> None:
+    for name, values in (("images-idx3", np.zeros((4, 2, 2))), ("labels-idx1", np.zeros(3))):
+        for part in ("train", "t10k"):
+            (tmp_path / f"{part}-{name}-ubyte").write_bytes(idx_bytes(values.astype(np.uint8)))
+    with pytest.raises(ValueError, match=r"\(4, 2, 2\) and labels \(3,\) don't match"):
+        mnist_folder.load(str(tmp_path))
+    with pytest.raises(ValueError, match="needs one file of train images"):
+        mnist_folder.load(str(tmp_path.parent))
+
+
+def test_a_line_has_one_label_and_a_sine_has_real_ones() -> None:
+    constant = line.constant(points=5, label=0)
+    assert constant.pool.inputs[:, 0].tolist() == [-7, -3.5, 0, 3.5, 7]
+    assert constant.pool.labels.tolist() == [0] * 5
+    curve = line.sine(points=200, noise=0.0)
+    assert (len(curve.pool), len(curve.test or ()), curve.classes) == (150, 50, ())
+    assert torch.equal(curve.pool.labels, curve.pool.inputs[:, 0].sin())
+    with pytest.raises(ValueError, match=r"data.source.label=2: must be 0 or 1"):
+        line.constant(label=2)
+
+
+def test_classification_takes_scikit_learns_arguments() -> None:
+    arguments = {"n_samples": 60, "n_features": 4, "n_informative": 3, "n_redundant": 0, "random_state": 1}
+    data = classification.load(n_classes=3, **arguments)
+    assert data.pool.inputs.shape == (60, 4)
+    assert data.classes == ("class 0", "class 1", "class 2")
+    assert sorted(set(data.pool.labels.tolist())) == [0, 1, 2]
+
+
+def test_nothing_held_out_means_that_training_validation_and_test_are_the_same() -> None:
+    data = DataModule(spiral.load(), Sampling("all", False, None, 0), val_size=0, split_seed=42)
+    assert data.train is data.val
+    assert data.test is data.dataset.pool
+    assert data.examples_per_step == 300

@@ -50,7 +50,7 @@ def test_an_untrained_network_is_counted_like_a_run(settings_for: SettingsFor, t
     found = evaluate.measure(train.build_network(settings, 64, 10).network, data)
     assert found["dead_outputs"] == result["initial"]["dead_outputs"]
     assert found["grad_norm"] == pytest.approx(result["initial"]["grad_norm"], rel=1e-5)
-    network, _ = evaluate.load(tmp_path / results.BEST)
+    network, _, _ = evaluate.load(tmp_path / results.BEST)
     assert evaluate.measure(network, data)["dead_outputs"] == result["dead_outputs"]
 
 
@@ -92,7 +92,7 @@ def test_a_users_own_activation_is_imported_only_if_named(settings_for: Settings
     train.train(settings_for(*SMALL, f"act={own}", "trainer.max_epochs=1"), tmp_path)
     with pytest.raises(ValueError, match=rf"--allow {own}"):
         evaluate.load(tmp_path / results.BEST)
-    network, data = evaluate.load(tmp_path / results.BEST, (own,))
+    network, data, _ = evaluate.load(tmp_path / results.BEST, (own,))
     assert (type(network.taps()[0].activation), data) == (Own, "digits")
 
 

@@ -24,7 +24,8 @@ def test_a_seed_gives_the_weights_of_plain_linears_built_in_order(act: str, sett
     network = network_of(settings_for(f"act={act}", "seed=42"))
     torch.manual_seed(42)
     sizes = [784, 512, 256, 256, 128, 10]
-    plain = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)]
+    pieces = [getattr(tap.activation, "pieces", 1) for tap in network.taps()]
+    plain = [nn.Linear(fan_in, fan_out * n) for (fan_in, fan_out), n in zip(pairwise(sizes), pieces, strict=True)]
     for tap, linear in zip(network.taps(), plain, strict=True):
         assert torch.equal(tap.linear.weight, linear.weight)
         assert torch.equal(tap.linear.bias, linear.bias)

@@ -74,9 +74,9 @@ def test_a_tutorials_pair_has_exactly_its_models_accuracy(tmp_path: Path) -> Non
         images = (data.test.inputs.float() / 255 - 0.5) / 0.5
         expected = (model.layers(images).argmax(1) == data.test.labels).double().mean().item()
     for name in ("m.config", "m.tar"):
-        network, dataset = evaluate.load(tmp_path / name)
+        network, dataset, loss = evaluate.load(tmp_path / name)
         found = evaluate.measure(network, data)
-        assert dataset == "fashion_mnist"
+        assert (dataset, loss) == ("fashion_mnist", "cross_entropy")
         assert found["test_accuracy"] == expected
     x = images[:100]
     assert torch.equal(F.softmax(network(x), 1), F.softmax(model.layers(x), 1))

@@ -19,6 +19,7 @@ from src import results, train
 from src.classifier import Classifier
 from src.config import Settings
 from src.data import datamodule
+from src.mlp import threads_for
 from tests.conftest import SMALL, names_in, weights_of
 
 SettingsFor = Callable[..., Settings]
@@ -40,7 +41,7 @@ def test_training_is_the_plain_loop(settings_for: SettingsFor, tmp_path: Path) -
     batches = data.train_dataloader()
     for epoch in range(2):
         batches.set_epoch(epoch)
-        for inputs, labels in batches:
+        for inputs, labels in (batch for steps in batches for batch in steps):
             optimizer.zero_grad()
             F.cross_entropy(network(inputs), labels).backward()
             optimizer.step()
@@ -203,7 +204,7 @@ def test_a_failed_run_costs_no_other_run(command: Command, tmp_path: Path, capsy
     assert command(*SMALL, f"hydra.run.dir={tmp_path}/one", f"act={failing}", "diagnostics=[gradients]") == 1
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in Path("sweeps").glob("*.yaml")))
+@pytest.mark.parametrize("name", ["main", "depth", "quick"])
 def test_a_named_study_is_found_and_states_its_question(name: str, command: Command, tmp_path: Path) -> None:
     question = (Path("sweeps") / f"{name}.yaml").read_text().splitlines()[1]
     assert question.startswith("# ")
@@ -252,3 +253,63 @@ def test_a_terminal_sees_epoch_losses_and_time_left(
     shown = screen.getvalue()
     for part in ("run epoch 1/30", "train loss ", "val loss ", "val accuracy ", " left"):
         assert (part in shown) == (kind is Terminal), part
+
+
+def test_the_last_checkpoint_is_the_last_epochs_and_the_best_ones_the_bests(
+    settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    settings = settings_for(*SMALL, "patience=4", "trainer.max_epochs=100", "optim.lr=0.3")
+    result = train.train(settings, tmp_path)
+    best, last = (torch.load(tmp_path / name, weights_only=True) for name in (results.BEST, results.LAST))
+    assert best["epoch"] + 1 == result["best_epoch"] == result["epochs"] - 4
+    assert last["epoch"] + 1 == result["epochs"]
+    assert last["global_step"] == 18 * result["epochs"]
+    again = train.train(
+        settings_for(*SMALL, "patience=4", "trainer.max_epochs=100", "optim.lr=0.3", "test=last"), tmp_path
+    )
+    assert again["best_epoch"] == again["epochs"] == result["epochs"]
+
+
+def test_an_untrained_network_is_measured_and_tested_as_it_is(settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, "untrained=true", "seed=3")
+    result = train.train(settings, tmp_path)
+    assert (result["status"], result["epochs"], result["best_epoch"]) == ("completed", 0, 0)
+    fresh, kept = train.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / results.BEST)
+    assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
+    assert set(pd.read_csv(tmp_path / results.LAYERS)["epoch"]) == {0}
+    assert result["grad_norm"] == result["initial"]["grad_norm"]
+
+
+def test_steps_are_grouped_and_counted_one_by_one(settings_for: SettingsFor, tmp_path: Path) -> None:
+    every = "diagnostics.gradients.every_n_steps=4"
+    train.train(settings_for(*SMALL, every, "diagnostics.updates.every_n_steps=6"), tmp_path)
+    layers = pd.read_csv(tmp_path / results.LAYERS)
+    steps = {name: sorted(set(layers[layers["quantity"] == name]["step"])) for name in ("grad_norm", "update_ratio")}
+    assert steps["grad_norm"] == list(range(0, 37, 4))
+    assert steps["update_ratio"] == [1, 7, 13, 19, 25, 31]
+
+
+def test_float64_weights_stay_float64(settings_for: SettingsFor, tmp_path: Path) -> None:
+    train.train(settings_for(*SMALL, "trainer.precision=64-true"), tmp_path)
+    assert all(value.dtype == torch.float64 for value in weights_of(tmp_path / results.LAST).values())
+
+
+def test_weight_decay_is_for_weights_alone(settings_for: SettingsFor) -> None:
+    network = train.build_network(settings_for(*SMALL, "act=prelu", "optim.weight_decay=0.1"), 64, 10)
+    decays = {
+        id(p): group["weight_decay"] for group in network.configure_optimizers().param_groups for p in group["params"]
+    }
+    for name, parameter in network.named_parameters():
+        assert decays[id(parameter)] == (0.1 if parameter.ndim == 2 else 0.0), name
+
+
+def test_maxout_takes_two_pieces_per_unit(settings_for: SettingsFor, tmp_path: Path) -> None:
+    result = train.train(settings_for(*SMALL, "act=maxout", "width=64", "trainer.max_epochs=12"), tmp_path)
+    assert result["test_accuracy"] > 0.8
+    assert weights_of(tmp_path / results.LAST)["network.layers.2.weight"].shape == (128, 64)
+
+
+@pytest.mark.parametrize(("act", "examples", "threads"), [("relu", 256, torch.get_num_threads()), ("relu", 1, 1)])
+def test_tiny_networks_train_on_one_thread(act: str, examples: int, threads: int, settings_for: SettingsFor) -> None:
+    network = train.build_network(settings_for(f"act={act}"), 784, 10)
+    assert threads_for(network, examples) == threads

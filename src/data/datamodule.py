@@ -3,9 +3,11 @@
 Flow: **data** → network. No example is touched one by one: a batch is one gather of raw rows and one scaling.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as L
@@ -14,37 +16,107 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from src import config
-from src.data.dataset import Dataset, Examples, Scale
+from src.data.dataset import Dataset, Examples
 
 Batch = tuple[Tensor, Tensor]
 EVALUATION_BATCH = 2048
+STEPS_PER_GROUP = 100
 
 
-def epoch_order(seed: int, epoch: int, size: int) -> Tensor:
-    """The order of `size` examples in one epoch: a function of seed and epoch alone, so that training can resume."""
-    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(size))
+@dataclass(frozen=True)
+class Sampling:
+    """Which examples the steps of an epoch see: a function of (seed, epoch) alone, so that training can resume.
+
+    `batch_size` examples of a fresh permutation per step, an incomplete last batch dropped; with `replacement`,
+    drawn anew for every step; "all": every step sees every example, in order.
+    """
+
+    batch_size: int | Literal["all"]
+    replacement: bool
+    steps_per_epoch: int | None
+    seed: int
+
+    def steps(self, size: int) -> int:
+        """Steps of one epoch over `size` examples."""
+        if self.steps_per_epoch is not None:
+            return self.steps_per_epoch
+        return 1 if self.batch_size == "all" else size // self.batch_size
+
+    def rows(self, epoch: int, size: int) -> list[Tensor | None]:
+        """The rows of each step of an epoch; None stands for all of them."""
+        steps = self.steps(size)
+        if self.batch_size == "all":
+            return [None] * steps
+        generator = np.random.default_rng([self.seed, epoch])
+        if self.replacement:
+            drawn = generator.integers(0, size, (steps, self.batch_size))
+        else:
+            drawn = generator.permutation(size)[: steps * self.batch_size].reshape(steps, self.batch_size)
+        return list(torch.from_numpy(drawn))
 
 
 def split(pool: Examples, val_size: int, seed: int) -> tuple[Examples, Examples]:
-    """Training and validation examples, in the order torch.utils.data.random_split deals them."""
+    """Training and validation examples, in the order torch.utils.data.random_split deals them.
+
+    `val_size` 0 holds nothing out: training and validation see the whole pool, in its own order.
+    """
+    if val_size == 0:
+        return pool, pool
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
     return pool[order[:-val_size]], pool[order[-val_size:]]
 
 
-class ShuffledBatches:
-    """The training batches of one epoch after another. An incomplete last batch is dropped.
+def cuts(steps: int, every: int) -> list[int]:
+    """Where an epoch's steps are cut into groups: around its first and last step, and around every multiple of `every`.
+
+    >>> cuts(10, 6)
+    [0, 1, 6, 7, 9, 10]
+    """
+    multiples = {position + after for position in range(0, steps, every) for after in (0, 1)}
+    return sorted({0, steps, max(steps - 1, 0)} | multiples)
+
+
+class Steps:
+    """A group of optimiser steps, each with its batch, cut when it is asked for."""
+
+    def __init__(self, examples: Examples, scale: Callable[[Tensor], Tensor], rows: Sequence[Tensor | None]) -> None:
+        self.examples, self.scale, self.rows = examples, scale, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        whole: Batch | None = None
+        for rows in self.rows:
+            if rows is not None:
+                yield self.scale(self.examples.inputs.index_select(0, rows)), self.examples.labels[rows]
+            else:
+                whole = whole or (self.scale(self.examples.inputs), self.examples.labels)
+                yield whole
+
+
+class GroupedSteps:
+    """The training steps of one epoch after another, in groups: what Lightning does around a step, it does per group.
 
     Lightning calls `set_epoch` because the object names itself as its `sampler`. With several processes, each takes
     its share of every batch, so that together they see the same batches as one process would.
     """
 
     def __init__(
-        self, examples: Examples, scale: Scale, batch_size: int, seed: int, rank: int = 0, ranks: int = 1
+        self,
+        examples: Examples,
+        scale: Callable[[Tensor], Tensor],
+        sampling: Sampling,
+        every: int = STEPS_PER_GROUP,
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
-        if batch_size % ranks:
-            raise ValueError(f"data.batch_size={batch_size}: must be divisible by the {ranks} devices")
-        self.examples, self.scale, self.batch_size, self.seed = examples, scale, batch_size, seed
-        self.share = slice(rank * batch_size // ranks, (rank + 1) * batch_size // ranks)
+        self.examples, self.scale, self.sampling = examples, scale, sampling
+        batch = ranks if sampling.batch_size == "all" else sampling.batch_size
+        if batch % ranks:
+            raise ValueError(f"data.batch_size={batch}: must be divisible by the {ranks} devices")
+        self.share = slice(rank * batch // ranks, (rank + 1) * batch // ranks)
+        self.groups = list(pairwise(cuts(sampling.steps(len(examples)), every))) or [(0, 0)]
         self.epoch = 0
         self.sampler = self
 
@@ -52,13 +124,14 @@ class ShuffledBatches:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.examples) // self.batch_size
+        return len(self.groups)
 
-    def __iter__(self) -> Iterator[Batch]:
-        order = epoch_order(self.seed, self.epoch, len(self.examples)).to(self.examples.inputs.device)
-        for rows in order.split(self.batch_size)[: len(self)]:
-            mine = rows[self.share]
-            yield self.scale(self.examples.inputs.index_select(0, mine)), self.examples.labels[mine]
+    def __iter__(self) -> Iterator[Steps]:
+        device = self.examples.inputs.device
+        rows = self.sampling.rows(self.epoch, len(self.examples))
+        mine = [each if each is None else each[self.share].to(device) for each in rows]
+        for start, end in self.groups:
+            yield Steps(self.examples, self.scale, mine[start:end])
 
 
 @dataclass(frozen=True)
@@ -66,7 +139,7 @@ class OrderedBatches:
     """All examples once, in order, in large batches: for validation, test and counting."""
 
     examples: Examples
-    scale: Scale
+    scale: Callable[[Tensor], Tensor]
     batch_size: int = EVALUATION_BATCH
 
     def __len__(self) -> int:
@@ -84,20 +157,29 @@ class DataModule(L.LightningDataModule):
     Raises ValueError where the sizes leave nothing to train on or to validate with.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, val_size: int, split_seed: int, seed: int) -> None:
+    def __init__(self, dataset: Dataset, sampling: Sampling, val_size: int, split_seed: int) -> None:
         super().__init__()
-        pool = len(dataset.pool)
-        if not 1 <= val_size < pool:
+        pool, batch_size = len(dataset.pool), sampling.batch_size
+        if val_size >= pool:
             raise ValueError(
-                f"data.val_size={val_size}: must be between 1 and {pool - 1}, the data has {pool} examples"
+                f"data.val_size={val_size}: must be between 0 and {pool - 1}, the data has {pool} examples"
             )
-        if batch_size > pool - val_size:
-            raise ValueError(
-                f"data.batch_size={batch_size}: must be at most {pool - val_size}, the training split's size"
-            )
-        self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
+        left = pool - val_size
+        if batch_size != "all" and not sampling.replacement:
+            if batch_size > left:
+                raise ValueError(f"data.batch_size={batch_size}: must be at most {left}, the training split's size")
+            if sampling.steps(left) > left // batch_size:
+                raise ValueError(
+                    f"data.steps_per_epoch={sampling.steps_per_epoch}: must be at most {left // batch_size}, one pass "
+                    "through the training split; or draw with data.replacement=true"
+                )
+        self.dataset, self.sampling = dataset, sampling
         self.train, self.val = split(dataset.pool, val_size, split_seed)
-        self.test = dataset.test
+        self.test = dataset.test or dataset.pool
+
+    @property
+    def examples_per_step(self) -> int:
+        return len(self.train) if self.sampling.batch_size == "all" else self.sampling.batch_size
 
     def setup(self, stage: str) -> None:
         """Move the raw examples to the training device; on a CPU nothing is copied."""
@@ -106,9 +188,15 @@ class DataModule(L.LightningDataModule):
             Examples(part.inputs.to(device), part.labels.to(device)) for part in (self.train, self.val, self.test)
         )
 
-    def train_dataloader(self) -> ShuffledBatches:
-        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return ShuffledBatches(self.train, self.dataset.scale, self.batch_size, self.seed, rank, ranks)
+    def train_dataloader(self) -> GroupedSteps:
+        if self.trainer is None:
+            return GroupedSteps(self.train, self.dataset.scale, self.sampling)
+        # Callbacks are called between groups of steps: one that asks for every n-th step must find a cut there.
+        callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        asked = [n for each in callbacks if (n := getattr(each, "every_n_steps", None))]
+        every = math.gcd(*asked, self.sampling.steps(len(self.train))) if asked else STEPS_PER_GROUP
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        return GroupedSteps(self.train, self.dataset.scale, self.sampling, every or 1, rank, ranks)
 
     def val_dataloader(self) -> OrderedBatches:
         return OrderedBatches(self.val, self.dataset.scale)
@@ -128,7 +216,9 @@ class DataModule(L.LightningDataModule):
         return batch  # cut from tensors that are already there
 
 
-def open_data(settings: config.Data, seed: int) -> DataModule:
+def open_data(settings: config.Data, seed: int, untrained: bool = False) -> DataModule:
     """The data set of these settings, split. Raises ValueError if it is missing, damaged or too small."""
     dataset = instantiate(settings.source.plain())
-    return DataModule(dataset, settings.batch_size, settings.val_size, settings.split_seed, seed)
+    steps = 0 if untrained else settings.steps_per_epoch
+    sampling = Sampling(settings.batch_size, settings.replacement, steps, seed)
+    return DataModule(dataset, sampling, settings.val_size, settings.split_seed)

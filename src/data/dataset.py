@@ -3,6 +3,7 @@
 Flow: config → **data** → network.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Examples:
-    """N labelled examples: raw inputs (N, D), usually uint8, and class numbers (N,) int64."""
+    """N labelled examples: raw inputs (N, D), images as uint8, and labels (N,): class numbers in int64, or reals."""
 
     inputs: Tensor
     labels: Tensor
@@ -37,15 +38,23 @@ class Scale:
         return raw.float().div_(self.divisor).sub_(self.mean).div_(self.std)
 
 
+def as_given(raw: Tensor) -> Tensor:
+    """The scale of inputs that are numbers already."""
+    return raw
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as published: a pool for training and validation, a test set, and what they show."""
+    """A data set as published: a pool for training and validation, a test set, and what they show.
+
+    Without a test set nothing can be held out for it: the pool is what is tested.
+    """
 
     pool: Examples
-    test: Examples
-    classes: tuple[str, ...]
+    test: Examples | None
+    classes: tuple[str, ...]  # none where the labels are real numbers: a regression
     shape: tuple[int, ...]  # of one input, to draw it
-    scale: Scale
+    scale: Callable[[Tensor], Tensor]
 
     @property
     def input_size(self) -> int:

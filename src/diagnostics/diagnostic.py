@@ -85,6 +85,8 @@ class Diagnostic(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
+        if trainer.global_step == 0:
+            return  # an untrained network: measured as epoch 0 already
         if not self.every_n_steps and epoch % self.every_n_epochs == 0:
             self.record(trainer, pl_module, epoch)
 
@@ -107,6 +109,13 @@ class Diagnostic(L.Callback):
         if trainer.is_global_zero:
             measured = {layer.name: self.measure(layer) for layer in self.layers(pl_module)}
             publish(trainer, measured, epoch)
+
+
+def publish_table(trainer: L.Trainer, name: str, columns: dict[str, Any]) -> None:
+    """Send rows, as values by column, to those of the trainer's loggers that keep tables."""
+    for logger in trainer.loggers:
+        if callable(log_table := getattr(logger, "log_table", None)):
+            log_table(name, columns)
 
 
 def publish(trainer: L.Trainer, measured: dict[str, dict[str, Tensor]], epoch: int) -> None:

@@ -40,7 +40,7 @@ class UpdateRatio(Diagnostic):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._before is None:
+        if self._before is None or trainer.global_step == 0:
             return
         ratios = {
             tap.name: {"update_ratio": update_ratio(self._before[tap.name][None], tap.linear.weight.detach()[None])}

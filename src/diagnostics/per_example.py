@@ -1,0 +1,70 @@
+"""What each single example does to each layer of the untrained network.
+
+Flow: training → **diagnostics**. For networks of one input, such as a chain of single units: activations and gradients
+as functions of that input.
+"""
+
+from typing import Any, cast
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from src.classifier import Classifier
+from src.diagnostics.diagnostic import fixed_batch, publish_table
+from src.diagnostics.observation import find_taps, recorded, undisturbed
+
+
+def per_example_gradients(module: Classifier, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """∂Lₙ/∂W of each parameter for each example's own loss: name → (N, *shape)."""
+    parameters = {name: parameter.detach() for name, parameter in module.network.named_parameters()}
+    network, objective = module.network, module.objective
+
+    def loss(weights: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
+        value: Tensor = objective.value(functional_call(network, weights, (x.unsqueeze(0),)), label.unsqueeze(0))
+        return value
+
+    gradients: dict[str, Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, inputs, labels)
+    return gradients
+
+
+class PerExample(L.Callback):
+    """Writes examples.csv: for each example and layer the mean activation and ‖∂Lₙ/∂W‖₂, before training.
+
+    The output layer's activation is the sigmoid of its output, the prediction of a network with one output.
+    """
+
+    def __init__(self, probe_size: int = 1024) -> None:
+        if probe_size < 1:
+            raise ValueError(f"PerExample.probe_size={probe_size}: must be at least 1")
+        self.probe_size = probe_size
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step or batch_idx or not trainer.is_global_zero:
+            return
+        classifier = cast(Classifier, pl_module)
+        inputs, labels = fixed_batch(trainer, batch, self.probe_size)
+        inputs = inputs.flatten(1).to(next(pl_module.parameters()).dtype)
+        if inputs.shape[1] != 1:
+            raise ValueError(f"diagnostics.per_example: for data of one input, not {inputs.shape[1]}")
+        taps = find_taps(pl_module)
+        with undisturbed(pl_module):
+            gradients = per_example_gradients(classifier, inputs, labels)
+            with torch.no_grad(), recorded(taps) as seen:
+                pl_module(inputs)
+        names = {id(parameter): name for name, parameter in classifier.network.named_parameters()}
+        for tap in taps:
+            pre, post = seen[tap.name]
+            norms = gradients[names[id(tap.linear.weight)]].flatten(1).norm(dim=1)
+            columns = {
+                "example": range(len(inputs)),
+                "x": inputs[:, 0].tolist(),
+                "label": labels.tolist(),
+                "layer": [tap.name] * len(inputs),
+                "activation": (pre.sigmoid() if post is None else post).mean(dim=1).tolist(),
+                "grad_norm": norms.tolist(),
+            }
+            publish_table(trainer, "examples", columns)

@@ -1,0 +1,41 @@
+"""What the figures compute: pure functions of numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats  # type: ignore[import-untyped]
+
+Values = Sequence[float] | npt.NDArray[np.float64]
+
+
+def t_interval(values: Values, confidence: float = 0.95) -> tuple[float, float] | None:
+    """The mean's interval by Student's t; None for fewer than two values.
+
+    >>> low, high = t_interval([1.0, 2.0, 3.0])
+    >>> round(low, 3), round(high, 3)
+    (-0.484, 4.484)
+    """
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def geometric_mean(values: Values) -> float:
+    """exp of the mean logarithm; 0 if any value is 0.
+
+    >>> round(geometric_mean([1.0, 100.0]), 9), geometric_mean([0.0, 1.0])
+    (10.0, 0.0)
+    """
+    found = np.asarray(values, dtype=np.float64)
+    return float(np.exp(np.mean(np.log(found)))) if (found > 0).all() else 0.0
+
+
+def thin(frame: pd.DataFrame, most: int = 1000, logarithmic: bool = False) -> pd.DataFrame:
+    """At most so many rows, evenly spaced (on a logarithmic axis, if asked), the first and the last among them."""
+    if len(frame) <= most:
+        return frame
+    numbers = (np.geomspace if logarithmic else np.linspace)(1, len(frame), most)
+    return frame.iloc[np.unique(numbers.round().astype(int)) - 1]

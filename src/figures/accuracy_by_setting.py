@@ -1,0 +1,62 @@
+"""Which setting ends up best, and how sure is that?"""
+
+from typing import Any
+
+import pandas as pd
+
+from src.figures._drawing import CHANCE, Drawing, looks
+from src.figures._numbers import t_interval
+from src.figures._rows import beside, rows, spread
+from src.figures._runs import Setting, keep, loss_unit, sample, settings
+
+
+def _quantity(groups: list[Setting]) -> tuple[str, list[Setting]]:
+    """What the settings are compared by, and the runs that have it: accuracies, or losses in regressions."""
+    if any(run.get("test_accuracy") is not None for group in groups for run in group.runs):
+        return "test_accuracy", keep(groups, lambda run: run.get("test_accuracy") is not None, "")
+    missing = "no completed run has a test accuracy or a test loss"
+    return "test_loss", keep(groups, lambda run: run.get("test_loss") is not None, missing)
+
+
+def _values(groups: list[Setting], quantity: str, column: str) -> pd.DataFrame:
+    factor = 100 if quantity == "test_accuracy" else 1
+    found = [(g.act, g.label, run["seed"], factor * run[quantity]) for g in groups for run in g.runs]
+    return pd.DataFrame(found, columns=["act", "setting", "seed", column])
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    quantity, groups = _quantity(settings(runs))
+    is_accuracy = quantity == "test_accuracy"
+    column = "test_accuracy_percent" if is_accuracy else "test_loss"
+    values = _values(groups, quantity, column)
+    broken = [each for each in settings(runs) if not each.runs]
+    xlabel = "test accuracy (%)" if is_accuracy else f"test loss ({loss_unit(runs)})"
+    figure, axes = rows([*groups, *broken], xlabel)
+    look = looks(group.act for group in groups)
+    for row, group in enumerate(groups):
+        found = values.loc[values["setting"] == group.label, column].to_numpy()
+        colour = look[group.act]["color"]
+        axes.plot(found, spread(row, len(found)), "o", color=colour, markersize=3.5, alpha=0.6)
+        axes.plot([found.mean()] * 2, [row - 0.32, row + 0.32], color=colour, linewidth=1.8)
+        words = f"{found.mean():.2f}" if is_accuracy else f"{found.mean():.3g}"
+        if interval := t_interval(found):
+            axes.plot(interval, [row, row], color=colour, linewidth=1)
+            words += " [{:.2f}, {:.2f}]".format(*interval) if is_accuracy else " [{:.3g}, {:.3g}]".format(*interval)
+        beside(axes, row, words)
+    low, high = values[column].min(), values[column].max()
+    chances = {100 / run["classes"] for group in groups for run in group.runs if is_accuracy}
+    outside = [f"{chance:.3g} %" for chance in chances if not low - 5 <= chance <= high + 5]
+    if is_accuracy:
+        for chance in chances:
+            if low - 5 <= chance <= high + 5:
+                axes.axvline(chance, **CHANCE)
+    elif low > 0:
+        axes.set_xscale("log")
+    where = f"outside the axis, at {', '.join(outside)}" if outside else "the dotted line"
+    caption = (
+        f"{'Test accuracy in %' if is_accuracy else 'Test loss'}. Points: each seed; bar and number: their mean; line "
+        "and brackets: its 95 % t-interval (from two seeds on). "
+        + (f"Chance, 100 / classes, is {where}. " if is_accuracy else "")
+        + sample(runs, groups)
+    )
+    return Drawing(figure, values, caption)

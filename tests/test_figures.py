@@ -1,0 +1,401 @@
+"""Figures say what the run folders say: on synthetic runs whose numbers are known."""
+
+import importlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import figures
+from src.figures._data import training_data
+from src.figures._drawing import Drawing, looks
+from src.figures._numbers import geometric_mean, t_interval, thin
+from src.figures._runs import SWITCH_ON, Run
+from src.figures.accuracy_by_setting import draw as accuracy_by_setting
+from src.figures.dead_units import draw as dead_units
+from src.figures.gradient_by_layer import draw as gradient_by_layer
+from src.figures.gradient_histograms import draw as gradient_histograms
+from src.figures.gradient_over_steps import draw as gradient_over_steps
+from src.figures.learning_curves import draw as learning_curves
+from src.figures.loss_over_steps import draw as loss_over_steps
+from src.figures.published_accuracy import draw as published_accuracy
+from src.figures.steps_needed import draw as steps_needed
+from src.report import read_runs
+
+SOURCES = {
+    "digits": {"_target_": "src.data.digits.load"},
+    "spiral": {"_target_": "src.data.spiral.load", "seed": 0, "points": 100, "classes": 3, "noise": 0.2},
+    "fashion_mnist": {"_target_": "src.data.fashion_mnist.load", "root": "data"},
+}
+DATA = {"decision_regions": "spiral", "loss_over_steps": "spiral", "published_accuracy": "fashion_mnist"}
+
+MAY_BE_BLANK = {  # what a row of the table need not have
+    "decision_regions": ["class", "prediction", "probability"],
+    "published_accuracy": ["seed"],
+    "steps_needed": ["steps_needed"],
+}
+
+
+def result_of(act: str, sizes: Sequence[int], seed: int, data: str, **more: Any) -> dict[str, Any]:
+    """A result.json; gradients shrink tenfold per layer towards the input, and more with a higher seed."""
+    depth = len(sizes)
+    norms = [(seed + 1) * 10.0 ** (layer - depth) for layer in range(depth + 1)]
+    dead = [layer if act == "relu" else 0 for layer in range(depth)]
+    config = {
+        "names": {"act": act, "init": "default", "data": data, "optim": "sgd"},
+        "act": {"_target_": f"torch.nn.{act}"},
+        "hidden_sizes": list(sizes),
+        "data": {"source": SOURCES[data], "val_size": 0, "split_seed": 42, "batch_size": "all"},
+        "optim": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0},
+        "loss": more.pop("loss", "cross_entropy"),
+        "seed": seed,
+    }
+    return {
+        "name": f"{act}-d{depth}-s{seed}",
+        "act": act,
+        "depth": depth,
+        "hidden_sizes": list(sizes),
+        "init": "default",
+        "norm": "none",
+        "data": data,
+        "optim": "sgd",
+        "seed": seed,
+        "config": config,
+        "status": "completed",
+        "epochs": 4,
+        "best_epoch": 3,
+        "val_accuracy": 0.8,
+        "test_accuracy": 0.88 + 0.01 * (seed % 3),
+        "test_loss": 0.5,
+        "classes": 3 if data == "spiral" else 10,
+        "initial": {"grad_norm": norms, "dead_outputs": dead},
+        "grad_norm": norms[::-1],
+        "dead_outputs": [2 * count for count in dead],
+    } | more
+
+
+def histograms_of(layers: Sequence[str]) -> pd.DataFrame:
+    rows = [
+        (epoch, 0, layer, quantity, -(10.0**-number), 10.0**-number, "1 2 4 2 1")
+        for epoch in (0, 3)
+        for number, layer in enumerate(layers)
+        for quantity in ("pre_activation", "post_activation", "weight_gradient")
+        if quantity != "post_activation" or layer != layers[-1]
+    ]
+    return pd.DataFrame(rows, columns=["epoch", "step", "layer", "quantity", "low", "high", "counts"])
+
+
+def steps_of(layers: Sequence[str], steps: int) -> pd.DataFrame:
+    step = np.arange(steps)
+    frame = pd.DataFrame({"step": step, "loss": np.exp(-step / steps), "penalty": 0.01})
+    for number, layer in enumerate(layers):
+        frame[f"grad_mean_abs/{layer}"] = 10.0 ** (number - len(layers)) * (1 + 0.5 * np.sin(step / 9))
+        frame[f"grad_magnitude/{layer}"] = 10.0 ** (number - len(layers))
+    return frame
+
+
+def tables_of(result: Run, steps: int) -> dict[str, pd.DataFrame]:
+    """Every table that a diagnostic writes."""
+    layers = [f"layer_{n:02d}" for n in range(1, result["depth"] + 2)]
+    x = np.linspace(-4, 4, 41)
+    epoch = np.arange(1, 5)
+    accuracy = (
+        np.array([0.5, 0.7, 1.0, 1.0]) if result["act"] == "relu" else 0.6 + 0.02 * epoch + 0.1 * (result["seed"] % 3)
+    )
+    chain = [
+        (i, v, 1, layer, math.tanh(v) / n, math.exp(-n)) for n, layer in enumerate(layers, 1) for i, v in enumerate(x)
+    ]
+    plane = [
+        (a, b, int(a > 0) + int(b > 0), 0.4 + abs(a) / 4)
+        for a in np.linspace(-1, 1, 21)
+        for b in np.linspace(-1, 1, 21)
+    ]
+    logits = np.linspace(-3, 3, 60)
+    return {
+        "epochs": pd.DataFrame(
+            {"epoch": epoch, "step": 10 * epoch, "val_loss": 1 / epoch}
+            | dict.fromkeys(("train_accuracy", "val_accuracy"), accuracy)
+        ),
+        "histograms": histograms_of(layers),
+        "curves": pd.DataFrame({"x": x, "value": np.tanh(x), "slope": 1 - np.tanh(x) ** 2}),
+        "steps": steps_of(layers, steps),
+        "examples": pd.DataFrame(chain, columns=["example", "x", "label", "layer", "activation", "grad_norm"]),
+        "regions": pd.DataFrame(plane, columns=["x1", "x2", "prediction", "probability"]),
+        "predictions": pd.DataFrame(
+            {"example": range(60), "label": [0, 1] * 30, "prediction": logits > 0, "loss": 1.0, "output": logits}
+        ).astype({"prediction": int}        ),
+    }  # fmt: skip
+
+
+def sweep(
+    folder: Path,
+    acts: Sequence[str] = ("tanh", "relu"),
+    seeds: Sequence[int] = (0, 1),
+    sizes: Sequence[Sequence[int]] = ((8, 8, 8),),
+    data: str = "digits",
+    steps: int = 40,
+    **more: Any,
+) -> list[Run]:
+    """Run folders of a grid, read back."""
+    for act, hidden, seed in ((act, hidden, seed) for act in acts for hidden in sizes for seed in seeds):
+        result = result_of(act, hidden, seed, data, **more)
+        run = folder / result["name"]
+        run.mkdir(parents=True)
+        (run / "result.json").write_text(json.dumps(result))
+        for name, table in tables_of(result, steps).items():
+            table.to_csv(run / f"{name}.csv", index=False)
+    return read_runs([folder])
+
+
+def sweep_for(name: str, folder: Path, **grid: Any) -> list[Run]:
+    """Runs from which the named figure can be drawn."""
+    sizes = {"sizes": [(512, 256, 256, 128)]} if name == "published_accuracy" else {}
+    loss = {"loss": "bce"} if name == "logistic" else {}
+    return sweep(folder, data=DATA.get(name, "digits"), **(sizes | loss | grid))
+
+
+def marked(drawing: Drawing, gid: str) -> int:
+    """How many points carry this mark."""
+    lines = [line for axes in drawing.figure.axes for line in axes.lines if line.get_gid() == gid]
+    return sum(len(line.get_xdata()) for line in lines)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("grid", [{}, {"acts": ["relu"], "seeds": [42]}], ids=["4 runs", "1 run"])
+@pytest.mark.parametrize("name", figures.known())
+def test_every_figure_leaves_a_picture_its_numbers_and_how_many_runs_they_are(
+    name: str, grid: dict[str, Any], tmp_path: Path
+) -> None:
+    svg, png, csv = figures.draw([name], sweep_for(name, tmp_path / "runs", **grid), tmp_path)
+    picture = ElementTree.parse(svg).getroot()
+    assert picture.tag.endswith("svg")
+    assert len(list(picture.iter())) > 50
+    assert png.read_bytes().startswith(b"\x89PNG")
+    numbers = pd.read_csv(csv).drop(columns=MAY_BE_BLANK.get(name, [])).select_dtypes("number")
+    assert len(numbers) > 0
+    assert np.isfinite(numbers.to_numpy()).all()
+
+
+@pytest.mark.parametrize("name", figures.known())
+def test_every_caption_says_how_many_runs_it_shows_and_how_many_it_can_not(name: str, tmp_path: Path) -> None:
+    runs = sweep_for(name, tmp_path, seeds=[0, 1, 2])
+    runs[0]["status"] = "diverged"
+    caption = importlib.import_module(f"src.figures.{name}").draw(runs).caption
+    if name in {"samples", "activation_functions"}:
+        assert re.search(r"n = \d+ (of [\d,]+ images|functions)", caption)
+    else:
+        assert re.search(r"n = \d( to \d)? runs? \(seed", caption)
+        assert "Left out: 1 diverged." in caption
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    runs = sweep(tmp_path / "runs")
+    names = ["learning_curves", "gradient_histograms", "chain"]
+    first, second = (figures.draw(names, runs, tmp_path / again) for again in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_an_unknown_figure_is_named_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"figures=\[nonsense\]: must be among accuracy_by_setting, .*, steps_needed"):
+        figures.draw(["chain", "nonsense"], [], tmp_path)
+    with pytest.raises(ValueError, match="must be among"):
+        figures.check(["_drawing"])
+
+
+def test_a_missing_table_is_one_sentence_and_the_other_figures_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = sweep(tmp_path / "runs")
+    for run in runs:
+        (Path(run["folder"]) / "steps.csv").unlink()
+    written = figures.draw(["loss_over_steps", "learning_curves"], runs, tmp_path)
+    assert {path.stem for path in written} == {"learning_curves"}
+    sentence = "figure loss_over_steps: no completed run has steps.csv: switch on diagnostics=[steps]\n"
+    assert capsys.readouterr().err == sentence
+
+
+def test_every_switch_that_a_sentence_names_exists() -> None:
+    named = [text.partition("=[")[2].rstrip("]") for text in SWITCH_ON.values() if "=[" in text]
+    assert named
+    assert [name for name in named if not Path("conf/diagnostics", f"{name}.yaml").is_file()] == []
+
+
+def test_a_gradient_of_zero_stays_in_the_table_and_is_marked(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid"], seeds=[0])
+    assert marked(gradient_by_layer(runs), "zero") == 0
+    runs[0]["initial"]["grad_norm"][0] = 0.0
+    drawing = gradient_by_layer(runs)
+    untrained = drawing.table[drawing.table["when"] == "untrained"]
+    assert untrained["grad_norm"].tolist() == pytest.approx([0, 0.01, 0.1, 1])
+    assert marked(drawing, "zero") == 1
+    assert "exactly 0" in drawing.caption
+
+
+def test_a_gradient_that_underflows_at_some_steps_is_marked_there(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid"], seeds=[0])
+    path = Path(runs[0]["folder"], "steps.csv")
+    steps = pd.read_csv(path)
+    steps.loc[5:7, "grad_mean_abs/layer_01"] = 0.0
+    steps.to_csv(path, index=False)
+    drawing = gradient_over_steps(runs)
+    assert (drawing.table["grad_mean_abs"] == 0).sum() == 3
+    assert marked(drawing, "zero") == 3
+
+
+def test_weights_whose_gradients_are_all_zero_are_said_to_be(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid"], seeds=[0])
+    path = Path(runs[0]["folder"], "histograms.csv")
+    found = pd.read_csv(path)
+    found.loc[(found["quantity"] == "weight_gradient") & (found["layer"] == "layer_01"), ["low", "high"]] = 0.0
+    found.to_csv(path, index=False)
+    drawing = gradient_histograms(runs)
+    assert [text.get_text() for text in drawing.figure.axes[0].texts] == ["all 0"]
+    assert drawing.table.query("layer == 1")["count"].tolist() == [10]
+
+
+def test_densities_have_area_one(tmp_path: Path) -> None:
+    table = gradient_histograms(sweep(tmp_path)).table
+    areas = ((table["high"] - table["low"]) * table["density"]).groupby([table["setting"], table["layer"]]).sum()
+    assert len(areas) == 2 * 4
+    assert areas.to_numpy() == pytest.approx(1)
+
+
+def test_gradient_norms_are_averaged_geometrically(tmp_path: Path) -> None:
+    table = gradient_by_layer(sweep(tmp_path, acts=["tanh"], seeds=[0, 3])).table
+    untrained = table[table["when"] == "untrained"]
+    assert untrained["grad_norm"].tolist() == pytest.approx([2e-3, 2e-2, 2e-1, 2])  # √(1 · 4)
+    assert untrained["lowest"].tolist() == pytest.approx([1e-3, 1e-2, 1e-1, 1])
+    assert untrained["highest"].tolist() == pytest.approx([4e-3, 4e-2, 4e-1, 4])
+    assert set(untrained["n"]) == {2}
+
+
+def test_learning_curves_are_means_in_percent(tmp_path: Path) -> None:
+    table = learning_curves(sweep(tmp_path, acts=["tanh"], seeds=[0, 1])).table
+    mean = table[table["seed"] == "mean"].set_index("epoch")["val_accuracy_percent"]
+    assert mean.to_dict() == pytest.approx({1: 67, 2: 69, 3: 71, 4: 73})
+
+
+def test_the_mean_curve_ends_where_the_first_seed_stopped(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["tanh"], seeds=[0, 1])
+    path = Path(runs[0]["folder"], "epochs.csv")
+    pd.read_csv(path).iloc[:2].to_csv(path, index=False)
+    table = learning_curves(runs).table
+    assert table.groupby("seed")["epoch"].max().to_dict() == {"0": 2, "1": 4, "mean": 2}
+
+
+def test_broken_runs_are_left_out_and_counted(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["tanh"], seeds=[0, 1, 2, 3, 4])
+    for run, status in zip(runs, ["completed", "completed", "diverged", "diverged", "failed"], strict=True):
+        run["status"] = status
+    drawing = accuracy_by_setting(runs)
+    assert drawing.table["test_accuracy_percent"].tolist() == pytest.approx([88, 89])
+    assert drawing.caption.endswith("n = 2 runs (seeds 0, 1). Left out: 2 diverged, 1 failed.")
+    assert drawing.figure.axes[0].get_yticklabels()[0].get_text() == "tanh (2 diverged, 1 failed)"
+
+
+def test_a_setting_of_which_every_run_diverged_keeps_its_row(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["tanh", "relu"], seeds=[0])
+    runs[0]["status"] = "diverged"
+    labels = [label.get_text() for label in accuracy_by_setting(runs).figure.axes[0].get_yticklabels()]
+    assert labels == ["tanh", "relu (1 diverged)"]
+
+
+def test_regressions_are_compared_by_their_loss(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, loss="mse", test_accuracy=None, classes=0)
+    for run in runs:
+        path = Path(run["folder"], "epochs.csv")
+        pd.read_csv(path).drop(columns=["train_accuracy", "val_accuracy"]).to_csv(path, index=False)
+    assert accuracy_by_setting(runs).table["test_loss"].tolist() == [0.5] * 4
+    curves = learning_curves(runs)
+    assert curves.table.query("seed == 'mean' and act == 'relu'")["val_loss"].tolist() == pytest.approx(
+        [1, 1 / 2, 1 / 3, 1 / 4]
+    )
+    assert "chance" not in curves.caption
+
+
+def test_steps_needed_counts_steps_and_marks_who_never_got_there(tmp_path: Path) -> None:
+    drawing = steps_needed(sweep(tmp_path))
+    needed = drawing.table.set_index(["act", "seed"])["steps_needed"]
+    assert needed["relu"].tolist() == [30, 30]
+    assert needed["tanh"].isna().all()
+    assert marked(drawing, "never") == 2
+    assert "2 of 2 not within 40 steps" in [text.get_text().strip() for text in drawing.figure.axes[0].texts]
+
+
+def test_published_counts_stand_beside_the_run_they_are_of(tmp_path: Path) -> None:
+    tutorial = (512, 256, 256, 128)
+    table = dead_units(sweep(tmp_path / "a", acts=["relu"], seeds=[42], sizes=[tutorial])).table
+    found = table[table["when"] == "untrained"].groupby("source")["dead_outputs"].apply(list).to_dict()
+    assert found == {"actsweep": [0, 1, 2, 3], "PyTorch edition, seed 42": [0, 0, 3, 10], "JAX edition": [0, 0, 3, 7]}
+    other = dead_units(sweep(tmp_path / "b", acts=["relu"], seeds=[0], sizes=[tutorial])).table
+    assert set(other["source"]) == {"actsweep"}
+
+
+def test_an_untrained_network_has_no_trained_panel(tmp_path: Path) -> None:
+    assert set(dead_units(sweep(tmp_path, acts=["relu"], epochs=0)).table["when"]) == {"untrained"}
+
+
+def test_published_accuracies_stand_beside_ours(tmp_path: Path) -> None:
+    table = published_accuracy(sweep_for("published_accuracy", tmp_path)).table
+    relu = table[table["act"] == "relu"].groupby("source")["accuracy"].apply(list).to_dict()
+    assert relu == {"actsweep": [88.0, 89.0], "PyTorch edition, seed 42": [88.62], "JAX edition": [88.65]}
+
+
+def test_another_network_is_not_compared_with_the_published_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no completed run is of the published network"):
+        published_accuracy(sweep(tmp_path, data="fashion_mnist"))
+
+
+def test_published_losses_are_shown_for_the_notebooks_network_only(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"], seeds=[0], sizes=[(50, 50)], data="spiral", steps=2500)
+    assert "CS231n notebook" not in set(loss_over_steps(runs).table["source"])
+    runs[0]["init"] = "notebook"
+    runs[0]["config"]["optim"] |= {"lr": 0.1, "weight_decay": 0.001}
+    table = loss_over_steps(runs).table.set_index(["source", "step"])["loss"]
+    assert table["CS231n notebook"].to_dict() == {0: 1.116188, 1000: 0.275047, 2000: 0.152297}
+    assert table["seed 0"][0] == pytest.approx(1.01)  # loss and penalty
+    assert len(table["seed 0"]) == 1000
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"_target_": "os.getcwd"},
+        {"_target_": "src.data.digits.load", "root": {"_target_": "os.getcwd"}},
+        {"_target_": "src.data.datamodule.instantiate", "config": {}},
+        {"_target_": "src.data.idx.gzip.open", "filename": "x"},
+        {"_target_": "src.data.no_such_module.load"},
+    ],
+    ids=lambda source: source["_target_"],
+)
+def test_a_run_folder_does_not_decide_what_is_called(source: dict[str, Any], tmp_path: Path) -> None:
+    run = sweep(tmp_path, acts=["relu"], seeds=[0])[0]
+    assert len(training_data(run).train) == 1437
+    run["config"]["data"]["source"] = source
+    with pytest.raises(ValueError, match=r"only functions of modules in src/data/ are called here"):
+        training_data(run)
+
+
+def test_an_activation_looks_the_same_in_every_figure() -> None:
+    few, many = looks(["relu", "mish"]), looks(["relu", "tanh", "gelu", "mish", "selu"])
+    assert few["relu"] == many["relu"]
+    assert len({(look["color"], look["marker"], look["linestyle"]) for look in many.values()}) == len(many)
+
+
+def test_numbers_of_figures() -> None:
+    low, high = t_interval([1.0, 2.0, 3.0])  # type: ignore[misc]
+    assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+    assert t_interval([1.0]) is None
+    assert geometric_mean([1.0, 100.0]) == pytest.approx(10)
+    assert geometric_mean([0.0, 1.0]) == 0
+    thinned = thin(pd.DataFrame({"step": range(5000)}), 1000)["step"]
+    assert (len(thinned), thinned.iloc[0], thinned.iloc[-1]) == (1000, 0, 4999)
+    for_log_axis = thin(pd.DataFrame({"step": range(50_000)}), 1000, logarithmic=True)["step"].tolist()
+    assert (for_log_axis[:9], for_log_axis[-1]) == (list(range(9)), 49_999)
+    assert 300 < len(for_log_axis) <= 1000

@@ -1,0 +1,228 @@
+"""The five documents: what their studies compute equals what they print, or follows from a closed form."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+from sklearn.linear_model import LogisticRegression
+
+from bench import spiral
+from src import REPOSITORY, figures, results, train
+from src.config import Settings
+from src.data import iris
+from src.data.datamodule import open_data
+from src.diagnostics.steps import grad_magnitude
+from tests.conftest import weights_of
+
+SettingsFor = Callable[..., Settings]
+STUDIES = sorted(path.stem for path in Path(REPOSITORY, "sweeps").glob("*.yaml"))
+QUIET = ["trainer=cpu", "trainer.enable_progress_bar=false"]
+
+
+def values_of(study: str) -> dict[str, list[str]]:
+    """The axes of a study and their values."""
+    params = OmegaConf.load(REPOSITORY / "sweeps" / f"{study}.yaml").hydra.sweeper.params
+    return {str(key): str(value).split(",") for key, value in params.items()}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_value_of_every_axis_of_a_study_is_a_valid_setting(study: str, settings_for: SettingsFor) -> None:
+    text = (REPOSITORY / "sweeps" / f"{study}.yaml").read_text().splitlines()
+    assert text[1].startswith("# ")
+    assert text[1].endswith("?")
+    axes = values_of(study)
+    first = {key: values[0] for key, values in axes.items()}
+    for key, values in axes.items():
+        for value in values:
+            choice = [f"{axis}={chosen}" for axis, chosen in (first | {key: value}).items()]
+            settings = settings_for(f"+sweeps={study}", *choice, *QUIET)
+            figures.check(settings.figures)
+            assert settings.layer_sizes == [] or settings.layer_sizes[0] > 0
+
+
+def small(settings_for: SettingsFor, study: str, *overrides: str) -> Settings:
+    return settings_for(f"+sweeps={study}", *overrides, *QUIET, "figures=[]")
+
+
+# CS231n's spiral
+
+
+@pytest.fixture(scope="module")
+def both_nets(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The full 50,000 steps of both nets, ours and NumPy's, in turns. About three minutes."""
+    return spiral.compare(50_000, tmp_path_factory.mktemp("spiral"))
+
+
+def test_all_hundred_published_losses_to_six_decimals(both_nets: Any) -> None:
+    published = pd.read_csv(Path(__file__).with_name("spiral_losses.csv"))
+    assert len(published) == 50
+    for act, (_, ours) in both_nets[0].items():
+        found = ours.losses[published["iteration"]]
+        assert np.abs(found - published[act]).max() <= 5e-7
+
+
+def test_the_published_accuracies(both_nets: Any) -> None:
+    assert {act: round(ours.accuracy, 4) for act, (_, ours) in both_nets[0].items()} == {
+        "sigmoid": 0.97,
+        "relu": 0.9933,
+    }
+
+
+def test_losses_and_gradient_magnitudes_of_every_step_equal_numpys(both_nets: Any) -> None:
+    for theirs, ours in both_nets[0].values():
+        assert len(ours.losses) == 50_000
+        assert np.abs(theirs.losses - ours.losses).max() < 1e-8
+        assert np.allclose(theirs.magnitudes, ours.magnitudes, rtol=1e-5, atol=1e-12)
+
+
+def test_a_run_takes_at_most_three_times_as_long_as_the_loop_in_numpy(both_nets: Any) -> None:
+    assert both_nets[1]["ours_over_numpy"] <= 3
+
+
+def test_the_magnitude_divides_by_the_sum_of_the_dimensions() -> None:
+    assert grad_magnitude(torch.tensor(12.0), 50, 2).item() == pytest.approx(12 / 52)
+
+
+# Course notes 05
+
+
+def chain(g: str, layers: int, x: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Activations and |∂L/∂w| per layer of a chain with weights 1, biases 0, sigmoid output, log loss, y = 1."""
+
+    def sigmoid(z: np.ndarray) -> np.ndarray:
+        return np.where(z >= 0, 1 / (1 + np.exp(-np.abs(z))), np.exp(-np.abs(z)) / (1 + np.exp(-np.abs(z))))
+
+    value = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}[g]
+    derivative = {
+        "sigmoid": lambda z: sigmoid(z) * sigmoid(-z),
+        "tanh": lambda z: 1 / np.cosh(z) ** 2,
+        "relu": lambda z: (z > 0).astype(float),
+    }[g]
+    inputs = [x]
+    for _ in range(layers - 1):
+        inputs.append(value(inputs[-1]))
+    prediction = sigmoid(inputs[-1])
+    gradients, delta = [], sigmoid(-inputs[-1])  # |∂L/∂z| of the output is 1 − σ(z)
+    for layer in range(layers - 1, -1, -1):
+        gradients.insert(0, np.abs(delta * inputs[layer]))
+        if layer:
+            delta = delta * derivative(inputs[layer - 1])
+    return [*inputs[1:], prediction], gradients
+
+
+@pytest.mark.parametrize("act", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("layers", [1, 2, 4, 10, 20])
+def test_a_chains_gradients_equal_the_closed_form(
+    act: str, layers: int, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    train.train(small(settings_for, "notes05_chain", f"act={act}", f"depth={layers - 1}", "seed=0"), tmp_path)
+    table = pd.read_csv(results.table(tmp_path, "examples"))
+    assert table["layer"].nunique() == layers
+    x = table["x"].to_numpy()[: len(table) // layers]
+    assert (x.min(), x.max(), len(x)) == (-7, 7, 100)
+    activations, gradients = chain(act, layers, x)
+    for (_, found), activation, gradient in zip(table.groupby("layer"), activations, gradients, strict=True):
+        assert np.abs(found["activation"] - activation).max() < 1e-12
+        assert np.abs(found["grad_norm"] - gradient).max() < 1e-12
+        assert np.allclose(found["grad_norm"], gradient, rtol=1e-9, atol=1e-300)
+    if act == "sigmoid":
+        first = table[table["layer"] == "layer_01"]
+        bound = 0.25 ** (layers - 1) * np.abs(x) * (1 - activations[-1])
+        assert (first["grad_norm"] <= bound * (1 + 1e-12)).all()
+
+
+def test_the_step_function_stops_every_gradient(settings_for: SettingsFor, tmp_path: Path) -> None:
+    train.train(small(settings_for, "notes05_chain", "act=step", "depth=3", "seed=0"), tmp_path)
+    table = pd.read_csv(results.table(tmp_path, "examples"))
+    norms = table.groupby("layer")["grad_norm"].max()
+    assert norms.iloc[:-1].tolist() == [0, 0, 0]
+    assert norms.iloc[-1] > 0
+
+
+def test_logistic_regression_equals_scikit_learns(settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = small(settings_for, "notes05_logistic", "act=linear", "seed=0")
+    result = train.train(settings, tmp_path)
+    pool = open_data(settings.data, 0).dataset.pool
+    oracle = LogisticRegression().fit(pool.inputs.numpy(), pool.labels.numpy())
+    weights = weights_of(tmp_path / results.LAST)
+    assert np.allclose(weights["network.layers.0.weight"].numpy(), oracle.coef_, rtol=0.01)
+    assert np.allclose(weights["network.layers.0.bias"].numpy(), oracle.intercept_, rtol=0.01)
+    assert result["test_accuracy"] == oracle.score(pool.inputs.numpy(), pool.labels.numpy())
+
+
+def test_a_regression_finds_the_sine(settings_for: SettingsFor, tmp_path: Path) -> None:
+    study = ["+experiment=regression", "act=tanh", "seed=0", "trainer.max_epochs=30", "patience=null"]
+    result = train.train(small(settings_for, "notes05_outputs", *study), tmp_path)
+    assert result["test_accuracy"] is None
+    assert 0.005 < result["test_loss"] < 0.02  # the noise's variance is 0.01
+    assert "train_accuracy" not in pd.read_csv(tmp_path / results.EPOCHS).columns
+
+
+@pytest.mark.parametrize("norm", ["none", "layer", "batch"])
+def test_a_gain_of_four_explodes_unless_it_is_normalised(norm: str, settings_for: SettingsFor, tmp_path: Path) -> None:
+    overrides = [
+        "act=relu",
+        "init.gain=4.0",
+        "trainer.gradient_clip_val=null",
+        f"norm={norm}",
+        "seed=0",
+        "untrained=true",
+    ]
+    norms = train.train(small(settings_for, "notes05_exploding", *overrides), tmp_path)["grad_norm"]
+    assert (max(norms) > 1e3) == (norm == "none")
+
+
+# deep.TEACHING's iris
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_tanh_units_learn_iris_within_a_hundred_steps(seed: int, settings_for: SettingsFor, tmp_path: Path) -> None:
+    train.train(small(settings_for, "iris", "act=tanh", f"seed={seed}"), tmp_path)
+    epochs = pd.read_csv(tmp_path / results.EPOCHS)
+    assert epochs["step"].max() == 100
+    assert epochs["val_accuracy"].max() == 1
+    assert epochs["val_accuracy"].iloc[-1] == 1
+
+
+def steps_table(settings: Settings, folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    result = train.train(settings, folder)
+    table = pd.read_csv(results.table(folder, "steps"))
+    return result, table.filter(like="grad_mean_abs/")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ten_sigmoid_layers_learn_nothing_at_the_default_initialisation(
+    seed: int, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    result, gradients = steps_table(
+        small(settings_for, "iris_deep", "act=sigmoid", "init=default", f"seed={seed}", "trainer.max_epochs=20"),
+        tmp_path,
+    )
+    assert result["test_accuracy"] == 0.5
+    means = (
+        gradients.mean()
+    )  # over all steps: a single batch with 64 of each class has hardly any gradient to compare with
+    assert means.iloc[0] < 1e-6 * means.iloc[-1]
+
+
+@pytest.mark.parametrize("act", ["sigmoid", "tanh", "relu"])
+def test_ten_layers_learn_at_a_matching_initialisation(act: str, settings_for: SettingsFor, tmp_path: Path) -> None:
+    result, gradients = steps_table(
+        small(settings_for, "iris_deep", f"act={act}", "init=matching", "seed=0", "trainer.max_epochs=40"), tmp_path
+    )
+    assert result["test_accuracy"] == 1
+    assert gradients.iloc[0, 0] > 1e-3 * gradients.iloc[0, -1]
+
+
+def test_iris_is_two_classes_of_fifty_standardised() -> None:
+    pool = iris.load().pool
+    assert pool.inputs.shape == (100, 4)
+    assert pool.labels.bincount().tolist() == [50, 50]
+    assert pool.inputs.mean(0).abs().max() < 1e-12
+    assert (pool.inputs.std(0, correction=0) - 1).abs().max() < 1e-12
+    assert iris.load(standardise=False, factor=10.0).pool.inputs[0].tolist() == [51, 35, 14, 2]
