@@ -4,10 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 OVERRIDES ?=
 
-.PHONY: sweep report test check format data bench clean
+.PHONY: sweep report test check format data bench clean blog tutorial3 notes05 spiral iris
 
 sweep: data
 	$(BIN)/python -m src.train +sweeps=main $(OVERRIDES)
+
+# The five documents: what each shows, recomputed.
+blog: SWEEPS = blog
+tutorial3: SWEEPS = tutorial3 tutorial3_deep
+notes05: SWEEPS = notes05_chain notes05_exploding notes05_outputs notes05_logistic
+spiral: SWEEPS = spiral
+iris: SWEEPS = iris iris_deep iris_scale
+
+blog tutorial3 notes05 spiral iris: data
+	set -e; for sweep in $(SWEEPS); do $(BIN)/python -m src.train +sweeps=$$sweep $(OVERRIDES); done
 
 report:
 	$(BIN)/python -m src.report outputs/main

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
 from src import activations
@@ -157,6 +157,11 @@ def read(config: DictConfig) -> Settings:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key}: missing, it has no default") from error
+    except InterpolationKeyError as error:
+        if "init.by_act." not in str(error):
+            raise ValueError(str(error).splitlines()[0]) from error
+        init, act = config.names.init, config.names.act
+        raise ValueError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
     except OmegaConfBaseException as error:
         raise ValueError(str(error).splitlines()[0]) from error
     try:

@@ -1,8 +1,9 @@
-"""One progress line per run: epoch, losses, accuracy and time left.
+"""Progress in the terminal: a line per run (epoch, losses, accuracy, time left) and one for the sweep around them.
 
-Flow: **training**. The numbers are those of the epoch before, so the line never makes the device wait.
+Flow: **training**. A run's numbers are those of the epoch before, so the line never makes the device wait.
 """
 
+import time
 from typing import Any
 
 import pytorch_lightning as L
@@ -62,3 +63,48 @@ class ProgressBar(LightningProgressBar):
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+class SweepProgress:
+    """How far a sweep is: runs done, time left, the best. On a terminal one line that stays, else plain lines."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.started = total, 0, time.monotonic()
+        self.best: tuple[float, str] | None = None
+        self.bar: tqdm[Any] = tqdm(
+            total=total,
+            desc="sweep",
+            position=1,
+            leave=False,
+            disable=None,  # where the output is no terminal
+            bar_format="{desc} {n}/{total} runs |{bar:20}| {elapsed}, about {remaining} left{postfix}",
+        )
+
+    def ended(self, result: dict[str, Any], line: str) -> None:
+        """A run has ended: say so above the progress line, or with how far the sweep is."""
+        self.done += 1
+        accuracy = result.get("val_accuracy")
+        if accuracy is not None and (self.best is None or accuracy > self.best[0]):
+            self.best = accuracy, result["name"]
+        if self.bar.disable:
+            left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+            print(f"{self.done}/{self.total}, {_duration(left)} left: {line}", flush=True)
+            return
+        if self.best:
+            self.bar.set_postfix_str(f", best {self.best[1]} (val accuracy {self.best[0]:.1%})", refresh=False)
+        self.bar.write(line)
+        self.bar.update()
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that suits it.
+
+    >>> _duration(42), _duration(600), _duration(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

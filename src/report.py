@@ -81,13 +81,15 @@ def table_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for run, label in zip(runs, settings_of(runs), strict=True):
         completed = run["status"] == "completed"
+        accuracy = run["test_accuracy"]
         first, last = _ends(run.get("grad_norm") if completed else (run.get("initial") or {}).get("grad_norm"))
         dead = run.get("dead_outputs")
         rows.append(
             label
             | {key: run.get(key) for key in ("seed", "status", "epochs", "best_epoch", "val_accuracy", "test_accuracy")}
             | {
-                "trained": trained(run["test_accuracy"], run.get("classes", 10)) if completed else None,
+                "test_loss": run.get("test_loss"),
+                "trained": None if accuracy is None else trained(accuracy, run["classes"]),
                 "grad_norm_first": first,
                 "grad_norm_last": last,
                 "dead_fraction": _mean(run.get("dead_fraction")),
@@ -117,7 +119,7 @@ def by_setting(table: pd.DataFrame) -> pd.DataFrame:
                 "test_accuracy_std": done["test_accuracy"].astype(float).std(),
                 **{
                     name: done[name].astype(float).mean()
-                    for name in ("epochs", "grad_norm_first", "grad_norm_last", "dead_fraction")
+                    for name in ("test_loss", "epochs", "grad_norm_first", "grad_norm_last", "dead_fraction")
                 },
             }
         )
@@ -127,16 +129,7 @@ def by_setting(table: pd.DataFrame) -> pd.DataFrame:
 def show(summary: pd.DataFrame, console: Console) -> None:
     """Print the table by setting."""
     keys = list(summary.columns[: summary.columns.get_loc("n")])  # type: ignore[misc]
-    headings = [
-        *keys,
-        "n",
-        "trained",
-        "test accuracy %",
-        "epochs",
-        "grad_norm first",
-        "last",
-        "dead",
-    ]
+    headings = [*keys, "n", "trained", "test accuracy %", "test loss", "epochs", "grad_norm first", "last", "dead"]
     broken = summary["diverged"].sum() or summary["failed"].sum()
     table = Table(
         *headings,
@@ -149,10 +142,11 @@ def show(summary: pd.DataFrame, console: Console) -> None:
             *(str(row[key]) for key in keys),
             str(row["n"]),
             f"{row['trained']}/{row['n']}",
-            "–" if row["n"] == 0 else f"{mean:.2f}" + (f" ± {std:.2f}" if row["n"] > 1 else ""),
+            _cell(mean, ".2f") + ("" if pd.isna(std) else f" ± {std:.2f}"),
             *(
                 _cell(row[name], digits)
                 for name, digits in (
+                    ("test_loss", ".3g"),
                     ("epochs", ".1f"),
                     ("grad_norm_first", ".1e"),
                     ("grad_norm_last", ".1e"),
@@ -175,10 +169,10 @@ def one_line(run: dict[str, Any]) -> str:
         return f"{run['name']}: failed, {run['error']}"
     if run["status"] == "diverged":
         return f"{run['name']}: diverged in epoch {run['epochs']}, its loss is no longer finite"
-    return (
-        f"{run['name']}: test accuracy {run['test_accuracy']:.2%}, epoch {run['best_epoch']} of {run['epochs']}, "
-        f"{run['seconds']:.1f} s"
-    )
+    accuracy, loss = run["test_accuracy"], run["test_loss"]
+    found = f"test loss {loss:.4g}" if accuracy is None else f"test accuracy {accuracy:.2%}"
+    when = f"epoch {run['best_epoch']} of {run['epochs']}" if run["epochs"] else "untrained"
+    return f"{run['name']}: {found}, {when}, {run['seconds']:.1f} s"
 
 
 def write(runs: list[dict[str, Any]], folder: Path) -> None:

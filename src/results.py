@@ -10,6 +10,11 @@ Flow: diagnostics → **results** → statistics.
     checkpoints/      best.ckpt, last.ckpt
     result.json       the run's summary, written last: while it is missing, the run has not ended
     error.txt         the traceback of a failed run
+
+and in a sweep's folder:
+
+    sweep.json        its question, the command, and the names of the runs that it consists of
+    results.csv       one row per run (src/report.py)
 """
 
 import csv
@@ -36,7 +41,7 @@ from src import REPOSITORY
 from src.config import Settings
 
 RESULT, EPOCHS, LAYERS, HISTOGRAMS = "result.json", "epochs.csv", "layers.csv", "histograms.csv"
-QUANTITIES, ERROR = "quantities.json", "error.txt"
+QUANTITIES, ERROR, SWEEP = "quantities.json", "error.txt", "sweep.json"
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
 COUNTS = ("dead_outputs", "dead_units")
@@ -65,6 +70,23 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and "status" in result else None
 
 
+def write_sweep(folder: Path, question: str | None, command: str, expected: list[str]) -> None:
+    """Note what a sweep is, before its first run. Runs that an earlier command put into the folder stay expected."""
+    earlier = read_sweep(folder).get("expected", [])
+    folder.mkdir(parents=True, exist_ok=True)
+    noted = {"question": question, "command": command, "expected": list(dict.fromkeys([*earlier, *expected]))}
+    write_atomically(folder / SWEEP, json.dumps(noted, indent=2) + "\n")
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """What `write_sweep` noted; nothing where it can't be read."""
+    try:
+        noted = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
 def table(folder: Path, name: str) -> Path:
     """Where a run keeps a table."""
     return folder / f"{name}.csv"
@@ -80,8 +102,7 @@ def prepare(folder: Path) -> None:
 
 
 @rank_zero_only
-def write_quantities(folder: Path, diagnostics: Iterable[Any]) -> None:
-    quantities = (quantity for each in diagnostics for quantity in getattr(each, "quantities", ()))
+def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
     described = {quantity.name: vars(quantity) for quantity in quantities}
     write_atomically(folder / QUANTITIES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
@@ -138,7 +159,7 @@ def write_failure(settings: Settings, folder: Path, error: Exception) -> None:
     write_atomically(folder / ERROR, "".join(traceback.format_exception(error)))
     reason = {
         "status": "failed",
-        "error": f"{type(error).__name__}: {error}",
+        "error": " ".join(f"{type(error).__name__}: {error}".split()),
         "val_accuracy": None,
         "test_accuracy": None,
     }

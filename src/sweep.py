@@ -5,6 +5,8 @@ launcher. Hydra only warns about what a callback raises, except SystemExit.
 """
 
 import json
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -26,11 +28,12 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src import figures, report, results
+from src import REPOSITORY, figures, report, results
 from src.command_line import quiet_libraries, stop, translate
 from src.config import Data, Settings, keys, read
 from src.data.datamodule import open_data
 from src.losses import outputs_for
+from src.progress import SweepProgress
 
 
 def grid(config: DictConfig) -> list[list[str]]:
@@ -47,6 +50,17 @@ def jobs(config: DictConfig) -> Iterator[DictConfig]:
     assert hydra is not None
     for overrides in grid(config):
         yield hydra.config_loader.load_sweep_config(config, overrides)
+
+
+def question(config: DictConfig) -> str | None:
+    """What a named study asks: the first comment of its file in sweeps/."""
+    name = config.hydra.runtime.choices.get("sweeps")
+    if not name:
+        return None
+    lines = (REPOSITORY / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return next(
+        (line.removeprefix("# ") for line in lines if line.startswith("# ") and not line.startswith("# @")), None
+    )
 
 
 def check(settings: Settings) -> None:
@@ -104,6 +118,8 @@ TRIALS: dict[str, Callable[[dict[str, Any]], object]] = {
 class Sweep(Callback):  # type: ignore[misc]
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
+    progress: SweepProgress | None = None
+
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         self._check([config])
 
@@ -113,7 +129,15 @@ class Sweep(Callback):  # type: ignore[misc]
         except (HydraException, OmegaConfBaseException) as error:
             raise stop(translate(error, keys())) from error
         self._check(configs)
-        print(f"{len(configs)} runs → {config.hydra.sweep.dir}", flush=True)
+        folder, names = Path(config.hydra.sweep.dir), [str(each.hydra.sweep.subdir) for each in configs]
+        try:
+            results.write_sweep(
+                folder, question(config), shlex.join(["python", "-m", "src.train", *sys.argv[1:]]), names
+            )
+        except OSError as error:
+            raise stop(str(error)) from error
+        print(f"{len(configs)} runs → {folder}", flush=True)
+        self.progress = SweepProgress(len(configs))
 
     def _check(self, configs: list[DictConfig]) -> None:
         quiet_libraries()
@@ -130,10 +154,15 @@ class Sweep(Callback):  # type: ignore[misc]
 
     @rank_zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        if result := results.read_result(Path(config.hydra.runtime.output_dir)):
+        result = results.read_result(Path(config.hydra.runtime.output_dir))
+        if result and self.progress:
+            self.progress.ended(result, report.one_line(result))
+        elif result:
             print(report.one_line(result), flush=True)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        if self.progress:
+            self.progress.close()
         folder = Path(config.hydra.sweep.dir)
         runs = report.read_runs([folder])
         if not runs:

@@ -3,21 +3,58 @@
 Flow: diagnostics → **results**. Events lie in the run folder itself, so that TensorBoard shows the run's name.
 """
 
+import json
 from argparse import Namespace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.tensorboard.summary import hparams
+
+from src.diagnostics.diagnostic import Quantity
+
+SHOWN = ("names.act", "hidden_sizes", "names.init", "norm", "names.data", "names.optim", "optim.lr", "seed")
+
+
+def _at(settings: dict[str, Any], key: str) -> str | float | int:
+    value: Any = settings
+    for part in key.split("."):
+        value = value[part]
+    return value if isinstance(value, str | float | int) else "-".join(map(str, value))
 
 
 class TensorBoard(TensorBoardLogger):
-    def __init__(self, folder: Path) -> None:
+    """Scalars by quantity, all layers of a run on one custom-scalar chart, histograms, the configuration as text, and
+    the settings with the test's metrics as hyper-parameters."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any], quantities: Iterable[Quantity]) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
+        self.settings = settings
+        self.charted = [quantity.name for quantity in quantities if quantity.kind == "scalar"]
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        pass  # the configuration is in .hydra/ and result.json
+        """At the start: Lightning's own parameters say less than the settings."""
+        text = json.dumps(self.settings, indent=2, ensure_ascii=False)
+        self.experiment.add_text("configuration", "\n".join(f"    {line}" for line in text.splitlines()))
+        charts = {name: {name: ["Multiline", [f"{name}/layer_\\d+"]]} for name in self.charted}
+        if charts:
+            self.experiment.add_custom_scalars(charts)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics(metrics, step)
+        if tested := {name: value for name, value in metrics.items() if name.startswith("test_")}:
+            chosen = {key.removeprefix("names."): _at(self.settings, key) for key in SHOWN}
+            writer = self.experiment._get_file_writer()
+            for summary in hparams(chosen, tested):
+                writer.add_summary(summary)
+
+    def log_image(self, tag: str, pixels: Tensor) -> None:
+        """(height, width), values in [0, 1]."""
+        self.experiment.add_image(tag, pixels, dataformats="HW")
 
     def save(self) -> None:
         self.experiment.flush()

@@ -50,12 +50,13 @@ def build_trainer(
 ) -> L.Trainer:
     """Lightning's Trainer with early stopping, best and last checkpoint, diagnostics, tables and TensorBoard."""
     diagnostics: list[L.Callback] = [instantiate(part.plain()) for part in settings.diagnostics.values()]
-    results.write_quantities(folder, diagnostics)
+    quantities = [quantity for each in diagnostics for quantity in getattr(each, "quantities", ())]
+    results.write_quantities(folder, quantities)
     epochs = 1 if settings.untrained else settings.trainer.max_epochs
     return L.Trainer(
         **settings.trainer.plain() | {"max_epochs": epochs},
         default_root_dir=folder,
-        logger=[tables, TensorBoard(folder)],
+        logger=[tables, TensorBoard(folder, settings.plain(), quantities)],
         callbacks=[
             BestAndLast(folder, **monitor),
             EarlyStopping(**monitor, patience=epochs if settings.patience is None else settings.patience),

@@ -9,17 +9,21 @@ import pytest
 import pytorch_lightning as L
 import torch
 import torch.nn.functional as F
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from src import results, train
 from src.classifier import Classifier
 from src.config import Settings
-from src.data import datamodule
+from src.data import datamodule, digits, spiral
 from src.diagnostics.activations import ActivationMoments, mean_and_std
 from src.diagnostics.gradients import GradientNorm, grad_max_abs, grad_mean_abs, grad_norm
 from src.diagnostics.histograms import ActivationHistogram, histogram
-from src.diagnostics.observation import find_taps, observe
+from src.diagnostics.observation import Layer, find_taps, observe
+from src.diagnostics.samples import sample_grid
 from src.diagnostics.units import (
     DeadUnits,
     count_over,
@@ -250,3 +254,99 @@ def test_each_epochs_numbers_are_those_of_its_own_weights(
 
 def load(checkpoint: Path) -> Classifier:
     return Classifier.load_from_checkpoint(checkpoint, weights_only=True).train()
+
+
+def test_births_and_deaths_of_dead_units_are_counted() -> None:
+    def layer(dead: list[int]) -> Layer:
+        slopes = torch.ones(1, 3, 4)
+        slopes[:, :, dead] = 0
+        nothing = torch.zeros(1, 4, 2)
+        return Layer("layer_01", nothing, nothing, slopes, slopes, slopes, torch.ones(1))
+
+    units = DeadUnits()
+    assert "units_died" not in units.measure(layer([0]))
+    second = units.measure(layer([1, 2]))
+    assert (second["units_died"].item(), second["units_revived"].item()) == (2, 1)
+    third = units.measure(layer([1, 2]))
+    assert (third["units_died"].item(), third["units_revived"].item()) == (0, 0)
+
+
+def test_the_curve_is_the_function_and_its_derivative(settings_for: SettingsFor, tmp_path: Path) -> None:
+    train.train(settings_for(*SMALL, "act=tanh"), tmp_path)
+    x, value, slope = np.loadtxt(results.table(tmp_path, "curves"), delimiter=",", skiprows=1).T
+    assert (x[0], x[-1], len(x)) == (-5, 5, 201)
+    assert np.allclose(value, np.tanh(x), atol=1e-12)
+    assert np.allclose(slope, 1 / np.cosh(x) ** 2, atol=1e-12)
+
+
+def test_predictions_are_those_of_the_tested_weights(settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, "seed=4")
+    result = train.train(settings, tmp_path)
+    rows = rows_of(results.table(tmp_path, "predictions"))
+    data = datamodule.open_data(settings.data, 4)
+    assert [int(row["label"]) for row in rows] == data.test.labels.tolist()
+    assert np.mean([row["label"] == row["prediction"] for row in rows]) == pytest.approx(result["test_accuracy"])
+    assert np.mean([float(row["loss"]) for row in rows]) == pytest.approx(result["test_loss"], rel=1e-5)
+    module = load(tmp_path / results.BEST).eval()
+    expected = module(data.dataset.scale(data.test.inputs)).softmax(1).amax(1).tolist()
+    assert [float(row["output"]) for row in rows] == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_step_is_recorded_with_its_own_gradient(settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, "diagnostics=[steps]", "optim.weight_decay=0.01", "trainer.gradient_clip_val=0.001")
+    train.train(settings, tmp_path)
+    rows = rows_of(results.table(tmp_path, "steps"))
+    assert [int(row["step"]) for row in rows] == list(range(36))
+    data, module = datamodule.open_data(settings.data, settings.seed), train.build_network(settings, 64, 10)
+    batch = next(iter(next(iter(data.train_dataloader()))))
+    module.loss(batch).backward()
+    for tap in module.network.taps():
+        gradient, weight = tap.linear.weight.grad, tap.linear.weight
+        assert gradient is not None
+        assert float(rows[0][f"grad_mean_abs/{tap.name}"]) == pytest.approx(gradient.abs().mean().item(), rel=1e-5)
+        magnitude = gradient.abs().sum().item() / sum(weight.shape)
+        assert float(rows[0][f"grad_magnitude/{tap.name}"]) == pytest.approx(magnitude, rel=1e-5)
+    squares = sum(tap.linear.weight.square().sum().item() for tap in module.network.taps())
+    assert float(rows[0]["penalty"]) == pytest.approx(0.5 * 0.01 * squares, rel=1e-5)
+
+
+def test_each_examples_gradient_is_that_of_its_own_loss(settings_for: SettingsFor, tmp_path: Path) -> None:
+    settings = settings_for(*SMALL, "diagnostics=[per_example]", "act=tanh", "untrained=true")
+    train.train(settings, tmp_path)
+    rows = [row for row in rows_of(results.table(tmp_path, "examples")) if row["example"] == "5"]
+    data, module = datamodule.open_data(settings.data, settings.seed), train.build_network(settings, 64, 10)
+    inputs, labels = data.probe(6)
+    module.loss((inputs[5:], labels[5:])).backward()
+    expected = [tap.linear.weight.grad.norm().item() for tap in module.network.taps()]  # type: ignore[union-attr]
+    assert [float(row["grad_norm"]) for row in rows] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_sample_grid_shows_the_first_images_of_each_class() -> None:
+    data = digits.load()
+    grid = sample_grid(data, per_class=3)
+    assert grid is not None
+    assert grid.shape == (80, 24)
+    second_one = data.pool.inputs[data.pool.labels == 1][1].view(8, 8) / 16
+    assert torch.equal(grid[8:16, 8:16], second_one)
+    assert sample_grid(spiral.load()) is None
+
+
+def test_tensorboard_has_charts_histograms_images_text_and_hyperparameters(
+    settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    result = train.train(settings_for(*SMALL, "seed=7"), tmp_path)
+    events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0, "histograms": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert {"grad_norm/layer_01", "grad_norm/layer_03", "val_accuracy", "test_accuracy"} <= set(tags["scalars"])
+    assert [event.step for event in events.Scalars("val_accuracy")] == [18, 36]
+    assert {"pre_activation/layer_01", "weight_gradient/layer_03"} <= set(tags["histograms"])
+    assert tags["images"] == ["samples"]
+    assert "configuration/text_summary" in tags["tensors"]
+    layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    assert {"grad_norm", "dead_fraction", "update_ratio"} <= {category.title for category in layout.category}
+    plugin = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    session = plugin_data_pb2.HParamsPluginData.FromString(plugin).session_start_info
+    assert session.hparams["seed"].number_value == 7
+    assert session.hparams["act"].string_value == "relu"
+    assert events.Scalars("test_accuracy")[-1].value == pytest.approx(result["test_accuracy"], abs=1e-6)

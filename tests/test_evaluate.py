@@ -83,7 +83,7 @@ def test_a_checkpoint_cant_choose_what_is_imported(run: tuple[Path, dict[str, An
     checkpoint["hyper_parameters"]["data"] = "../../secret"
     checkpoint["hyper_parameters"]["network"]["act"] = {"_target_": "torch.nn.ReLU"}
     torch.save(checkpoint, tmp_path / "y.ckpt")
-    with pytest.raises(ValueError, match="must be one of digits"):
+    with pytest.raises(ValueError, match="must be one of classification, digits"):
         evaluate.open_named(evaluate.load(tmp_path / "y.ckpt")[1])
 
 

@@ -1,7 +1,7 @@
 """What each single example does to each layer of the untrained network.
 
-Flow: training → **diagnostics**. For networks of one input, such as a chain of single units: activations and gradients
-as functions of that input.
+Flow: training → **diagnostics**. Where the network has one input, such as a chain of single units, these are functions
+of that input.
 """
 
 from typing import Any, cast
@@ -30,9 +30,10 @@ def per_example_gradients(module: Classifier, inputs: Tensor, labels: Tensor) ->
 
 
 class PerExample(L.Callback):
-    """Writes examples.csv: for each example and layer the mean activation and ‖∂Lₙ/∂W‖₂, before training.
+    """Writes examples.csv: for each probe example and layer the mean activation over units and ‖∂Lₙ/∂W‖₂.
 
-    The output layer's activation is the sigmoid of its output, the prediction of a network with one output.
+    x is the input where there is just one. The output layer's activation is the sigmoid of its output, the prediction
+    of a network with one output.
     """
 
     def __init__(self, probe_size: int = 1024) -> None:
@@ -48,8 +49,6 @@ class PerExample(L.Callback):
         classifier = cast(Classifier, pl_module)
         inputs, labels = fixed_batch(trainer, batch, self.probe_size)
         inputs = inputs.flatten(1).to(next(pl_module.parameters()).dtype)
-        if inputs.shape[1] != 1:
-            raise ValueError(f"diagnostics.per_example: for data of one input, not {inputs.shape[1]}")
         taps = find_taps(pl_module)
         with undisturbed(pl_module):
             gradients = per_example_gradients(classifier, inputs, labels)
@@ -61,7 +60,7 @@ class PerExample(L.Callback):
             norms = gradients[names[id(tap.linear.weight)]].flatten(1).norm(dim=1)
             columns = {
                 "example": range(len(inputs)),
-                "x": inputs[:, 0].tolist(),
+                "x": inputs[:, 0].tolist() if inputs.shape[1] == 1 else [""] * len(inputs),
                 "label": labels.tolist(),
                 "layer": [tap.name] * len(inputs),
                 "activation": (pre.sigmoid() if post is None else post).mean(dim=1).tolist(),

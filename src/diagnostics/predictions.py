@@ -49,7 +49,7 @@ class Predictions(L.Callback):
 
 
 class DecisionRegions(L.Callback):
-    """Writes regions.csv for data of two inputs: prediction and probability on a grid around the data.
+    """Writes regions.csv, for data of two inputs only: prediction and probability on a grid around the data.
 
     The probability is that of class 1 where there are two classes, else that of the predicted class.
     """
@@ -61,9 +61,7 @@ class DecisionRegions(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         inputs: Tensor = trainer.datamodule.dataset.pool.inputs  # type: ignore[attr-defined]
-        if inputs.shape[1] != 2:
-            raise ValueError(f"diagnostics.regions: for data of two inputs, not {inputs.shape[1]}")
-        if not trainer.is_global_zero:
+        if inputs.shape[1] != 2 or not trainer.is_global_zero:
             return
         axes = [
             torch.linspace(float(values.min()) - self.margin, float(values.max()) + self.margin, self.points)

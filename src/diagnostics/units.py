@@ -65,6 +65,8 @@ class DeadUnits(Diagnostic):
     quantities = (
         Quantity("dead_fraction", "1", "linear", "fraction of units with zero slope on every probe image"),
         Quantity("saturated_fraction", "1", "linear", "fraction of (image, unit) with |slope| ≤ 5 % of its maximum"),
+        Quantity("units_died", "units", "linear", "units dead on the probe that were not at the measurement before"),
+        Quantity("units_revived", "units", "linear", "units not dead on the probe that were at the measurement before"),
         Quantity("dead_units", "units", "linear", "units with zero slope on all training images (start and end)"),
         Quantity(
             "dead_outputs",
@@ -74,15 +76,26 @@ class DeadUnits(Diagnostic):
         ),
     )
 
+    def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:
+        super().__init__(every_n_epochs, every_n_steps, probe_size)
+        self._were_dead: dict[str, Tensor] = {}
+
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         if layer.slope is None or layer.max_slope is None:
             return {}
-        return {
-            "dead_fraction": dead_units(layer.slope).float().mean(dim=1),
+        dead = dead_units(layer.slope)
+        measured = {
+            "dead_fraction": dead.float().mean(dim=1),
             "saturated_fraction": saturated_fraction(layer.slope, layer.max_slope),
         }
+        if layer.name in self._were_dead:
+            before = self._were_dead[layer.name]
+            measured |= {"units_died": (dead & ~before).sum(dim=1), "units_revived": (before & ~dead).sum(dim=1)}
+        self._were_dead[layer.name] = dead
+        return measured
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._were_dead = {}
         if trainer.global_step == 0:
             self.count(trainer, pl_module, epoch=0)
 

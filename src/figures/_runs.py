@@ -66,7 +66,7 @@ def settings(runs: Sequence[Run]) -> list[Setting]:
     """All settings, also those of which no run completed, by what varies besides the activation, then by activation."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run, label in zip(runs, settings_of(list(runs)), strict=True):
-        rest = ", ".join(f"{key} {value}" for key, value in label.items() if key != "act")
+        rest = ", ".join(f"{key} {value}" for key, value in label.items() if key != "act" and value.lower() != "none")
         groups.setdefault((label["act"], rest), []).append(run)
     found = []
     for (act, rest), group in groups.items():
