@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OVERRIDES ?=
 
-.PHONY: sweep report test check format data bench clean blog tutorial3 notes05 spiral iris
+.PHONY: sweep report test browser check format data bench clean blog tutorial3 notes05 spiral iris
 
 sweep: data
 	$(BIN)/python -m src.train +sweeps=main $(OVERRIDES)
@@ -25,8 +25,12 @@ report:
 data: $(VENV)/installed
 	$(BIN)/python -m src.data.fetch
 
-test: data
+test: data browser
 	$(BIN)/python -m pytest tests
+
+# Pages are tested in a real browser: Debian's, installed if this user may.
+browser:
+	@command -v chromium >/dev/null || { apt-get -qq update && apt-get -qq install --yes chromium; }
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

@@ -116,6 +116,7 @@ class Settings(Section):
     untrained: bool
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     figures: list[str]
+    report: bool
 
     @property
     def layer_sizes(self) -> list[int]:
@@ -131,7 +132,8 @@ class Settings(Section):
         """Twelve hexadecimal digits that change with anything that may change a result."""
         what_matters = self.plain()
         what_matters["trainer"].pop("enable_progress_bar")
-        what_matters.pop("figures")
+        for key in ("figures", "report"):
+            what_matters.pop(key)
         what_matters["data"]["source"].pop("root", None)
         text = json.dumps(what_matters, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Run folders → tables: `python -m src.report FOLDER…`. Reads what runs left behind, never the code that trains.
+"""Run folders → tables, figures, one page: `python -m src.report FOLDER…`. Reads what runs left, never training code.
 
 Flow: statistics → **report**.
 """
@@ -17,6 +17,7 @@ from src.command_line import one_line_errors, stop
 from src.statistics import trained
 
 RESULTS = "results.csv"
+TOLD = ("question", "command")
 
 
 def read_runs(folders: Iterable[Path]) -> list[dict[str, Any]]:
@@ -175,8 +176,16 @@ def one_line(run: dict[str, Any]) -> str:
     return f"{run['name']}: {found}, {when}, {run['seconds']:.1f} s"
 
 
-def write(runs: list[dict[str, Any]], folder: Path) -> None:
-    """results.csv and the runs' figures in the folder, and the table by setting in the terminal."""
+def sweep_of(folders: list[Path]) -> dict[str, Any]:
+    """What the folders' sweeps asked, were started with and expected, taken together."""
+    sweeps = [sweep for folder in folders if (sweep := results.read_sweep(folder))]
+    together = {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in TOLD}
+    return together | {"expected": [name for sweep in sweeps for name in sweep.get("expected", [])]}
+
+
+def write(runs: list[dict[str, Any]], folders: list[Path], with_page: bool = True) -> None:
+    """results.csv, figures/ and report.html in the first folder, and the table by setting in the terminal."""
+    folder = folders[0]
     table = table_of(runs)
     results.write_atomically(folder / RESULTS, table.to_csv(index=False))
     console = Console()
@@ -185,16 +194,20 @@ def write(runs: list[dict[str, Any]], folder: Path) -> None:
     asked = dict.fromkeys(name for run in runs for name in run["config"].get("figures", []))
     if asked and figures.draw(asked, runs, folder):
         print(f"figures: {folder / figures.FOLDER}")
+    if with_page:
+        from src import page  # here, because plotly takes a second to import
+
+        print(f"report: {page.write(runs, folder, sweep_of(folders))}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.report", description="Tables of one or more sweeps.")
+    parser = argparse.ArgumentParser(prog="python -m src.report", description="results.csv, figures and report.html of one or more sweeps, in the first folder.")
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several")
     folders = parser.parse_args().folders
     runs = read_runs(folders)
     if not runs:
         raise stop(f"no {results.RESULT} in {', '.join(map(str, folders))}: give the folder of a sweep or a run")
-    write(runs, folders[0])
+    write(runs, folders)
 
 
 if __name__ == "__main__":

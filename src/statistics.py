@@ -1,7 +1,70 @@
-"""Estimates from runs: pure functions of numbers.
+"""Estimates, 95 % intervals and paired tests from the results of independent runs: pure functions of numbers.
 
-Flow: results → **statistics** → report.
+Flow: results → **statistics** → report. Equal numbers give equal results: generators are seeded.
+
+How often, in %, each 95 % interval held the truth in 10,000 simulations (± 0.5) of 5, 10 and 30 runs; * is used.
+Bimodal: near 0.10, in a fifth of the runs near 0.87, as deep sigmoid networks are. Of 5 such runs a third show one mode
+only: no method knows their mean. The bootstrap-t is up to 14 times as wide as Student's interval. With 0.3 for a fifth,
+the IQM's * has 83, 96, 95, its trimmed t only 45, 61, 69. Bootstraps are of 9,999. Unpaired, the first group is
+shifted by 1, by 0.5, or has half of its runs near 0.87.
+
+                                normal    lognormal(0, 1)   bimodal
+mean         Student's t *     95 95 95       82 83 88      66 89 94
+             bootstrap-t       96 95 95       89 90 92      67 89 97
+             BCa               85 90 93       73 82 89      66 88 97
+             percentile        84 90 93       71 80 88      65 88 94
+median       order statistics* 94 98 96       94 98 96      94 98 96
+             percentile, BCa   94 94 94       94 94 94      94 94 94
+IQM          widened perc. *   94 98 96       94 97 96      94 97 96
+             percentile        91 94 95       90 93 95      90 93 95
+             BCa               90 94 95       89 93 95      89 92 94
+             trimmed t         94 94 95       92 92 94      95 95 96
+difference, unpaired: Welch *  96 95 95       98 97 96      97 95 95
+improvement, unpaired *        97 96 95       96 96 96      96 96 95
 """
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats  # type: ignore[import-untyped]
+
+Floats = NDArray[np.float64]
+
+TAIL = 0.025  # on either side of a 95 % interval
+SHUFFLES = 99_999  # the smallest p-value, 1e-5, survives Holm's correction for 5,000 comparisons
+EXACT_PAIRS = 30  # in two halves of 2^15 sums each
+EXACT_RUNS = 20  # of two groups together: 2^20 sums, of which 184,756 are of groupings of 10 and 10
+MIDDLE_MEAN = partial(stats.trim_mean, proportiontocut=0.25, axis=-1)
+ROUNDING = 1e-12  # of the largest value: what differs by less is equal
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, its 95 % interval (NaN where n is too small for one), and the number of independent runs."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much better the first is than the second, over seeds."""
+
+    n: int  # pairs, or the smaller group's size
+    paired: bool
+    difference: Estimate  # mean of first - second
+    p_value: float  # two-sided
+    p_holm: float  # corrected within the family given to compare_all; = p_value for a lone comparison
+    effect_size: float  # mean difference / sd, Hedges-corrected; paired: sd of the differences, else pooled; or NaN
+    improvement: Estimate  # P(first > second) + 1/2 P(equal); paired: over pairs, else over all n·m (Mann-Whitney)
 
 
 def trained(accuracy: float, classes: int) -> bool:
@@ -12,3 +75,226 @@ def trained(accuracy: float, classes: int) -> bool:
     """
     chance = 1 / classes
     return accuracy > chance + 0.1 * (1 - chance)
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """The mean, with Student's interval: 95 % for normal values, less for skewed and bimodal ones (see the table).
+
+    Raises ValueError for a value that is not finite, as do the others: failed runs are never averaged silently.
+    """
+    return _mean(_finite(values))
+
+
+def median(values: Sequence[float]) -> Estimate:
+    """The median, between the order statistics that hold it at least 95 % of the time, whatever the distribution.
+
+    That takes 6 values. The extremes of 5 hold it 93.75 % of the time and are given; fewer have no interval.
+    """
+    return _robust(_finite(values), np.median, _order_interval)
+
+
+def interquartile_mean(values: Sequence[float]) -> Estimate:
+    """The mean without the lowest and the highest quarter, each rounded down to whole values (Agarwal et al. 2021).
+
+    From 5 values there is an interval: the percentile bootstrap that rliable uses too, but with the tails widened as
+    Student's t is to the normal (Hesterberg 2015). It promises 95 % for all three kinds of values in the table.
+    """
+    return _robust(_finite(values), MIDDLE_MEAN, _bootstrap_interval)
+
+
+def proportion(successes: int, n: int) -> Estimate:
+    """The share of successes, with Wilson's interval (1927): 95 % on average over shares, not at every single one.
+
+    Raises ValueError unless 0 ≤ successes ≤ n.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes={successes}: must be between 0 and n={n}")
+    return _wilson(successes / n, n, n) if n else Estimate()
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) adjusted p-values, in the given order; NaNs stay NaN and don't count.
+
+    >>> holm([0.01, 0.04, math.nan, 0.03])
+    [0.03, 0.06, nan, 0.06]
+    """
+    adjusted = np.array(p_values, dtype=float)
+    order = np.argsort(adjusted, kind="stable")[: np.count_nonzero(~np.isnan(adjusted))]  # NaNs sort last
+    steps = adjusted[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted.tolist()
+
+
+def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparison:
+    """Compare two settings, given as seed → value: paired over the seeds if both have the same ones, else unpaired.
+
+    The p-value is that of a permutation test of the mean difference. Paired, signs are flipped: the differences are
+    symmetric about 0 if there is nothing to find. Unpaired, runs change groups: both have one distribution then, and if
+    the smaller one spreads more, p ≤ 0.05 comes too often (8 and 10 runs, 4-fold sd: 10 %; 5 and 15: 25 %). Unlike p,
+    the difference's interval leans on Student's t (unpaired: Welch's); where they disagree, believe p.
+    """
+    paired = first.keys() == second.keys()
+    a, b = (_finite([group[seed] for seed in sorted(group)]) for group in (first, second))
+    n = min(len(a), len(b))
+    if n == 0:
+        return Comparison(0, paired, Estimate(), math.nan, math.nan, math.nan, Estimate())
+    noise = ROUNDING * float(np.abs([*a, *b]).max())
+    differences = a - b if paired else np.subtract.outer(a, b)
+    differences[np.abs(differences) <= noise] = 0
+    groups = (differences,) if paired else (a, b)
+    difference = _mean(*groups)
+    p = _sign_flip_p(differences, noise) if paired else _shuffle_p(a, b, noise)
+    improvement = _improvement(np.heaviside(differences, 0.5))
+    return Comparison(n, paired, difference, p, p, _effect_size(difference.value, groups, noise), improvement)
+
+
+def compare_all(groups: Mapping[str, Mapping[int, float]]) -> dict[tuple[str, str], Comparison]:
+    """Every unordered pair of settings, in their order, with Holm's correction over all of them."""
+    pairs = {(one, other): compare(groups[one], groups[other]) for one, other in combinations(groups, 2)}
+    corrected = holm([pair.p_value for pair in pairs.values()])
+    return {names: replace(pair, p_holm=p) for (names, pair), p in zip(pairs.items(), corrected, strict=True)}
+
+
+def too_few(n: int, comparisons: int) -> str | None:
+    """Why n seeds can't support a conclusion, if so: even where all agree, p = 2 / 2^n, times comparisons, is > 0.05.
+
+    >>> too_few(3, comparisons=1)
+    "3 seeds can't show a difference: even if all agree, the paired test gives p = 0.25; at least 6 are needed"
+    """
+    family = max(comparisons, 1)
+    if n >= (needed := 1 + math.ceil(math.log2(family / 0.05))):
+        return None
+    corrected = f" after correction for {family} comparisons" if family > 1 else ""
+    smallest = f"p = {min(1, family * 2.0 ** (1 - n)):.2g}{corrected}; at least {needed} are needed"
+    return f"{n} seed{'s' * (n != 1)} can't show a difference: even if all agree, the paired test gives {smallest}"
+
+
+def _sign_flip_p(differences: Floats, noise: float) -> float:
+    """Two-sided p-value of the mean among all choices of signs (Fisher 1935), exact up to 30; else by 99,999 of them.
+
+    SciPy enumerates the choices, up to 13 or so. Here the sums of each half are sorted and the pairs of one of each
+    that reach the observed sum are counted by bisection. What falls short by rounding (noise per value) is a tie.
+    """
+    n, total = len(differences), float(differences.sum())
+    reached = abs(total) - n * noise
+    if reached <= 0:
+        return 1.0
+    if n <= EXACT_PAIRS:
+        left, right = (np.sort(_subset_sums(2 * half)) - half.sum() for half in np.array_split(differences, 2))
+        return 2 * int((len(right) - np.searchsorted(right, reached - left)).sum()) / 2**n  # both tails
+    generator = np.random.default_rng(0)
+    sums = sum(generator.choice(_subset_sums(2 * block), SHUFFLES) for block in _blocks(differences)) - total
+    return float((1 + np.count_nonzero(np.abs(sums) >= reached)) / (1 + SHUFFLES))
+
+
+def _shuffle_p(first: Floats, second: Floats, noise: float) -> float:
+    """Two-sided p-value of |mean difference| among all groupings (Pitman 1937), exact up to 20 runs; else by 99,999."""
+    few, many = sorted((first, second), key=len)
+    pooled = np.concatenate([few, many])
+    pooled -= pooled.mean()  # so that a difference of means is proportional to the sum of one group
+    reached = abs(float(pooled[: len(few)].sum())) - len(pooled) * noise
+    picks = _groupings(len(pooled), len(few))
+    sums = sum(_subset_sums(block)[pick] for block, pick in zip(_blocks(pooled), picks, strict=True))
+    observed = int(len(pooled) > EXACT_RUNS)  # among the random ones, the observed grouping counts too
+    return float((observed + np.count_nonzero(np.abs(sums) >= reached)) / (observed + len(picks[0])))
+
+
+@lru_cache(maxsize=8)
+def _groupings(n: int, chosen: int) -> list[NDArray[np.int32]]:
+    """Choices of some of n values, all or random ones: which subset of each block, as _subset_sums counts them."""
+    members = [_subset_sums(np.ones_like(block)) for block in _blocks(np.zeros(n))]
+    if n <= EXACT_RUNS:
+        return [np.flatnonzero(members[0] == chosen).astype(np.int32)]
+    generator = np.random.default_rng(0)
+    picks = []
+    drawn = generator.multivariate_hypergeometric([int(member[-1]) for member in members], chosen, SHUFFLES)
+    for member, taken in zip(members, drawn.T, strict=True):
+        number = np.bincount(member.astype(int))
+        place = np.cumsum(number)[taken] - number[taken] + generator.integers(number[taken])
+        picks.append(np.argsort(member, kind="stable").astype(np.int32)[place])
+    return picks
+
+
+def _blocks(values: Floats) -> list[Floats]:
+    return np.array_split(values, 1 if len(values) <= EXACT_RUNS else math.ceil(len(values) / 15))
+
+
+def _subset_sums(values: Floats) -> Floats:
+    """The sum of each subset: the bits of its index say which values it holds."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums, sums + value])
+    return sums
+
+
+def _finite(values: Sequence[float]) -> Floats:
+    array = np.asarray(values, dtype=float)
+    if bad := array[~np.isfinite(array)].tolist():
+        raise ValueError(f"{bad[0]} among {len(array)} values: leave failed runs out, and say how many they are")
+    return array
+
+
+def _mean(*groups: Floats) -> Estimate:
+    """The mean with Student's interval; of two groups, the difference of their means with Welch's (1947)."""
+    n = min(len(group) for group in groups)
+    if n == 0:
+        return Estimate()
+    value = float(np.subtract.reduce([group[0] + np.mean(group - group[0]) for group in groups]))  # exact if constant
+    if n == 1:
+        return Estimate(value, n=1)
+    freedoms = np.array([len(group) - 1 for group in groups])
+    parts = np.array([np.var(group - group[0], ddof=1) / len(group) for group in groups])
+    freedom = 1 / np.sum((parts / parts.sum()) ** 2 / freedoms) if parts.any() else 1
+    half = float(special.stdtrit(freedom, 1 - TAIL) * np.sqrt(parts.sum()))
+    return Estimate(value, value - half, value + half, n)
+
+
+def _robust(values: Floats, statistic: Callable[..., float], interval: Callable[[Floats], Any]) -> Estimate:
+    """The statistic and its interval, which takes five sorted values at least."""
+    n = len(values)
+    if n < 2 or np.ptp(values) == 0:  # the bootstrap's mean of equal values can differ in the last digit
+        return _mean(values)
+    values = np.sort(values)
+    low, high = interval(values) if n >= 5 else (math.nan, math.nan)
+    return Estimate(float(statistic(values)), float(low), float(high), n)
+
+
+def _order_interval(values: Floats) -> tuple[float, float]:
+    rank = max(int(stats.binom.ppf(TAIL, len(values), 0.5)), 1)
+    return values[rank - 1], values[-rank]
+
+
+def _bootstrap_interval(values: Floats) -> tuple[float, float]:
+    n = len(values)
+    level = 1 - 2 * special.ndtr(-math.sqrt(n / (n - 1)) * special.stdtrit(n - 1, 1 - TAIL))
+    how = {"method": "percentile", "n_resamples": 9_999, "batch": max(1, 10**6 // n), "rng": np.random.default_rng(0)}
+    return stats.bootstrap((values,), MIDDLE_MEAN, confidence_level=level, **how).confidence_interval
+
+
+def _wilson(share: float, effective: float, n: int) -> Estimate:
+    """Wilson's interval for a share of so many effective runs, which need not be whole."""
+    square = float(special.ndtri(1 - TAIL)) ** 2 / effective
+    centre = (share + square / 2) / (1 + square)
+    half = math.sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return Estimate(share, min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share), n)
+
+
+def _improvement(wins: Floats) -> Estimate:
+    """The mean win over pairs (n) or over all of both groups (n, m), with Wilson's interval for the effective runs.
+
+    Those of (n, m) are as many as the variance of the placements (Sen 1960) amounts to (Korn & Graubard 1998), at most
+    all, and the smaller group's where there is no variance, as when every run of one group wins.
+    """
+    n, share, variance = min(wins.shape), float(wins.mean()), 0.0
+    if wins.ndim == 2 and n > 1:
+        variance = sum(wins.mean(1 - group).var(ddof=1) / wins.shape[group] for group in (0, 1))
+    effective = min(max(share * (1 - share) / variance, 1.0), sum(wins.shape)) if variance > ROUNDING else n
+    return _wilson(share, effective, n)
+
+
+def _effect_size(difference: float, groups: Sequence[Floats], noise: float) -> float:
+    """In (pooled) standard deviations, times J, which makes it unbiased for normal values (Hedges 1981)."""
+    freedom = sum(len(group) - 1 for group in groups)
+    sd = math.sqrt(sum(len(group) * np.var(group) for group in groups) / max(freedom, 1))
+    j = special.poch((freedom - 1) / 2, 0.5) / math.sqrt(max(freedom, 1) / 2)
+    return float(difference / sd * j) if freedom > 1 and sd > noise else math.nan

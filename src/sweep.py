@@ -167,7 +167,7 @@ class Sweep(Callback):  # type: ignore[misc]
         runs = report.read_runs([folder])
         if not runs:
             raise stop(f"no run of the sweep left a {results.RESULT} in {folder}", 1)
-        report.write(runs, folder)
+        report.write(runs, [folder], with_page=config.report)
         if failed := [run["name"] for run in runs if run["status"] == "failed"]:
             raise stop(
                 f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; see error.txt in their folders",

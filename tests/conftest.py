@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,14 @@ SMALL = [
     "trainer.max_epochs=2",
     "depth=2",
     "width=16",
+    "report=false",
+    "figures=[]",
 ]
+BROWSER: dict[str, Any] = {
+    "executable_path": "/usr/bin/chromium",
+    "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run"],
+}  # fmt: skip
 naming.register()
 
 

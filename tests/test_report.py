@@ -12,6 +12,9 @@ from rich.console import Console
 from src import report, results
 from src.naming import run_name
 from src.statistics import trained
+from tests.conftest import SMALL
+
+Command = Callable[..., int]
 
 
 def run(act: str, seed: int, accuracy: float | None, status: str = "completed", **config: Any) -> dict[str, Any]:
@@ -119,3 +122,37 @@ def test_run_names_stay_in_their_folder_and_differ(value: str) -> None:
     assert len(name) < 140
     assert set(name).isdisjoint("<>\n ")
     assert name != run_name("relu", 4, 0, [f"data.source.x={value}'"])
+
+
+def test_a_sweep_ends_with_its_page_its_figures_and_what_it_was(command: Command, tmp_path: Path) -> None:
+    sweep = [*SMALL[:-2], "act=relu", "seed=0,1", f"hydra.sweep.dir={tmp_path}", "figures=[learning_curves]"]
+    assert command("-m", *sweep) == 0
+    assert (tmp_path / "report.html").stat().st_size > 1_000_000  # plotly.js is in it
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
+        "learning_curves.csv", "learning_curves.png", "learning_curves.svg",
+    ]  # fmt: skip
+    noted = json.loads((tmp_path / results.SWEEP).read_text())
+    assert [name[:10] for name in noted["expected"]] == ["relu-d2-s0", "relu-d2-s1"]
+    assert "seed=0,1" in noted["command"]
+    assert noted["question"] is None
+    later = ["act=relu", "seed=2", f"hydra.sweep.dir={tmp_path}"]
+    assert command("-m", *SMALL, *later) == 0
+    expected = json.loads((tmp_path / results.SWEEP).read_text())["expected"]
+    assert [name[:10] for name in expected] == ["relu-d2-s0", "relu-d2-s1", "relu-d2-s2"]
+
+
+def test_the_page_can_be_switched_off(command: Command, tmp_path: Path) -> None:
+    assert command("-m", *SMALL, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 0
+    assert (tmp_path / "results.csv").exists()
+    assert not (tmp_path / "report.html").exists()
+    assert not (tmp_path / "figures").exists()
+
+
+def test_several_sweeps_are_reported_together(tmp_path: Path) -> None:
+    results.write_sweep(tmp_path / "a", "Why?", "python -m src.train +sweeps=a", ["one"])
+    results.write_sweep(tmp_path / "b", None, "python -m src.train -m seed=1", ["two"])
+    (tmp_path / "c").mkdir()
+    together = report.sweep_of([tmp_path / "a", tmp_path / "b", tmp_path / "c"])
+    assert together["question"] == "Why?"
+    assert together["command"] == "python -m src.train +sweeps=a · python -m src.train -m seed=1"
+    assert together["expected"] == ["one", "two"]

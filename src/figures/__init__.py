@@ -43,4 +43,6 @@ def draw(names: Iterable[str], runs: list[dict[str, Any]], folder: Path) -> list
                 written += save(drawing, folder / FOLDER / name)
         except ValueError as error:
             print(f"figure {name}: {error}", file=sys.stderr)
+        except Exception as error:  # one figure's defect must not cost the report
+            print(f"figure {name}: {type(error).__name__}: {error}", file=sys.stderr)
     return written

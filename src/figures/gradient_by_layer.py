@@ -64,7 +64,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     for each, (title, lines, when) in zip(axes, cells, strict=True):
         found = [_values(line.setting, when) for line in lines]
         _panel(each, lines, found)
-        each.text(0.98, 0.98, when, transform=each.transAxes, ha="right", va="top", color="#444444")
+        each.set_title(when, loc="right", color="#444444")
         if when == whens[0]:
             each.set_title(title, loc="left")  # of the whole row
         tables += found

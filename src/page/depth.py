@@ -1,0 +1,53 @@
+"""Accuracy, and the share of runs that trained, against depth."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from src.figures._drawing import COLOURS
+from src.page.groups import Group
+from src.page.verdict import Verdict, trained
+from src.page.words import plain
+
+
+def _series(groups: list[Group]) -> dict[tuple[str, str], list[Group]]:
+    """(what else varies, activation) → its settings by depth."""
+    series: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        rest = ", ".join(f"{key} {value}" for key, value in group.values.items() if key != "depth")
+        series.setdefault((rest, group.act), []).append(group)
+    return {key: sorted(members, key=lambda group: group.runs[0]["depth"]) for key, members in series.items()}
+
+
+def by_depth(verdict: Verdict, positions: Mapping[str, int]) -> list[dict[str, Any]]:
+    """A line per activation and whatever else varies; nothing unless depth varies."""
+    groups = list(verdict.task.groups)
+    if len({group.runs[0]["depth"] for group in groups}) < 2:
+        return []
+    means = {each.group.label: each.mean for each in verdict.found}
+    several = len({group.act for group in groups}) > 1
+    lines = []
+    for number, ((rest, act), members) in enumerate(_series(groups).items()):
+        shares = [trained(group) for group in members]
+        found = [means.get(group.label) for group in members]
+        look = members[0].look if several else members[0].look | {"colour": COLOURS[number % len(COLOURS)]}
+        lines.append(
+            {
+                "panel": rest if several else "",
+                "name": act if several else rest or act,
+                "look": look | {"dash": "solid"} if several else look,
+                "settings": [positions[group.label] for group in members],
+                "depth": [group.runs[0]["depth"] for group in members],
+                "broken": [group.broken for group in members],
+                "n": [each.n if each else 0 for each in found],
+                **{
+                    key: [plain(getattr(each, key)) if each else None for each in found]
+                    for key in ("value", "low", "high")
+                },
+                "trained": {
+                    key: [plain(100 * getattr(share, key)) if share else None for share in shares]
+                    for key in ("value", "low", "high")
+                }
+                | {"n": [share.n if share else 0 for share in shares]},
+            }
+        )
+    return lines
