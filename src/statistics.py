@@ -189,7 +189,7 @@ def _sign_flip_p(differences: Floats, noise: float) -> float:
 
 def _shuffle_p(first: Floats, second: Floats, noise: float) -> float:
     """Two-sided p-value of |mean difference| among all groupings (Pitman 1937), exact up to 20 runs; else by 99,999."""
-    few, many = sorted((first, second), key=len)
+    few, many = sorted((first, second), key=lambda group: (len(group), *group))  # p is the same if they are swapped
     pooled = np.concatenate([few, many])
     pooled -= pooled.mean()  # so that a difference of means is proportional to the sum of one group
     reached = abs(float(pooled[: len(few)].sum())) - len(pooled) * noise
@@ -288,7 +288,7 @@ def _improvement(wins: Floats) -> Estimate:
     n, share, variance = min(wins.shape), float(wins.mean()), 0.0
     if wins.ndim == 2 and n > 1:
         variance = sum(wins.mean(1 - group).var(ddof=1) / wins.shape[group] for group in (0, 1))
-    effective = min(max(share * (1 - share) / variance, 1.0), sum(wins.shape)) if variance > ROUNDING else n
+    effective = min(share * (1 - share) / variance, sum(wins.shape)) if variance > ROUNDING else n
     return _wilson(share, effective, n)
 
 

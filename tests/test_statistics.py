@@ -313,7 +313,7 @@ def test_shuffles_agree_with_enumeration(n: int, m: int, decimals: int) -> None:
     assert unpaired_p(second, first) == pytest.approx(expected, **EXACTLY)
 
 
-@pytest.mark.parametrize(("n", "m"), [(10, 10), (7, 13), (16, 15), (30, 41)])
+@pytest.mark.parametrize(("n", "m"), [(10, 10), (7, 13), (16, 15), (30, 41), (5, 30)])
 def test_shuffles_of_ranks_are_the_mann_whitney_test(n: int, m: int) -> None:
     order = np.random.default_rng(n).normal(size=n + m) + np.repeat([0.4, 0.0], [n, m])
     ranks = stats.rankdata(order)
@@ -453,6 +453,11 @@ def test_a_clean_sweep_counts_as_many_runs_as_the_smaller_group_has() -> None:
     assert found == Estimate(1.0, proportion(5, 5).low, 1.0, 5)
 
 
+def test_ties_do_not_make_more_runs_than_there_are() -> None:
+    found = compare(seeds([0.1, 0.1, 0.1, 0.1, 0.2]), seeds([0.1] * 5, start=100)).improvement
+    assert bounds(found) == pytest.approx(bounds(proportion(6, 10)), **EXACTLY)  # the variance amounts to 24 runs
+
+
 @pytest.mark.parametrize(("n", "correction"), [(3, 0.5642), (4, 0.7236), (11, 0.9228)])
 def test_paired_effect_size_has_hedges_published_correction(n: int, correction: float) -> None:
     differences = np.random.default_rng(n).normal(size=n)
@@ -494,9 +499,10 @@ def test_one_run_each_shows_nothing() -> None:
 
 def test_swapping_the_settings_mirrors_the_comparison() -> None:
     rng = np.random.default_rng(9)
-    for start in (0, 100):
-        first, second = seeds(0.5 + rng.normal(size=9)), seeds(rng.normal(size=9), start)
+    for start, n, m in [(0, 9, 9), (0, 40, 40), (100, 9, 9), (100, 16, 16), (100, 18, 13)]:
+        first, second = seeds(0.5 + rng.normal(size=n)), seeds(rng.normal(size=m), start)
         there, back = compare(first, second), compare(second, first)
+        assert 1e-4 < there.p_value < 0.9
         assert back.p_value == there.p_value
         assert back.effect_size == pytest.approx(-there.effect_size, **EXACTLY)
         assert bounds(back.difference) == pytest.approx((-there.difference.high, -there.difference.low), **EXACTLY)
