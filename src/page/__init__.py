@@ -135,7 +135,7 @@ def write(runs: list[Run], folder: Path, sweep: dict[str, Any]) -> Path:
     )
     environment.filters |= {"number": words.number, "fixed": words.fixed, "counted": words.counted}
     scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": _script("page.js")}
-    scripts["page"] = _script("figures.js") + _script("layers.js") + scripts["page"]
+    scripts["page"] = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "page"))
     context = _context(runs, folder, sweep)
     html = environment.get_template("report.html.j2").render(
         context

@@ -1,34 +1,51 @@
 // Controls, themes, tables and printing; figures are drawn again whenever what they show has changed.
 const FIGURES = { accuracy, differences, learning, depth, map, profile, histogram, turnover, functions };
 const figures = [...document.querySelectorAll("[data-figure]")];
-const CONFIG = { displaylogo: false, responsive: false, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]], displayModeBar: coarse.matches ? false : "hover" };
+const CONFIG = {
+  displaylogo: false,
+  responsive: false,
+  modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]],
+  displayModeBar: coarse.matches ? false : "hover",
+};
 const PAPER = 670; // pixels between the margins of an A4 page
 let paper = false;
-const make = (tag, properties = {}, ...children) => { const e = Object.assign(document.createElement(tag), properties); e.append(...children); return e; };
+const make = (tag, properties = {}, ...children) => {
+  const e = Object.assign(document.createElement(tag), properties);
+  e.append(...children);
+  return e;
+};
 
 function swatch({ colour: of, dash, block }, svg = document.createElementNS("http://www.w3.org/2000/svg", "svg")) {
   svg.setAttribute("viewBox", "0 0 30 12");
   svg.setAttribute("class", "swatch");
   svg.setAttribute("aria-hidden", "true");
-  Object.assign(svg.dataset, { colour: of, dash });
+  Object.assign(svg.dataset, { colour: of, dash }, block ? { block } : {});
   const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
   const dashes = { dash: "7 4", dashdot: "8 3 2 3", dot: "2 3" }[dash] ?? "none";
-  for (const [name, v] of Object.entries({ x1: 1, x2: 29, y1: 6, y2: 6, "stroke-width": block ? 10 : 3, stroke: colour(of), "stroke-dasharray": dashes })) line.setAttribute(name, v);
+  const drawn = {
+    x1: 1,
+    x2: 29,
+    y1: 6,
+    y2: 6,
+    "stroke-width": block ? 10 : 3,
+    stroke: colour(of),
+    "stroke-dasharray": dashes,
+  };
+  Object.entries(drawn).forEach(([name, v]) => line.setAttribute(name, v));
   svg.replaceChildren(line);
   return svg;
 }
 
 function plan(figure) {
-  const plot = figure.querySelector(".plot"), width = paper ? PAPER : Math.floor(plot.clientWidth) || 600;
+  const plot = figure.querySelector(".plot"),
+    width = paper ? PAPER : Math.floor(plot.clientWidth) || 600;
   const planned = FIGURES[figure.dataset.figure](figure, width);
   plot.style.height = planned.message ? "auto" : `${planned.layout.height}px`; // before anything is drawn: no jumps
   figure.querySelector(".note").textContent = planned.note ?? "";
-  const legend = figure.querySelector(".legend");
-  if (legend || planned.legend) {
-    const named = new Map((planned.legend ?? []).map(look => [look.name, look]));
-    (legend ?? figure.querySelector(".plot").insertAdjacentElement("beforebegin", make("div", { className: "legend" })))
-      .replaceChildren(...[...named.values()].map(look => make("span", {}, swatch(look), cut(look.name, 80))));
-  }
+  const legend = new Map((planned.legend ?? []).map(look => [look.name, look]));
+  figure
+    .querySelector(".legend")
+    ?.replaceChildren(...[...legend.values()].map(look => make("span", {}, swatch(look), cut(look.name, 80))));
   return planned;
 }
 
@@ -41,9 +58,19 @@ function paint(figure, planned) {
   }
   if (!plot.classList.contains("js-plotly-plot")) plot.replaceChildren();
   const look = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: coarse.matches ? false : "zoom",
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    showlegend: false,
+    hovermode: "closest",
+    dragmode: coarse.matches ? false : "zoom",
     font: { family: "system-ui, 'Liberation Sans', sans-serif", size: 11.5, color: css("--ink") },
-    hoverlabel: { bgcolor: css("--raised"), bordercolor: css("--line"), font: { color: css("--ink"), size: 12.5 }, align: "left", namelength: -1 },
+    hoverlabel: {
+      bgcolor: css("--raised"),
+      bordercolor: css("--line"),
+      font: { color: css("--ink"), size: 12.5 },
+      align: "left",
+      namelength: -1,
+    },
   };
   Plotly.react(plot, planned.traces, { ...look, ...planned.layout }, CONFIG);
 }
@@ -52,7 +79,8 @@ const draw = list => list.forEach(figure => paint(figure, plan(figure)));
 // Heights first, for all, so that nothing moves later; then one figure after another, so that the page answers soon.
 let pass = 0;
 function drawAll() {
-  const current = ++pass, planned = figures.map(figure => [figure, plan(figure)]);
+  const current = ++pass,
+    planned = figures.map(figure => [figure, plan(figure)]);
   const next = () => {
     if (current !== pass) return;
     if (!planned.length) return void (document.documentElement.dataset.drawn = pass);
@@ -70,29 +98,91 @@ const of = kind => figures.filter(figure => figure.dataset.figure === kind);
 
 function fillSelects() {
   const named = list => list.map((each, i) => [i, each.name]);
-  of("differences").forEach(figure => options(select(figure, "reference"), D.tasks[figure.dataset.task].rows.filter(row => D.tasks[figure.dataset.task].pairs.some(([a, b]) => a === row.setting || b === row.setting)).map(row => [row.setting, D.settings[row.setting].label])));
-  of("learning").forEach(figure => options(select(figure, "column"), D.learning.columns.map((c, i) => [i, c.title + (c.unit ? ` (${c.unit})` : "")])));
+  of("differences").forEach(figure =>
+    options(
+      select(figure, "reference"),
+      D.tasks[figure.dataset.task].rows
+        .filter(row => D.tasks[figure.dataset.task].pairs.some(([a, b]) => a === row.setting || b === row.setting))
+        .map(row => [row.setting, D.settings[row.setting].label]),
+    ),
+  );
+  of("learning").forEach(figure =>
+    options(
+      select(figure, "column"),
+      D.learning.columns.map((c, i) => [i, c.title + (c.unit ? ` (${c.unit})` : "")]),
+    ),
+  );
   of("map").forEach(figure => options(select(figure, "quantity"), named(D.layers.quantities)));
   of("histogram").forEach(figure => {
     options(select(figure, "quantity"), named(D.histograms.quantities));
-    options(select(figure, "setting"), Object.entries(D.histograms.settings).map(([p, s]) => [p, `${D.settings[p].label}, seed ${s.seed}`]));
+    options(
+      select(figure, "setting"),
+      Object.entries(D.histograms.settings).map(([p, s]) => [p, `${D.settings[p].label}, seed ${s.seed}`]),
+    );
     fitTime(figure, Infinity);
   });
-  of("turnover").forEach(figure => options(select(figure, "layer"), [["all", "all layers"], ...[...new Set(Object.values(D.layers.turnover).flatMap(c => c.layers))].sort((a, b) => a - b).map(l => [l, `layer ${l}`])]));
+  of("turnover").forEach(figure =>
+    options(select(figure, "layer"), [
+      ["all", "all layers"],
+      ...[...new Set(Object.values(D.layers.turnover).flatMap(c => c.layers))]
+        .sort((a, b) => a - b)
+        .map(l => [l, `layer ${l}`]),
+    ]),
+  );
 }
 
 // The settings that figures show: chosen in one place, followed everywhere.
 function chooser(box) {
-  const task = D.tasks[box.closest("figure").dataset.task], offered = task ? task.settings : [...D.settings.keys()];
-  const chip = i => make("label", { className: "chip", title: D.settings[i].label }, make("input", { type: "checkbox", value: i }), swatch(D.settings[i]), make("span", { textContent: D.settings[i].label }));
-  const chips = offered.map(chip), best = new Set((task ?? D.tasks[0]).rows.slice(0, D.shown).map(row => row.setting));
-  const button = (text, wanted) => make("button", { type: "button", textContent: text, onclick: () => choose(i => (offered.includes(i) ? wanted(i) : shown.has(i))) });
+  const task = D.tasks[box.closest("figure").dataset.task],
+    offered = task ? task.settings : [...D.settings.keys()];
+  const chip = i =>
+    make(
+      "label",
+      { className: "chip", title: D.settings[i].label },
+      make("input", { type: "checkbox", value: i }),
+      swatch(D.settings[i]),
+      make("span", { textContent: D.settings[i].label }),
+    );
+  const chips = offered.map(chip),
+    best = new Set((task ?? D.tasks[0]).rows.slice(0, D.shown).map(row => row.setting));
+  const button = (text, wanted) =>
+    make("button", {
+      type: "button",
+      textContent: text,
+      onclick: () => choose(i => (offered.includes(i) ? wanted(i) : shown.has(i))),
+    });
   const fits = i => D.settings[i].label.toLowerCase().includes(filter.value.trim().toLowerCase());
-  const filter = make("input", { type: "search", placeholder: "find settings", ariaLabel: "Find settings by name", oninput: () => chips.forEach((each, k) => (each.hidden = !fits(offered[k]))) });
-  const many = offered.length > 8;
-  const tools = make("div", { className: "controls" }, filter, button("All found", fits), button(`Best ${D.shown}`, i => best.has(i)), button(`First ${D.shown}`, i => offered.indexOf(i) < D.shown), button("None", () => false));
-  box.append(make("details", { open: !many }, make("summary"), ...(many ? [tools] : []), make("div", { className: "chips" }, ...chips)));
-  box.addEventListener("change", event => event.target.type === "checkbox" && choose(i => (i === Number(event.target.value) ? event.target.checked : shown.has(i))));
+  const filter = make("input", {
+    type: "search",
+    placeholder: "find settings",
+    ariaLabel: "Find settings by name",
+    oninput: () => chips.forEach((each, k) => (each.hidden = !fits(offered[k]))),
+  });
+  const many = offered.length > FEW;
+  const tools = make(
+    "div",
+    { className: "controls" },
+    filter,
+    button("All found", fits),
+    button(`Best ${D.shown}`, i => best.has(i)),
+    button(`First ${D.shown}`, i => offered.indexOf(i) < D.shown),
+    button("None", () => false),
+  );
+  box.append(
+    make(
+      "details",
+      { open: !many },
+      make("summary"),
+      ...(many ? [tools] : []),
+      make("div", { className: "chips" }, ...chips),
+    ),
+  );
+  box.addEventListener(
+    "change",
+    event =>
+      event.target.type === "checkbox" &&
+      choose(i => (i === Number(event.target.value) ? event.target.checked : shown.has(i))),
+  );
 }
 function choose(wanted) {
   D.settings.forEach((_, i) => (wanted(i) ? shown.add(i) : shown.delete(i)));
@@ -103,7 +193,8 @@ function tellChosen() {
   document.querySelectorAll("[data-choose]").forEach(box => {
     const boxes = [...box.querySelectorAll("[type=checkbox]")];
     boxes.forEach(input => (input.checked = shown.has(Number(input.value))));
-    box.querySelector("summary").textContent = `Settings shown: ${boxes.filter(input => input.checked).length} of ${boxes.length}`;
+    box.querySelector("summary").textContent =
+      `Settings shown: ${boxes.filter(input => input.checked).length} of ${boxes.length}`;
   });
 }
 
@@ -113,7 +204,8 @@ function epochsOf(figure) {
   return setting.quantities[D.histograms.quantities[value(figure, "quantity")].name]?.epochs ?? [0];
 }
 function fitTime(figure, wanted) {
-  const slider = figure.querySelector("[name=time]"), epochs = epochsOf(figure);
+  const slider = figure.querySelector("[name=time]"),
+    epochs = epochsOf(figure);
   slider.max = epochs.length - 1;
   slider.value = Math.max(0, Math.min(wanted, epochs.length - 1));
   const words = `epoch ${epochs[slider.value]}`;
@@ -123,48 +215,82 @@ function fitTime(figure, wanted) {
 const playing = new Map();
 function play(figure, on) {
   clearInterval(playing.get(figure));
-  const button = figure.querySelector("[name=play]"), slider = figure.querySelector("[name=time]");
+  const button = figure.querySelector("[name=play]"),
+    slider = figure.querySelector("[name=time]");
   button.setAttribute("aria-pressed", on);
   button.textContent = on ? "Pause" : "Play";
   if (!on) return;
   if (slider.value === slider.max) fitTime(figure, 0);
-  playing.set(figure, setInterval(() => {
-    if (slider.value === slider.max) return play(figure, false);
-    fitTime(figure, Number(slider.value) + 1);
-    draw([figure]);
-  }, 350));
+  playing.set(
+    figure,
+    setInterval(() => {
+      if (slider.value === slider.max) return play(figure, false);
+      fitTime(figure, Number(slider.value) + 1);
+      draw([figure]);
+    }, 350),
+  );
 }
 
-// The table beside the differences, of the chosen reference.
+// The table below the differences, of the chosen reference.
 function pairsTable(figure) {
-  const task = D.tasks[figure.dataset.task], box = document.querySelector(`[data-pairs="${figure.dataset.task}"]`);
-  const unit = task.percent ? "percentage points" : task.unit;
-  const headings = ["setting", "n", "", `better by, ${unit}`, "95 % interval", "p, Holm", "p", "effect size", "P(improvement), %", "95 % interval"];
-  const share = v => (isNumber(v) ? 100 * v : v);
-  const body = differencesFrom(task, Number(value(figure, "reference"))).map(row => [
-    [D.settings[row.setting].label], [row.n, row.n], [row.paired ? "paired" : "unpaired"], [scored(task, row.difference), row.difference], [between(task, row.low, row.high).trim() || "–", row.low],
-    [number(row.holm, 2), row.holm], [number(row.p, 2), row.p], [number(row.effect), row.effect], [number(share(row.improvement)), row.improvement],
-    [isNumber(row.ilow) ? `[${number(share(row.ilow))}, ${number(share(row.ihigh))}]` : "–", row.ilow],
-  ]);
-  const head = make("tr", {}, ...headings.map(text => make("th", { scope: "col" }, make("button", { type: "button", textContent: text || "pairing" }))));
-  const rows = body.map(cells => make("tr", {}, ...cells.map(([text, sort], i) => {
-    const cell = make(i ? "td" : "th", { textContent: text });
-    if (!i) cell.scope = "row";
-    if (sort !== undefined) cell.dataset.sort = isNumber(sort) ? sort : "";
-    return cell;
-  })));
-  box.replaceChildren(make("table", { className: "sortable" }, make("thead", {}, head), make("tbody", {}, ...rows)));
+  const task = D.tasks[figure.dataset.task],
+    box = document.querySelector(`[data-pairs="${figure.dataset.task}"]`);
+  const share = v => (isNumber(v) ? number(100 * v) : "–");
+  const headings = [
+    "setting",
+    "n",
+    "pairing",
+    `better by, ${task.percent ? "percentage points" : task.unit}`,
+    "p, Holm",
+    "p",
+    "effect size",
+    "P(improvement), %",
+  ];
+  const cells = row => [
+    [D.settings[row.setting].label],
+    [row.n, row.n],
+    [row.paired ? "paired" : "unpaired"],
+    [scored(task, row.difference), row.difference, between(task, row.low, row.high)],
+    [number(row.holm, 2), row.holm],
+    [number(row.p, 2), row.p],
+    [number(row.effect), row.effect],
+    [share(row.improvement), row.improvement, isNumber(row.ilow) ? `[${share(row.ilow)}, ${share(row.ihigh)}]` : ""],
+  ];
+  const cell = ([text, sort, below], i) => {
+    const made = make(i ? "td" : "th", { textContent: text });
+    if (!i) made.scope = "row";
+    if (sort !== undefined) made.dataset.sort = isNumber(sort) ? sort : "";
+    if (below) made.append(make("span", { className: "below", textContent: below.trim() }));
+    return made;
+  };
+  const head = headings.map(text =>
+    make("th", { scope: "col" }, make("button", { type: "button", textContent: text })),
+  );
+  const rows = differencesFrom(task, Number(value(figure, "reference"))).map(row =>
+    make("tr", {}, ...cells(row).map(cell)),
+  );
+  box.replaceChildren(
+    make("table", { className: "sortable" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)),
+  );
 }
 
 function sortBy(heading) {
-  const table = heading.closest("table"), column = heading.cellIndex, body = table.tBodies[0];
+  const table = heading.closest("table"),
+    column = heading.cellIndex,
+    body = table.tBodies[0];
   const direction = heading.ariaSort === "ascending" ? "descending" : "ascending";
   table.querySelectorAll("th[aria-sort]").forEach(th => th.removeAttribute("aria-sort"));
   heading.setAttribute("aria-sort", direction);
-  const key = row => { const cell = row.cells[column], text = cell.dataset.sort ?? cell.textContent.trim(); return text === "" || text === "–" ? null : text; };
+  const key = row => {
+    const cell = row.cells[column],
+      text = cell.dataset.sort ?? cell.textContent.trim();
+    return text === "" || text === "–" ? null : text;
+  };
   const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
   const rows = [...body.rows].map(row => [key(row), row]);
-  rows.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : (direction === "ascending" ? 1 : -1) * compare(a, b)));
+  rows.sort(([a], [b]) =>
+    a === null || b === null ? (a === null) - (b === null) : (direction === "ascending" ? 1 : -1) * compare(a, b),
+  );
   body.append(...rows.map(([, row]) => row));
 }
 
@@ -178,20 +304,31 @@ function changed(figure, control) {
   draw(kind === "map" ? [figure, ...of("profile")] : [figure]);
 }
 figures.forEach(figure => {
-  figure.addEventListener("change", event => event.target.closest(".controls") && event.target.matches("select") && changed(figure, event.target));
+  figure.addEventListener(
+    "change",
+    event => event.target.closest(".controls") && event.target.matches("select") && changed(figure, event.target),
+  );
   figure.addEventListener("input", event => event.target.matches("[name=time]") && changed(figure, event.target));
   figure.addEventListener("click", event => {
-    const name = event.target.closest("button")?.name, now = Number(value(figure, "time"));
+    const name = event.target.closest("button")?.name,
+      now = Number(value(figure, "time"));
     if (name === "play") play(figure, event.target.getAttribute("aria-pressed") !== "true");
-    if (name === "back" || name === "on") { play(figure, false); fitTime(figure, now + (name === "on" ? 1 : -1)); draw([figure]); }
+    if (name === "back" || name === "on") {
+      play(figure, false);
+      fitTime(figure, now + (name === "on" ? 1 : -1));
+      draw([figure]);
+    }
   });
 });
-document.addEventListener("click", event => { const heading = event.target.closest(".sortable th"); if (heading) sortBy(heading); });
+document.addEventListener("click", event => {
+  const heading = event.target.closest(".sortable th");
+  if (heading) sortBy(heading);
+});
 
 // Themes and paper.
 const themeButton = document.getElementById("theme");
 function recolour() {
-  document.querySelectorAll("svg.swatch").forEach(svg => svg.dataset.colour && swatch({ ...svg.dataset, block: svg.firstChild?.getAttribute("stroke-width") === "10" }, svg));
+  document.querySelectorAll("svg.swatch").forEach(svg => swatch(svg.dataset, svg));
 }
 let theme = chosenTheme();
 function setTheme() {
@@ -201,11 +338,18 @@ function setTheme() {
 }
 themeButton.addEventListener("click", () => {
   theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-  try { localStorage.theme = theme; } catch { /* it lasts until the page is closed */ }
+  try {
+    localStorage.theme = theme;
+  } catch {
+    /* it lasts until the page is closed */
+  }
   setTheme();
   drawAll();
 });
-prefersDark.addEventListener("change", () => { setTheme(); drawAll(); });
+prefersDark.addEventListener("change", () => {
+  setTheme();
+  drawAll();
+});
 let folded = [];
 function onPaper(wanted) {
   if (paper === wanted) return;
@@ -228,8 +372,21 @@ tellChosen();
 setTheme();
 drawAll();
 let known = innerWidth;
-addEventListener("resize", () => { if (innerWidth !== known && !paper) { known = innerWidth; drawAll(); } });
+addEventListener("resize", () => {
+  if (innerWidth !== known && !paper) {
+    known = innerWidth;
+    drawAll();
+  }
+});
 
 const links = new Map([...document.querySelectorAll(".contents a")].map(a => [a.hash.slice(1), a]));
-const inView = new IntersectionObserver(entries => entries.forEach(({ target, isIntersecting }) => isIntersecting ? links.get(target.id)?.setAttribute("aria-current", "true") : links.get(target.id)?.removeAttribute("aria-current")), { rootMargin: "-20% 0px -70% 0px" });
+const inView = new IntersectionObserver(
+  entries =>
+    entries.forEach(({ target, isIntersecting }) =>
+      isIntersecting
+        ? links.get(target.id)?.setAttribute("aria-current", "true")
+        : links.get(target.id)?.removeAttribute("aria-current"),
+    ),
+  { rootMargin: "-20% 0px -70% 0px" },
+);
 document.querySelectorAll("main section").forEach(section => inView.observe(section));

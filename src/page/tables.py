@@ -59,7 +59,7 @@ class Folders:
         except OSError:
             return {}
         except ValueError:
-            self.damaged.append((run["name"], f"{QUANTITIES} can't be read"))
+            self.damaged.append((run["name"], f"{QUANTITIES} can’t be read"))
             return {}
         parts: dict[str, Any] = declared if isinstance(declared, dict) else {}
         return {
