@@ -56,7 +56,10 @@ def _follows_from_act(key: str, configs: list[dict[str, str]]) -> bool:
 
 def settings_of(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
     """What distinguishes each run from the others, seed apart, under short names; always its activation."""
-    keys = [key for key in varied(runs) if key not in {"names.act", "hidden_sizes"}]
+    shapes = {(run["depth"], tuple(run["hidden_sizes"])) for run in runs}
+    named_by_depth = len(shapes) == len({depth for depth, _ in shapes})
+    unsaid = {"names.act", "hidden_sizes"} if named_by_depth else {"names.act"}
+    keys = [key for key in varied(runs) if key not in unsaid]
     labels = []
     for run in runs:
         flat = _flat(run["config"])

@@ -156,3 +156,14 @@ def test_several_sweeps_are_reported_together(tmp_path: Path) -> None:
     assert together["question"] == "Why?"
     assert together["command"] == "python -m src.train +sweeps=a · python -m src.train -m seed=1"
     assert together["expected"] == ["one", "two"]
+
+
+def test_networks_of_equal_depth_and_other_widths_are_other_settings() -> None:
+    narrow, wide = run("relu", 0, 0.8), run("relu", 0, 0.9)
+    for one, width in ((narrow, 8), (wide, 16)):
+        one["hidden_sizes"] = one["config"]["hidden_sizes"] = [width] * 4
+    assert report.settings_of([narrow, wide]) == [
+        {"act": "relu", "hidden_sizes": "[8, 8, 8, 8]"},
+        {"act": "relu", "hidden_sizes": "[16, 16, 16, 16]"},
+    ]
+    assert len(report.by_setting(report.table_of([narrow, wide]))) == 2

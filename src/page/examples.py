@@ -29,16 +29,22 @@ def _best(task: Task, folders: Folders) -> tuple[Run, pd.DataFrame] | None:
     runs = [run for group in task.groups for run in group.completed if run.get("classes")]
     for run in sorted(runs, key=lambda run: -(run.get("val_accuracy") or 0)):
         found = folders.read(run, "predictions", ("example", "label", "prediction", "loss"))
-        if found is not None and (found := found.dropna(subset=["example", "label", "prediction"])).size:
+        if found is not None and len(found := _known(found, run["classes"])):
             return run, found
     return None
+
+
+def _known(found: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """The rows whose label and prediction are among the classes."""
+    pairs = found[["label", "prediction"]]
+    return found[((pairs >= 0) & (pairs < classes)).all(axis=1) & found["example"].notna()]
 
 
 def _confusion(found: pd.DataFrame, classes: int) -> npt.NDArray[np.int64]:
     """(labels, predictions) → how many."""
     pairs = found[["label", "prediction"]].to_numpy(dtype=np.int64)
     counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, tuple(pairs[((pairs >= 0) & (pairs < classes)).all(axis=1)].T), 1)
+    np.add.at(counts, tuple(pairs.T), 1)
     return counts
 
 

@@ -1,6 +1,7 @@
 """Runs → what the page compares: settings, however their runs ended, and the tasks that they were trained on."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,7 @@ class Metric:
 
     def of(self, run: Run) -> float | None:
         value = run.get(self.key)
-        return None if value is None else self.factor * float(value)
+        return None if value is None or not math.isfinite(value) else self.factor * float(value)
 
     def text(self, value: float | None) -> str:
         return words.fixed(value) if self.factor == 100 else words.number(value, 4)

@@ -12,7 +12,7 @@ from src.page.tables import Folders
 from src.page.words import plain, plain_list, thinned
 
 NEEDED = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
-MOST_SETTINGS, MOST_LAYERS, MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 24, 12, 25, 4, 600_000
+MOST_SETTINGS, MOST_LAYERS, MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 24, 12, 25, 4, 450_000
 
 
 def _times(table: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -22,6 +22,11 @@ def _times(table: pd.DataFrame, most: int) -> pd.DataFrame:
     return last[last["epoch"].isin(epochs[thinned(len(epochs), most)])]
 
 
+def _counts(text: str) -> list[Any] | None:
+    parts = text.split()
+    return plain_list([float(part) for part in parts]) if all(part.isdecimal() for part in parts) else None
+
+
 def _layer(rows: pd.DataFrame, epochs: Sequence[int]) -> dict[str, Any]:
     """Range and counts at each epoch; null where this layer was not measured."""
     by_epoch = {row["epoch"]: row for row in rows.to_dict("records")}
@@ -29,7 +34,7 @@ def _layer(rows: pd.DataFrame, epochs: Sequence[int]) -> dict[str, Any]:
     return {
         "low": [plain(float(row["low"])) if row else None for row in found],
         "high": [plain(float(row["high"])) if row else None for row in found],
-        "counts": [plain_list(np.array(str(row["counts"]).split(), dtype=float)) if row else None for row in found],
+        "counts": [_counts(str(row["counts"])) if row else None for row in found],
     }
 
 

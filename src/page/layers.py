@@ -16,7 +16,7 @@ from src.page.words import plain_list, thinned
 FIRST = ("grad_norm", "update_ratio", "dead_fraction", "saturated_fraction")
 TURNOVER = ("units_died", "units_revived")
 NEEDED = ("epoch", "step", "layer", "quantity", "value")
-MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 40, 8, 500_000
+MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 40, 6, 400_000
 
 Floats = npt.NDArray[np.float64]
 Names = tuple[str, ...]
