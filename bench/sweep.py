@@ -1,0 +1,300 @@
+"""What a sweep costs: member-epochs per second of one run after another, of processes side by side, and of stacks.
+
+A member-epoch is one network's epoch: its optimiser steps, its validation and, for our own, everything between two
+epochs. The contenders take turns, so that a change in the machine's speed meets them all; medians count.
+
+    a  the tutorials' loop: PIL image, ToTensor, Normalize for every example; one network after another
+    b  actsweep's plain path, all default diagnostics, one network after another
+    c  b in as many processes side by side as there are cores, a thread each
+    d  stacks of M networks: six activations × seeds, all default diagnostics; "d bare": without
+    e  torch.func: stack_module_state and vmap, a call per activation; steps only
+    f  the matrix products of M members' steps alone, batched
+
+    python bench/sweep.py [--quick] [--members 1 2 6 18 60 180 600] [--rounds 3] [--precision 32-true]
+                          [--data fashion_mnist] [--sweep] [--json bench/results/sweep.json]
+
+`--sweep` also times `+sweeps=main hydra/launcher=stacked` from the first import to the last file. Last line: JSON.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision import transforms
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from bench.epoch import EpochTimes, machine
+from src import REPOSITORY, config, naming, results, train
+from src.command_line import quiet_libraries
+from src.data import datamodule
+from src.data.dataset import Examples
+from src.mlp import threads_for
+from src.population.grouping import device_for
+from src.population.training import Training
+
+ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
+Contender = Callable[[], float]  # → member-epochs per second
+
+
+def settings_for(*overrides: str) -> config.Settings:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        composed = compose("config", list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    return config.read(composed)
+
+
+def grid(members: int, overrides: Sequence[str]) -> list[config.Settings]:
+    """Six activations, and as many seeds as it takes."""
+    one = {act: settings_for(*overrides, "patience=null", f"act={act}") for act in ACTS[:members]}
+    return [one[ACTS[place % len(one)]].model_copy(update={"seed": place // len(one)}) for place in range(members)]
+
+
+def sizes_of(data: datamodule.DataModule) -> tuple[int, int]:
+    return data.dataset.input_size, len(data.dataset.classes)
+
+
+def now(device: torch.device) -> float:
+    """Seconds, when the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+class OneByOne(TensorDataset):
+    """Examples as torchvision's MNIST classes give them: each image from PIL through the transforms."""
+
+    def __init__(self, examples: Examples, shape: tuple[int, ...]) -> None:
+        super().__init__(examples.labels)
+        self.images, self.labels = examples.inputs.view(-1, *shape).numpy(), examples.labels.tolist()
+        self.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+def tutorial(settings: config.Settings, device: torch.device) -> Contender:
+    data = datamodule.open_data(settings.data, 0)
+    training, validation = (OneByOne(part, data.dataset.shape) for part in (data.train, data.val))
+    batches = partial(DataLoader[Any], batch_size=data.examples_per_step, shuffle=True, drop_last=True)
+    network = nn.Sequential(nn.Flatten(), train.build_network(settings, *sizes_of(data)).network.layers).to(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9)
+
+    def measure() -> float:
+        started, correct = time.perf_counter(), 0
+        for images, labels in batches(training):
+            optimizer.zero_grad()
+            outputs = network(images.to(device))
+            F.cross_entropy(outputs, labels.to(device)).backward()
+            optimizer.step()
+            correct += int((outputs.argmax(1) == labels.to(device)).sum())
+        with torch.no_grad():
+            correct += sum(int((network(x.to(device)).argmax(1) == y.to(device)).sum()) for x, y in batches(validation))
+        return 1 / (time.perf_counter() - started)
+
+    return measure
+
+
+def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
+    settings = settings_for(*overrides, "patience=null", f"trainer.max_epochs={epochs + 2}")
+
+    def measure() -> float:
+        times = EpochTimes()
+        results.prepare(folder)
+        data = datamodule.open_data(settings.data, settings.seed)
+        network = train.build_network(settings, *sizes_of(data))
+        torch.set_num_threads(settings.threads or threads_for(network, data.examples_per_step))
+        trainer = train.build_trainer(settings, folder, results.Tables(folder), network.monitor)
+        trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]
+        trainer.fit(network, data)
+        steady = times.starts[1:]  # the first epoch holds the measurement at initialisation
+        return 1 / median(after - before for before, after in pairwise(steady))
+
+    return measure
+
+
+def _process(folder: Path, overrides: Sequence[str], epochs: int, barrier: Any, rates: Any) -> None:
+    quiet_libraries()
+    naming.register()
+    run = plain(folder, [*overrides, "threads=1"], epochs)
+    barrier.wait()
+    rates.put(run())
+
+
+def side_by_side(folder: Path, overrides: Sequence[str], epochs: int, count: int) -> Contender:
+    def measure() -> float:
+        context = multiprocessing.get_context("spawn")
+        barrier, rates = context.Barrier(count), context.Queue()
+        for number in range(count):
+            context.Process(target=_process, args=(folder / str(number), overrides, epochs, barrier, rates)).start()
+        return sum(rates.get() for _ in range(count))
+
+    return measure
+
+
+def stacked(members: int, folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
+    settings = grid(members, [*overrides, f"trainer.max_epochs={epochs + 2}"])
+
+    def measure() -> float:
+        device = device_for(settings[0], None)
+        training = Training([(each, folder / f"{number}") for number, each in enumerate(settings)], device)
+        training.each(lambda _, member: member.open())
+        training.diagnoses.start()
+        training.epoch(0)
+        seconds = []
+        for epoch in range(1, epochs + 1):
+            started = now(device)
+            training.epoch(epoch)
+            seconds.append(now(device) - started)
+        return members / median(seconds)
+
+    return measure
+
+
+def torch_func(members: int, overrides: Sequence[str], device: torch.device) -> Contender:
+    """The same members, a vmapped call per activation, SGD with momentum in torch's foreach functions."""
+    settings = grid(members, overrides)
+    data = datamodule.open_data(settings[0].data, 0)
+    inputs, labels = data.train.inputs.to(device), data.train.labels.to(device)
+    stacks = []
+    for act in dict.fromkeys(each.names.act for each in settings):
+        mine = [each for each in settings if each.names.act == act]
+        networks = [train.build_network(each, *sizes_of(data)).network.to(device) for each in mine]
+        weights, _ = stack_module_state(networks)  # type: ignore[arg-type]
+
+        def loss(own: dict[str, Tensor], x: Tensor, y: Tensor, network: nn.Module = networks[0]) -> Tensor:
+            return F.cross_entropy(functional_call(network, own, (x,)), y)
+
+        detached = {name: values.detach() for name, values in weights.items()}
+        buffers = {name: torch.zeros_like(values) for name, values in detached.items()}
+        stacks.append((vmap(grad_and_value(loss)), detached, buffers, [each.seed for each in mine]))
+
+    def measure() -> float:
+        started = now(device)
+        for step in range(data.sampling.steps(len(inputs))):
+            rows = slice(step * data.examples_per_step, (step + 1) * data.examples_per_step)
+            batch = data.dataset.scale(inputs[rows])
+            for function, weights, buffers, seeds in stacks:
+                x, y = batch.expand(len(seeds), -1, -1), labels[rows].expand(len(seeds), -1)
+                gradients, _ = function(weights, x, y)
+                torch._foreach_mul_(list(buffers.values()), 0.9)
+                torch._foreach_add_(list(buffers.values()), [gradients[name] for name in buffers])
+                torch._foreach_add_(list(weights.values()), list(buffers.values()), alpha=-0.01)
+        return members / (now(device) - started)
+
+    return measure
+
+
+def floor(members: int, settings: config.Settings, device: torch.device) -> Contender:
+    data = datamodule.open_data(settings.data, 0)
+    inputs, outputs = sizes_of(data)
+    sizes = [inputs, *settings.layer_sizes, outputs]
+    weights = [torch.randn(members, a, b, device=device) for a, b in pairwise(sizes)]
+    hidden = [torch.randn(members, data.examples_per_step, size, device=device) for size in sizes]
+
+    def measure() -> float:
+        started = now(device)
+        for _ in range(data.sampling.steps(len(data.train))):
+            for place, weight in enumerate(weights):
+                torch.bmm(hidden[place], weight)
+                torch.bmm(hidden[place].mT, hidden[place + 1])
+                if place:
+                    torch.bmm(hidden[place + 1], weight.mT)
+        return members / (now(device) - started)
+
+    return measure
+
+
+def contenders(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Contender]]:
+    base = [f"data={arguments.data}", "trainer.enable_progress_bar=false", *arguments.overrides]
+    precise, epochs = [*base, f"trainer.precision={arguments.precision}"], arguments.epochs
+    device = device_for(settings := settings_for(*base), None)
+    yield "a", tutorial(settings, device)
+    yield "b", plain(folder / "b", precise, epochs)
+    yield "c", side_by_side(folder / "c", precise, epochs, os.cpu_count() or 1)
+    for members in arguments.members:
+        yield f"d {members}", stacked(members, folder / f"d{members}", precise, epochs)
+    most = max(number for number in arguments.members if number <= 18)
+    yield f"d bare {most}", stacked(most, folder / "bare", [*precise, "diagnostics=[]"], epochs)
+    yield f"e {most}", torch_func(most, base, device)
+    yield f"f {most}", floor(most, settings, device)
+
+
+def whole_sweep(folder: Path) -> float:
+    given, started = ["+sweeps=main", "hydra/launcher=stacked", f"hydra.sweep.dir={folder}"], time.perf_counter()
+    subprocess.run([sys.executable, "-m", "src.train", *given], cwd=REPOSITORY, check=True)
+    return time.perf_counter() - started
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a trial: digits, few members, one round")
+    parser.add_argument("--members", type=int, nargs="+", default=[1, 2, 6, 18, 60, 180, 600])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=3, help="timed epochs a round, of ours")
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--data", default="fashion_mnist")
+    parser.add_argument("--sweep", action="store_true", help="also time the whole 6 × 3 sweep, stacked")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("overrides", nargs="*", help="further ones for every contender, such as width=32 depth=2")
+    arguments = parser.parse_args()
+    trial = {"data": "digits", "members": [1, 6, 18], "rounds": 1}
+    return argparse.Namespace(**vars(arguments) | trial) if arguments.quick else arguments
+
+
+def main() -> None:
+    arguments, on_gpu = parsed(), torch.cuda.is_available()
+    warnings.simplefilter("ignore")
+    quiet_libraries()
+    naming.register()
+    peaks: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        runners = dict(contenders(arguments, Path(folder)))
+        rates: dict[str, list[float]] = {name: [] for name in runners}
+        for number in range(arguments.rounds):
+            for name, run in runners.items():
+                torch.cuda.reset_peak_memory_stats() if on_gpu else None
+                rates[name].append(run())
+                in_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # since the start
+                peaks[name] = torch.cuda.max_memory_allocated() if on_gpu else in_memory
+                print(f"round {number + 1}: {name}: {rates[name][-1]:.2f} member-epochs/s", flush=True)
+        seconds = whole_sweep(Path(folder) / "main") if arguments.sweep else None
+    middle = {name: median(values) for name, values in rates.items()}
+    report = {
+        **results.provenance(), "machine": machine(), "precision": arguments.precision, "data": arguments.data,
+        "overrides": arguments.overrides, "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "member_epochs_per_second": rates, "peak_bytes": peaks, "sweep_seconds": seconds,
+        "over_b": {name: round(rate / middle["b"], 3) for name, rate in middle.items()},
+    }  # fmt: skip
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    print("\n| contender | member-epochs/s | ÷ a | ÷ b |\n|---|---|---|---|")
+    for name, rate in middle.items():
+        print(f"| {name} | {rate:.2f} | {rate / middle['a']:.1f} | {rate / middle['b']:.1f} |")
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

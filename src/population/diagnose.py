@@ -1,0 +1,118 @@
+"""The project's diagnostics on a whole stack: the same functions and the same schedule, each network one row.
+
+Flow: training → **diagnostics** → results.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+
+from src import config
+from src.data.datamodule import DataModule
+from src.diagnostics.diagnostic import Diagnostic
+from src.diagnostics.histograms import ActivationHistogram, Histogram, histogram, publish_histogram
+from src.diagnostics.observation import Layer
+from src.diagnostics.units import DeadUnits
+from src.diagnostics.updates import UpdateRatio, update_ratio
+from src.population.network import Losses, Stack
+
+Send = Callable[[Callable[[int, Any], None]], None]  # calls what it is given with each row and its member
+
+
+class Diagnoses:
+    """What Diagnostic's hooks do in a lone run. `send` reaches the members that are still training."""
+
+    def __init__(self, settings: config.Settings, data: DataModule, stack: Stack, losses: Losses, send: Send) -> None:
+        parts = [instantiate(part.plain()) for part in settings.diagnostics.values()]
+        self.diagnostics: list[Diagnostic] = [part for part in parts if isinstance(part, Diagnostic)]
+        self.data, self.stack, self.losses, self.send = data, stack, losses, send
+        self.steps_per_epoch = data.sampling.steps(len(data.train))
+        self.before: dict[int, list[Tensor]] = {}  # weights before a step, by place in `diagnostics`
+        self.seen: dict[int, list[Layer]] = {}  # by probe size, of the present weights
+
+    def start(self) -> None:
+        self._record_all(0, self.diagnostics)
+
+    def before_step(self, done: int) -> None:
+        """`done`: optimiser steps so far."""
+        for place, diagnostic in enumerate(self.diagnostics):
+            if isinstance(diagnostic, UpdateRatio) and self._labels(diagnostic, done):
+                self.before[place] = [weight.clone() for weight in self.stack.weights()]
+
+    def after_step(self, done: int) -> None:
+        for place, diagnostic in enumerate(self.diagnostics):
+            if place in self.before:
+                before = self.before.pop(place)
+                ratios = {
+                    f"layer_{number:02d}": {"update_ratio": update_ratio(*weights)}
+                    for number, weights in enumerate(zip(before, self.stack.weights(), strict=True), start=1)
+                }
+                for epoch in self._labels(diagnostic, done - 1):
+                    self._publish(ratios, epoch)
+        asked = [each for each in self.diagnostics if each.every_n_steps and done % each.every_n_steps == 0]
+        self._record_all((done - 1) // self.steps_per_epoch, asked)
+
+    def end_epoch(self, epoch: int) -> None:
+        """`epoch`: completed epochs."""
+        due = [each for each in self.diagnostics if not each.every_n_steps and epoch % each.every_n_epochs == 0]
+        self._record_all(epoch, due)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Follow a stack that has dropped all members but these."""
+        for diagnostic in self.diagnostics:
+            if isinstance(diagnostic, DeadUnits):
+                diagnostic._were_dead = {name: dead[list(rows)] for name, dead in diagnostic._were_dead.items()}
+
+    def _labels(self, diagnostic: Diagnostic, done: int) -> list[int]:
+        """Under which epochs UpdateRatio records the step after `done` steps, as its `_epochs` says."""
+        epoch, step = divmod(done, self.steps_per_epoch)
+        if diagnostic.every_n_steps:
+            return [epoch] if done % diagnostic.every_n_steps == 0 else []
+        is_last = step == self.steps_per_epoch - 1 and (epoch + 1) % diagnostic.every_n_epochs == 0
+        return [0] * (done == 0) + [epoch + 1] * is_last
+
+    def _record_all(self, epoch: int, due: Sequence[Diagnostic]) -> None:
+        self.seen = {}
+        for diagnostic in due:
+            if isinstance(diagnostic, ActivationHistogram):
+                self._record_histograms(diagnostic, epoch)
+            elif not isinstance(diagnostic, UpdateRatio):
+                layers = self._layers(diagnostic.probe_size)
+                self._publish({layer.name: diagnostic.measure(layer) for layer in layers}, epoch)
+        self.seen = {}
+
+    def _layers(self, size: int) -> list[Layer]:
+        if size not in self.seen:
+            self.seen[size] = self.stack.observe(*self.data.probe(size), self.losses)
+        return self.seen[size]
+
+    def _publish(self, measured: dict[str, dict[str, Tensor]], epoch: int) -> None:
+        tags = [(layer, quantity) for layer, values in measured.items() for quantity in values]
+        if not tags:
+            return
+        values = [measured[layer][quantity].detach().double() for layer, quantity in tags]
+        table = torch.stack(values, dim=1).tolist()  # the one transfer from the device
+        names = [f"{quantity}/{layer}" for layer, quantity in tags]
+        self.send(lambda row, member: member.log_layers(dict(zip(names, table[row], strict=True)), epoch))
+
+    def _record_histograms(self, diagnostic: ActivationHistogram, epoch: int) -> None:
+        found: dict[str, Histogram] = {}
+        for layer in self._layers(diagnostic.probe_size):
+            sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
+            for quantity, values in sources.items():
+                if values is not None:
+                    counted = histogram(values, diagnostic.bins)
+                    found[f"{quantity}/{layer.name}"] = Histogram(
+                        counted.counts.cpu(), counted.low.cpu(), counted.high.cpu()
+                    )
+
+        def send(row: int, member: Any) -> None:
+            mine = slice(row, row + 1)
+            for tag, counted in found.items():
+                one = Histogram(counted.counts[mine], counted.low[mine], counted.high[mine])
+                publish_histogram(member, tag, one, epoch)
+
+        self.send(send)

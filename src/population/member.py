@@ -1,0 +1,165 @@
+"""One run among the many of a stack: its loggers and callbacks, its files, its end.
+
+Flow: training → diagnostics → **results**. What callbacks and loggers are handed as their trainer is the Member: it has
+the attributes that the project's own diagnostics use.
+"""
+
+import math
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from hydra.utils import instantiate
+from pytorch_lightning.loggers.logger import Logger
+from torch import Tensor
+
+from src import config, results
+from src.checkpoints import WholeFiles
+from src.classifier import Classifier
+from src.data.datamodule import DataModule
+from src.diagnostics.diagnostic import Diagnostic
+from src.diagnostics.histograms import ActivationHistogram
+from src.diagnostics.units import DeadUnits
+from src.diagnostics.updates import UpdateRatio
+from src.population.steps import autocast
+from src.population.stopping import Stopping, rounded
+from src.tensorboard import TensorBoard
+
+HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a Member calls
+STACKED = (
+    ActivationHistogram,
+    DeadUnits,
+    UpdateRatio,
+)  # diagnostics whose own hooks src.population.diagnose stands for
+
+
+def unsupported(diagnostics: dict[str, Any]) -> str | None:
+    """Why callbacks of these settings can't watch a stack; None if all can."""
+    for name, part in diagnostics.items():
+        kind = type(instantiate(part.plain()))
+        base = Diagnostic if issubclass(kind, Diagnostic) else L.Callback
+        own = {hook for hook in dir(kind) if hook.startswith("on_") or hook in {"record", "setup", "teardown"}}
+        changed = sorted(hook for hook in own - set(HOOKS) if getattr(kind, hook) is not getattr(base, hook, None))
+        if changed and kind not in STACKED:
+            return f"diagnostics={name}: {changed[0]} is not called in a stack"
+    return None
+
+
+@dataclass(eq=False)
+class Member:
+    """One job of a stack. Times are counted in completed epochs and in optimiser steps."""
+
+    settings: config.Settings
+    folder: Path
+    classifier: Classifier
+    datamodule: DataModule
+    loggers: list[Logger] = field(default_factory=list)
+    callbacks: list[L.Callback] = field(default_factory=list)
+    global_step: int = 0
+    current_epoch: int = 0
+    is_global_zero: bool = True
+    best_epoch: tuple[int, int] = (0, 0)  # completed epochs, steps
+    diverged: bool = False
+
+    def __post_init__(self) -> None:
+        patience = self.settings.patience
+        epochs = self.settings.trainer.max_epochs
+        self.stopping = Stopping(self.classifier.monitor["mode"], epochs if patience is None else patience)
+
+    def open(self) -> None:
+        """Make the folder and what is written into it."""
+        results.prepare(self.folder)
+        self.callbacks = [instantiate(part.plain()) for part in self.settings.diagnostics.values()]
+        quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
+        results.write_quantities(self.folder, quantities)
+        self.tables = results.Tables(self.folder)
+        self.loggers = [self.tables, TensorBoard(self.folder, self.settings.plain(), quantities)]
+        for logger in self.loggers:
+            logger.log_hyperparams({})
+        self.call("on_train_start")
+
+    def call(self, hook: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, self.classifier, *arguments)
+
+    def log(self, metrics: dict[str, float]) -> None:
+        for logger in self.loggers:
+            metrics = {name: rounded(value) for name, value in metrics.items()}
+            logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.global_step)
+
+    def log_layers(self, metrics: dict[str, float], epoch: int) -> None:
+        """Values by `quantity/layer`, as src.diagnostics.diagnostic.publish sends them."""
+        for logger in self.loggers:
+            if callable(log_layers := getattr(logger, "log_layers", None)):
+                log_layers(metrics, epoch, self.global_step)
+            else:
+                logger.log_metrics(metrics, self.global_step)
+
+    def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
+        """Log an epoch's means; returns whether its weights are the best so far, and whether it was the last."""
+        for phase in ("val", "train"):
+            self.log({name: value for name, value in means.items() if name.startswith(phase)})
+        for logger in self.loggers:
+            logger.save()
+        score = means[self.classifier.monitor["monitor"]]
+        self.diverged = not (math.isfinite(means["train_loss"]) and math.isfinite(means["val_loss"]))
+        is_better = self.stopping.saves(score)
+        if is_better:
+            self.best_epoch = self.current_epoch + 1, self.global_step
+        is_last = self.stopping.after(score) or self.diverged
+        return is_better, is_last or self.current_epoch + 1 >= self.settings.trainer.max_epochs
+
+    def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> None:
+        """Checkpoints, the test and result.json."""
+        self.current_epoch += 1
+        for logger in self.loggers:
+            logger.finalize("success")
+        self._save(results.LAST, last, (self.current_epoch, self.global_step))
+        self._save(results.BEST, best, self.best_epoch)
+        tested = None
+        if not self.diverged:
+            is_best = self.settings.test == "best"
+            tested = self.test(best if is_best else last, self.best_epoch[0] if is_best else self.current_epoch)
+        result = results.describe(self.settings, self.folder) | results.summarise(self.tables, tested)
+        result["classes"] = len(self.datamodule.dataset.classes)
+        result["device"] = results.device_name(self.classifier.device)
+        result["seconds"] = round(seconds, 3)
+        results.write_result(self.folder, result)
+
+    def _save(self, path: Path, weights: dict[str, Tensor], at: tuple[int, int]) -> None:
+        epochs, steps = at
+        checkpoint = {
+            "epoch": epochs - 1,  # Lightning counts from 0
+            "global_step": steps,
+            "pytorch-lightning_version": version("pytorch-lightning"),
+            "state_dict": weights,
+            "hparams_name": "kwargs",
+            "hyper_parameters": dict(self.classifier.hparams),
+        }
+        WholeFiles().save_checkpoint(checkpoint, self.folder / path)
+
+    def test(self, weights: dict[str, Tensor], epoch: int) -> dict[str, Any]:
+        """Test these weights, of the end of this epoch; returns what `Classifier.tested` would."""
+        classifier = self.classifier
+        classifier.load_state_dict(weights)
+        classifier.loaded_epoch = epoch
+        classifier.eval()
+        classifier.on_test_epoch_start()
+        precision = str(self.settings.trainer.precision)
+        with torch.no_grad():
+            self.call("on_test_start")
+            for number, batch in enumerate(self.datamodule.test_dataloader()):
+                with autocast(classifier.device, precision):
+                    outputs = classifier.test_step(batch, number)
+                self.call("on_test_batch_end", outputs, batch, number)
+        loss, correct, examples = classifier.running["test"].sums().tolist()
+        means = {"test_loss": loss / examples}
+        if classifier.objective.classifies:
+            means["test_accuracy"] = correct / examples
+        self.log(means)
+        for logger in self.loggers:
+            logger.finalize("success")
+        return {"epoch": epoch} | means
