@@ -204,7 +204,10 @@ def write(runs: list[dict[str, Any]], folders: list[Path], with_page: bool = Tru
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.report", description="results.csv, figures and report.html of one or more sweeps, in the first folder.")
+    parser = argparse.ArgumentParser(
+        prog="python -m src.report",
+        description="results.csv, figures and report.html of one or more sweeps, in the first folder.",
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several")
     folders = parser.parse_args().folders
     runs = read_runs(folders)
