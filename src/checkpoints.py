@@ -17,7 +17,7 @@ from src import results
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename so that `target` is at any time the old file or the whole new one, also after a power cut."""
+    """Rename so that `target` is at any time the old file or the whole new one, whose content is on disk first."""
     with source.open("rb") as file:
         os.fsync(file.fileno())
     source.replace(target)

@@ -60,8 +60,9 @@ class Classifier(L.LightningModule):
         self.seed = seed
         self.objective = LOSSES[loss]
         self.clip_val, self.clip_algorithm = clip_val, clip_algorithm
-        best = ("val_accuracy", "max") if self.objective.classifies else ("val_loss", "min")
-        self.monitor = dict(zip(("monitor", "mode"), best, strict=True))
+        self.monitor = {"monitor": "val_loss", "mode": "min"}
+        if self.objective.classifies:
+            self.monitor = {"monitor": "val_accuracy", "mode": "max"}
         self.diverged = False
         self.running: dict[str, Running] = {}
         self.means: dict[str, dict[str, float]] = {}  # by phase; what is logged, before Lightning rounds it to float32
@@ -86,10 +87,8 @@ class Classifier(L.LightningModule):
         return optimizer
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        trained = checkpoint["global_step"] > 0
-        self.loaded_epoch = (
-            checkpoint["epoch"] + 1 if trained else 0
-        )  # in completed epochs, as everywhere in the tables
+        # In completed epochs, as everywhere in the tables.
+        self.loaded_epoch = checkpoint["epoch"] + 1 if checkpoint["global_step"] else 0
 
     def tested(self) -> dict[str, Any] | None:
         """The epoch whose weights were tested, and what the test found; None before a test."""
@@ -106,7 +105,7 @@ class Classifier(L.LightningModule):
             self.manual_backward(loss)
             optimizer.step()
             for parameter in parameters:
-                parameter.grad = None  # what zero_grad does, without its 50 µs of bookkeeping
+                parameter.grad = None  # what zero_grad does, without its bookkeeping
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.clip_val:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats  # type: ignore[import-untyped]
+
+from src import statistics
 
 Values = Sequence[float] | npt.NDArray[np.float64]
 
 
-def t_interval(values: Values, confidence: float = 0.95) -> tuple[float, float] | None:
-    """The mean's interval by Student's t; None for fewer than two values.
+def t_interval(values: Values) -> tuple[float, float] | None:
+    """The mean's 95 % interval by Student's t; None for fewer than two values.
 
     >>> low, high = t_interval([1.0, 2.0, 3.0])
     >>> round(low, 3), round(high, 3)
@@ -19,8 +20,8 @@ def t_interval(values: Values, confidence: float = 0.95) -> tuple[float, float] 
     """
     if len(values) < 2:
         return None
-    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return float(np.mean(values) - half), float(np.mean(values) + half)
+    estimate = statistics.mean(list(values))
+    return estimate.low, estimate.high
 
 
 def geometric_mean(values: Values) -> float:
