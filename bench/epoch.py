@@ -35,6 +35,7 @@ from hydra.core.hydra_config import HydraConfig
 from src import REPOSITORY, config, naming, results, train
 from src.command_line import quiet_libraries
 from src.data import datamodule, fashion_mnist
+from src.tables import Tables
 
 SIZES = (784, 512, 256, 256, 128, 10)
 BATCH, STEPS, VALIDATION = 256, 195, 10_000
@@ -151,7 +152,7 @@ def ours(folder: Path, *overrides: str) -> Contender:
         results.prepare(folder)
         data = datamodule.open_data(settings.data, settings.seed)
         network = train.build_network(settings, 784, 10)
-        trainer = train.build_trainer(settings, folder, results.Tables(folder), network.monitor)
+        trainer = train.build_trainer(settings, folder, Tables(folder), network.monitor)
         trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]
         trainer.fit(network, data)
         return times.seconds()

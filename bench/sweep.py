@@ -53,6 +53,7 @@ from src.data.dataset import Examples
 from src.mlp import threads_for
 from src.population.grouping import device_for
 from src.population.training import Training
+from src.tables import Tables
 
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
 Contender = Callable[[], float]  # → member-epochs per second
@@ -125,7 +126,7 @@ def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
         data = datamodule.open_data(settings.data, settings.seed)
         network = train.build_network(settings, *sizes_of(data))
         torch.set_num_threads(settings.threads or threads_for(network, data.examples_per_step))
-        trainer = train.build_trainer(settings, folder, results.Tables(folder), network.monitor)
+        trainer = train.build_trainer(settings, folder, Tables(folder), network.monitor)
         trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]
         trainer.fit(network, data)
         steady = times.starts[1:]  # the first epoch holds the measurement at initialisation

@@ -17,28 +17,25 @@ and in a sweep's folder:
     results.csv       one row per run (src/report.py)
 """
 
-import csv
 import json
 import math
 import os
 import platform
 import subprocess
 import traceback
-from argparse import Namespace
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.loggers.logger import Logger
 
 from src import REPOSITORY
-from src.config import Settings
+
+if TYPE_CHECKING:  # whoever only reads runs loads neither torch nor Lightning
+    from src.config import Settings
+    from src.tables import Tables
 
 RESULT, EPOCHS, LAYERS, HISTOGRAMS = "result.json", "epochs.csv", "layers.csv", "histograms.csv"
 QUANTITIES, ERROR, SWEEP = "quantities.json", "error.txt", "sweep.json"
@@ -107,7 +104,7 @@ def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
     write_atomically(folder / QUANTITIES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
 
 
-def describe(settings: Settings, folder: Path) -> dict[str, Any]:
+def describe(settings: "Settings", folder: Path) -> dict[str, Any]:
     """What a run was asked to do, with what: known before it starts."""
     names = settings.names
     return {
@@ -154,7 +151,7 @@ def summarise(tables: "Tables", tested: dict[str, Any] | None) -> dict[str, Any]
 
 
 @rank_zero_only
-def write_failure(settings: Settings, folder: Path, error: Exception) -> None:
+def write_failure(settings: "Settings", folder: Path, error: Exception) -> None:
     """Leave the traceback in error.txt and a result.json that says `failed`."""
     write_atomically(folder / ERROR, "".join(traceback.format_exception(error)))
     reason = {
@@ -186,102 +183,3 @@ def _git_revision() -> str | None:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def device_name(device: torch.device) -> str:
-    """The device as a person names it, with the number of threads where that changes results."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
-
-
-class Tables(Logger):
-    """A Lightning logger that writes a run's tidy tables, in the first process only where there are several.
-
-    What a LightningModule logs once per epoch goes to epochs.csv; what diagnostics measure goes to layers.csv and
-    histograms.csv. Rows are on disk at the end of each epoch.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-        self.epochs: dict[int, dict[str, float]] = {}
-        self._layer_rows: list[tuple[Any, ...]] = []
-        self._histogram_rows: list[tuple[Any, ...]] = []
-
-    @property
-    def name(self) -> str:
-        return "tables"
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        pass  # they are in result.json
-
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        metrics = dict(metrics)
-        epoch = int(metrics.pop("epoch", -1)) + 1  # Lightning counts from 0, the tables count completed epochs
-        if epoch and not any(name.startswith("test_") for name in metrics):
-            row = self.epochs.setdefault(epoch, {"step": step or 0})
-            row.update({name: float(f"{value:.7g}") for name, value in metrics.items()})  # all that float32 holds
-
-    @rank_zero_only
-    def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
-        """Values by `quantity/layer`."""
-        for tag, value in metrics.items():
-            quantity, _, layer = tag.partition("/")
-            self._layer_rows.append((epoch, step, layer, quantity, repr(value)))
-
-    @rank_zero_only
-    def log_histogram(
-        self, tag: str, counts: npt.NDArray[np.float64], edges: npt.NDArray[np.float64], epoch: int, step: int
-    ) -> None:
-        quantity, _, layer = tag.partition("/")
-        row = (epoch, step, layer, quantity, repr(float(edges[0])), repr(float(edges[-1])))
-        self._histogram_rows.append((*row, " ".join(str(int(count)) for count in counts)))
-
-    @rank_zero_only
-    def log_table(self, name: str, columns: dict[str, Iterable[Any]]) -> None:
-        """Append rows to NAME.csv: values by column."""
-        self._append(table(self.folder, name).name, tuple(columns), list(zip(*columns.values(), strict=True)))
-
-    @rank_zero_only
-    def save(self) -> None:
-        self._append(LAYERS, LAYER_COLUMNS, self._layer_rows)
-        self._append(HISTOGRAMS, HISTOGRAM_COLUMNS, self._histogram_rows)
-        if self.epochs:
-            columns = ["epoch", *dict.fromkeys(name for row in self.epochs.values() for name in row)]
-            lines = [",".join(columns)]
-            for epoch, row in self.epochs.items():
-                lines.append(",".join(str({"epoch": epoch, **row}.get(name, "")) for name in columns))
-            write_atomically(self.folder / EPOCHS, "\n".join(lines) + "\n")
-
-    def _append(self, name: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        if not rows:
-            return
-        path = self.folder / name
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if is_new:
-                writer.writerow(columns)
-            writer.writerows(rows)
-        rows.clear()
-
-    def finalize(self, status: str) -> None:
-        self.save()
-
-    def layer_values(self) -> dict[tuple[int, str], dict[str, float]]:
-        """What layers.csv holds, as (epoch, quantity) → layer → value; of several steps in an epoch the last."""
-        self.save()
-        values: dict[tuple[int, str], dict[str, float]] = {}
-        path = self.folder / LAYERS
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    key = int(row["epoch"]), row["quantity"]
-                    values.setdefault(key, {})[row["layer"]] = float(row["value"])
-        return values

@@ -24,6 +24,7 @@ from src.data import datamodule
 from src.losses import outputs_for
 from src.mlp import initialise, threads_for
 from src.progress import ProgressBar
+from src.tables import Tables, device_name
 from src.tensorboard import TensorBoard
 
 
@@ -45,9 +46,7 @@ def build_network(settings: config.Settings, input_size: int, output_size: int) 
     return classifier
 
 
-def build_trainer(
-    settings: config.Settings, folder: Path, tables: results.Tables, monitor: dict[str, Any]
-) -> L.Trainer:
+def build_trainer(settings: config.Settings, folder: Path, tables: Tables, monitor: dict[str, Any]) -> L.Trainer:
     """Lightning's Trainer with early stopping, best and last checkpoint, diagnostics, tables and TensorBoard."""
     diagnostics: list[L.Callback] = [instantiate(part.plain()) for part in settings.diagnostics.values()]
     quantities = [quantity for each in diagnostics for quantity in getattr(each, "quantities", ())]
@@ -77,7 +76,7 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
     data = datamodule.open_data(settings.data, settings.seed, settings.untrained)
     classifier = build_network(settings, data.dataset.input_size, outputs_for(settings.loss, data.dataset))
     torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
-    tables = results.Tables(folder)
+    tables = Tables(folder)
     trainer = build_trainer(settings, folder, tables, classifier.monitor)
     trainer.fit(classifier, data)
     if not classifier.diverged:
@@ -85,7 +84,7 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
         trainer.test(classifier, data, checkpoint, verbose=False, weights_only=True)
     result = results.describe(settings, folder) | results.summarise(tables, classifier.tested())
     result["classes"] = len(data.dataset.classes)
-    result["device"] = results.device_name(trainer.strategy.root_device)
+    result["device"] = device_name(trainer.strategy.root_device)
     result["seconds"] = round(time.perf_counter() - started, 3)
     results.write_result(folder, result)
     return result

@@ -32,6 +32,7 @@ from src.diagnostics.units import (
     saturated_fraction,
 )
 from src.diagnostics.updates import UpdateRatio, update_ratio
+from src.tables import Tables
 from tests.conftest import SMALL, names_in
 
 SettingsFor = Callable[..., Settings]
@@ -169,7 +170,7 @@ def fit(model: L.LightningModule, folder: Path, callbacks: list[Any], **argument
     images = torch.randn(40, 1, 8, 8, generator=generator)
     loader = DataLoader(TensorDataset(images, torch.arange(40) % 10), batch_size=10, shuffle=True, generator=generator)
     trainer = L.Trainer(
-        accelerator="cpu", logger=results.Tables(folder), callbacks=callbacks, enable_checkpointing=False,
+        accelerator="cpu", logger=Tables(folder), callbacks=callbacks, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, max_epochs=2, **arguments,
     )  # fmt: skip
     trainer.fit(model, loader)

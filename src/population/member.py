@@ -26,6 +26,7 @@ from src.diagnostics.units import DeadUnits
 from src.diagnostics.updates import UpdateRatio
 from src.population.steps import autocast
 from src.population.stopping import Stopping, rounded
+from src.tables import Tables, device_name
 from src.tensorboard import TensorBoard
 
 HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a Member calls
@@ -75,7 +76,7 @@ class Member:
         self.callbacks = [instantiate(part.plain()) for part in self.settings.diagnostics.values()]
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
         results.write_quantities(self.folder, quantities)
-        self.tables = results.Tables(self.folder)
+        self.tables = Tables(self.folder)
         self.loggers = [self.tables, TensorBoard(self.folder, self.settings.plain(), quantities)]
         for logger in self.loggers:
             logger.log_hyperparams({})
@@ -125,7 +126,7 @@ class Member:
             tested = self.test(best if is_best else last, self.best_epoch[0] if is_best else self.current_epoch)
         result = results.describe(self.settings, self.folder) | results.summarise(self.tables, tested)
         result["classes"] = len(self.datamodule.dataset.classes)
-        result["device"] = results.device_name(self.classifier.device)
+        result["device"] = device_name(self.classifier.device)
         result["seconds"] = round(seconds, 3)
         results.write_result(self.folder, result)
 
