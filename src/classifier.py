@@ -11,11 +11,26 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 from hydra.utils import get_class
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from src.data.datamodule import Batch, Steps
 from src.losses import LOSSES
 from src.mlp import MLP
+
+
+def backward_is_plain(trainer: L.Trainer) -> bool:
+    """Whether Lightning would add nothing to `loss.backward()`: one process, no loss scaling, no callback that listens.
+
+    Asking every callback in every step takes longer than a small network's gradients.
+    """
+    listens = any(
+        getattr(type(each), hook) is not getattr(L.Callback, hook)
+        for each in trainer.callbacks  # type: ignore[attr-defined]
+        for hook in ("on_before_backward", "on_after_backward")
+    )
+    is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+    return not listens and not is_scaled and isinstance(trainer.strategy, SingleDeviceStrategy)
 
 
 class Running:
@@ -99,10 +114,11 @@ class Classifier(L.LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
         parameters = list(self.parameters())
+        backward = Tensor.backward if backward_is_plain(self.trainer) else self.manual_backward
         for step, batch in enumerate(steps, start=self.trainer.global_step):
             self._seed_generators(step)
             loss, _ = self._step("train", batch)
-            self.manual_backward(loss)
+            backward(loss)
             optimizer.step()
             for parameter in parameters:
                 parameter.grad = None  # what zero_grad does, without its bookkeeping
