@@ -120,6 +120,9 @@ class Sweep(Callback):  # type: ignore[misc]
 
     progress: SweepProgress | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # a terminal can't be sent to another process: the copy there prints plain lines
+
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         self._check([config])
 

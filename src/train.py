@@ -114,4 +114,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from src import train as by_name  # other processes are sent `job` by its name, and __main__ is another there
+
+    by_name.main()
