@@ -19,12 +19,12 @@ LOCK = ".lock"
 _held: dict[Path, IO[str]] = {}  # by this process, which may ask again
 
 
-class Held(OSError):
+class InUseError(OSError):
     """Somebody else is at work there; the message says who, where and since when."""
 
 
 def take(folder: Path) -> None:
-    """Lock the folder, which is made if need be, until `release`. Raises Held if another process has it."""
+    """Lock the folder, which is made if need be, until `release`. Raises InUseError if another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.resolve() / LOCK
     if path in _held or getattr(rank_zero_only, "rank", 0):  # of several processes of a run the first one locks
@@ -35,7 +35,7 @@ def take(folder: Path) -> None:
     except BlockingIOError:
         with file:
             holder = file.read().strip() or "another process"
-        raise Held(f"{folder} is in use by {holder}: wait for it, or choose another folder") from None
+        raise InUseError(f"{folder} is in use by {holder}: wait for it, or choose another folder") from None
     file.truncate()
     print(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}", file=file)
     file.flush()

@@ -1,7 +1,7 @@
 """`python -m tests.killed FOLDER CASE… -- OVERRIDE…`: runs that are killed at a chosen moment, one per case.
 
-A case is MODULE:FUNCTION:N: the run dies by SIGKILL when the function is called for the N-th time. Each run is a fork of
-this process, which pays for the imports once and has started no thread.
+A case is MODULE:FUNCTION:N: the run dies by SIGKILL when the function is called for the N-th time. Each run is a fork
+of this process, which pays for the imports once and has started no thread.
 """
 
 import importlib
