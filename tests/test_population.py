@@ -263,8 +263,9 @@ def test_a_run_stops_and_saves_where_lightning_does(mode: str, patience: int, tm
         for score in scores:
             metrics = {"score": torch.tensor(score)}
             seen = SimpleNamespace(
-                callback_metrics=metrics, is_global_zero=False, save_checkpoint=lambda *_, **__: None
-            )
+                callback_metrics=metrics, is_global_zero=False, save_checkpoint=lambda *_, **__: None,
+                should_stop=False, loggers=[],
+            )  # fmt: skip
             before = best.best
             best.on_train_epoch_end(cast(L.Trainer, seen), cast(Any, None))
             saves = ours.saves(score)
