@@ -5,7 +5,7 @@ catches a saturated tanh as well as a ReLU that is always off. The tutorials' ow
 training image", is kept beside it under its own name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as L
@@ -94,6 +94,10 @@ class DeadUnits(Diagnostic):
             measured |= {"units_died": (dead & ~before).sum(dim=1), "units_revived": (before & ~dead).sum(dim=1)}
         self._were_dead[layer.name] = dead
         return measured
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Follow a stack of networks that has dropped all but these."""
+        self._were_dead = {name: dead[list(rows)] for name, dead in self._were_dead.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {"were_dead": self._were_dead}

@@ -74,7 +74,8 @@ class Launch:
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         count, threads = shares(len(job_overrides), self.n_jobs, self.threads)
         print(f"{count} side by side, {threads} thread{'s' * (threads > 1)} each", flush=True)
-        waiting, alone = list(enumerate(job_overrides, start=initial_job_idx)), []
+        waiting: Waiting = list(enumerate(job_overrides, start=initial_job_idx))
+        alone: Waiting = []
         returns: dict[int, JobReturn] = {}
         while waiting or alone:
             if not waiting:
@@ -122,7 +123,7 @@ class Launch:
     def _tell(self, returned: JobReturn) -> None:
         for callback in self.hydra_context.callbacks.callbacks:
             if isinstance(callback, Sweep):
-                callback.on_job_end(config=returned.hydra_cfg, job_return=returned)
+                callback.on_job_end(config=returned.hydra_cfg or self.config, job_return=returned)
 
     def _died(self, number: int, overrides: Sequence[str]) -> JobReturn:
         """The failure of a run whose process died again."""
