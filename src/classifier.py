@@ -101,7 +101,11 @@ class Classifier(L.LightningModule):
         )
         return optimizer
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["diverged"] = self.diverged
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.diverged = checkpoint.get("diverged", False)
         # In completed epochs, as everywhere in the tables.
         self.loaded_epoch = checkpoint["epoch"] + 1 if checkpoint["global_step"] else 0
 

@@ -7,21 +7,69 @@ import difflib
 import logging
 import os
 import re
+import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 BAD_INPUT = 2
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # the last is how clusters announce that time is up
+
+
+class Stopped(SystemExit):
+    """A signal has ended the program: exit code 128 + its number, as shells count."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
 
 
 def stop(message: str, code: int = BAD_INPUT) -> SystemExit:
     """Print one line to stderr and return the exception that ends the program."""
     print("error:", " ".join(message.split()), file=sys.stderr)
     return SystemExit(code)
+
+
+def command_to_go_on() -> str:
+    """What was typed, with the folder where that would be another one the next time."""
+    given = sys.argv[1:]
+    if HydraConfig.initialized():
+        config = HydraConfig.get()
+        many = config.mode == RunMode.MULTIRUN
+        key, folder = ("hydra.sweep.dir", config.sweep.dir) if many else ("hydra.run.dir", config.run.dir)
+        if not any(word.startswith(f"{key}=") for word in given):
+            given = [*given, f"{key}={folder}"]
+    return shlex.join(["python", "-m", "src.train", *given])
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM, SIGUSR1 and Ctrl-C end the program at once: what is on disk is whole, and the same command goes on.
+
+    Lightning alone would end with exit code 0 or 1. No checkpoint is made: one in the middle of an epoch could not be
+    resumed exactly, and the latest epoch's is there.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {each: signal.signal(each, end) for each in SIGNALS}
+    try:
+        yield
+    except Stopped as stopped:
+        print(f"stopped by {stopped.name}; to go on: {command_to_go_on()}", file=sys.stderr)
+        raise
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def quiet_libraries() -> None:

@@ -117,6 +117,8 @@ class Settings(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | None
     figures: list[str]
     report: bool
+    rerun: Literal["failed", "all", "none"]
+    plan: bool
 
     @property
     def layer_sizes(self) -> list[int]:
@@ -125,7 +127,7 @@ class Settings(Section):
 
     def plain(self) -> dict[str, Any]:
         """Plain data, with what `depth` means resolved: two ways to say the same network become one."""
-        everything = self.model_dump(by_alias=True, exclude={"depth", "width"})
+        everything = self.model_dump(by_alias=True, exclude={"depth", "width", "rerun", "plan"})
         return everything | {"hidden_sizes": self.layer_sizes}
 
     def hash(self) -> str:

@@ -35,7 +35,7 @@ class MLP(nn.Module):
 
     `hidden_sizes` may be empty: a linear classifier. Inputs of shape (N, …) are flattened to (N, input_size); the
     outputs (N, output_size), logits or real numbers, have no activation of their own. An activation with `pieces` > 1,
-    such as Maxout, is given so many inputs per unit.
+    such as Maxout, is given so many inputs per unit. Every `stride`-th of `layers` is a linear one.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MLP(nn.Module):
             between = [] if norm == "none" else [NORMS[norm](linear.out_features)]
             layers += [linear, *between, activations.build(act)]  # a fresh activation for every layer
         self.layers = nn.Sequential(*layers, linears[-1])
-        self._stride = 2 if norm == "none" else 3
+        self.stride = 2 if norm == "none" else 3
 
     def forward(self, x: Tensor) -> Tensor:
         first = cast(nn.Linear, self.layers[0])
@@ -65,8 +65,8 @@ class MLP(nn.Module):
 
     def taps(self) -> list[Tap]:
         """Every layer from the input to the output, named layer_01, layer_02, …"""
-        linears = self.layers[:: self._stride]
-        activations = [*self.layers[self._stride - 1 :: self._stride], None]
+        linears = self.layers[:: self.stride]
+        activations = [*self.layers[self.stride - 1 :: self.stride], None]
         return [
             Tap(f"layer_{number:02d}", cast(nn.Linear, linear), activation)
             for number, (linear, activation) in enumerate(zip(linears, activations, strict=True), start=1)

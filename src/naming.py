@@ -11,7 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from src import REPOSITORY
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
-OPERATIONAL = ("hydra.", "hydra/", "sweeps", "figures", "report", "data.source.root", "trainer.enable_progress_bar")
+OPERATIONAL = (
+    *("hydra.", "hydra/", "sweeps", "figures", "report", "rerun", "plan"),
+    *("data.source.root", "trainer.enable_progress_bar"),
+)
 LONGEST = 120
 
 

@@ -12,7 +12,9 @@ from tqdm import tqdm
 
 
 class ProgressBar(LightningProgressBar):
-    """A tqdm bar over all steps of a run; silent where the output is no terminal."""
+    """A tqdm bar over all steps of a run; silent where the output is no terminal, or `shown` is false."""
+
+    shown = True
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -34,7 +36,7 @@ class ProgressBar(LightningProgressBar):
             unit="step",
             mininterval=0.2,
             leave=False,
-            disable=None if self.enabled else True,
+            disable=None if self.enabled and self.shown else True,
             bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed}, at most {remaining} left{postfix}",
         )
 

@@ -10,6 +10,8 @@ Flow: diagnostics → **results** → statistics.
     checkpoints/      best.ckpt, last.ckpt
     result.json       the run's summary, written last: while it is missing, the run has not ended
     error.txt         the traceback of a failed run
+    NAME.unreadable   a damaged file, set aside
+    .lock             names the process at work here (src/locks.py)
 
 and in a sweep's folder:
 
@@ -22,6 +24,7 @@ import math
 import os
 import platform
 import subprocess
+import sys
 import traceback
 from collections.abc import Iterable
 from functools import lru_cache
@@ -46,16 +49,64 @@ SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_ma
 HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write so that the file at `path` is at any time either the old one or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def temporary_beside(path: Path) -> Path:
+    """Where to write what shall replace `path`: on the same file system. Leftovers of a kill have the same ending."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def sync(path: Path) -> None:
+    """Have the system put a file's content, or a folder's list of names, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename so that `target` is at any time the old file or the whole new one, also after a power cut."""
+    sync(source)
+    source.replace(target)
+    sync(target.parent)
+
+
+def write_atomically(path: Path, text: str, durable: bool = True) -> None:
+    """Write so that the file at `path` is at any time either the old one or the whole new one.
+
+    `durable`: also after a power cut; that takes the disk some milliseconds.
+    """
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        replace(temporary, path) if durable else temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @rank_zero_only
 def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Once everything else that the run left is on disk."""
+    for path in folder.glob("*.csv"):
+        sync(path)
     write_atomically(folder / RESULT, json.dumps(result, indent=2, allow_nan=False, default=str) + "\n")
+
+
+@rank_zero_only
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file, which is neither trusted nor deleted, and say so."""
+    aside = path.with_name(f"{path.name}.unreadable")
+    path.replace(aside)
+    print(f"warning: {path} can't be read ({reason}); it is now {aside.name}", file=sys.stderr)
+
+
+def finished(folder: Path, settings: "Settings") -> dict[str, Any] | None:
+    """The result of these settings that `rerun` lets stand, if there is one. A damaged one is set aside."""
+    found = read_result(folder)
+    if found is None and (folder / RESULT).exists():
+        set_aside(folder / RESULT, "no JSON of a run's summary")
+    if found is None or settings.rerun == "all" or found.get("config_hash") != settings.hash():
+        return None
+    return None if found["status"] == "failed" and settings.rerun == "failed" else found
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -94,7 +145,33 @@ def prepare(folder: Path) -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix."""
     folder.mkdir(parents=True, exist_ok=True)
     files: list[str | Path] = [RESULT, QUANTITIES, ERROR, BEST, LAST]
-    for path in [*(folder / name for name in files), *folder.glob("*.csv"), *folder.glob("events.out.tfevents.*")]:
+    patterns = ("*.csv", "events.out.tfevents.*", ".*.tmp", "checkpoints/.*.tmp")
+    for path in [*(folder / name for name in files), *(path for each in patterns for path in folder.glob(each))]:
+        path.unlink(missing_ok=True)
+
+
+def table_sizes(folder: Path) -> dict[str, int]:
+    """How many bytes each of a run's tables has."""
+    return {path.name: path.stat().st_size for path in sorted(folder.glob("*.csv"))}
+
+
+def rewind(folder: Path, sizes: dict[str, int]) -> bool:
+    """Cut the tables back to the sizes they had at a checkpoint; False, and nothing done, where one is too short."""
+    present = table_sizes(folder)
+    if any(present.get(name, -1) < size for name, size in sizes.items()):
+        return False
+    _cut(folder, sizes)
+    return True
+
+
+@rank_zero_only
+def _cut(folder: Path, sizes: dict[str, int]) -> None:
+    for path in folder.glob("*.csv"):
+        if path.name in sizes:
+            os.truncate(path, sizes[path.name])
+        else:
+            path.unlink()  # written after the checkpoint: the resumed run writes it again
+    for path in (folder / RESULT, folder / ERROR, *folder.glob(".*.tmp"), *folder.glob("checkpoints/.*.tmp")):
         path.unlink(missing_ok=True)
 
 
@@ -153,14 +230,18 @@ def summarise(tables: "Tables", tested: dict[str, Any] | None) -> dict[str, Any]
 @rank_zero_only
 def write_failure(settings: "Settings", folder: Path, error: Exception) -> None:
     """Leave the traceback in error.txt and a result.json that says `failed`."""
-    write_atomically(folder / ERROR, "".join(traceback.format_exception(error)))
+    trace = "".join(traceback.format_exception(error))
     reason = {
         "status": "failed",
         "error": " ".join(f"{type(error).__name__}: {error}".split()),
         "val_accuracy": None,
         "test_accuracy": None,
     }
-    write_result(folder, describe(settings, folder) | reason)
+    try:
+        write_atomically(folder / ERROR, trace)
+        write_result(folder, describe(settings, folder) | reason)
+    except OSError as second:  # a full disk: what there is room for is on the terminal
+        print(f"{trace}error: {folder}: not even the failure could be noted: {second}", file=sys.stderr)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src import REPOSITORY, figures, report, results
+from src import REPOSITORY, figures, locks, report, results
 from src.command_line import quiet_libraries, stop, translate
 from src.config import Data, Settings, keys, read
 from src.data.datamodule import open_data
@@ -119,6 +119,10 @@ class Sweep(Callback):  # type: ignore[misc]
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
     progress: SweepProgress | None = None
+    names: Sequence[str] = ()  # of the command's runs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # a terminal can't be sent to another process: the copy there prints plain lines
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         self._check([config])
@@ -131,11 +135,13 @@ class Sweep(Callback):  # type: ignore[misc]
         self._check(configs)
         folder, names = Path(config.hydra.sweep.dir), [str(each.hydra.sweep.subdir) for each in configs]
         try:
+            locks.take(folder)
             results.write_sweep(
                 folder, question(config), shlex.join(["python", "-m", "src.train", *sys.argv[1:]]), names
             )
         except OSError as error:
             raise stop(str(error)) from error
+        self.names = names
         print(f"{len(configs)} runs → {folder}", flush=True)
         self.progress = SweepProgress(len(configs))
 
@@ -168,8 +174,13 @@ class Sweep(Callback):  # type: ignore[misc]
         if not runs:
             raise stop(f"no run of the sweep left a {results.RESULT} in {folder}", 1)
         report.write(runs, [folder], with_page=config.report)
-        if failed := [run["name"] for run in runs if run["status"] == "failed"]:
-            raise stop(
-                f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}; see error.txt in their folders",
-                1,
-            )
+        statuses = {name: results.read_result(folder / name) for name in self.names}
+        failed = [name for name, result in statuses.items() if result and result["status"] == "failed"]
+        missing = [name for name, result in statuses.items() if not result]
+        found = [
+            f"{len(names)} of {len(self.names)} runs {what}: {', '.join(names)}"
+            for names, what in ((failed, "failed"), (missing, "left no result"))
+            if names
+        ]
+        if found:
+            raise stop(f"{'; '.join(found)}; see {results.ERROR} in their folders; the same command does them again", 1)

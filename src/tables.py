@@ -36,9 +36,18 @@ class Tables(Logger):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
-        self.epochs: dict[int, dict[str, float]] = {}
+        self.epochs = self._read_epochs()  # of a run that is resumed, else none
         self._layer_rows: list[tuple[Any, ...]] = []
         self._histogram_rows: list[tuple[Any, ...]] = []
+
+    def _read_epochs(self) -> dict[int, dict[str, float]]:
+        path = self.folder / EPOCHS
+        if not path.exists():
+            return {}
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        number = lambda text: int(text) if text.isdigit() else float(text)  # noqa: E731
+        return {int(row.pop("epoch")): {name: number(value) for name, value in row.items() if value} for row in rows}
 
     @property
     def name(self) -> str:
@@ -88,7 +97,8 @@ class Tables(Logger):
             lines = [",".join(columns)]
             for epoch, row in self.epochs.items():
                 lines.append(",".join(str({"epoch": epoch, **row}.get(name, "")) for name in columns))
-            write_atomically(self.folder / EPOCHS, "\n".join(lines) + "\n")
+            # Not forced to disk in every epoch: a checkpoint knows how long the file has to be.
+            write_atomically(self.folder / EPOCHS, "\n".join(lines) + "\n", durable=False)
 
     def _append(self, name: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
         if not rows:

@@ -31,8 +31,10 @@ class TensorBoard(TensorBoardLogger):
     """Scalars by quantity, all layers of a run on one custom-scalar chart, histograms, the configuration as text, and
     the settings with the test's metrics as hyper-parameters."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any], quantities: Iterable[Quantity]) -> None:
-        super().__init__(folder, name="", version="", default_hp_metric=False)
+    def __init__(self, folder: Path, settings: dict[str, Any], quantities: Iterable[Quantity], steps: int = 0) -> None:
+        # Of a resumed run TensorBoard hides what it recorded after those steps.
+        purge = {"purge_step": steps + 1} if steps else {}
+        super().__init__(folder, name="", version="", default_hp_metric=False, **purge)
         self.settings = settings
         self.charted = [quantity.name for quantity in quantities if quantity.kind == "scalar"]
 

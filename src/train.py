@@ -16,10 +16,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 
-from src import REPOSITORY, config, naming, results
-from src.checkpoints import BestAndLast, WholeFiles
+from src import REPOSITORY, checkpoints, config, locks, naming, results
+from src.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from src.classifier import Classifier
-from src.command_line import one_line_errors, quiet_libraries, stop
+from src.command_line import ended_by_signals, one_line_errors, quiet_libraries, stop
 from src.data import datamodule
 from src.losses import outputs_for
 from src.mlp import initialise, threads_for
@@ -46,7 +46,9 @@ def build_network(settings: config.Settings, input_size: int, output_size: int) 
     return classifier
 
 
-def build_trainer(settings: config.Settings, folder: Path, tables: Tables, monitor: dict[str, Any]) -> L.Trainer:
+def build_trainer(
+    settings: config.Settings, folder: Path, tables: Tables, monitor: dict[str, Any], start: Start = FRESH
+) -> L.Trainer:
     """Lightning's Trainer with early stopping, best and last checkpoint, diagnostics, tables and TensorBoard."""
     diagnostics: list[L.Callback] = [instantiate(part.plain()) for part in settings.diagnostics.values()]
     quantities = [quantity for each in diagnostics for quantity in getattr(each, "quantities", ())]
@@ -55,9 +57,9 @@ def build_trainer(settings: config.Settings, folder: Path, tables: Tables, monit
     return L.Trainer(
         **settings.trainer.plain() | {"max_epochs": epochs},
         default_root_dir=folder,
-        logger=[tables, TensorBoard(folder, settings.plain(), quantities)],
+        logger=[tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
         callbacks=[
-            BestAndLast(folder, **monitor),
+            BestAndLast(folder, **monitor, config_hash=settings.hash(), clock=start.clock),
             EarlyStopping(**monitor, patience=epochs if settings.patience is None else settings.patience),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
             *diagnostics,
@@ -70,22 +72,22 @@ def build_trainer(settings: config.Settings, folder: Path, tables: Tables, monit
 
 
 def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
-    """Train, test the best epoch, and write everything a run leaves behind. Returns what result.json holds."""
-    started = time.perf_counter()
-    results.prepare(folder)
+    """Train, from the last checkpoint where there is one, test the best epoch, and write everything a run leaves
+    behind. Returns what result.json holds."""
+    start = checkpoints.prepare(folder, settings)
     data = datamodule.open_data(settings.data, settings.seed, settings.untrained)
     classifier = build_network(settings, data.dataset.input_size, outputs_for(settings.loss, data.dataset))
     torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
     tables = Tables(folder)
-    trainer = build_trainer(settings, folder, tables, classifier.monitor)
-    trainer.fit(classifier, data)
+    trainer = build_trainer(settings, folder, tables, classifier.monitor, start)
+    trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
     if not classifier.diverged:
         checkpoint = folder / (results.BEST if settings.test == "best" else results.LAST)
         trainer.test(classifier, data, checkpoint, verbose=False, weights_only=True)
     result = results.describe(settings, folder) | results.summarise(tables, classifier.tested())
     result["classes"] = len(data.dataset.classes)
     result["device"] = device_name(trainer.strategy.root_device)
-    result["seconds"] = round(time.perf_counter() - started, 3)
+    result["seconds"] = round(time.perf_counter() - start.clock, 3)
     results.write_result(folder, result)
     return result
 
@@ -95,23 +97,24 @@ def job(cfg: DictConfig) -> float | None:
     """What Hydra calls for each run. Returns the best validation accuracy, which a sweeper may optimise."""
     quiet_libraries()
     settings, folder = config.read(cfg), Path(HydraConfig.get().runtime.output_dir)
-    done = results.read_result(folder)
-    if done and done["status"] != "failed" and done["config_hash"] == settings.hash():
-        return done["val_accuracy"]  # a repeated sweep doesn't repeat its runs
-    try:
-        return train(settings, folder)["val_accuracy"]
-    except Exception as error:
-        results.write_failure(settings, folder, error)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return None  # the sweep goes on; its end reports the failure
-        raise stop(f"{folder.name} failed: {error} (traceback: {folder / results.ERROR})", code=1) from error
+    with locks.held(folder):
+        done = results.finished(folder, settings)  # a repeated sweep doesn't repeat its runs
+        try:
+            return (done or train(settings, folder))["val_accuracy"]
+        except Exception as error:
+            results.write_failure(settings, folder, error)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return None  # the sweep goes on; its end reports the failure
+            raise stop(f"{folder.name} failed: {error} (traceback: {folder / results.ERROR})", code=1) from error
 
 
 def main() -> None:
     naming.register()
-    with one_line_errors(config.keys()):
+    with ended_by_signals(), one_line_errors(config.keys()), locks.released():
         job()
 
 
 if __name__ == "__main__":
-    main()
+    from src import train as by_name  # other processes are sent `job` by its name, and __main__ is another there
+
+    by_name.main()

@@ -35,6 +35,8 @@ class ActivationCurve(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         activation = find_taps(pl_module)[0].activation
+        if trainer.global_step:
+            return  # resumed: the table is there
         if trainer.is_global_zero and activation is not None and getattr(activation, "pieces", 1) == 1:
             with torch.enable_grad(), torch.random.fork_rng(devices=[]):
                 publish_table(trainer, "curves", curve(activation, self.low, self.high, self.points))

@@ -30,8 +30,8 @@ class Samples(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         dataset = getattr(trainer.datamodule, "dataset", None)  # type: ignore[attr-defined]
         grid = sample_grid(dataset) if trainer.is_global_zero and isinstance(dataset, Dataset) else None
-        if grid is None:
-            return
+        if grid is None or trainer.global_step:
+            return  # a resumed run has sent them
         for logger in trainer.loggers:
             if callable(log_image := getattr(logger, "log_image", None)):
                 log_image("samples", grid)

@@ -5,7 +5,8 @@ catches a saturated tanh as well as a ReLU that is always off. The tutorials' ow
 training image", is kept beside it under its own name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytorch_lightning as L
 import torch
@@ -89,14 +90,24 @@ class DeadUnits(Diagnostic):
             "saturated_fraction": saturated_fraction(layer.slope, layer.max_slope),
         }
         if layer.name in self._were_dead:
-            before = self._were_dead[layer.name]
+            before = self._were_dead[layer.name].to(dead.device)  # a resumed run's comes from the file
             measured |= {"units_died": (dead & ~before).sum(dim=1), "units_revived": (before & ~dead).sum(dim=1)}
         self._were_dead[layer.name] = dead
         return measured
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Follow a stack of networks that has dropped all but these."""
+        self._were_dead = {name: dead[list(rows)] for name, dead in self._were_dead.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"were_dead": self._were_dead}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._were_dead = state_dict["were_dead"]
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._were_dead = {}
         if trainer.global_step == 0:
+            self._were_dead = {}
             self.count(trainer, pl_module, epoch=0)
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

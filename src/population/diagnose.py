@@ -64,7 +64,7 @@ class Diagnoses:
         """Follow a stack that has dropped all members but these."""
         for diagnostic in self.diagnostics:
             if isinstance(diagnostic, DeadUnits):
-                diagnostic._were_dead = {name: dead[list(rows)] for name, dead in diagnostic._were_dead.items()}
+                diagnostic.keep(rows)
 
     def _labels(self, diagnostic: Diagnostic, done: int) -> list[int]:
         """Under which epochs UpdateRatio records the step after `done` steps, as its `_epochs` says."""

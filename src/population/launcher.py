@@ -9,7 +9,9 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ from src.command_line import quiet_libraries
 from src.data import datamodule
 from src.losses import outputs_for
 from src.population import grouping
+from src.population.stack_checkpoint import FOLDER, Saving, path_for, read, restore
 from src.population.training import Job, Training
+from src.progress import ProgressBar
 
 log = logging.getLogger(__name__)
 ALONE = "no other run of its shape"
@@ -36,7 +40,13 @@ class Group:
 
     jobs: list[Job]
     device: torch.device
+    saving: Saving
+    done: int = 0  # epochs, after which it goes on from its checkpoint
     trained: bool = False
+
+    def train(self) -> None:
+        self.trained = True
+        train_group(self.jobs, self.device, self.saving, read(self.saving.path) if self.done else None)
 
 
 @dataclass
@@ -48,8 +58,10 @@ class Task:
     group: Group | None = None
 
 
-def check(max_members: int | None, devices: Sequence[int] | None) -> None:
+def check(max_members: int | None, devices: Sequence[int] | None, save_every: float) -> None:
     """Raise ValueError for what a person can get wrong in hydra.launcher."""
+    if isinstance(save_every, bool) or not isinstance(save_every, int | float) or not save_every >= 0:
+        raise ValueError(f"hydra.launcher.save_every={save_every}: must be a number of seconds, at least 0")
     if max_members is not None and (
         isinstance(max_members, bool) or not isinstance(max_members, int) or max_members < 1
     ):
@@ -67,40 +79,79 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that have no result yet, or one that another configuration or a failure left."""
-    found = []
-    for settings, folder in jobs:
-        done = results.read_result(folder)
-        if not done or done["status"] == "failed" or done["config_hash"] != settings.hash():
-            found.append((settings, folder))
-    return found
+    """The jobs that have no result yet, or one that doesn't stand."""
+    return [(settings, folder) for settings, folder in jobs if not results.finished(folder, settings)]
 
 
-def train_group(jobs: Sequence[Job], device: torch.device) -> None:
+def train_group(
+    jobs: Sequence[Job], device: torch.device, saving: Saving | None = None, state: dict[str, Any] | None = None
+) -> None:
     """Train jobs as one stack; where memory runs out, those that have no result yet as two stacks of half the size.
 
-    What can't be trained as a stack is left without a result.
+    With `state`, a checkpoint of these jobs, from there on. What can't be trained as a stack is left without a result.
     """
-    for _, folder in jobs:
-        results.prepare(folder)  # a result that is there afterwards is this attempt's
+    if state is None:
+        for _, folder in jobs:
+            results.prepare(folder)  # a result that is there afterwards is this attempt's
     try:
-        Training(jobs, device).run()
+        training = Training(jobs, device, saving)
+        if state is not None:
+            restore(training, state)
+        training.run()
+        error = None
+    except Exception as caught:
+        error = caught.with_traceback(None)  # its frames hold the stack's memory
+    if saving:
+        saving.path.unlink(missing_ok=True)
+    if error is None:
         return
-    except Exception as error:
-        if not is_out_of_memory(error):
-            log.warning(
-                "the stack of %d runs failed, they run one by one: %s: %s", len(jobs), type(error).__name__, error
-            )
-            return
     left = [job for job in jobs if results.read_result(job[1]) is None]
+    if not is_out_of_memory(error):
+        text = "the stack of %d runs failed, they run %s: %s: %s"
+        again = "one by one" if state is None else "once more"
+        log.warning(text, len(left), again, type(error).__name__, error)
+        if state is not None:
+            train_group(left, device, saving)
+        return
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     if len(left) > 1:
         half = -(-len(left) // 2)
         log.warning("out of memory with %d runs in a stack: going on with %d", len(jobs), half)
-        train_group(left[:half], device)
-        train_group(left[half:], device)
+        for part in (left[:half], left[half:]):
+            own = saving and Saving(path_for(part, saving.path.parent.parent), saving.every)
+            train_group(part, device, own)
+
+
+def deal(groups: Sequence[Group], shares: int) -> list[list[Group]]:
+    """Large groups first, each to the share that has the fewest members so far."""
+    dealt: list[list[Group]] = [[] for _ in range(shares)]
+    for group in sorted(groups, key=lambda group: -len(group.jobs)):
+        min(dealt, key=lambda share: sum(len(each.jobs) for each in share)).append(group)
+    return dealt
+
+
+def train_share(share: Sequence[Group]) -> None:
+    """In a process of its own."""
+    quiet_libraries()
+    ProgressBar.shown = False  # several would write over each other
+    for group in share:
+        group.train()
+
+
+def train_on_several(groups: Sequence[Group], devices: Sequence[int]) -> None:
+    """Train groups on several devices at once, a process each. What a process leaves undone runs one by one later."""
+    shares = deal(groups, len(devices))
+    for device, share in zip(devices, shares, strict=True):
+        for group in share:
+            group.device = torch.device("cuda", device) if group.device.type == "cuda" else group.device
+    with ProcessPoolExecutor(len(devices), get_context("spawn")) as pool:
+        for ended in [pool.submit(train_share, share) for share in shares if share]:
+            if error := ended.exception():
+                log.warning("a process with stacks ended early: %s", error)
+    for group in groups:
+        group.trained = True
 
 
 class Launch:
@@ -108,10 +159,10 @@ class Launch:
 
     def __init__(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig,
-        max_members: int | None, devices: Sequence[int] | None,
+        max_members: int | None, devices: Sequence[int] | None, save_every: float = 60,
     ) -> None:  # fmt: skip
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-        self.max_members, self.devices = max_members, devices
+        self.max_members, self.devices, self.save_every = max_members, devices, save_every
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         setup_globals()
@@ -120,7 +171,9 @@ class Launch:
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         tasks = [self._task(overrides, initial_job_idx + place) for place, overrides in enumerate(job_overrides)]
-        self._group(tasks)
+        groups = self._group(tasks)
+        if len(self.devices or ()) > 1:
+            train_on_several(groups, self.devices or ())
         returns = []
         for task in tasks:
             returns.append(self._run(task))
@@ -144,32 +197,58 @@ class Launch:
         finally:
             HydraConfig.instance().cfg = before
 
-    def _group(self, tasks: Sequence[Task]) -> None:
+    def _group(self, tasks: Sequence[Task]) -> list[Group]:
         """Deal the tasks that still have to run into groups; say which run one by one, and why."""
         reasons: Counter[str] = Counter()
         alike: dict[str, list[Task]] = {}
+        groups = self._interrupted(tasks)
         for task in tasks:
-            if task.job is None or not unfinished([task.job]):
+            if task.job is None or task.group or not unfinished([task.job]):
                 continue
             if reason := grouping.reason_against(task.job[0]):
                 reasons[reason] += 1
             else:
                 alike.setdefault(grouping.signature(task.job[0]), []).append(task)
-        groups = []
         for found in alike.values():
             device, most = self._place(found[0])
+            most = min(most, -(-len(found) // len(self.devices or [0])))  # so that every device gets some
             for start in range(0, len(found), most):
                 part = found[start : start + most]
                 if len(part) == 1:
                     reasons[ALONE if most > 1 else "a stack holds no more than one"] += 1
                     continue
-                groups.append(Group([task.job for task in part if task.job], device))
+                groups.append(self._new_group([task.job for task in part if task.job], device))
                 for task in part:
                     task.group = groups[-1]
         for group in groups:
-            print(f"{len(group.jobs)} runs in one stack on {group.device}", flush=True)
+            after = f", going on after epoch {group.done}" if group.done else ""
+            print(f"{len(group.jobs)} runs in one stack on {group.device}{after}", flush=True)
         for reason, count in reasons.items():
             print(f"{count} run{'s' * (count > 1)} one by one: {reason}", flush=True)
+        return groups
+
+    def _new_group(self, jobs: list[Job], device: torch.device) -> Group:
+        return Group(jobs, device, Saving(path_for(jobs, Path(str(self.config.hydra.sweep.dir))), self.save_every))
+
+    def _interrupted(self, tasks: Sequence[Task]) -> list[Group]:
+        """The stacks that an earlier command left in the middle of their training, if this one has all their jobs."""
+        known = {(str(task.job[1]), task.job[0].hash()): task for task in tasks if task.job}
+        groups = []
+        for path in sorted(Path(str(self.config.hydra.sweep.dir), FOLDER).glob("*.ckpt")):
+            state = read(path)
+            found = [known.get((row["folder"], row["hash"])) for row in state["rows"]] if state else []
+            members = [task for task in found if task and task.job]
+            jobs = [task.job for task in members if task.job]
+            if state is None or not members or len(members) < len(found) or any(task.group for task in members):
+                continue
+            if jobs[0][0].rerun == "all" or not unfinished(jobs):
+                path.unlink()
+                continue
+            device = self._place(members[0])[0]
+            groups.append(Group(jobs, device, Saving(path, self.save_every), state["epochs"]))
+            for task in members:
+                task.group = groups[-1]
+        return groups
 
     def _place(self, task: Task) -> tuple[torch.device, int]:
         """The device on which such tasks train, and how many of them at a time."""
@@ -196,10 +275,9 @@ class Launch:
     def _outcome(self, task: Task, cfg: DictConfig) -> Any:
         """What the job returns: trained in its group, which trains when its first job's turn comes, or alone."""
         if task.group and task.job:
-            if not task.group.trained:
-                task.group.trained = True
-                train_group(task.group.jobs, task.group.device)
+            if not task.group.trained and unfinished([task.job]):
+                task.group.train()
             done = results.read_result(task.job[1])
-            if done and done["status"] == "failed":
-                return None  # as src.train.job: the sweep goes on, its end reports the failure
-        return self.task_function(cfg)  # finds a complete result, or runs the job
+            if task.group.trained and done and done["config_hash"] == task.job[0].hash():
+                return done["val_accuracy"]  # None if it failed: the sweep goes on, its end reports it
+        return self.task_function(cfg)

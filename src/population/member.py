@@ -64,6 +64,7 @@ class Member:
     is_global_zero: bool = True
     best_epoch: tuple[int, int] = (0, 0)  # completed epochs, steps
     diverged: bool = False
+    is_done: bool = False  # its results are there already: it trains along unseen
 
     def __post_init__(self) -> None:
         patience = self.settings.patience
@@ -71,15 +72,19 @@ class Member:
         self.stopping = Stopping(self.classifier.monitor["mode"], epochs if patience is None else patience)
 
     def open(self) -> None:
-        """Make the folder and what is written into it."""
-        results.prepare(self.folder)
+        """Make the folder and what is written into it; of a member that is resumed, go on writing."""
+        if self.is_done:
+            return
+        if not self.global_step:
+            results.prepare(self.folder)
         self.callbacks = [instantiate(part.plain()) for part in self.settings.diagnostics.values()]
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
         results.write_quantities(self.folder, quantities)
         self.tables = Tables(self.folder)
-        self.loggers = [self.tables, TensorBoard(self.folder, self.settings.plain(), quantities)]
-        for logger in self.loggers:
-            logger.log_hyperparams({})
+        self.loggers = [self.tables, TensorBoard(self.folder, self.settings.plain(), quantities, self.global_step)]
+        if not self.global_step:
+            for logger in self.loggers:
+                logger.log_hyperparams({})
         self.call("on_train_start")
 
     def call(self, hook: str, *arguments: Any) -> None:
@@ -115,6 +120,8 @@ class Member:
 
     def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> None:
         """Checkpoints, the test and result.json."""
+        if self.is_done:
+            return
         self.current_epoch += 1
         for logger in self.loggers:
             logger.finalize("success")

@@ -103,7 +103,7 @@ class Stack:
     def __init__(self, members: Sequence[Classifier]) -> None:
         self.members = list(members)
         first = self.members[0].network
-        self.stride = first._stride
+        self.stride = first.stride
         self.hidden = len(first.layers) // self.stride
         self.runs = self._runs()
         self.blocks = {(block.name, block.rows.start): block for block in self._blocks()}

@@ -21,7 +21,9 @@ from src.population.diagnose import Diagnoses
 from src.population.member import Member
 from src.population.network import Stack, described
 from src.population.optimisers import Optimiser
+from src.population.stack_checkpoint import Saving
 from src.population.steps import LOSSES, Feed, Steps, Sums, autocast
+from src.progress import ProgressBar
 from src.train import build_network
 
 Job = tuple[config.Settings, Path]
@@ -44,8 +46,9 @@ class Training:
     that member as failed.
     """
 
-    def __init__(self, jobs: Sequence[Job], device: torch.device) -> None:
-        self.started, self.jobs = time.perf_counter(), len(jobs)
+    def __init__(self, jobs: Sequence[Job], device: torch.device, saving: Saving | None = None) -> None:
+        self.started, self.jobs, self.saving = time.perf_counter(), len(jobs), saving
+        self.first_epoch = 0
         first = jobs[0][0]
         self.settings, self.precision = first, str(first.trainer.precision)
         self.data = open_data(first, device)
@@ -57,6 +60,7 @@ class Training:
             for settings, folder in jobs
         ]
         self.members: list[Member | None] = [*sorted(found, key=lambda member: described(member.classifier))]
+        self.rows = [(member.settings, member.folder) for member in self._present()]
         self.stack = Stack([member.classifier for member in self._present()])
         self.losses, self.predict = LOSSES[first.loss], self._present()[0].classifier.objective.predict
         self.optimiser = Optimiser(self.stack, [member.settings.optim.plain() for member in self._present()])
@@ -92,17 +96,26 @@ class Training:
                 results.write_failure(member.settings, member.folder, error)
 
     def run(self) -> None:
+        """From the first epoch, or that of a checkpoint, to the last member's end."""
         self.each(lambda _, member: member.open())
-        self.diagnoses.start()
+        if not self.first_epoch:
+            self.diagnoses.start()
+        if self.saving:
+            self.saving.waiting_since = time.perf_counter()
         epochs = self.settings.trainer.max_epochs
-        is_hidden = None if self.settings.trainer.enable_progress_bar else True  # None: where the output is a terminal
-        with tqdm(total=epochs, desc="stack", unit="epoch", leave=False, disable=is_hidden) as bar:
-            for epoch in range(epochs):
+        is_shown = self.settings.trainer.enable_progress_bar and ProgressBar.shown
+        is_hidden = None if is_shown else True  # None: where the output is no terminal
+        with tqdm(
+            total=epochs, initial=self.first_epoch, desc="stack", unit="epoch", leave=False, disable=is_hidden
+        ) as bar:
+            for epoch in range(self.first_epoch, epochs):
                 if not self._present():
                     return
                 bar.set_description(f"stack of {len(self._present())} runs", refresh=False)
                 self.epoch(epoch)
                 self.drop_the_ended()
+                if self.saving and self._present():
+                    self.saving.after_epoch(self, epoch + 1)
                 bar.update()
 
     def epoch(self, epoch: int) -> None:
@@ -177,6 +190,6 @@ class Training:
         self.stack.keep(rows)
         self.optimiser.keep(rows)
         self.diagnoses.keep(rows)
-        self.members = [self.members[row] for row in rows]
+        self.members, self.rows = [self.members[row] for row in rows], [self.rows[row] for row in rows]
         self.feed.choose([member.settings.seed for member in self._present()])
         self._prepare_steps()

@@ -1,0 +1,113 @@
+"""A stack's checkpoint: all that its next epoch depends on, written now and then; a repeated command goes on from it.
+
+Flow: **training**. A member's own last.ckpt would not do: its batched products differ from the plain path's in the last
+bits. Members that ended after the checkpoint train along once more, unseen, so that the others' numbers stay the same.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from src import config, results
+from src.checkpoints import WholeFiles
+
+if TYPE_CHECKING:
+    from src.population.training import Training
+
+FOLDER = ".stacks"  # in the sweep's folder
+MOST_TIME = 0.05  # of a stack's training, for its checkpoints
+
+
+def path_for(jobs: Sequence[tuple[config.Settings, Path]], sweep: Path) -> Path:
+    """Where a stack of these jobs keeps its checkpoint."""
+    names = "\n".join(f"{folder} {settings.hash()}" for settings, folder in jobs)
+    return sweep / FOLDER / f"{hashlib.sha256(names.encode()).hexdigest()[:12]}.ckpt"
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint, its tensors still on disk; None, and set aside, where it can't be read."""
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        [(row["folder"], row["hash"], row["ended"]) for row in found["rows"]]
+    except Exception as error:  # of many kinds, for the many ways in which a file can be damaged
+        results.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return None
+    return found
+
+
+@dataclass
+class Saving:
+    """Writes a stack's checkpoint to `path` every `every` seconds, but spends no more than `MOST_TIME` on it."""
+
+    path: Path
+    every: float
+    waiting_since: float = 0.0
+    cost: float = 0.0
+
+    def after_epoch(self, training: "Training", epochs: int) -> None:
+        """`epochs`: completed ones."""
+        started = time.perf_counter()
+        if started - self.waiting_since < max(self.every, self.cost / MOST_TIME):
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        WholeFiles().save_checkpoint(state_of(training, epochs), self.path)
+        self.waiting_since = time.perf_counter()
+        self.cost = self.waiting_since - started
+
+
+def state_of(training: "Training", epochs: int) -> dict[str, Any]:
+    """All that the epochs to come depend on, and how long the members' tables are."""
+    rows = []
+    for (settings, folder), member in zip(training.rows, training.members, strict=True):
+        row: dict[str, Any] = {"folder": str(folder), "hash": settings.hash(), "ended": member is None}
+        if member is not None:
+            for logger in member.loggers:
+                logger.save()
+            row |= {"stopping": asdict(member.stopping), "best_epoch": list(member.best_epoch)}
+            row["tables"] = results.table_sizes(folder)
+        rows.append(row)
+    blocks = [
+        {"values": block.values.detach(), "best": block.best, "state": block.state}
+        for block in training.stack.blocks.values()
+    ]
+    return {
+        "epochs": epochs,
+        "jobs": training.jobs,
+        "seconds": time.perf_counter() - training.started,
+        "rows": rows,
+        "blocks": blocks,
+        "steps": training.optimiser.steps,
+        "diagnostics": [diagnostic.state_dict() for diagnostic in training.diagnoses.diagnostics],
+    }
+
+
+def restore(training: "Training", state: dict[str, Any]) -> None:
+    """Put a fresh stack of the same rows where the checkpoint was. Raises ValueError where a member's tables don't go
+    back that far."""
+    training.first_epoch, training.jobs = state["epochs"], state["jobs"]
+    training.started = time.perf_counter() - state["seconds"]
+    for block, kept in zip(training.stack.blocks.values(), state["blocks"], strict=True):
+        block.values.detach().copy_(kept["values"])
+        block.best = None if kept["best"] is None else kept["best"].to(block.values.device, copy=True)
+        for name, values in block.state.items():
+            values.copy_(kept["state"][name])
+    training.optimiser.steps.copy_(state["steps"])
+    for diagnostic, own in zip(training.diagnoses.diagnostics, state["diagnostics"], strict=True):
+        diagnostic.load_state_dict(own)
+    steps = state["epochs"] * training.feed.steps
+    for place, row in enumerate(state["rows"]):
+        member = training.members[place]
+        if row["ended"] or member is None:
+            training.members[place] = None
+            continue
+        vars(member.stopping).update(row["stopping"])
+        member.best_epoch = row["best_epoch"][0], row["best_epoch"][1]
+        member.current_epoch, member.global_step = state["epochs"] - 1, steps
+        member.is_done = results.finished(member.folder, member.settings) is not None
+        if not (member.is_done or results.rewind(member.folder, row["tables"])):
+            raise ValueError(f"the tables of {member.folder.name} are older than the stack's checkpoint")

@@ -1,0 +1,58 @@
+"""`python -m tests.killed FOLDER CASE… -- OVERRIDE…`: runs that are killed at a chosen moment, one per case.
+
+A case is MODULE:FUNCTION:N: the run dies by SIGKILL when the function is called for the N-th time. Each run is a fork
+of this process, which pays for the imports once and has started no thread.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from src import REPOSITORY, config, naming, train
+
+
+def deadly(module: str, name: str, count: int) -> None:
+    """Replace the function by one that does what it did, until it is called for the last time."""
+    owner: Any = importlib.import_module(module)
+    *parts, last = name.split(".")
+    for part in parts:
+        owner = getattr(owner, part)
+    original, left = getattr(owner, last), count
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **named)
+
+    setattr(owner, last, call)
+
+
+def main() -> None:
+    folder, *rest = sys.argv[1:]
+    cases, overrides = rest[: rest.index("--")], rest[rest.index("--") + 1 :]
+    naming.register()
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        composed = compose("config", overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    settings = config.read(composed)
+    for place, case in enumerate(cases):
+        if (child := os.fork()) == 0:
+            module, name, count = case.split(":")
+            deadly(module, name, int(count))
+            train.train(settings, Path(folder, str(place)))
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status), f"{case} was not reached"
+        assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+if __name__ == "__main__":
+    main()

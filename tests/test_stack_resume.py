@@ -1,0 +1,118 @@
+"""What interrupts a stack costs no finished run; the same command goes on from its checkpoint, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from src import results
+from src.population import stack_checkpoint
+from src.population.steps import Steps
+from tests.conftest import SMALL, weights_of
+from tests.test_resume import environment
+
+Command = Callable[..., int]
+GRID = ["-m", "hydra/launcher=stacked", "hydra.launcher.save_every=0", *SMALL, "act=relu,prelu,tanh", "seed=0,1",
+        "trainer.max_epochs=9", "patience=1", "optim.lr=0.4", "diagnostics.units.every_n_epochs=2"]  # fmt: skip
+MOMENTS = [
+    ("src.population.steps", "Steps.__call__", 11),  # before the first checkpoint
+    ("src.tables", "Tables.save", 30),  # some members' rows of an epoch are written, others' not
+    ("src.checkpoints", "WholeFiles.save_checkpoint", 2),
+    ("src.results", "write_result", 3),  # two members have ended since the checkpoint
+]
+KILLED = f"""
+import os, signal, sys
+from src import train
+from src.population import launcher
+from tests.killed import deadly
+for place, moment in enumerate({MOMENTS}):
+    if (child := os.fork()) == 0:
+        deadly(*moment)
+        sys.argv = ["train", *sys.argv[2:], f"hydra.sweep.dir={{sys.argv[1]}}/{{place}}"]
+        train.main()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL, moment
+"""
+
+
+def runs(sweep: Path) -> list[Path]:
+    return sorted(path.parent for path in sweep.glob("*/.hydra"))
+
+
+def assert_same_sweep(one: Path, other: Path) -> None:
+    assert [folder.name for folder in runs(one)] == [folder.name for folder in runs(other)]
+    for first, second in zip(runs(one), runs(other), strict=True):
+        for name in (results.LAST, results.BEST):
+            weights = weights_of(second / name)
+            for key, values in weights_of(first / name).items():
+                assert torch.equal(values.view(torch.int32), weights[key].view(torch.int32))  # NaN too
+        assert results.table_sizes(first) == results.table_sizes(second)
+        for table in results.table_sizes(first):
+            assert (first / table).read_bytes() == (second / table).read_bytes(), (first.name, table)
+        found = [json.loads((folder / results.RESULT).read_text()) for folder in (first, second)]
+        assert {**found[0], "seconds": 0} == {**found[1], "seconds": 0}
+    assert not list(other.rglob("*.tmp"))
+    assert not list((other / stack_checkpoint.FOLDER).glob("*"))
+
+
+def written(sweep: Path) -> dict[str, int]:
+    """When each result was written, all of which must be whole and of runs whose checkpoints load."""
+    found = {}
+    for path in sweep.glob("*/result.json"):
+        assert json.loads(path.read_text())["status"] in {"completed", "diverged"}
+        assert weights_of(path.parent / results.BEST)
+        found[path.parent.name] = path.stat().st_mtime_ns
+    return found
+
+
+@pytest.fixture
+def whole(command: Command, tmp_path: Path) -> Path:
+    """The sweep without interruption."""
+    assert command(*GRID, f"hydra.sweep.dir={tmp_path / 'whole'}") == 0
+    epochs = [json.loads(path.read_text())["epochs"] for path in (tmp_path / "whole").glob("*/result.json")]
+    assert len(set(epochs)) > 2  # members end, and are dropped, one after another
+    return tmp_path / "whole"
+
+
+def test_a_killed_stack_keeps_what_is_finished_and_goes_on_bit_for_bit(
+    command: Command, tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), *GRID], check=True, timeout=300, env=environment())
+    for place, (_, function, count) in enumerate(MOMENTS):
+        sweep = tmp_path / str(place)
+        before = written(sweep)
+        assert len(before) == (count - 1 if function == "write_result" else 0)
+        capsys.readouterr()
+        assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0
+        assert ("in one stack on cpu, going on after epoch " in capsys.readouterr().out) == (place > 0)
+        assert_same_sweep(whole, sweep)
+        assert before.items() <= written(sweep).items()
+
+
+def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_goes_on(
+    command: Command, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps, step = 0, Steps.__call__
+
+    def interrupted(self: Steps) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+        step(self)
+
+    monkeypatch.setattr(Steps, "__call__", interrupted)
+    sweep = tmp_path / "interrupted"
+    assert command(*GRID, f"hydra.sweep.dir={sweep}") == 130
+    assert "stopped by SIGINT; to go on: python -m src.train -m" in capsys.readouterr().err
+    before = written(sweep)
+    assert 0 < len(before) < 6
+    assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0
+    assert_same_sweep(whole, sweep)
+    assert before.items() <= written(sweep).items()
