@@ -1,6 +1,6 @@
 """Interrupt a sweep again and again, at random moments, repeat the same command, and compare with an undisturbed sweep.
 
-Each attempt gets SIGKILL, SIGTERM or SIGINT after a random time, or dies by SIGKILL when a file is about to be forced to
+Each attempt gets SIGKILL, SIGTERM or SIGINT after a random time, or dies by SIGKILL as a file is about to be forced to
 disk. Whenever the sweep is complete after all, and after the last interruption, every run must have the weights, the
 tables and the metrics of the undisturbed sweep, and no result, once there, may have been written again.
 
@@ -76,7 +76,7 @@ def interrupt(folder: Path, launcher: str, choice: random.Random, at_most: float
         return None if (code := process.wait(choice.uniform(1, at_most))) == 0 else ("nothing", code)
     except subprocess.TimeoutExpired:
         process.send_signal(number)
-        code = process.wait(60)
+        code = process.wait(120)
         if code == 0:
             return None
         return (number.name if code in EXPECTED[number] else f"{number.name}, exit code {code}", code)

@@ -75,9 +75,7 @@ class BestAndLast(Checkpoint):
         first = self.folder / (results.BEST if is_better else results.LAST)
         trainer.save_checkpoint(first, weights_only=False)
         if is_better and trainer.is_global_zero:
-            temporary = results.temporary_beside(self.folder / results.LAST)
-            shutil.copyfile(first, temporary)
-            results.replace(temporary, self.folder / results.LAST)
+            _copy(first, self.folder / results.LAST)
 
     def _write_tables(self, trainer: L.Trainer) -> None:
         """All rows of the epoch, some of which Lightning would log only after this callback."""
@@ -120,10 +118,19 @@ def prepare(folder: Path, settings: Settings) -> Start:
         checkpoint = _read(path)
         run = checkpoint.get("run", {})
         if run.get("config_hash") == settings.hash() and results.rewind(folder, run["tables"]):
+            if path.name == results.BEST.name:
+                _copy(path, folder / results.LAST)
             _say(f"{folder.name} goes on after epoch {checkpoint['epoch'] + 1}")
             return Start(time.perf_counter() - run["seconds"], path, checkpoint["global_step"])
     results.prepare(folder)
     return Start(time.perf_counter())
+
+
+@rank_zero_only
+def _copy(source: Path, target: Path) -> None:
+    temporary = results.temporary_beside(target)
+    shutil.copyfile(source, temporary)
+    results.replace(temporary, target)
 
 
 @rank_zero_only

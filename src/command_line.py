@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 BAD_INPUT = 2
+AGAIN_AFTER = 5.0  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # the last is how clusters announce that time is up
 
 
@@ -58,16 +59,23 @@ def ended_by_signals() -> Iterator[None]:
     resumed exactly, and the latest epoch's is there.
     """
 
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
+    received: list[int] = []
 
-    before = {each: signal.signal(each, end) for each in SIGNALS}
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        # Python drops what is raised while it happens to collect garbage: then it is raised again.
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_AFTER, AGAIN_AFTER)
+        raise Stopped(received[0])
+
+    before = {each: signal.signal(each, end) for each in (*SIGNALS, signal.SIGALRM)}
     try:
         yield
     except Stopped as stopped:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print(f"stopped by {stopped.name}; to go on: {command_to_go_on()}", file=sys.stderr)
         raise
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for each, handler in before.items():
             signal.signal(each, handler)
 

@@ -2,8 +2,14 @@
 
 import json
 import os
+import pickle
+import shlex
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from src import results, train
+from src import locks, results, train
 from src.config import Settings
 from tests.conftest import SMALL
 
@@ -79,3 +85,166 @@ def test_a_killed_run_goes_on_bit_for_bit(
         assert_same_run(tmp_path / "whole", folder)
         assert not list(folder.rglob("*.tmp")), moment
     assert result["epochs"] >= 3
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} does not appear"
+        time.sleep(0.02)
+
+
+def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_the_command_that_resumes(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", *SMALL, "seed=0,1", "trainer.max_epochs=1000000", "patience=null", "diagnostics=[]"]
+    sweep += [f"hydra.sweep.dir={tmp_path}/a sweep"]
+    program = [sys.executable, "-m", "src.train", *sweep]
+    first = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    one, other = (tmp_path / "a sweep" / name_of(seed) for seed in (0, 1))
+    wait_for(one / results.LAST)
+    assert command(*sweep) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"a sweep is in use by process {first.pid} on {socket.gethostname()} since 20" in line
+    first.send_signal(signal.SIGTERM)
+    shown = first.communicate(timeout=60)[1]
+    assert first.returncode == 143
+    assert shown.startswith("stopped by SIGTERM; to go on: python -m src.train ")
+    assert shlex.join(sweep) in shown
+    assert len(shown.splitlines()) == 1
+    assert not other.exists()  # the remaining jobs don't start
+    with locks.held(tmp_path / "a sweep"):  # its death released it
+        checkpoint = torch.load(one / results.LAST, weights_only=True)
+    assert checkpoint["global_step"] == 18 * (checkpoint["epoch"] + 1)
+
+
+def name_of(seed: int) -> str:
+    return f"relu-d2-s{seed}-data=digits-trainer=cpu-max_epochs=1000000-width=16-patience=null-diagnostics=[]"
+
+
+class Interrupts(torch.nn.Module):
+    """Sends a signal to its own process in the third epoch."""
+
+    number = signal.SIGINT
+    steps = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and len(x) == 64:
+            Interrupts.steps += 1
+            if Interrupts.steps == 45:
+                os.kill(os.getpid(), self.number)
+        return x.clamp(min=0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+def test_a_signal_in_a_run_leaves_a_whole_checkpoint_and_the_command_that_goes_on(
+    number: signal.Signals,
+    code: int,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Interrupts, "number", number)
+    monkeypatch.setattr(Interrupts, "steps", 0)
+    once = [*SMALL, f"act={__name__}.Interrupts", "depth=1", "trainer.max_epochs=4", "diagnostics=[gradients]"]
+    before = signal.getsignal(number)
+    assert command(*once, f"hydra.run.dir={tmp_path}/run") == code
+    shown = capsys.readouterr().err
+    assert shown.splitlines() == [f"stopped by {number.name}; to go on: python -m src.train {shlex.join(sys.argv[1:])}"]
+    assert signal.getsignal(number) == before
+    assert torch.load(tmp_path / "run" / results.LAST, weights_only=True)["epoch"] == 1
+    assert command(*once, f"hydra.run.dir={tmp_path}/run") == 0
+    assert "run goes on after epoch 2" in capsys.readouterr().out
+    assert command(*once, f"hydra.run.dir={tmp_path}/whole") == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_run_goes_on_only_from_its_own_checkpoints(settings_for: SettingsFor, tmp_path: Path) -> None:
+    train.train(settings_for(*SMALL, "optim.lr=0.1"), tmp_path / "run")
+    other = settings_for(*SMALL, "optim.lr=0.2")
+    (tmp_path / "run" / results.RESULT).unlink()
+    train.train(other, tmp_path / "run")
+    train.train(other, tmp_path / "fresh")
+    assert_same_run(tmp_path / "fresh", tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "malicious", "both", "table"])
+def test_what_cant_be_read_is_set_aside_and_the_run_goes_on_from_the_best_or_anew(
+    damage: str, settings_for: SettingsFor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_for(*SMALL, "diagnostics=[gradients]", "trainer.max_epochs=3")
+    folder = tmp_path / "run"
+    train.train(settings, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", folder)
+    (folder / results.RESULT).write_text('{"status": "compl')
+    if damage == "table":  # lost by a power cut: shorter than the checkpoints say
+        os.truncate(folder / results.LAYERS, 10)
+    elif damage == "malicious":
+        (folder / results.LAST).write_bytes(pickle.dumps(Explosive(tmp_path / "exploded")))
+    else:
+        for name in (results.LAST, results.BEST)[: 2 if damage == "both" else 1]:
+            os.truncate(folder / name, 1000)
+    assert results.finished(folder, settings) is None
+    train.train(settings, folder)
+    shown = capsys.readouterr()
+    assert "result.json can't be read" in shown.err
+    assert (folder / "result.json.unreadable").read_text() == '{"status": "compl'
+    assert shown.err.count("last.ckpt can't be read") == (damage != "table")
+    assert (folder / f"{results.LAST}.unreadable").exists() == (damage != "table")
+    assert ("goes on after epoch" in shown.out) == (damage in {"truncated", "malicious"})
+    assert not (tmp_path / "exploded").exists()
+    assert_same_run(tmp_path / "whole", folder)
+
+
+class Explosive:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.write_text, (self.path, "code from a checkpoint was executed"))
+
+
+def test_rerun_chooses_which_results_stand(command: Command, tmp_path: Path) -> None:
+    failing = "tests.test_train.FailsInTraining"
+    sweep = ["-m", *SMALL, f"hydra.sweep.dir={tmp_path}", f"act={failing},relu", "diagnostics=[gradients]"]
+    assert command(*sweep) == 1
+    written = {path.parent.name.partition("-")[0]: path for path in tmp_path.glob("*/result.json")}
+
+    def times() -> dict[str, int]:
+        return {act: path.stat().st_mtime_ns for act, path in written.items()}
+
+    for rerun, redone in (("none", set()), ("failed", {failing}), ("all", {failing, "relu"})):
+        before = times()
+        assert command(*sweep, f"rerun={rerun}") == 1
+        assert {act for act, when in times().items() if when != before[act]} == redone
+
+
+def test_a_disk_that_fills_up_costs_neither_the_old_checkpoint_nor_other_runs(tmp_path: Path) -> None:
+    overrides = ["-m", *SMALL, "depth=1", "width=16,512", "trainer.max_epochs=2", "diagnostics=[]"]
+    limit = ["bash", "-c", 'ulimit -f 100; exec "$@"', "-"]  # no file of more than 100 kB, as on a disk without room
+    command = [sys.executable, "-m", "src.train", *overrides, f"hydra.sweep.dir={tmp_path}"]
+    ended = subprocess.run([*limit, *command], capture_output=True, text=True, env=environment(), timeout=120)
+    assert ended.returncode == 1
+    assert "1 of 2 runs failed" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    found = {json.loads(path.read_text())["hidden_sizes"][0]: json.loads(path.read_text())
+             for path in tmp_path.glob("*/result.json")}  # fmt: skip
+    assert (found[16]["status"], found[512]["status"]) == ("completed", "failed")
+    assert "File too large" in found[512]["error"]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_checkpoint_that_cant_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    script = """
+import resource, sys, torch
+from src.checkpoints import WholeFiles
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+WholeFiles().save_checkpoint({"x": torch.zeros(100)}, sys.argv[1])
+WholeFiles().save_checkpoint({"x": torch.zeros(100_000)}, sys.argv[1])
+"""
+    ended = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120)
+    assert "File too large" in ended.stderr
+    assert len(torch.load(path, weights_only=True)["x"]) == 100
+    assert list(tmp_path.iterdir()) == [path]

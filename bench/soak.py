@@ -1,0 +1,98 @@
+"""A thousand tiny runs in one multirun: does memory grow, do files stay open, what does a run cost beyond its training?
+
+Training is the time in the Classifier's training, validation and test steps; all the rest of a run is overhead: Hydra,
+Lightning, diagnostics, tables, checkpoints. Memory growth is that after the first 50 runs, which fill caches.
+
+    python bench/soak.py [--runs 1000] [--json bench/results/soak.json]
+
+Last line: JSON.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from bench.epoch import machine
+from src import report, results, train
+from src.classifier import Classifier
+
+WARM_UP = 50
+RUN = ["data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=1", "depth=2", "width=8",
+       "threads=1"]  # fmt: skip
+
+
+class Watch:
+    """Notes time, memory and open files each time a result is written, and the time spent in training."""
+
+    def __init__(self) -> None:
+        self.process = psutil.Process()
+        self.trained = 0.0
+        self.seen: list[tuple[float, float, int, int]] = []  # seconds, of them training; bytes; open files
+        for name in ("training_step", "validation_step", "test_step"):
+            setattr(Classifier, name, self._timed(getattr(Classifier, name)))
+        write = results.write_result
+
+        def noted(*arguments: Any) -> None:
+            write(*arguments)
+            memory, files = self.process.memory_info().rss, self.process.num_fds()
+            self.seen.append((time.perf_counter(), self.trained, memory, files))
+
+        results.write_result = noted
+
+    def _timed(self, step: Any) -> Any:
+        def timed(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return step(*arguments)
+            finally:
+                self.trained += time.perf_counter() - began
+
+        return timed
+
+
+def soak(folder: Path, runs: int, overrides: list[str]) -> dict[str, Any]:
+    watch = Watch()
+    sys.argv = ["train", "-m", *RUN, *overrides, f"seed=range({runs})", f"hydra.sweep.dir={folder}"]
+    began = time.perf_counter()
+    train.main()
+    ended = time.perf_counter()
+    seen = watch.seen
+    pairs = list(zip(seen[WARM_UP:], seen[WARM_UP + 1 :], strict=False))
+    overheads = [(after[0] - before[0]) - (after[1] - before[1]) for before, after in pairs]
+    memory, files = ([each[place] for each in seen] for place in (2, 3))
+    return {
+        "runs": len(report.read_runs([folder])), "page": (folder / "report.html").exists(),
+        "rss_MiB": {str(place): round(memory[place] / 2**20, 1) for place in (0, WARM_UP, len(seen) // 2, -1)},
+        "rss_growth_after_50": round(memory[-1] / memory[WARM_UP] - 1, 4),
+        "open_files": {"run 50": files[WARM_UP], "last run": files[-1], "most": max(files)},
+        "overhead_s": {"median": round(median(overheads), 4), "first 50": round(median(overheads[:50]), 4),
+                       "last 50": round(median(overheads[-50:]), 4)},
+        "training_s": round(median([after[1] - before[1] for before, after in pairs]), 4),
+        "before_the_first_run_s": round(seen[0][0] - began, 1), "after_the_last_run_s": round(ended - seen[-1][0], 1),
+        "machine": machine(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Many tiny runs in one sweep.")
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    parser.add_argument("overrides", nargs="*", help="for instance diagnostics=[]")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        found = soak(Path(work, "sweep"), arguments.runs, arguments.overrides)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
