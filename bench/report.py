@@ -11,6 +11,7 @@ RUN: the folder of a completed run. Last line: seconds, peak memory and page siz
 import argparse
 import itertools
 import json
+import math
 import os
 import random
 import resource
@@ -43,12 +44,13 @@ def make(run: Path, count: int, folder: Path) -> None:
     """`count` run folders; the tables are hard links, as they are only read."""
     result = results.read_result(run)
     assert result, f"{run} holds no {results.RESULT}"
-    seeds = -(-count // (len(ACTS) * len(RATES)))
-    for act, lr, seed in itertools.islice(itertools.product(ACTS, RATES, range(seeds)), count):
+    rates = RATES[: math.ceil(count / (len(ACTS) * 3))]  # at least three seeds, as in the main sweep
+    seeds = math.ceil(count / (len(ACTS) * len(rates)))
+    for seed, lr, act in itertools.islice(itertools.product(range(seeds), rates, ACTS), count):
         other = varied(result, act, lr, seed)
         target = folder / other["name"]
         shutil.copytree(run, target, copy_function=os.link, ignore=_only_tables)
-        results.write_result(target, other)
+        results.write_atomically(target / results.RESULT, json.dumps(other))
 
 
 def _only_tables(folder: str, names: list[str]) -> set[str]:

@@ -68,6 +68,8 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
     svg, png, csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "png", "csv"))
     characters = int(drawing.figure.get_figwidth() * 17.5)  # of this size fill a line
     drawing.figure.supxlabel(fill(drawing.caption, characters), fontsize=7.5, x=0.01, ha="left", color="#444444")
+    drawing.figure.draw_without_rendering()
+    drawing.figure.set_layout_engine("none")  # the layout was found; each file would look for it again
     drawing.figure.savefig(svg, metadata={"Date": None})
     drawing.figure.savefig(png, dpi=150)
     drawing.figure.clear()
