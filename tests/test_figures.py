@@ -27,6 +27,7 @@ from src.figures.gradient_histograms import draw as gradient_histograms
 from src.figures.gradient_over_steps import draw as gradient_over_steps
 from src.figures.learning_curves import draw as learning_curves
 from src.figures.loss_over_steps import draw as loss_over_steps
+from src.figures.overview import draw as overview
 from src.figures.published_accuracy import draw as published_accuracy
 from src.figures.steps_needed import draw as steps_needed
 from src.report import read_runs
@@ -40,6 +41,7 @@ DATA = {"decision_regions": "spiral", "loss_over_steps": "spiral", "published_ac
 
 MAY_BE_BLANK = {  # what a row of the table need not have
     "decision_regions": ["class", "prediction", "probability"],
+    "overview": ["seed", "test_accuracy_percent", "layer", "n", "grad_norm", "lowest", "highest"],  # two tables in one
     "published_accuracy": ["seed"],
     "steps_needed": ["steps_needed"],
 }
@@ -319,6 +321,42 @@ def test_regressions_are_compared_by_their_loss(tmp_path: Path) -> None:
         [1, 1 / 2, 1 / 3, 1 / 4]
     )
     assert "chance" not in curves.caption
+
+
+def test_the_overview_holds_the_numbers_of_the_two_figures_it_joins(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid", "tanh", "relu"])
+    for run in runs[2:4]:
+        run["test_accuracy"] = 0.1
+    drawing = overview(runs)
+    left, untrained, trained = drawing.figure.axes
+    accuracies = drawing.table.dropna(subset="seed")[["act", "seed", "test_accuracy_percent"]]
+    expected = accuracy_by_setting(runs).table[["act", "seed", "test_accuracy_percent"]]
+    assert sorted(map(tuple, accuracies.to_numpy())) == sorted(map(tuple, expected.to_numpy()))
+    norms = drawing.table.dropna(subset="layer").sort_values(["act", "when", "layer"])["grad_norm"].tolist()
+    joined = gradient_by_layer(runs).table.sort_values(["act", "when", "layer"])["grad_norm"].tolist()
+    assert norms == joined
+    best_first = [label.get_text() for label in left.get_yticklabels()]
+    assert best_first[-1] == runs[2]["act"]
+    low, high = left.get_xlim()
+    assert 78 < low < 88 < 89 < high <= 101  # the setting at 10 % does not squeeze the others
+    assert [text.get_text() for text in left.texts].count("◂") == 1
+    assert untrained.get_ylim() == trained.get_ylim()
+
+
+def test_the_overview_shows_everything_where_few_settings_are_near_the_best(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid", "tanh", "relu"], seeds=[0])
+    for run, accuracy in zip(runs, (0.3, 0.6, 0.9), strict=True):
+        run["test_accuracy"] = accuracy
+    assert overview(runs).figure.axes[0].get_xlim() == (0, 100)
+
+
+def test_intervals_of_accuracies_end_at_100_percent(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"], seeds=[0, 1])
+    for run, accuracy in zip(runs, (0.98, 1.0), strict=True):
+        run["test_accuracy"] = accuracy
+    words = [text.get_text() for text in accuracy_by_setting(runs).figure.axes[0].texts]
+    half = 12.7062047 * 1.0  # Student's t with one degree of freedom, times the standard error
+    assert words == [f"99.00 [{99 - half:.2f}, 100.00]"]
 
 
 def test_steps_needed_counts_steps_and_marks_who_never_got_there(tmp_path: Path) -> None:

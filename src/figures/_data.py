@@ -1,5 +1,6 @@
 """The raw examples a run was trained on, for figures that show them: they need torch, the others don't."""
 
+import contextlib
 import importlib
 import inspect
 import re
@@ -21,10 +22,8 @@ def dataset_of(run: dict[str, Any]) -> "Dataset":
     target = str(arguments.pop("_target_", None))
     function = None
     if match := re.fullmatch(r"(src\.data\.\w+)\.(\w+)", target):
-        try:
+        with contextlib.suppress(ImportError):
             function = getattr(importlib.import_module(match[1]), match[2], None)
-        except ImportError:
-            pass
     is_own = match and callable(function) and getattr(function, "__module__", None) == match[1]
     if not is_own or get_type_hints(function).get("return") is not Dataset:
         raise ValueError(f"data.source={target}: only functions of modules in src/data/ are called here")

@@ -1,5 +1,6 @@
 """Which setting ends up best, and how sure is that?"""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -39,7 +40,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
         axes.plot(found, spread(row, len(found)), "o", color=colour, markersize=3.5, alpha=0.6)
         axes.plot([found.mean()] * 2, [row - 0.32, row + 0.32], color=colour, linewidth=1.8)
         words = f"{found.mean():.2f}" if is_accuracy else f"{found.mean():.3g}"
-        if interval := t_interval(found):
+        if interval := t_interval(found, (0, 100 if is_accuracy else math.inf)):
             axes.plot(interval, [row, row], color=colour, linewidth=1)
             words += " [{:.2f}, {:.2f}]".format(*interval) if is_accuracy else " [{:.3g}, {:.3g}]".format(*interval)
         beside(axes, row, words)
@@ -55,7 +56,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     where = f"outside the axis, at {', '.join(outside)}" if outside else "the dotted line"
     caption = (
         f"{'Test accuracy in %' if is_accuracy else 'Test loss'}. Points: each seed; bar and number: their mean; line "
-        "and brackets: its 95 % t-interval (from two seeds on). "
+        "and brackets: its 95 % t-interval, cut at what is possible (from two seeds on). "
         + (f"Chance, 100 / classes, is {where}. " if is_accuracy else "")
         + sample(runs, groups)
     )

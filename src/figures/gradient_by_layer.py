@@ -19,7 +19,7 @@ def _norms(run: Run, when: str) -> list[float | None] | None:
     return (run.get("initial") or {}).get("grad_norm")
 
 
-def _values(group: Setting, when: str) -> pd.DataFrame:
+def values_of(group: Setting, when: str) -> pd.DataFrame:
     """One row per layer: geometric mean, minimum and maximum over the n seeds with a finite norm."""
     rows = []
     norms = [found for run in group.runs if (found := _norms(run, when))]
@@ -62,7 +62,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     tables = []
     cells = [(title, lines, when) for title, lines in by_panel.items() for when in whens]
     for each, (title, lines, when) in zip(axes, cells, strict=True):
-        found = [_values(line.setting, when) for line in lines]
+        found = [values_of(line.setting, when) for line in lines]
         _panel(each, lines, found)
         each.set_title(when, loc="right", color="#444444")
         if when == whens[0]:
