@@ -249,9 +249,7 @@ def _mean(*groups: Floats) -> Estimate:
     return Estimate(value, value - half, value + half, n)
 
 
-def _robust(
-    values: Floats, statistic: Callable[..., float], interval: Callable[[Floats], tuple[float, float]]
-) -> Estimate:
+def _robust(values: Floats, statistic: Callable[..., float], interval: Callable[..., tuple[float, float]]) -> Estimate:
     """The statistic and its interval, which takes five sorted values at least."""
     n = len(values)
     if n < 2 or np.ptp(values) == 0:  # the bootstrap's mean of equal values can differ in the last digit

@@ -20,7 +20,7 @@ def dataset_of(run: dict[str, Any]) -> "Dataset":
 
     arguments = dict(run["config"]["data"]["source"])
     target = str(arguments.pop("_target_", None))
-    function = None
+    function: Any = None
     if match := re.fullmatch(r"(src\.data\.\w+)\.(\w+)", target):
         with contextlib.suppress(ImportError):
             function = getattr(importlib.import_module(match[1]), match[2], None)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from src.figures._drawing import ZEROS, Drawing, Line, facets, has_zeros, legend, panels, plot_log, whole_numbers
+from src.figures._drawing import ZEROS, Drawing, Line, facets, has_zeros, legend, panels, plot_log, roomy, whole_numbers
 from src.figures._numbers import geometric_mean
 from src.figures._runs import Run, Setting, keep, loss_unit, sample, settings
 
@@ -49,7 +49,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = "no completed run has gradient norms: switch on diagnostics=[gradients]"
     groups = keep(settings(runs), lambda run: any(_norms(run, when) for when in WHEN), missing)
     whens = [when for when in WHEN if any(_norms(run, when) for group in groups for run in group.runs)]
-    by_panel = facets(groups)
+    by_panel, left_out = roomy(facets(groups))
     unit = loss_unit(runs)
     figure, axes = panels(
         len(by_panel) * len(whens),
@@ -72,6 +72,6 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     caption = (
         f"Gradient norm ‖∂L/∂W‖₂ of each layer on the probe, in {unit} per unit weight, untrained and at the "
         "tested epoch; the last layer is the output layer. Lines: geometric mean over seeds; bands: lowest to "
-        "highest seed. " + (ZEROS if has_zeros(figure) else "") + sample(runs, groups)
+        "highest seed. " + (ZEROS if has_zeros(figure) else "") + left_out + sample(runs, groups)
     )
     return Drawing(figure, pd.concat(tables, ignore_index=True), caption)
