@@ -12,9 +12,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from src import figures
-from src.figures._data import training_data
+from src.data import fashion_mnist
+from src.figures._data import dataset_of, training_examples
 from src.figures._drawing import Drawing, looks
 from src.figures._numbers import geometric_mean, t_interval, thin
 from src.figures._runs import SWITCH_ON, Run
@@ -25,6 +27,7 @@ from src.figures.gradient_histograms import draw as gradient_histograms
 from src.figures.gradient_over_steps import draw as gradient_over_steps
 from src.figures.learning_curves import draw as learning_curves
 from src.figures.loss_over_steps import draw as loss_over_steps
+from src.figures.overview import draw as overview
 from src.figures.published_accuracy import draw as published_accuracy
 from src.figures.steps_needed import draw as steps_needed
 from src.report import read_runs
@@ -38,6 +41,7 @@ DATA = {"decision_regions": "spiral", "loss_over_steps": "spiral", "published_ac
 
 MAY_BE_BLANK = {  # what a row of the table need not have
     "decision_regions": ["class", "prediction", "probability"],
+    "overview": ["seed", "test_accuracy_percent", "layer", "n", "grad_norm", "lowest", "highest"],  # two tables in one
     "published_accuracy": ["seed"],
     "steps_needed": ["steps_needed"],
 }
@@ -319,6 +323,42 @@ def test_regressions_are_compared_by_their_loss(tmp_path: Path) -> None:
     assert "chance" not in curves.caption
 
 
+def test_the_overview_holds_the_numbers_of_the_two_figures_it_joins(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid", "tanh", "relu"])
+    for run in runs[2:4]:
+        run["test_accuracy"] = 0.1
+    drawing = overview(runs)
+    left, untrained, trained = drawing.figure.axes
+    accuracies = drawing.table.dropna(subset="seed")[["act", "seed", "test_accuracy_percent"]]
+    expected = accuracy_by_setting(runs).table[["act", "seed", "test_accuracy_percent"]]
+    assert sorted(map(tuple, accuracies.to_numpy())) == sorted(map(tuple, expected.to_numpy()))
+    norms = drawing.table.dropna(subset="layer").sort_values(["act", "when", "layer"])["grad_norm"].tolist()
+    joined = gradient_by_layer(runs).table.sort_values(["act", "when", "layer"])["grad_norm"].tolist()
+    assert norms == joined
+    best_first = [label.get_text() for label in left.get_yticklabels()]
+    assert best_first[-1] == runs[2]["act"]
+    low, high = left.get_xlim()
+    assert 78 < low < 88 < 89 < high <= 101  # the setting at 10 % does not squeeze the others
+    assert [text.get_text() for text in left.texts].count("◂") == 1
+    assert untrained.get_ylim() == trained.get_ylim()
+
+
+def test_the_overview_shows_everything_where_few_settings_are_near_the_best(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid", "tanh", "relu"], seeds=[0])
+    for run, accuracy in zip(runs, (0.3, 0.6, 0.9), strict=True):
+        run["test_accuracy"] = accuracy
+    assert overview(runs).figure.axes[0].get_xlim() == (0, 100)
+
+
+def test_intervals_of_accuracies_end_at_100_percent(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"], seeds=[0, 1])
+    for run, accuracy in zip(runs, (0.98, 1.0), strict=True):
+        run["test_accuracy"] = accuracy
+    words = [text.get_text() for text in accuracy_by_setting(runs).figure.axes[0].texts]
+    half = 12.7062047 * 1.0  # Student's t with one degree of freedom, times the standard error
+    assert words == [f"99.00 [{99 - half:.2f}, 100.00]"]
+
+
 def test_steps_needed_counts_steps_and_marks_who_never_got_there(tmp_path: Path) -> None:
     drawing = steps_needed(sweep(tmp_path))
     needed = drawing.table.set_index(["act", "seed"])["steps_needed"]
@@ -367,19 +407,47 @@ def test_published_losses_are_shown_for_the_notebooks_network_only(tmp_path: Pat
     "source",
     [
         {"_target_": "os.getcwd"},
-        {"_target_": "src.data.digits.load", "root": {"_target_": "os.getcwd"}},
-        {"_target_": "src.data.datamodule.instantiate", "config": {}},
+        {"_target_": "src.data.datamodule.instantiate", "config": {}},  # imported there, defined elsewhere
         {"_target_": "src.data.idx.gzip.open", "filename": "x"},
+        {"_target_": "src.data.idx.read", "path": "x"},  # returns no Dataset
+        {"_target_": "src.data.fetch.fetch", "root": "x"},
+        {"_target_": "src.data.dataset.Examples", "inputs": 0, "labels": 0},
         {"_target_": "src.data.no_such_module.load"},
     ],
     ids=lambda source: source["_target_"],
 )
 def test_a_run_folder_does_not_decide_what_is_called(source: dict[str, Any], tmp_path: Path) -> None:
     run = sweep(tmp_path, acts=["relu"], seeds=[0])[0]
-    assert len(training_data(run).train) == 1437
+    assert len(dataset_of(run).pool) == 1437
     run["config"]["data"]["source"] = source
     with pytest.raises(ValueError, match=r"only functions of modules in src/data/ are called here"):
-        training_data(run)
+        dataset_of(run)
+
+
+def test_a_nested_target_in_a_run_folder_is_an_argument_and_nothing_more(tmp_path: Path) -> None:
+    run = sweep(tmp_path, acts=["relu"], seeds=[0], data="spiral")[0]
+    made = tmp_path / "made by the run folder"
+    run["config"]["data"]["source"] |= {"noise": {"_target_": "os.mkdir", "path": str(made)}}
+    with pytest.raises(TypeError):
+        dataset_of(run)
+    assert not made.exists()
+
+
+def test_a_report_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = sweep(tmp_path, acts=["relu"], seeds=[0], data="fashion_mnist")[0]
+    run["config"]["data"]["source"] |= {"root": str(tmp_path / "nowhere")}
+    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path)
+    monkeypatch.setattr(fashion_mnist, "downloaded", lambda root: pytest.fail(f"a download to {root}"))
+    with pytest.raises(ValueError, match="FashionMNIST is neither there nor in"):
+        dataset_of(run)
+
+
+def test_the_examples_a_figure_shows_are_those_trained_on(tmp_path: Path) -> None:
+    run = sweep(tmp_path, acts=["relu"], seeds=[0])[0]
+    run["config"]["data"] |= {"val_size": 437, "split_seed": 7}
+    dataset, examples = training_examples(run)
+    order = torch.randperm(1437, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(examples.inputs, dataset.pool.inputs[order[:1000]])
 
 
 def test_an_activation_looks_the_same_in_every_figure() -> None:

@@ -25,8 +25,11 @@ def test_train_reads_in_one_sitting() -> None:
     assert len(Path("src/train.py").read_text().splitlines()) <= 120
 
 
-@pytest.mark.parametrize("name", ["activations", "naming", "statistics"])
-def test_examples_in_docstrings_are_true(name: str) -> None:
-    tested = doctest.testmod(importlib.import_module(f"src.{name}"))
+WITH_EXAMPLES = [path for path in SOURCES if path.parts[0] == "src" and ">>> " in path.read_text()]
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=str)
+def test_examples_in_docstrings_are_true(path: Path) -> None:
+    tested = doctest.testmod(importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__")))
     assert tested.attempted > 0
     assert tested.failed == 0

@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from src import report, results
 from src.naming import run_name
 from src.statistics import trained
 from tests.conftest import SMALL
+from tests.test_figures import sweep
 
 Command = Callable[..., int]
 
@@ -167,3 +170,32 @@ def test_networks_of_equal_depth_and_other_widths_are_other_settings() -> None:
         {"act": "relu", "hidden_sizes": "[16, 16, 16, 16]"},
     ]
     assert len(report.by_setting(report.table_of([narrow, wide]))) == 2
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from src import report
+for name in sys.argv[1:]:
+    report.write(report.read_runs([Path(name)]), [Path(name)])
+    print("LOADED", *sorted({"torch", "pytorch_lightning", "torchvision", "src.train"} & set(sys.modules)))
+"""
+
+
+def test_a_report_loads_torch_only_for_raw_images_and_never_lightning(tmp_path: Path) -> None:
+    default = OmegaConf.load("conf/config.yaml").figures
+    for name in ("without", "with"):
+        for one in sweep(tmp_path / name, acts=["relu"], seeds=[0, 1]):
+            folder = Path(one.pop("folder"))
+            one["config"]["figures"] = list(default)
+            (folder / results.RESULT).write_text(json.dumps(one))
+            if name == "without":
+                (folder / "predictions.csv").unlink()
+    command = [sys.executable, "-c", WRITE, str(tmp_path / "without"), str(tmp_path / "with")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stderr == ""
+    loaded = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("LOADED")]
+    assert loaded == [[], ["torch"]]
+    assert "data:image/png" in (tmp_path / "with" / "report.html").read_text()
+    drawn = {path.stem for path in (tmp_path / "without" / "figures").iterdir()}
+    assert drawn == set(default)

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from src import config
-from src.data.dataset import Dataset, Examples
+from src.data.dataset import Dataset, Examples, split
 
 Batch = tuple[Tensor, Tensor]
 EVALUATION_BATCH = 2048
@@ -53,17 +53,6 @@ class Sampling:
         else:
             drawn = generator.permutation(size)[: steps * self.batch_size].reshape(steps, self.batch_size)
         return list(torch.from_numpy(drawn))
-
-
-def split(pool: Examples, val_size: int, seed: int) -> tuple[Examples, Examples]:
-    """Training and validation examples, in the order torch.utils.data.random_split deals them.
-
-    `val_size` 0 holds nothing out: training and validation see the whole pool, in its own order.
-    """
-    if val_size == 0:
-        return pool, pool
-    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    return pool[order[:-val_size]], pool[order[-val_size:]]
 
 
 def cuts(steps: int, every: int) -> list[int]:

@@ -6,6 +6,7 @@ Flow: config → **data** → network.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -59,3 +60,14 @@ class Dataset:
     @property
     def input_size(self) -> int:
         return self.pool.inputs.shape[1]
+
+
+def split(pool: Examples, val_size: int, seed: int) -> tuple[Examples, Examples]:
+    """Training and validation examples, in the order torch.utils.data.random_split deals them.
+
+    `val_size` 0 holds nothing out: training and validation see the whole pool, in its own order.
+    """
+    if val_size == 0:
+        return pool, pool
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+    return pool[order[:-val_size]], pool[order[-val_size:]]

@@ -31,7 +31,7 @@ def find(root: Path) -> dict[str, Path] | None:
     return None
 
 
-def download(root: Path) -> dict[str, Path]:
+def downloaded(root: Path) -> dict[str, Path]:
     """Have torchvision download the files into `root`. Raises ValueError that says what to do if it can't."""
     import torchvision  # here, because it takes a second and is rarely needed
 
@@ -49,9 +49,11 @@ def download(root: Path) -> dict[str, Path]:
 
 
 @lru_cache(maxsize=2)  # the runs of a sweep share one copy
-def load(root: str) -> Dataset:
+def load(root: str, download: bool = True) -> Dataset:
     """60,000 + 10,000 images as uint8 rows of 784, verified; scaled to [−1, 1]. Raises ValueError if that fails."""
-    files = find(Path(root)) or download(Path(root))
+    files = find(Path(root)) or (downloaded(Path(root)) if download else None)
+    if files is None:
+        raise ValueError(f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}")
     tensors = {name: idx.read(path, SHA256[name]) for name, path in files.items()}
     return Dataset(
         pool=Examples(tensors["train-images-idx3-ubyte"].flatten(1), tensors["train-labels-idx1-ubyte"].long()),

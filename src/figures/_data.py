@@ -1,34 +1,39 @@
-"""The raw inputs a run was trained on, for figures that show them."""
+"""The raw examples a run was trained on, for figures that show them: they need torch, the others don't."""
 
+import contextlib
 import importlib
+import inspect
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from src import config
-from src.data.datamodule import DataModule, open_data
+if TYPE_CHECKING:
+    from src.data.dataset import Dataset, Examples
 
 
-def _names_something_else(source: dict[str, Any]) -> bool:
-    """Whether a data source, as a run folder gives it, names anything but a function of a module in src/data/.
+def dataset_of(run: dict[str, Any]) -> "Dataset":
+    """The run's data set. Raises ValueError if it comes from elsewhere than src/data/.
 
-    A run folder is data: it must not decide what is imported or called, not by an argument and not by what a module
-    in src/data/ happens to import.
+    A run folder is data: it must not decide what is imported or called. All it may name is a function that a module in
+    src/data/ defines and that says it returns a Dataset; and nothing is downloaded for it.
     """
-    match = re.fullmatch(r"(src\.data\.\w+)\.(\w+)", str(source.get("_target_")))
-    if match is None or "_target_" in str({key: value for key, value in source.items() if key != "_target_"}):
-        return True
-    try:
-        function = getattr(importlib.import_module(match[1]), match[2], None)
-    except ImportError:
-        return True
-    return getattr(function, "__module__", None) != match[1]
+    from src.data.dataset import Dataset  # here, because importing torch takes a second
+
+    arguments = dict(run["config"]["data"]["source"])
+    target = str(arguments.pop("_target_", None))
+    function: Any = None
+    if match := re.fullmatch(r"(src\.data\.\w+)\.(\w+)", target):
+        with contextlib.suppress(ImportError):
+            function = getattr(importlib.import_module(match[1]), match[2], None)
+    is_own = match and callable(function) and getattr(function, "__module__", None) == match[1]
+    if not is_own or get_type_hints(function).get("return") is not Dataset:
+        raise ValueError(f"data.source={target}: only functions of modules in src/data/ are called here")
+    offline = {"download": False} if "download" in inspect.signature(function).parameters else {}
+    return function(**arguments | offline)
 
 
-def training_data(run: dict[str, Any]) -> DataModule:
-    """The run's data set, split. Raises ValueError if it comes from elsewhere than src/data/."""
-    source = run["config"]["data"]["source"]
-    if _names_something_else(source):
-        raise ValueError(
-            f"data.source={source.get('_target_')}: only functions of modules in src/data/ are called here"
-        )
-    return open_data(config.Data.model_validate(run["config"]["data"]), seed=0)
+def training_examples(run: dict[str, Any]) -> "tuple[Dataset, Examples]":
+    """The run's data set, and the part of it that was trained on."""
+    from src.data.dataset import split
+
+    dataset, settings = dataset_of(run), run["config"]["data"]
+    return dataset, split(dataset.pool, settings["val_size"], settings["split_seed"])[0]

@@ -24,6 +24,7 @@ Look = dict[str, Any]
 # Okabe & Ito: distinguishable for colour-blind readers too; the first six belong to the six main activations.
 COLOURS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
+MOST_PANELS = 24
 MAIN = {act: {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": "-"} for i, act in enumerate(ACTS)}
 CHANCE: Look = {"color": "#777777", "linestyle": ":", "linewidth": 1}
 FROM_INPUT_TO_OUTPUT: Colormap = mpl.colormaps["viridis"]
@@ -68,6 +69,8 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
     svg, png, csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "png", "csv"))
     characters = int(drawing.figure.get_figwidth() * 17.5)  # of this size fill a line
     drawing.figure.supxlabel(fill(drawing.caption, characters), fontsize=7.5, x=0.01, ha="left", color="#444444")
+    drawing.figure.draw_without_rendering()
+    drawing.figure.set_layout_engine(None)  # found once, instead of once per file
     drawing.figure.savefig(svg, metadata={"Date": None})
     drawing.figure.savefig(png, dpi=150)
     drawing.figure.clear()
@@ -107,6 +110,12 @@ def facets(groups: Sequence[Setting]) -> dict[str, list[Line]]:
             for group, (dashes, (colour, marker)) in zip(groups, chosen, strict=True)
         ]
     }
+
+
+def roomy(by_panel: dict[str, list[Line]]) -> tuple[dict[str, list[Line]], str]:
+    """The panels that a figure has room for, and a sentence about the others, if any."""
+    kept = dict(list(by_panel.items())[:MOST_PANELS])
+    return kept, f"The first {len(kept)} of {len(by_panel)} panels are shown. " if len(kept) < len(by_panel) else ""
 
 
 def legend(figure: Figure, panels: Iterable[list[Line]], *more: Line2D) -> None:

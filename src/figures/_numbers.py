@@ -1,5 +1,6 @@
 """What the figures compute: pure functions of numbers."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,16 +12,18 @@ from src import statistics
 Values = Sequence[float] | npt.NDArray[np.float64]
 
 
-def t_interval(values: Values) -> tuple[float, float] | None:
-    """The mean's 95 % interval by Student's t; None for fewer than two values.
+def t_interval(values: Values, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float] | None:
+    """The mean's 95 % interval by Student's t, without what is not possible; None for fewer than two values.
 
     >>> low, high = t_interval([1.0, 2.0, 3.0])
     >>> round(low, 3), round(high, 3)
     (-0.484, 4.484)
+    >>> t_interval([0.0, 100.0], possible=(0, 100))
+    (0, 100)
     """
     if len(values) < 2:
         return None
-    estimate = statistics.mean(list(values))
+    estimate = statistics.mean(list(values)).within(*possible)
     return estimate.low, estimate.high
 
 

@@ -1,5 +1,6 @@
 """Which setting ends up best, and how sure is that?"""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -8,6 +9,8 @@ from src.figures._drawing import CHANCE, Drawing, looks
 from src.figures._numbers import t_interval
 from src.figures._rows import beside, rows, spread
 from src.figures._runs import Setting, keep, loss_unit, sample, settings
+
+MOST_ROWS = 60
 
 
 def _quantity(groups: list[Setting]) -> tuple[str, list[Setting]]:
@@ -24,22 +27,30 @@ def _values(groups: list[Setting], quantity: str, column: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["act", "setting", "seed", column])
 
 
+def _best(groups: list[Setting], values: pd.DataFrame, column: str, is_accuracy: bool) -> list[Setting]:
+    """As many settings as have room, in their order."""
+    means = values.groupby("setting")[column].mean().sort_values(ascending=not is_accuracy, kind="stable")
+    best = set(means.index[:MOST_ROWS])
+    return [group for group in groups if group.label in best]
+
+
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     quantity, groups = _quantity(settings(runs))
     is_accuracy = quantity == "test_accuracy"
     column = "test_accuracy_percent" if is_accuracy else "test_loss"
     values = _values(groups, quantity, column)
     broken = [each for each in settings(runs) if not each.runs]
+    shown = _best(groups, values, column, is_accuracy)
     xlabel = "test accuracy (%)" if is_accuracy else f"test loss ({loss_unit(runs)})"
-    figure, axes = rows([*groups, *broken], xlabel)
-    look = looks(group.act for group in groups)
-    for row, group in enumerate(groups):
+    figure, axes = rows([*shown, *broken][:MOST_ROWS], xlabel)
+    look = looks(group.act for group in shown)
+    for row, group in enumerate(shown):
         found = values.loc[values["setting"] == group.label, column].to_numpy()
         colour = look[group.act]["color"]
         axes.plot(found, spread(row, len(found)), "o", color=colour, markersize=3.5, alpha=0.6)
         axes.plot([found.mean()] * 2, [row - 0.32, row + 0.32], color=colour, linewidth=1.8)
         words = f"{found.mean():.2f}" if is_accuracy else f"{found.mean():.3g}"
-        if interval := t_interval(found):
+        if interval := t_interval(found, (0, 100 if is_accuracy else math.inf)):
             axes.plot(interval, [row, row], color=colour, linewidth=1)
             words += " [{:.2f}, {:.2f}]".format(*interval) if is_accuracy else " [{:.3g}, {:.3g}]".format(*interval)
         beside(axes, row, words)
@@ -55,8 +66,9 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     where = f"outside the axis, at {', '.join(outside)}" if outside else "the dotted line"
     caption = (
         f"{'Test accuracy in %' if is_accuracy else 'Test loss'}. Points: each seed; bar and number: their mean; line "
-        "and brackets: its 95 % t-interval (from two seeds on). "
+        "and brackets: its 95 % t-interval, cut at what is possible (from two seeds on). "
         + (f"Chance, 100 / classes, is {where}. " if is_accuracy else "")
+        + (f"The {MOST_ROWS} best of {len(groups)} settings are shown. " if len(shown) < len(groups) else "")
         + sample(runs, groups)
     )
     return Drawing(figure, values, caption)

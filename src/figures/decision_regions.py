@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from src.figures._data import training_data
+from src.figures._data import training_examples
 from src.figures._drawing import COLOURS, Drawing, panels
 from src.figures._runs import Run, sample, table, tested_epoch, with_table
 
@@ -26,11 +26,11 @@ def _training_accuracy(run: Run) -> float | None:
 
 def _points(run: Run) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The training points as the network sees them, at most MOST_POINTS; and the names of the classes."""
-    data = training_data(run)
-    train = data.train[:MOST_POINTS]
-    inputs = data.dataset.scale(train.inputs.clone()).numpy()
+    dataset, examples = training_examples(run)
+    train = examples[:MOST_POINTS]
+    inputs = dataset.scale(train.inputs.clone()).numpy()
     found = pd.DataFrame({"x1": inputs[:, 0], "x2": inputs[:, 1], "class": train.labels.long().numpy().reshape(-1)})
-    return found, data.dataset.classes
+    return found, dataset.classes
 
 
 def _colours(regions: pd.DataFrame, classes: int) -> np.ndarray[Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from src.figures._drawing import ZEROS, Drawing, Line, facets, has_zeros, legend, panels, plot_log, whole_numbers
+from src.figures._drawing import ZEROS, Drawing, Line, facets, has_zeros, legend, panels, plot_log, roomy, whole_numbers
 from src.figures._numbers import geometric_mean
 from src.figures._runs import Run, Setting, keep, loss_unit, sample, settings
 
@@ -19,7 +19,7 @@ def _norms(run: Run, when: str) -> list[float | None] | None:
     return (run.get("initial") or {}).get("grad_norm")
 
 
-def _values(group: Setting, when: str) -> pd.DataFrame:
+def values_of(group: Setting, when: str) -> pd.DataFrame:
     """One row per layer: geometric mean, minimum and maximum over the n seeds with a finite norm."""
     rows = []
     norms = [found for run in group.runs if (found := _norms(run, when))]
@@ -49,7 +49,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = "no completed run has gradient norms: switch on diagnostics=[gradients]"
     groups = keep(settings(runs), lambda run: any(_norms(run, when) for when in WHEN), missing)
     whens = [when for when in WHEN if any(_norms(run, when) for group in groups for run in group.runs)]
-    by_panel = facets(groups)
+    by_panel, left_out = roomy(facets(groups))
     unit = loss_unit(runs)
     figure, axes = panels(
         len(by_panel) * len(whens),
@@ -62,7 +62,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     tables = []
     cells = [(title, lines, when) for title, lines in by_panel.items() for when in whens]
     for each, (title, lines, when) in zip(axes, cells, strict=True):
-        found = [_values(line.setting, when) for line in lines]
+        found = [values_of(line.setting, when) for line in lines]
         _panel(each, lines, found)
         each.set_title(when, loc="right", color="#444444")
         if when == whens[0]:
@@ -72,6 +72,6 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     caption = (
         f"Gradient norm ‖∂L/∂W‖₂ of each layer on the probe, in {unit} per unit weight, untrained and at the "
         "tested epoch; the last layer is the output layer. Lines: geometric mean over seeds; bands: lowest to "
-        "highest seed. " + (ZEROS if has_zeros(figure) else "") + sample(runs, groups)
+        "highest seed. " + (ZEROS if has_zeros(figure) else "") + left_out + sample(runs, groups)
     )
     return Drawing(figure, pd.concat(tables, ignore_index=True), caption)

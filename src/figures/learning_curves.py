@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from src.figures._drawing import CHANCE, Drawing, Line, facets, legend, panels, plain_numbers, whole_numbers
+from src.figures._drawing import CHANCE, Drawing, Line, facets, legend, panels, plain_numbers, roomy, whole_numbers
 from src.figures._runs import Run, Setting, keep, loss_unit, sample, table, with_table
 
 SIZE = (3.4, 2.6)
@@ -55,7 +55,7 @@ def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame], column: st
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     column, groups = _quantity(with_table(runs, "epochs"))
     is_accuracy = column != "val_loss"
-    by_panel = facets(groups)
+    by_panel, left_out = roomy(facets(groups))
     tables = {title: [_curves(line.setting, column) for line in lines] for title, lines in by_panel.items()}
     values = pd.concat([table for each in tables.values() for table in each], ignore_index=True)
     best = values[column].max()
@@ -76,6 +76,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
         ("Validation accuracy in %" if is_accuracy else "Validation loss, on a logarithmic axis,")
         + " after each epoch. Thin: each seed; thick: their mean, as far as all seeds went before they stopped. "
         + ("Dotted: chance, 100 / classes. " if is_accuracy else "")
+        + left_out
         + sample(runs, groups)
     )
     return Drawing(figure, values, caption)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from src.figures._drawing import Drawing, Line, facets, legend, panels, plain_numbers, plot_log
+from src.figures._drawing import Drawing, Line, facets, legend, panels, plain_numbers, plot_log, roomy
 from src.figures._numbers import thin
 from src.figures._runs import Run, loss_unit, sample, table, with_table
 
@@ -54,7 +54,7 @@ def _panel(axes: Axes, line: Line, found: pd.DataFrame) -> None:
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     groups = with_table(runs, "steps")
-    by_panel = facets(groups)
+    by_panel, left_out = roomy(facets(groups))
     unit = loss_unit(runs)
     figure, axes = panels(len(by_panel), (4, 3), "step", f"loss + L2 penalty ({unit})", sharey=True)
     tables = []
@@ -75,6 +75,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
         f"Training loss of each step's batch before the step, with the L2 penalty that training adds, in {unit}; one "
         "line per run, at most 1,000 steps of it, evenly spaced. "
         + ("Open diamonds: the losses that the notebook prints. " if published else "")
+        + left_out
         + sample(runs, groups)
     )
     return Drawing(figure, values, caption)

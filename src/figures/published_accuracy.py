@@ -58,7 +58,7 @@ def _draw_act(axes: Axes, position: int, found: pd.DataFrame, is_here: pd.Series
     here = is_here[is_own].to_numpy()
     axes.plot((position - 0.15 + spread)[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6)
     axes.plot([position - 0.37, position + 0.07], [own.mean()] * 2, color=colour, linewidth=1.8)
-    if interval := t_interval(own):
+    if interval := t_interval(own, (0, 100)):
         axes.plot([position - 0.15] * 2, interval, color=colour, linewidth=1)
     for shift, (source, marker) in zip((0.2, 0.36), MARKS.items(), strict=True):
         published = found[(found["source"] == source) & is_here]["accuracy"]
@@ -70,7 +70,7 @@ def _draw_act(axes: Axes, position: int, found: pd.DataFrame, is_here: pd.Series
 def _magnified_range(values: pd.DataFrame) -> tuple[float, float]:
     """Around the points above BREAK and the intervals that reach there."""
     own = values[values["source"] == "actsweep"].groupby("act")["accuracy"]
-    ends = [end for _, each in own for end in t_interval(each.to_numpy()) or ()]
+    ends = [end for _, each in own for end in t_interval(each.to_numpy(), (0, 100)) or ()]
     shown = [value for value in [*values["accuracy"], *ends] if BREAK < value <= 100]
     return min(shown, default=BREAK) - 0.2, max(shown, default=100) + 0.2
 

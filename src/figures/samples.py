@@ -1,22 +1,23 @@
 """What do the examples that the networks learn look like?"""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from src.data.datamodule import DataModule
-from src.figures._data import training_data
+from src.figures._data import dataset_of
 from src.figures._drawing import Drawing, panels
+
+if TYPE_CHECKING:
+    from src.data.dataset import Dataset
 
 PER_CLASS = 4
 
 
-def _images(data: DataModule, rows: list[int]) -> npt.NDArray[Any]:
+def _images(dataset: "Dataset", rows: list[int]) -> npt.NDArray[Any]:
     """Some examples of the pool above each other, a blank line between them: (height, width) or (height, width, 3)."""
-    dataset = data.dataset
     images = dataset.pool.inputs[rows].reshape(len(rows), *dataset.shape).numpy()
     if images.ndim == 4:
         images = np.moveaxis(images, 1, -1) if images.shape[1] in (1, 3) else images
@@ -26,16 +27,16 @@ def _images(data: DataModule, rows: list[int]) -> npt.NDArray[Any]:
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     first = {json.dumps(run["config"]["data"]["source"]): run for run in reversed(runs)}
-    opened = {run["data"]: training_data(run) for run in first.values()}
-    images = {name: data for name, data in opened.items() if len(data.dataset.shape) > 1 and data.dataset.classes}
+    opened = {run["data"]: dataset_of(run) for run in first.values()}
+    images = {name: data for name, data in opened.items() if len(data.shape) > 1 and data.classes}
     if not images:
         raise ValueError(f"data={', '.join(opened)}: the examples are no images of classes")
     rows = [
-        (name, number, title, (data.dataset.pool.labels == number).nonzero().flatten()[:PER_CLASS].tolist())
+        (name, number, title, (data.pool.labels == number).nonzero().flatten()[:PER_CLASS].tolist())
         for name, data in sorted(images.items())
-        for number, title in enumerate(data.dataset.classes)
+        for number, title in enumerate(data.classes)
     ]
-    columns = min(10, max(len(data.dataset.classes) for data in images.values()))
+    columns = min(10, max(len(data.classes) for data in images.values()))
     figure, axes = panels(len(rows), (1, 3.1), "", "", columns)
     for each, (name, number, title, chosen) in zip(axes, rows, strict=True):
         each.imshow(_images(images[name], chosen), cmap="gray_r", interpolation="nearest")
@@ -48,6 +49,6 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     caption = (
         f"The first {PER_CLASS} examples of each class of {', '.join(sorted(images))}, in the order of the data set "
         f"(training and validation), raw intensities, dark is high. n = {len(table)} of "
-        f"{sum(len(data.dataset.pool) for data in images.values()):,} images."
+        f"{sum(len(data.pool) for data in images.values()):,} images."
     )
     return Drawing(figure, table, caption)

@@ -3,19 +3,21 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.image import imsave
 
-from src.data.datamodule import DataModule
-from src.figures._data import training_data
+from src.figures._data import dataset_of
 from src.figures._runs import Run
 from src.page.groups import Task
 from src.page.tables import Folders
 from src.page.words import number, shortened
+
+if TYPE_CHECKING:
+    from src.data.dataset import Dataset
 
 NO_METADATA: Any = {"Software": None}
 MOST_CLASSES, MOST_EXAMPLES, MOST_CONFUSIONS = 20, 24, 8
@@ -67,9 +69,9 @@ def _confused(counts: npt.NDArray[np.int64], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _open(run: Run) -> tuple[DataModule | None, str]:
+def _open(run: Run) -> "tuple[Dataset | None, str]":
     try:
-        return training_data(run), ""
+        return dataset_of(run), ""
     except Exception as error:  # whatever a data set's loader raises, the rest of the page needs none of it
         reason = str(error.__cause__ or error).partition("\n")[0]
         return None, f"The data set can’t be opened here ({shortened(reason, 200)}), so classes are numbers."
@@ -82,8 +84,8 @@ def _data_uri(image: npt.NDArray[Any], low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 
 
-def _worst(found: pd.DataFrame, data: DataModule, names: Sequence[str]) -> list[dict[str, str]]:
-    shape, inputs = data.dataset.shape, data.test.inputs
+def _worst(found: pd.DataFrame, dataset: "Dataset", names: Sequence[str]) -> list[dict[str, str]]:
+    shape, inputs = dataset.shape, (dataset.test or dataset.pool).inputs
     colour = len(shape) == 3 and shape[0] in (1, 3)
     if len(shape) < 2 or (len(shape) == 3 and not colour):
         return []
@@ -105,8 +107,8 @@ def examples_of(task: Task, folders: Folders) -> dict[str, Any] | None:
     if best is None:
         return None
     run, found = best
-    data, problem = _open(run)
-    titles = data.dataset.classes if data else ()
+    dataset, problem = _open(run)
+    titles = dataset.classes if dataset else ()
     names = titles if len(titles) == run["classes"] else tuple(str(n) for n in range(run["classes"]))
     counts = _confusion(found, run["classes"])
     return {
@@ -117,6 +119,6 @@ def examples_of(task: Task, folders: Folders) -> dict[str, Any] | None:
         "names": names,
         "matrix": _matrix(counts, names) if len(names) <= MOST_CLASSES else None,
         "confused": _confused(counts, names),
-        "worst": _worst(found, data, names) if data else [],
+        "worst": _worst(found, dataset, names) if dataset else [],
         "problem": problem,
     }

@@ -69,6 +69,11 @@ class Metric:
         value = run.get(self.key)
         return None if value is None or not math.isfinite(value) else self.factor * float(value)
 
+    @property
+    def possible(self) -> tuple[float, float]:
+        """What its values can be: a loss has no upper end."""
+        return (0, self.factor) if self.higher_is_better else (0, math.inf)
+
     def text(self, value: float | None) -> str:
         return words.fixed(value) if self.factor == 100 else words.number(value, 4)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from src.page.groups import Group
 from src.page.layers import spoken
 from src.page.tables import Folders
-from src.page.words import plain, plain_list, thinned
+from src.page.words import plain, thinned
 
 NEEDED = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 MOST_SETTINGS, MOST_LAYERS, MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 24, 12, 25, 4, 450_000
@@ -22,9 +22,11 @@ def _times(table: pd.DataFrame, most: int) -> pd.DataFrame:
     return last[last["epoch"].isin(epochs[thinned(len(epochs), most)])]
 
 
-def _counts(text: str) -> list[Any] | None:
-    parts = text.split()
-    return plain_list([float(part) for part in parts]) if all(part.isdecimal() for part in parts) else None
+def _counts(text: str) -> list[int] | None:
+    try:
+        return [int(part) for part in text.split()]
+    except ValueError:
+        return None
 
 
 def _layer(rows: pd.DataFrame, epochs: Sequence[int]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from src import statistics
@@ -64,11 +64,16 @@ def judge(task: Task) -> Verdict:
     for group in task.groups:
         values = {run["seed"]: value for run in group.completed if (value := metric.of(run)) is not None}
         if values:
-            found.append(Found(group, values, statistics.mean(list(values.values()))))
+            found.append(Found(group, values, statistics.mean(list(values.values())).within(*metric.possible)))
     found.sort(key=lambda each: -sign * each.mean.value)
     compared = found[:MOST_COMPARED] if len(found) > MOST_COMPARED else found
     by_label = {each.group.label: {seed: sign * value for seed, value in each.values.items()} for each in compared}
-    return Verdict(task, tuple(found), statistics.compare_all(by_label))
+    furthest = metric.possible[1]
+    pairs = {
+        names: replace(pair, difference=pair.difference.within(-furthest, furthest))
+        for names, pair in statistics.compare_all(by_label).items()
+    }
+    return Verdict(task, tuple(found), pairs)
 
 
 def interval(estimate: Estimate, metric: Metric) -> str:
@@ -199,7 +204,7 @@ def _row(group: Group, values: Sequence[float], metric: Metric) -> dict[str, dic
     if metric.higher_is_better:
         cells["trained"] = _share_cell(group)
     for name, estimate in ESTIMATES.items():
-        got = estimate(values) if values else None
+        got = estimate(values).within(*metric.possible) if values else None
         cell = _cell(metric.text(got.value), got.value, interval(got, metric)) if got else _cell("–", None)
         cells[f"{name}, {metric.unit}"] = cell
     for name in ("epochs", "seconds"):
