@@ -13,7 +13,7 @@ epochs. The contenders take turns, so that a change in the machine's speed meets
     python bench/sweep.py [--quick] [--members 1 2 6 18 60 180 600] [--rounds 3] [--precision 32-true]
                           [--data fashion_mnist] [--sweep] [--json bench/results/sweep.json]
 
-`--sweep` also times `+sweeps=main hydra/launcher=stacked` from the first import to the last file. Last line: JSON.
+`--sweep` also times `+sweeps=main hydra/launcher=stacked` from first import to last file. bench/sweep_plot.py draws.
 """
 
 import argparse

@@ -1,0 +1,24 @@
+#!/bin/sh
+# On a machine with a GPU: the tests that need one, every way to run a sweep in three precisions, the whole 6 × 3 sweep.
+# JSON, plots and logs go to the folder $OUT. `bench/gpu.sh --quick` is a trial on digits, which also runs without a GPU.
+set -u
+out=${OUT:-bench/results}
+python=${PYTHON:-python}
+mkdir -p "$out"
+"$python" -m pytest -q tests/test_population_gpu.py >"$out/tests.log" 2>&1
+echo "GPU tests: exit code $?"    # 5: there are none here
+status=0
+precisions="32-true bf16-mixed"
+whole=--sweep
+if [ "${1:-}" = --quick ]; then precisions=32-true whole=; fi
+for precision in $precisions; do
+    "$python" bench/sweep.py "$@" $whole --precision "$precision" --json "$out/sweep-$precision.json" || status=1
+    "$python" bench/sweep_plot.py "$out/sweep-$precision.json" || status=1
+    whole=
+done
+if [ "${1:-}" != --quick ]; then
+    TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 \
+        "$python" bench/sweep.py "$@" --json "$out/sweep-tf32.json" || status=1
+    "$python" bench/sweep_plot.py "$out/sweep-tf32.json" || status=1
+fi
+exit $status
