@@ -76,7 +76,11 @@ def interrupt(folder: Path, launcher: str, choice: random.Random, at_most: float
         return None if (code := process.wait(choice.uniform(1, at_most))) == 0 else ("nothing", code)
     except subprocess.TimeoutExpired:
         process.send_signal(number)
-        code = process.wait(120)
+        try:
+            code = process.wait(120)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return (f"{number.name}, ignored", process.wait())
         if code == 0:
             return None
         return (number.name if code in EXPECTED[number] else f"{number.name}, exit code {code}", code)
@@ -170,7 +174,7 @@ def measure(work: Path, launcher: str, kills: int, seed: int) -> dict[str, Any]:
     calm, wild = work / "calm", work / "wild"
     seconds = undisturbed(calm, launcher)
     print(f"undisturbed: {len(written(calm))} runs in {seconds:.0f} s", flush=True)
-    chaos = Chaos(calm, wild, launcher, kills, seed, longest=30.0)
+    chaos = Chaos(calm, wild, launcher, kills, seed, longest=max(30.0, seconds / 3))
     chaos.run()
     log = wild.with_suffix(".log").read_text(errors="replace")
     return {
@@ -189,6 +193,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start with & ignore it
     with tempfile.TemporaryDirectory() as work:
         found = measure(Path(work), arguments.launcher, arguments.kills, arguments.seed)
     if arguments.json:

@@ -82,8 +82,8 @@ def ended_by_signals() -> Iterator[None]:
 
 def quiet_libraries() -> None:
     """Keep what Lightning says about itself, and its advice that doesn't apply here, out of the terminal."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector"):
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
     for message in (
         r"The '\w+_dataloader' does not have many workers",  # nothing to wait for: batches are cut on the device
         r"The number of training batches .* is smaller than the logging interval",  # logged once per epoch

@@ -49,9 +49,12 @@ def _load(path: Path) -> Any:
         raise ValueError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
 
 
-def _fill(network: MLP, state: Any, path: Path) -> MLP:
+def _fill(arguments: dict[str, Any], state: Any, path: Path) -> MLP:
+    """The network with these weights. It is built without memory of its own: a description may claim any size."""
     try:
-        network.load_state_dict(state)
+        with torch.device("meta"):
+            network = MLP(**arguments)
+        network.load_state_dict(state, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: its weights don't fit the network that it describes") from error
     return network
@@ -69,13 +72,10 @@ def load_checkpoint(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str
         arguments, data, loss = dict(described["network"]), str(described["data"]), str(described["loss"])
         state = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
         activations.refuse_foreign(arguments["act"], allowed)
-        network = MLP(**arguments)
-        if next(iter(state.values())).dtype == torch.float64:
-            network.double()
         LOSSES[loss]  # a KeyError if the file names something else
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a checkpoint of this project ({error} is missing or of another kind)") from error
-    return _fill(network, state, path), data, loss
+    return _fill(arguments, state, path), data, loss
 
 
 def load_tutorial_pair(config_path: Path) -> MLP:
@@ -87,14 +87,15 @@ def load_tutorial_pair(config_path: Path) -> MLP:
         if "alpha" in act and "negative_slope" in activation:
             activation["negative_slope"] = float(act["alpha"])
         sizes = [int(described["input_size"]), *map(int, described["hidden_sizes"]), int(described["num_classes"])]
-        if min(sizes) < 1 or max(sizes) > 1_000_000:
-            raise ValueError(f"layer sizes {sizes}")
+        if min(sizes) < 1 or max(sizes) > 1_000_000 or len(sizes) > 10_000:
+            raise ValueError(f"{len(sizes)} layer sizes up to {max(sizes)}")
     except FileNotFoundError as error:
         raise ValueError(f"{config_path}: no such file") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{config_path}: not a tutorial's .config ({type(error).__name__}: {error})") from error
     state = _load(config_path.with_suffix(".tar"))
-    return _fill(MLP(sizes[0], sizes[1:-1], sizes[-1], activation), state, config_path.with_suffix(".tar"))
+    arguments = {"input_size": sizes[0], "hidden_sizes": sizes[1:-1], "output_size": sizes[-1], "act": activation}
+    return _fill(arguments, state, config_path.with_suffix(".tar"))
 
 
 def load(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:

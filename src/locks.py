@@ -27,7 +27,7 @@ def take(folder: Path) -> None:
     """Lock the folder, which is made if need be, until `release`. Raises InUseError if another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.resolve() / LOCK
-    if path in _held or getattr(rank_zero_only, "rank", 0):  # of several processes of a run the first one locks
+    if path in _held or getattr(rank_zero_only, "rank", False):  # of several processes of a run the first one locks
         return
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
     try:

@@ -90,7 +90,7 @@ class SweepProgress:
             self.best = accuracy, result["name"]
         if self.bar.disable:
             left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-            print(f"{self.done}/{self.total}, {_duration(left)} left: {line}", flush=True)
+            print(f"{self.done}/{self.total}, {duration(left)} left: {line}", flush=True)
             return
         if self.best:
             self.bar.set_postfix_str(f", best {self.best[1]} (val accuracy {self.best[0]:.1%})", refresh=False)
@@ -101,10 +101,10 @@ class SweepProgress:
         self.bar.close()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """In the unit that suits it.
 
-    >>> _duration(42), _duration(600), _duration(9000)
+    >>> duration(42), duration(600), duration(9000)
     ('42 s', '10 min', '2.5 h')
     """
     if seconds < 100:

@@ -5,11 +5,13 @@ launcher. Hydra only warns about what a callback raises, except SystemExit.
 """
 
 import json
+import os
 import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,16 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 
-from src import REPOSITORY, figures, locks, report, results
+from src import REPOSITORY, figures, locks, plan, report, results
 from src.command_line import quiet_libraries, stop, translate
 from src.config import Data, Settings, keys, read
 from src.data.datamodule import open_data
 from src.losses import outputs_for
 from src.progress import SweepProgress
+
+NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
 
 def grid(config: DictConfig) -> list[list[str]]:
@@ -70,6 +75,17 @@ def check(settings: Settings) -> None:
     _try("optim", json.dumps(settings.optim.plain()))
     _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
     _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
+    _check_memory(settings)
+
+
+def _check_memory(settings: Settings) -> None:
+    """Refuse a network that can't be trained here whatever the device."""
+    sizes = [1, *settings.layer_sizes, 1]
+    needed = NUMBERS_PER_WEIGHT * 4 * sum(below * above for below, above in pairwise(sizes))
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        key = "hidden_sizes" if settings.depth is None else f"depth={settings.depth}, width={settings.width}"
+        raise ValueError(f"{key}: needs {needed / 1e9:.3g} GB to train, this machine has {there / 1e9:.3g} GB")
 
 
 @lru_cache(maxsize=64)
@@ -125,14 +141,14 @@ class Sweep(Callback):  # type: ignore[misc]
         return {}  # a terminal can't be sent to another process: the copy there prints plain lines
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._check([config])
+        self._end_with_plan(config, self._check([config]))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             configs = list(jobs(config))
         except (HydraException, OmegaConfBaseException) as error:
             raise stop(translate(error, keys())) from error
-        self._check(configs)
+        self._end_with_plan(config, self._check(configs))
         BasicSweeper.validate_batch_is_legal = lambda *_: None  # it would compose every job once more, to the same end
         folder, names = Path(config.hydra.sweep.dir), [str(each.hydra.sweep.subdir) for each in configs]
         try:
@@ -146,18 +162,27 @@ class Sweep(Callback):  # type: ignore[misc]
         print(f"{len(configs)} runs → {folder}", flush=True)
         self.progress = SweepProgress(len(configs))
 
-    def _check(self, configs: list[DictConfig]) -> None:
+    def _end_with_plan(self, config: DictConfig, settings: list[Settings]) -> None:
+        if config.plan:
+            console = Console()
+            plan.show(plan.plan(settings), console if console.is_terminal else Console(width=120))
+            raise SystemExit(0)
+
+    def _check(self, configs: list[DictConfig]) -> list[Settings]:
         quiet_libraries()
+        checked = []
         try:
             for config in configs:
                 HydraConfig.instance().set_config(config)
-                check(read(config))
+                checked.append(read(config))
+                check(checked[-1])
         except ValueError as error:
             raise stop(str(error)) from error
         if len(configs) > 1:
             names = Counter(str(config.hydra.sweep.subdir) for config in configs)
             if twice := [name for name, count in names.items() if count > 1]:
                 raise stop(f"the sweep would run {twice[0]} more than once: give each value once")
+        return checked
 
     @rank_zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:

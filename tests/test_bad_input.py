@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from src import naming
 from src.data import fashion_mnist
 from tests.conftest import SMALL
 
@@ -23,22 +24,28 @@ RUNS = [
     ("depth=-1", "depth=-1", "greater than or equal to 0"),
     ("depth=2.5", "depth=2.5", "valid integer"),
     ("depth=1000000", "depth=1000000", "less than or equal to"),
+    ("depth=0.0", "depth=0.0", "valid integer"),
+    ("hidden_sizes=[1000000,1000000]", "hidden_sizes: needs", "this machine has"),
     ("width=0", "width=0", "greater than or equal to 1"),
     ("hidden_sizes=[3,0]", "hidden_sizes.1=0", "greater than or equal to 1"),
     ("seed=abc", "seed=abc", "valid integer"),
     ("seed=-1", "seed=-1", "greater than or equal to 0"),
     ("seed=4294967296", "seed=4294967296", "less than"),
     ("seed=1,2", "seed=1,2", "-m"),
+    ("seed=1.5", "seed=1.5", "valid integer"),
     ("norm=bacth", "norm=bacth", "'batch'"),
     ("optim.lr=nan", "optim.lr=nan", "finite"),
     ("optim.lr=inf", "optim.lr=inf", "finite"),
     ("optim.lr=0", "optim.lr=0", "greater than 0"),
     ("trainer.max_epochs=0", "trainer.max_epochs=0", "greater than or equal to 1"),
+    ("trainer.max_epochs=-5", "trainer.max_epochs=-5", "greater than or equal to 1"),
     ("trainer.max_epochs=abc", "trainer.max_epochs=abc", "valid integer"),
     ("trainer.precision=7", "trainer:", "7"),
     ("patience=-1", "patience=-1", "greater than or equal to 0"),
     ("data.batch_size=0", "data.batch_size=0", "greater than or equal to 1"),
     ("data.batch_size=5000", "data.batch_size=5000", "at most 1200"),
+    ("data.val_size=0.5", "data.val_size=0.5", "valid integer"),
+    ("data.val_size=-1", "data.val_size=-1", "greater than or equal to 0"),
     ("data.val_size=1437", "data.val_size=1437", "between 0 and 1436"),
     ("data.steps_per_epoch=1000", "data.steps_per_epoch=1000", "at most 18"),
     ("data=mnist_folder", "data.source.root", ""),
@@ -49,6 +56,8 @@ RUNS = [
     ("test=middle", "test=middle", "'best'"),
     ("untrained=3", "untrained=3", "boolean"),
     ("threads=0", "threads=0", "greater than or equal to 1"),
+    ("rerun=some", "rerun=some", "'failed'"),
+    ("plan=3", "plan=3", "boolean"),
     ("figures=[nosuch]", "figures=[nosuch]", "learning_curves"),
     ("diagnostics.gradients.every_n_epochs=0", "GradientNorm.every_n_epochs=0", "at least 1"),
     ("+sweeps=nosuch", "nosuch", "main"),
@@ -81,6 +90,59 @@ def test_a_mistake_ends_with_one_line_before_any_work(
     assert named in shown
     assert allowed in shown
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [("seed=range(0)", "seed=range(0)"), ("seed=range(5,1)", "seed=range(5,1)"), ("depth=10000 width=100000", "GB")],
+)
+def test_a_sweep_of_nothing_or_of_giants_is_refused(
+    given: str, named: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("-m", *SMALL, *given.split(), f"hydra.sweep.dir={tmp_path}/out") == 2
+    assert named in only_line(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("many", [True, False])
+@pytest.mark.parametrize("place", ["file", "/proc/nowhere", "x" * 300])
+def test_a_place_that_cant_be_written_is_named(
+    place: str, many: bool, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    key = "hydra.sweep.dir" if many else "hydra.run.dir"
+    arguments = [*SMALL, "diagnostics=[]", f"{key}={tmp_path / place}"]
+    assert command(*(["-m", "seed=0,1"] if many else []), *arguments) == 2
+    assert str(tmp_path / place)[:60] in only_line(capsys)
+
+
+def test_unicode_and_spaces_in_paths_and_names_too_long_for_a_file_work(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "Größe Δ 大 – mit Leerzeichen"
+    noise = "+diagnostics.gradients.probe_size=" + "0" * 300 + "8"
+    assert command("-m", *SMALL, "diagnostics=[gradients]", noise, f"hydra.sweep.dir={folder}") == 0
+    [result] = folder.glob("*/result.json")
+    assert len(result.parent.name) < 200
+
+
+def test_a_value_cant_lead_out_of_the_sweeps_folder(command: Command, tmp_path: Path) -> None:
+    where = ["data=sine", "loss=mse", "depth=1", "optim.momentum=0.5", "trainer=cpu", "trainer.max_epochs=1"]
+    quiet = ["trainer.enable_progress_bar=false", "report=false", "figures=[]", "diagnostics=[]"]
+    command("-m", *where, *quiet, "+act.x=../../../outside", "act=relu", f"hydra.sweep.dir={tmp_path}/a/b")
+    assert "/" not in naming.run_name("relu", 1, 0, ["+x=../../../outside", "y=/etc/passwd", "z=.."])
+    assert {path.name for path in tmp_path.iterdir()} <= {"a"}
+
+
+def test_a_plan_says_what_a_sweep_would_take_and_does_nothing(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["act=relu,tanh", "depth=1,2", "seed=0,1,2", "trainer.max_epochs=7", "plan=true"]
+    assert command("-m", *SMALL, *sweep, f"hydra.sweep.dir={tmp_path}/out") == 0
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [(row[0].strip(), row[1].strip(), int(row[3]), int(row[4])) for row in rows] == [
+        ("relu", "1 × 16", 3, 7), ("relu", "2 × 16", 3, 7), ("tanh", "1 × 16", 3, 7), ("tanh", "2 × 16", 3, 7),
+    ]  # fmt: skip
+    assert all(float(row[5]) > 0 for row in rows)
+    assert not (tmp_path / "out").exists()
 
 
 def only_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -1,5 +1,6 @@
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -281,3 +282,24 @@ def test_nothing_held_out_means_that_training_validation_and_test_are_the_same()
     assert data.train is data.val
     assert data.test is data.dataset.pool
     assert data.examples_per_step == 300
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize(
+    ("sizes", "content"), [((2**30,), 1000), ((2**15, 2**15), 10), ((10,), 2**26), ((2**32 - 1,) * 4, 0)]
+)
+def test_an_idx_file_that_lies_about_its_size_takes_no_memory(
+    sizes: tuple[int, ...], content: int, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"bomb{suffix}"
+    header = bytes([0, 0, 8, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes)
+    with gzip.open(path, "wb") if suffix else path.open("wb") as file:
+        file.write(header)
+        for start in range(0, content, 2**20):
+            file.write(bytes(min(2**20, content - start)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="the header promises"):
+        idx.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 2**20

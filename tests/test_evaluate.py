@@ -141,3 +141,19 @@ def test_the_wrong_data_set_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=r"takes 64 inputs, the data set has 784"):
         evaluated(monkeypatch, capsys, "--data", "fashion_mnist", str(run[0]))
+
+
+def test_a_config_of_giant_layers_takes_no_memory(tmp_path: Path) -> None:
+    sizes = {"input_size": 1_000_000, "num_classes": 10, "hidden_sizes": [1_000_000] * 50}  # 200 TB
+    (tmp_path / "x.config").write_text(json.dumps({"act_fn": {"name": "Tanh"}} | sizes))
+    torch.save({"layers.0.weight": torch.zeros(3, 784)}, tmp_path / "x.tar")
+    with pytest.raises(ValueError, match="don't fit the network"):
+        evaluate.load(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("name", ["os.system", "torch.nn.ReLU", "tests.test_evaluate.Own", "__import__('os')"])
+def test_a_tutorial_config_cant_name_a_class(name: str, tmp_path: Path) -> None:
+    described = {"act_fn": {"name": name}, "input_size": 784, "num_classes": 10, "hidden_sizes": [4]}
+    (tmp_path / "x.config").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=r"not a tutorial's \.config"):
+        evaluate.load(tmp_path / "x.config")
