@@ -140,7 +140,7 @@ def open_page(browser: Browser) -> Open:
     def opened(path: Path, width: int = 1280, **context: Any) -> Opened:
         view = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
         found = Opened(view)
-        view.on("console", lambda m: found.problems.append(m.text) if m.type in ("error", "warning") else None)
+        view.on("console", lambda m: found.problems.append(m.text) if m.type in ("error", "warning", "trace") else None)
         view.on("pageerror", lambda error: found.problems.append(str(error)))
         view.on("dialog", lambda dialog: (found.problems.append(dialog.message), dialog.dismiss()))
         view.on("request", lambda request: found.requests.append(request.url))

@@ -95,6 +95,7 @@ function panels(
       anchor: `x${id}`,
       ...axis(y(i)),
     };
+    if (!i) delete layout.yaxis.matches; // the others match it; itself it can't
     if (column) delete layout[`yaxis${id}`].title;
     if (i + columns < count) delete layout[`xaxis${id}`].title;
     layout.annotations.push({
