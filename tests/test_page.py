@@ -474,6 +474,16 @@ def test_what_is_missing_is_said_and_the_rest_is_drawn(
     assert opened.width() == (390, 390)
 
 
+def test_of_many_settings_the_best_are_shown_first(tmp_path: Path, open_page: Open) -> None:
+    for number in range(14):
+        add_run(tmp_path, f"act{number:02d}", 0, test_accuracy=0.5 + 0.01 * number)
+    opened = open_page(written(tmp_path), 390)
+    chosen = opened.view.locator("[data-figure=accuracy] .chip:has(:checked)").all_text_contents()
+    assert chosen == [f"act{number:02d}" for number in range(2, 14)]
+    assert opened.view.locator("[data-figure=differences] .main-svg").count() > 0
+    assert opened.problems == []
+
+
 def test_rows_before_a_tables_torn_end_are_kept(tmp_path: Path) -> None:
     run = {"name": "torn", "folder": str(tmp_path)}
     (tmp_path / "layers.csv").write_text(
