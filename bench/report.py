@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from src import REPOSITORY, results
 
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
-RATES = [round(0.0001 * 1.2**step, 7) for step in range(60)]
+RATES = [round(0.0001 * 1.05**step, 7) for step in range(180)]
 
 
 def varied(result: dict[str, Any], act: str, lr: float, seed: int) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def too_few(n: int, comparisons: int) -> str | None:
     family = max(comparisons, 1)
     if n >= (needed := 1 + math.ceil(math.log2(family / 0.05))):
         return None
-    corrected = f" after correction for {family} comparisons" if family > 1 else ""
+    corrected = f" after correction for {family:,} comparisons" if family > 1 else ""
     smallest = f"p = {min(1, family * 2.0 ** (1 - n)):.2g}{corrected}; at least {needed} are needed"
     return f"{n} seed{'s' * (n != 1)} can't show a difference: even if all agree, the paired test gives {smallest}"
 

@@ -140,7 +140,7 @@ def open_page(browser: Browser) -> Open:
     def opened(path: Path, width: int = 1280, **context: Any) -> Opened:
         view = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
         found = Opened(view)
-        view.on("console", lambda m: found.problems.append(m.text) if m.type in ("error", "warning") else None)
+        view.on("console", lambda m: found.problems.append(m.text) if m.type in ("error", "warning", "trace") else None)
         view.on("pageerror", lambda error: found.problems.append(str(error)))
         view.on("dialog", lambda dialog: (found.problems.append(dialog.message), dialog.dismiss()))
         view.on("request", lambda request: found.requests.append(request.url))
@@ -472,6 +472,16 @@ def test_what_is_missing_is_said_and_the_rest_is_drawn(
     assert [sentence for sentence in SAID[build] if sentence not in text] == []
     assert opened.problems == []
     assert opened.width() == (390, 390)
+
+
+def test_of_many_settings_the_best_are_shown_first(tmp_path: Path, open_page: Open) -> None:
+    for number in range(14):
+        add_run(tmp_path, f"act{number:02d}", 0, test_accuracy=0.5 + 0.01 * number)
+    opened = open_page(written(tmp_path), 390)
+    chosen = opened.view.locator("[data-figure=accuracy] .chip:has(:checked)").all_text_contents()
+    assert chosen == [f"act{number:02d}" for number in range(2, 14)]
+    assert opened.view.locator("[data-figure=differences] .main-svg").count() > 0
+    assert opened.problems == []
 
 
 def test_rows_before_a_tables_torn_end_are_kept(tmp_path: Path) -> None:

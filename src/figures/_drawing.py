@@ -24,7 +24,7 @@ Look = dict[str, Any]
 # Okabe & Ito: distinguishable for colour-blind readers too; the first six belong to the six main activations.
 COLOURS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
-MOST_PANELS = 24
+MOST_PANELS = 12
 MAIN = {act: {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": "-"} for i, act in enumerate(ACTS)}
 CHANCE: Look = {"color": "#777777", "linestyle": ":", "linewidth": 1}
 FROM_INPUT_TO_OUTPUT: Colormap = mpl.colormaps["viridis"]
@@ -148,9 +148,15 @@ def whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic y axis; set once, because each time it is set anew for all panels that share the axis."""
+    if axes.get_yscale() != "log":
+        axes.set_yscale("log")
+
+
 def plain_numbers(axes: Axes) -> None:
     """A logarithmic y axis whose labels are plain numbers, because the range is small."""
-    axes.set_yscale("log")
+    logarithmic(axes)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -159,7 +165,7 @@ def plain_numbers(axes: Axes) -> None:
 def plot_log(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, **look: Any) -> None:
     """A line on a logarithmic y axis; where y is 0, open triangles on the axis' lower edge instead, of many a few."""
     positions, values = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    axes.set_yscale("log")
+    logarithmic(axes)
     axes.plot(positions, np.where(values > 0, values, np.nan), **look)
     if (zero := values == 0).any():
         already = sum(line.get_gid() == "zero" for line in axes.lines)

@@ -6,7 +6,19 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from src.figures._drawing import ZEROS, Drawing, Line, facets, has_zeros, legend, panels, plot_log, roomy, whole_numbers
+from src.figures._drawing import (
+    ZEROS,
+    Drawing,
+    Line,
+    facets,
+    has_zeros,
+    legend,
+    logarithmic,
+    panels,
+    plot_log,
+    roomy,
+    whole_numbers,
+)
 from src.figures._numbers import geometric_mean
 from src.figures._runs import Run, Setting, keep, loss_unit, sample, settings
 
@@ -32,7 +44,7 @@ def values_of(group: Setting, when: str) -> pd.DataFrame:
 
 
 def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame]) -> None:
-    axes.set_yscale("log")
+    logarithmic(axes)
     for line, found in zip(lines, tables, strict=True):
         if len(found):
             plot_log(axes, found["layer"], found["grad_norm"], **line.look)

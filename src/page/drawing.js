@@ -5,7 +5,8 @@ const NOT_FINITE = "∞";
 const FEW = 8; // settings that can be chosen without unfolding a list, which then names their colours, too
 const MOST_PANELS = 48; // more make the page slow; a figure that leaves some out says so
 const HOVER = { hovertemplate: "%{text}<extra></extra>" };
-const shown = new Set(D.settings.slice(0, D.shown).keys());
+const best = D.tasks.flatMap(task => task.rows.slice(0, Math.ceil(D.shown / D.tasks.length)).map(row => row.setting));
+const shown = new Set(D.settings.length > D.shown && best.length ? best : D.settings.slice(0, D.shown).keys());
 
 // Plotly reads a little HTML in its texts; names are never meant as that.
 const safe = text => String(text).replace(/[&<>]/g, c => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
@@ -95,6 +96,7 @@ function panels(
       anchor: `x${id}`,
       ...axis(y(i)),
     };
+    if (!i) delete layout.yaxis.matches; // the others match it; itself it can't
     if (column) delete layout[`yaxis${id}`].title;
     if (i + columns < count) delete layout[`xaxis${id}`].title;
     layout.annotations.push({
