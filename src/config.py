@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -55,6 +56,9 @@ class Init(Section):
     std: Positive | None = None
     gain: Positive | None = None
     after: Annotated[int, Field(ge=0)] | None = None
+    length: Positive | None = None
+    weight_variance: NonNegative | None = None
+    bias_variance: NonNegative | None = None
     by_act: dict[str, float | int] = {}
 
     def functions(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
@@ -176,6 +180,10 @@ def read(config: DictConfig) -> Settings:
         activations.check(settings.act.plain())
     except ValueError as error:
         raise ValueError(f"act={settings.names.act}: {error}") from error
+    try:
+        settings.init.functions()
+    except InstantiationException as error:
+        raise ValueError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
     return settings
 
 

@@ -8,7 +8,7 @@ import re
 
 from omegaconf import DictConfig, OmegaConf
 
-from src import REPOSITORY
+from src import REPOSITORY, tuned
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
 OPERATIONAL = (
@@ -42,6 +42,7 @@ def _run_name_of(root: DictConfig) -> str:
 
 
 def register() -> None:
-    """Make `${run_name:}` and `${repository:}` known to OmegaConf."""
+    """Make `${run_name:}`, `${tuned_lr:}` and `${repository:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
+    OmegaConf.register_new_resolver("tuned_lr", lambda *which: tuned.learning_rate(*which), replace=True)
     OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)

@@ -1,0 +1,93 @@
+"""At which depth does training stop, for each activation and initialisation, and where did theory expect it?"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from src.figures._drawing import CHANCE, Drawing, looks, panels
+from src.figures._numbers import t_interval
+from src.figures._runs import Run, act_order, keep, sample, settings
+from src.figures._theory import reach
+from src.statistics import trained
+
+Cells = dict[tuple[str, str], list[Run]]
+COLUMNS = ["act", "init", "depth", "n", "test_accuracy_percent", "low", "high", "trained", "theory_depth"]
+
+
+def _row(act: str, init: str, depth: int, runs: list[Run]) -> tuple[Any, ...]:
+    values = [100 * run["test_accuracy"] for run in runs]
+    low, high = t_interval(values) or (values[0], values[0])
+    count = sum(trained(run["test_accuracy"], run["classes"]) for run in runs)
+    expected = reach(runs[0])
+    return act, init, depth, len(runs), float(np.mean(values)), max(low, 0), min(high, 100), count, expected
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+    for place, (act, own) in enumerate(rows.groupby("act", sort=False)):
+        axes.plot(own["depth"], own["test_accuracy_percent"], **look[str(act)])
+        axes.fill_between(own["depth"], own["low"], own["high"], color=look[str(act)]["color"], alpha=0.15, lw=0)
+        expected = own["theory_depth"].iloc[0]
+        if math.isfinite(expected):
+            axes.plot(
+                [max(expected, 0.8)] * 2,
+                [101 + 3 * place, 104 + 3 * place],
+                color=look[str(act)]["color"],
+                lw=3,
+                clip_on=False,
+            )
+    axes.set_xscale("log", base=2)
+    depths = sorted(rows["depth"].unique())
+    axes.set_xticks(depths, [str(depth) for depth in depths])
+    axes.set_xlim(0.75, max(depths) * 1.3)
+    axes.set_ylim(0, 102 + 3 * rows["act"].nunique())
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """How often the measured collapse lies within a factor of 2 of theory's depth."""
+    pairs = []
+    for _, own in table.groupby(["act", "init"], sort=False):
+        expected = own["theory_depth"].iloc[0]
+        good = own.loc[2 * own["trained"] > own["n"], "depth"]
+        bad = own.loc[2 * own["trained"] <= own["n"], "depth"]
+        if math.isfinite(expected) and len(good) and (bad > good.max()).any():
+            first_bad = bad[bad > good.max()].min()
+            pairs.append(math.sqrt(good.max() * first_bad) / expected)  # the collapse lies between the two depths
+    if not pairs:
+        return ""
+    close = sum(0.5 <= ratio <= 2 for ratio in pairs)
+    ratios = ", ".join(f"{ratio:.2g}" for ratio in pairs)
+    return (
+        f"Training stops within a factor of 2 of 6 ξ_c for {close} of {len(pairs)} lines that stop (ratios {ratios}). "
+    )
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    missing = "no completed run has a test accuracy: only classifiers can be shown"
+    groups = keep(settings(runs), lambda run: run.get("test_accuracy") is not None, missing)
+    cells: dict[tuple[str, str, int], list[Run]] = {}
+    for run in (run for group in groups for run in group.runs):
+        cells.setdefault((run["init"], run["act"], run["depth"]), []).append(run)
+    order = sorted(cells, key=lambda key: (key[0] == "critical", key[0], act_order(key[1]), key[2]))
+    table = pd.DataFrame(
+        [_row(act, init, depth, cells[init, act, depth]) for init, act, depth in order], columns=COLUMNS
+    )
+    look = looks(table["act"])
+    inits = list(dict.fromkeys(table["init"]))
+    figure, axes = panels(len(inits), (3.3, 2.9), "hidden layers", "test accuracy (%)", sharey=True)
+    for each, init in zip(axes, inits, strict=True):
+        _panel(each, table[table["init"] == init], look)
+        each.set_title(f"init={init}")
+        for chance in {100 / run["classes"] for group in groups for run in group.runs}:
+            each.axhline(chance, **CHANCE)
+    handles = [Line2D([], [], label=act, **look[act]) for act in dict.fromkeys(table["act"])]
+    figure.legend(handles=handles, loc="outside right upper")
+    caption = (
+        "Test accuracy in % by depth: means over seeds, bands: 95 % t-intervals. Dotted: chance. Bars: the depth to "
+        "which theory expects training, 6 ξ_c (Schoenholz et al. 2017); no bar: the edge of chaos, or no limit. "
+        + sentence(table) + sample(runs, groups)
+    )  # fmt: skip
+    return Drawing(figure, table.replace([np.inf, -np.inf], np.nan), caption)

@@ -1,0 +1,354 @@
+"""Mean-field theory: closed forms, published numbers, and what wide random networks do."""
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import erf
+from torch import Tensor, nn
+
+from src import activations, results, train, tuned
+from src.config import Settings
+from src.data import datamodule
+from src.diagnostics.taxonomy import always_linear, always_off, always_saturated, collapsed
+from src.diagnostics.theory import Theory
+from src.statistics import proportion
+from src.theory import __main__ as program
+from src.theory.critical import Critical, critical, normal_weight_, of_layer, on_the_edge, variances
+from src.theory.integrals import Function, mean, mean_of_pair
+from src.theory.meanfield import MeanField, born_dead, layers, limit, scale, second_moment, slope_moment
+from tests.conftest import SMALL, names_in
+
+SettingsFor = Callable[..., Settings]
+
+
+class Erf(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.erf(x)
+
+
+class Staircase(nn.Module):
+    """Somebody's own, without a formula: jumps at −1.3 and 2.7, a kink at 0.4."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x < -1.3, -1.0, torch.where(x < 2.7, (x - 0.4).abs(), 3.0 * torch.tanh(x)))
+
+
+class Undefined(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sqrt()
+
+
+class Random(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rand_like(x)
+
+
+class Shrinking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., :1] if x.shape[-1] > 1 else x
+
+
+class Mixing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(-1, keepdim=True) if x.shape[-1] > 1 else x
+
+
+def phi(name: str, settings_for: SettingsFor) -> Function:
+    return Function(activations.build(settings_for(f"act={name}").act.plain()))
+
+
+@pytest.mark.parametrize(
+    ("act", "published"),
+    [("sigmoid", 0.141), ("tanh", 0.576), ("relu", 0.408), ("leakyrelu", 0.410), ("elu", 0.568), ("swish", 0.289)],
+)
+def test_the_published_shrinkage_of_gradients_at_the_default_initialisation(
+    act: str, published: float, settings_for: SettingsFor
+) -> None:
+    found = limit(MeanField(phi(act, settings_for), 1 / 3, 1 / (3 * 256)))
+    assert round(math.sqrt(found.chi), 3) == pytest.approx(published, abs=0.0005)
+    assert found.correlation == 1  # the ordered phase: all inputs end alike
+
+
+@pytest.mark.parametrize("q", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("slope", [0.0, 0.1, 1.0])
+def test_leaky_relus_moments_are_the_closed_form(slope: float, q: float) -> None:
+    act = Function(nn.LeakyReLU(slope))
+    half = (1 + slope**2) / 2
+    assert second_moment(act, q) == pytest.approx(half * q, rel=1e-12)
+    assert slope_moment(act, q) == pytest.approx(half, rel=1e-12)
+    assert critical(act, q).weight_variance == pytest.approx(1 / half, rel=1e-10)  # ReLU: 2
+    assert critical(act, q).bias_variance == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize("q", [0.01, 1.0, 1000.0])
+def test_erfs_moments_are_williams_closed_form(q: float) -> None:
+    act = Function(Erf())
+    assert second_moment(act, q) == pytest.approx(2 / math.pi * math.asin(2 * q / (1 + 2 * q)), rel=1e-10)
+    assert slope_moment(act, q) == pytest.approx(4 / math.pi / math.sqrt(1 + 4 * q), rel=1e-10)
+    for c in (-0.5, 0.0, 0.9, 0.999):
+        expected = 2 / math.pi * math.asin(2 * q * c / (1 + 2 * q))
+        assert mean_of_pair(act, q, c, act.breaks) == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("c", [-0.9, 0.0, 0.5, 0.9, 0.999])
+def test_relus_covariances_are_the_arc_cosine_kernels(c: float) -> None:
+    act, angle = Function(nn.ReLU()), math.acos(c)
+    first = (math.sin(angle) + (math.pi - angle) * c) / (2 * math.pi)
+    assert mean_of_pair(act, 3.0, c, act.breaks) == pytest.approx(3 * first, abs=1e-9)
+    assert mean_of_pair(act.slope, 3.0, c, act.breaks) == pytest.approx((math.pi - angle) / (2 * math.pi), abs=1e-9)
+
+
+@pytest.mark.parametrize("act", [nn.Tanh(), nn.ELU(), Erf(), Staircase()])
+def test_errors_of_the_quadrature_fall_monotonically_to_rounding(act: nn.Module) -> None:
+    function = Function(act)
+    exact = mean(lambda x: function(x) ** 2, 2.0, function.breaks, order=40, width=0.1)
+    errors = [
+        abs(mean(lambda x: function(x) ** 2, 2.0, function.breaks, order, width=1.0) - exact) for order in (1, 2, 4, 8)
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 1e-4
+    assert abs(mean(lambda x: function(x) ** 2, 2.0, function.breaks) - exact) < 1e-13
+
+
+def test_kinks_and_jumps_are_found_where_they_are() -> None:
+    assert Function(Staircase()).breaks == pytest.approx([-1.3, 0.4, 2.7], abs=1e-12)
+    assert Function(nn.ReLU6()).breaks == pytest.approx([0, 6], abs=1e-12)
+    assert Function(nn.ELU()).breaks == pytest.approx([0], abs=1e-12)  # only its curvature jumps
+    assert Function(nn.Tanh()).breaks.size == Function(nn.GELU()).breaks.size == 0
+
+
+def test_an_activation_without_a_formula_agrees_with_a_brute_sum() -> None:
+    function = Function(Staircase())
+    z = (np.arange(4_000_000) + 0.5) / 4e6 * 20 - 10
+    brute = float(np.exp(-(z**2) / 2) @ function(math.sqrt(2) * z) ** 2 / math.sqrt(2 * math.pi) * 20 / 4e6)
+    assert second_moment(function, 2.0) == pytest.approx(brute, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (Undefined(), "Undefined gives nan at -5"),
+        (Random(), "Random draws random numbers"),
+        (Shrinking(), "Shrinking changes the shape"),
+        (Mixing(), "Mixing mixes units"),
+        (activations.Maxout(), "Maxout takes several inputs per unit"),
+    ],
+)
+def test_what_is_no_elementwise_function_is_named(act: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Function(act)
+
+
+def test_published_points_of_the_edge_of_chaos() -> None:
+    tanh = Function(nn.Tanh())
+    at = min((on_the_edge(tanh, q) for q in np.linspace(0.5, 0.7, 401)), key=lambda p: abs(p.bias_variance - 0.05))
+    assert at.weight_variance == pytest.approx(1.76, abs=0.005)  # Schoenholz et al. 2017: σ_b² = 0.05
+    # Roberts, Yaida & Hanin 2022: the half-stable points of SWISH and GELU, C_W and C_b
+    for act, q, weight, bias in ((nn.SiLU(), 14.32017, 1.988005, 0.555143), (nn.GELU(), 3.56155, 1.983058, 0.172922)):
+        function = Function(act)
+        point = on_the_edge(function, q)
+        assert (point.weight_variance, point.bias_variance) == pytest.approx((weight, bias), abs=2e-6)
+        assert MeanField(function, weight, bias).length_slope(q) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("act", sorted(set(names_in("act")) - {"step", "softplus", "maxout"}))
+def test_at_the_critical_initialisation_gradients_keep_their_size(act: str, settings_for: SettingsFor) -> None:
+    function = phi(act, settings_for)
+    point = critical(function, 0.1)
+    theory = MeanField(function, point.weight_variance, point.bias_variance)
+    assert point.bias_variance >= 0
+    assert theory.length(point.length) == pytest.approx(point.length, rel=1e-8)
+    assert theory.chi(point.length) == pytest.approx(1, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [("softplus", "Softplus has no useful edge of chaos"), ("step", "Step has no edge of chaos: its slope is 0")],
+)
+def test_an_activation_without_an_edge_of_chaos_is_refused(act: str, message: str, settings_for: SettingsFor) -> None:
+    with pytest.raises(ValueError, match=f"init=critical, act={act}: {message}"):
+        settings_for(f"act={act}", "init=critical")
+
+
+def test_critical_weights_and_biases_have_their_variances(settings_for: SettingsFor) -> None:
+    settings = settings_for("act=torch.nn.Tanh", "init=critical", "depth=2", "width=600", "init.length=0.5")
+    tap = train.build_network(settings, 784, 10).network.taps()[1]
+    assert of_layer(tap.linear.weight, tap.linear.bias) == pytest.approx((1.688, 0.0380), rel=0.12)
+    assert of_layer(tap.linear.weight, None)[0] == pytest.approx(1.688, rel=0.01)
+
+
+def test_stated_variances_are_those_of_draws(settings_for: SettingsFor) -> None:
+    for init in ("default", "kaiming", "xavier", "lecun", "orthogonal", "normal", "gain", "variance"):
+        weight, bias = settings_for(f"init={init}").init.functions()
+        stated = variances(weight, bias, 300, 200)
+        if weight is None:
+            linear = nn.Linear(300, 20_000)
+            drawn: tuple[float, float] = of_layer(linear.weight, linear.bias)
+        else:
+            opaque = [None if each is None else lambda x, call=each: call(x) for each in (weight, bias)]
+            drawn = variances(*opaque, 300, 200)
+        assert stated == pytest.approx(drawn, rel=0.02, abs=1e-12), init
+    with pytest.raises(ValueError, match="random weights around 0"):
+        variances(*settings_for("init=ones").init.functions(), 30, 20)
+
+
+def test_limits_of_lengths() -> None:
+    relu = Function(nn.ReLU())
+    assert MeanField(relu, 1.0, 0.0).fixed_point() == 0
+    assert MeanField(relu, 3.0, 0.0).fixed_point() == math.inf
+    assert MeanField(relu, 2.0, 0.0).fixed_point(0.7) == 0.7
+    assert MeanField(relu, 1.0, 0.3).fixed_point() == pytest.approx(0.6, rel=1e-12)
+    chaos = limit(MeanField(Function(nn.Tanh()), 4.0, 0.05))
+    assert chaos.chi > 1 > chaos.correlation > 0
+    assert scale(math.exp(-0.5)) == pytest.approx(2)
+
+
+def test_correlations_of_a_wide_network_converge_as_predicted() -> None:
+    generator, nets, width = torch.Generator().manual_seed(0), 40, 500
+    theory = MeanField(Function(nn.Tanh()), 2.5, 0.05)
+    q, c = theory.fixed_point(), 0.2
+    pair = torch.randn(nets, 2, width, generator=generator)
+    z = math.sqrt(q) * torch.stack([pair[:, 0], c * pair[:, 0] + math.sqrt(1 - c * c) * pair[:, 1]], dim=1)
+    for _ in range(3):
+        weight = torch.randn(nets, width, width, generator=generator) * math.sqrt(2.5 / width)
+        z = torch.tanh(z) @ weight.mT + math.sqrt(0.05) * torch.randn(nets, 1, width, generator=generator)
+        c = theory.correlation(c, q)
+        measured = (z[:, 0] * z[:, 1]).mean() / z.square().mean()
+        assert measured.item() == pytest.approx(c, abs=0.02)
+
+
+@pytest.mark.parametrize("init", ["default", "critical"])
+@pytest.mark.parametrize("act", ["tanh", "relu", "swish", "selu", "hardswish"])
+def test_a_wide_networks_layers_are_as_predicted(act: str, init: str, settings_for: SettingsFor) -> None:
+    depth, width, seeds = 8, 512, 4
+    found: list[Any] = []
+    for seed in range(seeds):
+        asked = [f"act={act}", f"init={init}", f"depth={depth}", f"width={width}", f"seed={seed}"]
+        module = train.build_network(settings_for(*asked), width, 10)
+        inputs = torch.randn(16, width, generator=torch.Generator().manual_seed(seed))
+        rows = Theory().compare(module, (inputs, torch.arange(16) % 10))
+        found.append(
+            [[row["length_error"].item(), row["delta_ratio_error"].item()] for row in list(rows.values())[:-1]]
+        )
+    errors = np.array(found)
+    # The noise of lengths adds up over layers, that of ratios doesn't: single layers' means are within four of theirs.
+    same = [[1.0] * (depth + 1), [0.0] * (depth + 1), [width] * (depth + 1)]
+    predicted = layers(phi(act, settings_for), 1.0, *same)  # type: ignore[arg-type]
+    lengths, ratios = errors[:, :, 0].mean(axis=0), errors[:, :, 1]
+    assert abs(ratios.mean()) < 0.02
+    assert np.abs(ratios.mean(axis=0)).max() < 4 * predicted.chi_noise.max() / math.sqrt(seeds)
+    assert (np.abs(lengths) < 4 * predicted.length_noise[:-1] / math.sqrt(seeds) + 0.01).all()
+
+
+def test_the_diagnostic_says_where_theory_and_network_part(settings_for: SettingsFor) -> None:
+    settings = settings_for(*SMALL, "act=tanh", "depth=4", "width=128", "init=lecun")
+    data = datamodule.open_data(settings.data, 0)
+    module = train.build_network(settings, data.dataset.input_size, 10)
+    whole = Theory().compare(module, data.probe(256))
+    assert sum(row["theory_parted"].item() for row in whole.values()) == 0
+    with torch.no_grad():  # correlated weights: no mean field
+        weight = module.network.taps()[2].linear.weight
+        weight.copy_(weight[:1].expand_as(weight) * torch.randn(128, 1, generator=torch.Generator().manual_seed(0)))
+    broken = Theory().compare(module, data.probe(256))
+    assert broken["layer_02"]["theory_parted"].item() + broken["layer_03"]["theory_parted"].item() > 0
+
+
+@pytest.mark.parametrize("override", ["init=ones", "act=maxout", "norm=batch", "depth=0"])
+def test_the_diagnostic_keeps_silent_where_theory_says_nothing(override: str, settings_for: SettingsFor) -> None:
+    settings = settings_for(*SMALL, override)
+    data = datamodule.open_data(settings.data, 0)
+    assert Theory().compare(train.build_network(settings, data.dataset.input_size, 10), data.probe(32)) == {}
+
+
+def test_how_often_relu_networks_are_born_dead() -> None:
+    generator = torch.Generator().manual_seed(0)
+    nets, width, depth, inputs = 4000, 3, 8, 40
+    h = torch.randn(1, inputs, width, generator=generator).expand(nets, -1, -1)
+    for _ in range(depth):
+        h = torch.relu(h @ torch.randn(nets, width, width, generator=generator))
+    expected = float(born_dead([width] * depth)[-1])
+    at_one = proportion(int((h[:, 0] == 0).all(dim=1).sum()), nets)
+    at_all = proportion(int((h == 0).all(dim=2).all(dim=1).sum()), nets)
+    assert at_one.low < expected < at_one.high
+    assert at_all.high < expected  # for all inputs it is an upper bound
+
+
+def test_useless_units_are_told_apart() -> None:
+    pre = torch.tensor([[[-1.0, 2.0, -1.0, 9.0, 7.0], [-2.0, 1.0, 1.0, 8.0, 7.0]]])  # (K=1, N=2, H=5)
+    relu6, slopes = pre.clamp(0, 6), ((pre > 0) & (pre < 6)).float()
+    assert always_off(pre, slopes).tolist() == [[True, False, False, False, False]]
+    assert always_linear(slopes).tolist() == [[False, True, False, False, False]]
+    assert always_saturated(slopes, torch.ones(1)).tolist() == [[True, False, False, True, True]]
+    assert collapsed(relu6).tolist() == [[True, False, False, True, True]]
+
+
+def theory(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "src.theory", *arguments], capture_output=True, text=True)
+
+
+def test_the_command_prints_a_table_and_a_verdict() -> None:
+    ended = theory("act=swish", "init=default", "depth=50")
+    assert ended.returncode == 0
+    assert "√χ₁ = 0.2889" in ended.stdout
+    assert "gradients vanish, 4.3e-27 of the last hidden layer's reach the first of 50" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["act=maxout"], "Maxout takes several inputs per unit"),
+        (["depth=0"], "the theory is of networks with hidden layers"),
+        (["norm=batch"], "use norm=none"),
+    ],
+)
+def test_the_command_says_what_theory_is_not_about(
+    overrides: list[str], message: str, settings_for: SettingsFor
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        program.predict(settings_for(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "verdict"),
+    [
+        (["act=tanh", "init=critical", "depth=50"], "edge of chaos"),
+        (["act=sigmoid", "init=critical", "depth=3"], "standard deviation of 6.75"),
+        (["act=step"], "no gradient passes"),
+        (["act=relu", "init=gain", "init.gain=3", "depth=20"], "explode"),
+    ],
+)
+def test_verdicts(overrides: list[str], verdict: str, settings_for: SettingsFor) -> None:
+    settings = settings_for(*overrides)
+    found, end, _ = program.predict(settings)
+    assert verdict in " ".join(program.verdict(settings, found, end))
+
+
+def test_the_best_learning_rate_is_the_validations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(name: str, lr: float, accuracy: float, status: str = "completed") -> None:
+        run: dict[str, Any] = {"status": status, "act": "relu", "init": "default", "val_accuracy": accuracy}
+        (tmp_path / name).mkdir()
+        results.write_result(tmp_path / name, run | {"config": {"optim": {"lr": lr}}})
+
+    leave("a", 0.1, 0.9)
+    leave("b", 0.1, 0.95, "diverged")
+    leave("c", 0.01, 0.8)
+    leave("d", 0.01, 0.7)
+    assert tuned.learning_rate(str(tmp_path), "relu", "default") == 0.01
+    with pytest.raises(
+        ValueError, match=r"no run of act=tanh init=default: run `python -m src.train \+sweeps=fair` first"
+    ):
+        tuned.learning_rate(str(tmp_path), "tanh", "default")
+
+
+def test_the_initialisers_fill_what_they_are_given() -> None:
+    torch.manual_seed(0)
+    assert normal_weight_(torch.empty(500, 400), 3.0).var().item() == pytest.approx(3 / 400, rel=0.02)
+    assert Critical(2.0, 0.0, 1.0).weight_variance == 2
+    assert erf(0.5) == pytest.approx(Function(Erf())(np.array([0.5]))[0])
