@@ -13,7 +13,7 @@ from src.page.groups import Group
 from src.page.tables import Folders
 from src.page.words import plain_list, thinned
 
-MOST_TIMES, MOST_COLUMNS, MOST_FUNCTIONS, MOST_INPUTS = 40, 8, 36, 121
+MOST_TIMES, FEWEST_TIMES, MOST_EPOCHS, MOST_COLUMNS, MOST_FUNCTIONS, MOST_INPUTS = 40, 12, 15_000, 8, 36, 121
 SPOKEN = {"val": "validation", "train": "training"}
 FIRST = ("val_accuracy", "val_loss")
 
@@ -49,17 +49,17 @@ def _aligned(tables: Sequence[dict[str, Floats]], column: str) -> tuple[Floats, 
     return epochs, (100 if _percent(column) else 1) * values
 
 
-def _curve(seeds: Sequence[int], epochs: Floats, values: Floats) -> dict[str, Any]:
+def _curve(seeds: Sequence[int], epochs: Floats, values: Floats, most: int) -> dict[str, Any]:
     """Mean and range as far as all seeds went; beyond that, each seed that went on by itself."""
     known = ~np.isnan(values)
     together = np.flatnonzero(known.all(axis=1))
-    kept = together[thinned(len(together), MOST_TIMES)] if len(together) else together
+    kept = together[thinned(len(together), most)] if len(together) else together
     last = together[-1] if len(together) else 0
     alone = []
     for column, seed in enumerate(seeds):
         rest = last + np.flatnonzero(known[last:, column])
         if len(rest) > 1 or not len(together):
-            rest = rest[thinned(len(rest), MOST_TIMES)]
+            rest = rest[thinned(len(rest), most)]
             alone.append({"seed": seed, "x": plain_list(epochs[rest]), "y": plain_list(values[rest, column])})
     several = len(seeds) > 1
     return {
@@ -72,7 +72,7 @@ def _curve(seeds: Sequence[int], epochs: Floats, values: Floats) -> dict[str, An
     }
 
 
-def _curves(group: Group, folders: Folders) -> tuple[int, dict[str, Any]]:
+def _curves(group: Group, folders: Folders, most: int) -> tuple[int, dict[str, Any]]:
     """How many completed runs of a setting have a learning curve, and the curve of each column."""
     tables = {
         run["seed"]: _columns(table)
@@ -83,7 +83,7 @@ def _curves(group: Group, folders: Folders) -> tuple[int, dict[str, Any]]:
     for column in dict.fromkeys(name for table in tables.values() for name in table if name != "epoch"):
         having = {seed: table for seed, table in tables.items() if np.isfinite(table.get(column, np.nan)).any()}
         if having:
-            found[column] = _curve(list(having), *_aligned(list(having.values()), column))
+            found[column] = _curve(list(having), *_aligned(list(having.values()), column), most)
     return len(tables), found
 
 
@@ -91,8 +91,9 @@ def learning_curves(groups: Sequence[Group], folders: Folders) -> dict[str, Any]
     """Every column of epochs.csv, per setting: what may be drawn, and of how many runs."""
     found: dict[str, dict[int, Any]] = {}
     used = 0
+    most = int(np.clip(MOST_EPOCHS // max(len(groups), 1), FEWEST_TIMES, MOST_TIMES))
     for position, group in enumerate(groups):
-        count, curves = _curves(group, folders)
+        count, curves = _curves(group, folders, most)
         used += count
         for column, curve in curves.items():
             found.setdefault(column, {})[position] = curve

@@ -12,7 +12,7 @@ from src.page.tables import Folders
 from src.page.words import plain, thinned
 
 NEEDED = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
-MOST_SETTINGS, MOST_LAYERS, MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 24, 12, 25, 4, 450_000
+MOST_SETTINGS, MOST_LAYERS, MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 24, 12, 25, 4, 250_000
 
 
 def _times(table: pd.DataFrame, most: int) -> pd.DataFrame:

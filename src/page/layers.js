@@ -242,8 +242,8 @@ function alongLayers(setting, e, { when, log, edges, axes, aside }) {
     x = e.layers.map((_, j) => j),
     fits = v => (isNumber(v) && (!log || v > 0) ? v : null);
   const text = e.layers.map((layer, j) => {
-    const range = `${number(e.low[j])} to ${number(e.high[j])}`;
-    return `${label(setting.label)}, layer ${label(layer)}, ${when}: ${number(e.mean[j])} (${range}, n = ${e.n})`;
+    const range = e.n > 1 ? `${number(e.low[j])} to ${number(e.high[j])}, ` : "";
+    return `${label(setting.label)}, layer ${label(layer)}, ${when}: ${number(e.mean[j])} (${range}n = ${e.n})`;
   });
   const common = { ...HOVER, ...axes, type: "scatter", cliponaxis: false };
   const marks = (holds, edge, symbol) => {

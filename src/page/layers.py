@@ -16,7 +16,7 @@ from src.page.words import plain_list, thinned
 FIRST = ("grad_norm", "update_ratio", "dead_fraction", "saturated_fraction")
 TURNOVER = ("units_died", "units_revived")
 NEEDED = ("epoch", "step", "layer", "quantity", "value")
-MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 40, 6, 400_000
+MOST_TIMES, FEWEST_TIMES, FEWEST_BINS, MOST_NUMBERS = 40, 4, 8, 300_000
 
 Floats = npt.NDArray[np.float64]
 Names = tuple[str, ...]
@@ -120,11 +120,12 @@ def _profile(rows: Sequence[tuple[Names, Floats]], logarithmic: bool) -> dict[st
     finite = np.isfinite(stack)
     low = np.where(finite, stack, np.inf).min(axis=0)
     high = np.where(finite, stack, -np.inf).max(axis=0)
+    several = len(rows) > 1
     return {
         "layers": [spoken(layer) for layer in layers],
         "mean": plain_list(mean_over_seeds(stack, logarithmic)),
-        "low": plain_list(np.where(np.isfinite(low), low, np.nan)),
-        "high": plain_list(np.where(np.isfinite(high), high, np.nan)),
+        "low": plain_list(np.where(np.isfinite(low), low, np.nan)) if several else [],
+        "high": plain_list(np.where(np.isfinite(high), high, np.nan)) if several else [],
         "n": len(rows),
     }
 
@@ -186,7 +187,7 @@ def layers_of(groups: Sequence[Group], folders: Folders, declared: dict[str, dic
                 "ends": _profiles(runs, parts, log),
                 "log": log,
             }
-        if bins := _turnover([each for _, each in pairs], MOST_TIMES):
+        if bins := _turnover([each for _, each in pairs], max(most, FEWEST_BINS)):
             turnover[position] = bins
     order = sorted(
         quantities,
