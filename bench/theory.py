@@ -1,7 +1,7 @@
 """How far untrained networks are from mean-field theory: `python bench/theory.py --json bench/results/theory.json`.
 
 Width 1,024, depth 30, Gaussian inputs, and width 256, depth 5 on FashionMNIST; every smooth and piecewise-linear
-activation of the project, default and critical initialisation. Per layer: the median over seeds of √(q_{l+1}/q_l) and of
+activation of the project, default and critical initialisation. Per layer: medians over seeds of √(q_{l+1}/q_l) and of
 ‖∂L/∂z_l‖ / ‖∂L/∂z_{l+1}‖, relative to theory's. Seeds share their random draws between activations.
 """
 
