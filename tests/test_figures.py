@@ -44,6 +44,8 @@ MAY_BE_BLANK = {  # what a row of the table need not have
     "overview": ["seed", "test_accuracy_percent", "layer", "n", "grad_norm", "lowest", "highest"],  # two tables in one
     "published_accuracy": ["seed"],
     "steps_needed": ["steps_needed"],
+    "accuracy_by_depth": ["theory_depth"],  # none on the edge of chaos
+    "trainability": ["theory_depth"],
 }
 
 
@@ -59,6 +61,7 @@ def result_of(act: str, sizes: Sequence[int], seed: int, data: str, **more: Any)
         "data": {"source": SOURCES[data], "val_size": 0, "split_seed": 42, "batch_size": "all"},
         "optim": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0},
         "loss": more.pop("loss", "cross_entropy"),
+        "init": {"weight_variance": 2.0, "bias_variance": 0.05},
         "seed": seed,
     }
     return {
@@ -122,7 +125,14 @@ def tables_of(result: Run, steps: int) -> dict[str, pd.DataFrame]:
         for b in np.linspace(-1, 1, 21)
     ]
     logits = np.linspace(-3, 3, 60)
+    untrained = [
+        (0, 0, layer, f"{name}{end}", 0.5 ** (n + len(end) / 9))
+        for n, layer in enumerate(layers)
+        for name in ("length", "delta_ratio")
+        for end in ("", "_theory")
+    ]
     return {
+        "layers": pd.DataFrame(untrained, columns=["epoch", "step", "layer", "quantity", "value"]),
         "epochs": pd.DataFrame(
             {"epoch": epoch, "step": 10 * epoch, "val_loss": 1 / epoch}
             | dict.fromkeys(("train_accuracy", "val_accuracy"), accuracy)
@@ -162,7 +172,8 @@ def sweep_for(name: str, folder: Path, **grid: Any) -> list[Run]:
     """Runs from which the named figure can be drawn."""
     sizes = {"sizes": [(512, 256, 256, 128)]} if name == "published_accuracy" else {}
     loss = {"loss": "bce"} if name == "logistic" else {}
-    return sweep(folder, data=DATA.get(name, "digits"), **(sizes | loss | grid))
+    init = {"init": "variance"} if name == "trainability" else {}
+    return sweep(folder, data=DATA.get(name, "digits"), **(sizes | loss | init | grid))
 
 
 def marked(drawing: Drawing, gid: str) -> int:

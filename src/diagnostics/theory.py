@@ -67,9 +67,9 @@ def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
 
 def averaged(parts: list[Layers]) -> Layers:
     """Root mean squares over examples, as they are measured. Gradients are weighed equally at the output."""
-    lengths = sum(part.lengths for part in parts) / len(parts)
+    lengths = np.mean([part.lengths for part in parts], axis=0)
     passed = [part.chi[::-1].cumprod() for part in parts]
-    total = sum(passed) / len(parts)
+    total = np.mean(passed, axis=0)
     with np.errstate(invalid="ignore"):
         chi = np.nan_to_num(total / np.append(1.0, total[:-1]))
     return Layers(lengths, chi[::-1], parts[0].length_noise, parts[0].chi_noise)

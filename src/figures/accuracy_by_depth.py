@@ -1,6 +1,7 @@
 """At which depth does training stop, for each activation and initialisation, and where did theory expect it?"""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
         axes.plot(own["depth"], own["test_accuracy_percent"], **look[str(act)])
         axes.fill_between(own["depth"], own["low"], own["high"], color=look[str(act)]["color"], alpha=0.15, lw=0)
         expected = own["theory_depth"].iloc[0]
-        if math.isfinite(expected):
+        if expected <= 1.2 * rows["depth"].max():
             axes.plot(
                 [max(expected, 0.8)] * 2,
                 [101 + 3 * place, 104 + 3 * place],
@@ -46,22 +47,35 @@ def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     axes.set_ylim(0, 102 + 3 * rows["act"].nunique())
 
 
-def sentence(table: pd.DataFrame) -> str:
+def collapse(depths: Sequence[float], accuracies: Sequence[float], chance: float) -> float | None:
+    """The depth at which accuracy first falls halfway from its best to chance, on a logarithmic axis; None: never.
+
+    >>> collapse([1, 2, 8], [90, 90, 10], chance=10)
+    4.0
+    """
+    middle = (max(accuracies) + chance) / 2
+    best = int(np.argmax(accuracies))
+    for place in range(best + 1, len(depths)):
+        (near, far), (high, low) = depths[place - 1 : place + 1], accuracies[place - 1 : place + 1]
+        if low < middle:
+            return float(near * (far / near) ** ((high - middle) / (high - low)))
+    return None
+
+
+def sentence(table: pd.DataFrame, chance: float) -> str:
     """How often the measured collapse lies within a factor of 2 of theory's depth."""
-    pairs = []
+    ratios = []
     for _, own in table.groupby(["act", "init"], sort=False):
         expected = own["theory_depth"].iloc[0]
-        good = own.loc[2 * own["trained"] > own["n"], "depth"]
-        bad = own.loc[2 * own["trained"] <= own["n"], "depth"]
-        if math.isfinite(expected) and len(good) and (bad > good.max()).any():
-            first_bad = bad[bad > good.max()].min()
-            pairs.append(math.sqrt(good.max() * first_bad) / expected)  # the collapse lies between the two depths
-    if not pairs:
+        found = collapse(own["depth"].tolist(), own["test_accuracy_percent"].tolist(), chance)
+        if found and math.isfinite(expected):
+            ratios.append(found / expected)
+    if not ratios:
         return ""
-    close = sum(0.5 <= ratio <= 2 for ratio in pairs)
-    ratios = ", ".join(f"{ratio:.2g}" for ratio in pairs)
+    close = sum(0.5 <= ratio <= 2 for ratio in ratios)
     return (
-        f"Training stops within a factor of 2 of 6 ξ_c for {close} of {len(pairs)} lines that stop (ratios {ratios}). "
+        f"Accuracy falls halfway to chance within a factor of 2 of 6 ξ_c in {close} of the {len(ratios)} lines that do "
+        f"(depth / 6 ξ_c: {', '.join(f'{ratio:.2g}' for ratio in ratios)}). "
     )
 
 
@@ -88,6 +102,6 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     caption = (
         "Test accuracy in % by depth: means over seeds, bands: 95 % t-intervals. Dotted: chance. Bars: the depth to "
         "which theory expects training, 6 ξ_c (Schoenholz et al. 2017); no bar: the edge of chaos, or no limit. "
-        + sentence(table) + sample(runs, groups)
+        + sentence(table, 100 / groups[0].first["classes"]) + sample(runs, groups)
     )  # fmt: skip
     return Drawing(figure, table.replace([np.inf, -np.inf], np.nan), caption)

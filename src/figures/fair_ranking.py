@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from src.figures._drawing import Drawing, looks, panels
 from src.figures._numbers import t_interval
 from src.figures._runs import Run, act_order, keep, sample, settings
-from src.statistics import compare_all
+from src.statistics import compare_all, too_few
 
 SHARED, OWN = "one learning rate for all", "the learning rate that suits each"
 Cell = dict[int, float]  # seed → test accuracy in %
@@ -71,7 +71,9 @@ def claims(cells: dict[tuple[str, str, str], tuple[float, Cell]]) -> str:
         pairs = compare_all(groups)
         apart = sum(pair.p_holm <= 0.05 for pair in pairs.values())
         words.append(f"{apart} of {len(pairs)} pairs at init={init} with {side}")
-    return f"Told apart by paired tests (Holm, 5 %): {'; '.join(words)}. "
+    fewest, acts = min(len(cell[1]) for cell in cells.values()), len({act for _, _, act in cells})
+    why = too_few(fewest, acts * (acts - 1) // 2)
+    return f"Told apart by paired tests (Holm, 5 %): {'; '.join(words)}. " + (f"{why}. " if why else "")
 
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:

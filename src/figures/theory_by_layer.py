@@ -28,13 +28,15 @@ def _values(group: Setting) -> pd.DataFrame:
     wide = rows.pivot_table(
         index="layer", columns="quantity", values="value", aggfunc=lambda v: geometric_mean(list(v))
     )
-    found = []
+    found_rows = []
     for name in SHOWN:
         if name in wide:
             for layer, row in wide.dropna(subset=[name, f"{name}_theory"]).iterrows():
                 place = layer_number(str(layer))
-                found.append((group.act, group.label, name, place, len(group.runs), row[name], row[f"{name}_theory"]))
-    return pd.DataFrame(found, columns=["act", "setting", "quantity", "layer", "n", "measured", "theory"])
+                found_rows.append(
+                    (group.act, group.label, name, place, len(group.runs), row[name], row[f"{name}_theory"])
+                )
+    return pd.DataFrame(found_rows, columns=["act", "setting", "quantity", "layer", "n", "measured", "theory"])
 
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:

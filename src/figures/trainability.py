@@ -12,6 +12,7 @@ from src.figures._runs import Run, act_order, keep, sample, settings
 from src.figures._theory import reach
 from src.statistics import proportion, trained
 
+DIVERGED = " (Diverged runs are counted here as not trained.)"
 NEEDS = "no completed run has init=variance and a test accuracy: use init=variance init.weight_variance=… "
 
 
@@ -34,8 +35,8 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> Any:
     grid = rows.pivot(index="depth", columns="weight_variance", values="share")
     x, y = np.arange(grid.shape[1]), np.arange(grid.shape[0])
     image = axes.pcolormesh(x, y, grid.to_numpy(), cmap=mpl.colormaps["cividis"], vmin=0, vmax=1, shading="nearest")
-    for (depth, variance), cell in rows.set_index(["depth", "weight_variance"]).iterrows():
-        place = grid.columns.get_loc(variance), grid.index.get_loc(depth)
+    for cell in rows.to_dict("records"):
+        place = list(grid.columns).index(cell["weight_variance"]), list(grid.index).index(cell["depth"])
         words = f"{int(cell['trained'])}/{int(cell['n'])}\n{cell['low']:.1f}–{cell['high']:.1f}"
         shade = "black" if cell["share"] > 0.5 else "white"
         axes.text(*place, words, ha="center", va="center", fontsize=6, color=shade)
@@ -80,6 +81,6 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     caption = (
         "Share of seeds that trained (closed a tenth of the gap between chance and perfection; diverged ones did not), "
         "with Wilson's 95 % interval. Line: 6 ξ_c, to which theory expects training (Schoenholz et al. 2017), cut at "
-        "the edges. " + agreement(table) + sample(runs, groups)
+        "the edges. " + agreement(table) + sample(runs, groups) + DIVERGED
     )
     return Drawing(figure, table.replace([np.inf, -np.inf], np.nan), caption)

@@ -7,7 +7,7 @@ slope or its curvature jumps; Gauss–Hermite alone gives 0.152 instead of 1/6 f
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -72,13 +72,16 @@ class Function:
                 found.append(next_one)
         return [each.detach().numpy() for each in found]
 
+    def _derivative(self, order: int, x: Floats) -> Floats:
+        return self._derivatives(x, order)[order]
+
     @cached_property
     def breaks(self) -> Floats:
         """Where φ, φ′ or φ″ jumps, sorted, each once."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             orders = range(len(self._derivatives(np.zeros(1), 2)))
-            places = [jumps(lambda x, n=order: self._derivatives(x, n)[n]) for order in orders]
+            places = [jumps(partial(self._derivative, order)) for order in orders]
         together = np.sort(np.concatenate(places))
         return together[np.diff(together, prepend=-np.inf) > 1e-9]
 

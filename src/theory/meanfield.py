@@ -216,4 +216,5 @@ def born_dead(widths: Sequence[int]) -> Floats:
     >>> born_dead([1, 2]).tolist()
     [0.5, 0.625]
     """
-    return 1 - np.cumprod(1 - 0.5 ** np.asarray(widths, dtype=np.float64))
+    alive: Floats = np.cumprod(1 - np.exp2(-np.asarray(widths, dtype=np.float64)))
+    return 1 - alive
