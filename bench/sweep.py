@@ -1,7 +1,6 @@
 """What a sweep costs: member-epochs per second of one run after another, of processes side by side, and of stacks.
 
-A member-epoch is one network's epoch: its optimiser steps, its validation and, for our own, everything between two
-epochs. The contenders take turns, so that a change in the machine's speed meets them all; medians count.
+A member-epoch is one network's epoch with all that it entails. The contenders take turns; medians count.
 
     a  the tutorials' loop: PIL image, ToTensor, Normalize for every example; one network after another
     b  actsweep's plain path, all default diagnostics, one network after another

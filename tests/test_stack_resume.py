@@ -18,11 +18,10 @@ from tests.conftest import SMALL, weights_of
 from tests.test_resume import environment
 
 Command = Callable[..., int]
-GRID = ["-m", "hydra/launcher=stacked", "hydra.launcher.save_every=0", *SMALL, "act=relu,prelu,tanh", "seed=0,1",
+GRID = ["-m", "hydra/launcher=stacked", "hydra.launcher.save_every=0", *SMALL, "act=prelu,tanh", "seed=0,1",
         "trainer.max_epochs=9", "patience=1", "optim.lr=0.4", "diagnostics.units.every_n_epochs=2"]  # fmt: skip
 MOMENTS = [
-    ("src.population.steps", "Steps.__call__", 11),  # before the first checkpoint
-    ("src.tables", "Tables.save", 30),  # some members' rows of an epoch are written, others' not
+    ("src.tables", "Tables.save", 14),  # some members' rows of an epoch are written, others' not
     ("src.checkpoints", "WholeFiles.save_checkpoint", 4),
     ("src.results", "write_result", 3),  # two members have ended since the checkpoint
 ]
@@ -56,7 +55,8 @@ def assert_same_sweep(one: Path, other: Path) -> None:
         for table in results.table_sizes(first):
             assert (first / table).read_bytes() == (second / table).read_bytes(), (first.name, table)
         found = [json.loads((folder / results.RESULT).read_text()) for folder in (first, second)]
-        assert {**found[0], "seconds": 0} == {**found[1], "seconds": 0}
+        same = {"seconds": 0, "git": ""}
+        assert found[0] | same == found[1] | same
     assert not list(other.rglob("*.tmp"))
     assert not list((other / stack_checkpoint.FOLDER).glob("*"))
 
@@ -87,10 +87,10 @@ def test_a_killed_stack_keeps_what_is_finished_and_goes_on_bit_for_bit(
     for place, (_, function, count) in enumerate(MOMENTS):
         sweep = tmp_path / str(place)
         before = written(sweep)
-        assert len(before) == count - 1 if function == "write_result" else len(before) < 6
+        assert len(before) == count - 1 if function == "write_result" else len(before) < 4
         capsys.readouterr()
         assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0
-        assert ("in one stack on cpu, going on after epoch " in capsys.readouterr().out) == (place > 0)
+        assert "in one stack on cpu, going on after epoch " in capsys.readouterr().out
         assert_same_sweep(whole, sweep)
         assert before.items() <= written(sweep).items()
 
@@ -112,7 +112,7 @@ def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_goes_on(
     assert command(*GRID, f"hydra.sweep.dir={sweep}") == 130
     assert "stopped by SIGINT; to go on: python -m src.train -m" in capsys.readouterr().err
     before = written(sweep)
-    assert 0 < len(before) < 6
+    assert 0 < len(before) < 4
     assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0
     assert_same_sweep(whole, sweep)
     assert before.items() <= written(sweep).items()
