@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OVERRIDES ?=
 
-.PHONY: sweep report test browser check format data bench clean blog tutorial3 notes05 spiral iris
+.PHONY: sweep report test browser check format data bench audit clean blog tutorial3 notes05 spiral iris
 
 sweep: data
 	$(BIN)/python -m src.train +sweeps=main $(OVERRIDES)
@@ -43,6 +43,11 @@ format: $(VENV)/installed
 
 bench: data
 	$(BIN)/python bench/epoch.py
+
+# Known advisories about the installed packages; asks the advisory database, so it needs the network.
+audit: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	$(BIN)/pip-audit --skip-editable
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -45,7 +45,7 @@ class Watch:
             memory, files = self.process.memory_info().rss, self.process.num_fds()
             self.seen.append((time.perf_counter(), self.trained, memory, files))
 
-        results.write_result = noted
+        results.write_result = noted  # type: ignore[assignment]
 
     def _timed(self, step: Any) -> Any:
         def timed(*arguments: Any) -> Any:

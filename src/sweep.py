@@ -45,6 +45,9 @@ def grid(config: DictConfig) -> list[list[str]]:
     """The overrides of every job of a sweep, as Hydra's basic sweeper will make them."""
     given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
+    for each in overrides:
+        if each.is_sweep_override() and not list(each.sweep_string_iterator()):
+            raise ValueError(f"{each.input_line}: there is no value in it, so that nothing would run")
     batches = BasicSweeper.split_arguments(overrides, None)
     return batches[0]
 
@@ -148,8 +151,11 @@ class Sweep(Callback):  # type: ignore[misc]
             configs = list(jobs(config))
         except (HydraException, OmegaConfBaseException) as error:
             raise stop(translate(error, keys())) from error
+        except ValueError as error:
+            raise stop(str(error)) from error
         self._end_with_plan(config, self._check(configs))
-        BasicSweeper.validate_batch_is_legal = lambda *_: None  # it would compose every job once more, to the same end
+        # It would compose every job once more, to the same end.
+        BasicSweeper.validate_batch_is_legal = lambda *_: None  # type: ignore[method-assign]
         folder, names = Path(config.hydra.sweep.dir), [str(each.hydra.sweep.subdir) for each in configs]
         try:
             locks.take(folder)

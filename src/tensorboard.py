@@ -33,8 +33,8 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, folder: Path, settings: dict[str, Any], quantities: Iterable[Quantity], steps: int = 0) -> None:
         # Of a resumed run TensorBoard hides what it recorded after those steps.
-        purge = {"purge_step": steps + 1} if steps else {}
-        super().__init__(folder, name="", version="", default_hp_metric=False, **purge)
+        purge = steps + 1 if steps else None
+        super().__init__(folder, name="", version="", default_hp_metric=False, purge_step=purge)
         self.settings = settings
         self.charted = [quantity.name for quantity in quantities if quantity.kind == "scalar"]
 

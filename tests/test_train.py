@@ -233,7 +233,7 @@ def test_twenty_runs_in_one_sweep_keep_memory_flat(command: Command, tmp_path: P
 
 
 def test_two_processes_train_what_one_trains(command: Command, tmp_path: Path) -> None:
-    common = [*SMALL, "norm=layer", "seed=1"]
+    common = [*SMALL, "norm=layer", "seed=1", "trainer.max_epochs=3"]  # 54 steps
     assert command(*common, f"hydra.run.dir={tmp_path}/one") == 0
     both = [sys.executable, "-m", "src.train", *common, "trainer.devices=2", f"hydra.run.dir={tmp_path}/two"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
