@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats  # type: ignore[import-untyped]
 
 from src import figures
 from src.data import fashion_mnist
@@ -29,6 +30,7 @@ from src.figures.learning_curves import draw as learning_curves
 from src.figures.loss_over_steps import draw as loss_over_steps
 from src.figures.overview import draw as overview
 from src.figures.published_accuracy import draw as published_accuracy
+from src.figures.published_accuracy import one_more_run
 from src.figures.steps_needed import draw as steps_needed
 from src.report import read_runs
 
@@ -396,6 +398,13 @@ def test_published_accuracies_stand_beside_ours(tmp_path: Path) -> None:
     table = published_accuracy(sweep_for("published_accuracy", tmp_path)).table
     relu = table[table["act"] == "relu"].groupby("source")["accuracy"].apply(list).to_dict()
     assert relu == {"actsweep": [88.0, 89.0], "PyTorch edition, seed 42": [88.62], "JAX edition": [88.65]}
+
+
+def test_a_published_run_is_held_against_the_interval_of_one_more_seed() -> None:
+    seeds = [88.0, 88.4, 88.2, 89.1, 88.7]
+    reach = stats.t.ppf(0.975, 4) * np.std(seeds, ddof=1) * math.sqrt(1 + 1 / 5)
+    assert one_more_run(seeds) == pytest.approx((np.mean(seeds) - reach, np.mean(seeds) + reach), abs=1e-9)
+    assert one_more_run([88.0]) is None
 
 
 def test_another_network_is_not_compared_with_the_published_ones(tmp_path: Path) -> None:
