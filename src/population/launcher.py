@@ -211,9 +211,9 @@ class Launch:
                 alike.setdefault(grouping.signature(task.job[0]), []).append(task)
         for found in alike.values():
             device, most = self._place(found[0])
-            most = min(most, -(-len(found) // len(self.devices or [0])))  # so that every device gets some
-            for start in range(0, len(found), most):
-                part = found[start : start + most]
+            size = min(most, -(-len(found) // len(self.devices or [0])))  # so that every device gets some
+            for start in range(0, len(found), size):
+                part = found[start : start + size]
                 if len(part) == 1:
                     reasons[ALONE if most > 1 else "a stack holds no more than one"] += 1
                     continue
