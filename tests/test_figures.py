@@ -219,7 +219,7 @@ def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_an_unknown_figure_is_named_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"figures=\[nonsense\]: must be among accuracy_by_setting, .*, steps_needed"):
+    with pytest.raises(ValueError, match=r"figures=\[nonsense\]: must be among accuracy_by_depth, .*, trainability"):
         figures.draw(["chain", "nonsense"], [], tmp_path)
     with pytest.raises(ValueError, match="must be among"):
         figures.check(["_drawing"])

@@ -209,7 +209,7 @@ def test_a_named_study_is_found_and_states_its_question(name: str, command: Comm
     question = (Path("sweeps") / f"{name}.yaml").read_text().splitlines()[1]
     assert question.startswith("# ")
     assert "?" in question
-    small = ["data=digits", "trainer.max_epochs=1", "width=8", "depth=1", "seed=0", "act=relu"]
+    small = ["data=digits", "trainer.max_epochs=1", "width=8", "depth=1", "seed=0", "act=relu", "init=default"]
     small += [
         "model=tutorial",
         "trainer=cpu",
