@@ -18,16 +18,18 @@ from src.data.datamodule import Batch, Steps
 from src.losses import LOSSES
 from src.mlp import MLP
 
+PER_STEP = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
 
-def backward_is_plain(trainer: L.Trainer) -> bool:
-    """Whether Lightning would add nothing to `loss.backward()`: one process, no loss scaling, no callback that listens.
+
+def steps_are_plain(trainer: L.Trainer) -> bool:
+    """Whether Lightning would add nothing to a step: one process, no loss scaling, no callback that listens.
 
     Asking every callback in every step takes longer than a small network's gradients.
     """
     listens = any(
         getattr(type(each), hook) is not getattr(L.Callback, hook)
         for each in trainer.callbacks  # type: ignore[attr-defined]
-        for hook in ("on_before_backward", "on_after_backward")
+        for hook in PER_STEP
     )
     is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
     return not listens and not is_scaled and isinstance(trainer.strategy, SingleDeviceStrategy)
@@ -94,11 +96,12 @@ class Classifier(L.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Weight decay is for weights: biases and learnt activations' parameters are left alone."""
         arguments = dict(self.optim)
-        weights = [parameter for parameter in self.parameters() if parameter.ndim > 1]
-        others = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
-        optimizer: torch.optim.Optimizer = get_class(arguments.pop("_target_"))(
-            [{"params": weights}, {"params": others, "weight_decay": 0.0}], **arguments
-        )
+        groups: list[dict[str, Any]] = [{"params": list(self.parameters())}]
+        if arguments.get("weight_decay") != 0:
+            weights = [parameter for parameter in self.parameters() if parameter.ndim > 1]
+            others = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
+            groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+        optimizer: torch.optim.Optimizer = get_class(arguments.pop("_target_"))(groups, **arguments)
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -118,14 +121,26 @@ class Classifier(L.LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
         parameters = list(self.parameters())
-        backward = Tensor.backward if backward_is_plain(self.trainer) else self.manual_backward
+        update = self._plain_update if steps_are_plain(self.trainer) else self._lightning_update
         for step, batch in enumerate(steps, start=self.trainer.global_step):
             self._seed_generators(step)
             loss, _ = self._step("train", batch)
-            backward(loss)
-            optimizer.step()
+            update(loss, optimizer)
             for parameter in parameters:
                 parameter.grad = None  # what zero_grad does, without its bookkeeping
+
+    def _lightning_update(self, loss: Tensor, optimizer: L.core.optimizer.LightningOptimizer) -> None:
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def _plain_update(self, loss: Tensor, optimizer: L.core.optimizer.LightningOptimizer) -> None:
+        """The same without the detours; Lightning's count of the steps is kept."""
+        loss.backward()
+        self.on_before_optimizer_step(optimizer.optimizer)
+        optimizer.optimizer.step()
+        count = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        count.increment_ready()
+        count.increment_completed()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.clip_val:

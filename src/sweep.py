@@ -4,6 +4,8 @@ Flow: **config** → data at the beginning, results → **report** at the end. A
 launcher. Hydra only warns about what a callback raises, except SystemExit.
 """
 
+import atexit
+import gc
 import json
 import os
 import shlex
@@ -165,6 +167,8 @@ class Sweep(Callback):  # type: ignore[misc]
         except OSError as error:
             raise stop(str(error)) from error
         self.names = names
+        gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
+        atexit.register(gc.unfreeze)
         print(f"{len(configs)} runs → {folder}", flush=True)
         self.progress = SweepProgress(len(configs))
 
@@ -192,6 +196,7 @@ class Sweep(Callback):  # type: ignore[misc]
 
     @rank_zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        gc.collect()  # Lightning's objects refer to each other in circles: the data of many runs would pile up
         result = results.read_result(Path(config.hydra.runtime.output_dir))
         if result and self.progress:
             self.progress.ended(result, report.one_line(result))

@@ -5,12 +5,13 @@ Flow: config → **data** → network.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examples:
     """N labelled examples: raw inputs (N, D), images as uint8, and labels (N,): class numbers in int64, or reals."""
 
@@ -62,6 +63,7 @@ class Dataset:
         return self.pool.inputs.shape[1]
 
 
+@lru_cache(maxsize=2)  # the runs of a sweep share one copy
 def split(pool: Examples, val_size: int, seed: int) -> tuple[Examples, Examples]:
     """Training and validation examples, in the order torch.utils.data.random_split deals them.
 

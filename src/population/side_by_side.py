@@ -5,6 +5,7 @@ process that dies takes the pool with it, but no finished run: the others go on,
 are tried once more, alone.
 """
 
+import gc
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -55,7 +56,9 @@ def run(number: int, overrides: Sequence[str], *context: Any) -> JobReturn:
     """One job, in a process of its own."""
     naming.register()
     ProgressBar.shown = False  # several would write over each other
-    return execute_job(number, overrides, *context)
+    returned = execute_job(number, overrides, *context)
+    gc.collect()  # as src.sweep does in a process that does all runs
+    return returned
 
 
 class Launch:
