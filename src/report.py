@@ -4,7 +4,10 @@ Flow: statistics → **report**.
 """
 
 import argparse
-from collections.abc import Iterable
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -194,13 +197,35 @@ def write(runs: list[dict[str, Any]], folders: list[Path], with_page: bool = Tru
     console = Console()
     show(by_setting(table), console if console.is_terminal else Console(width=120))
     print(f"{len(runs)} runs: {folder / RESULTS}")
+    with _beside(_draw, runs, folder):
+        if with_page:
+            from src import page  # here, because plotly takes a second to import
+
+            print(f"report: {page.write(runs, folder, sweep_of(folders))}", flush=True)
+
+
+def _draw(runs: list[dict[str, Any]], folder: Path) -> None:
     asked = dict.fromkeys(name for run in runs for name in run["config"].get("figures", []))
     if asked and figures.draw(asked, runs, folder):
-        print(f"figures: {folder / figures.FOLDER}")
-    if with_page:
-        from src import page  # here, because plotly takes a second to import
+        print(f"figures: {folder / figures.FOLDER}", flush=True)
 
-        print(f"report: {page.write(runs, folder, sweep_of(folders))}")
+
+@contextmanager
+def _beside(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    """Do the work in another process while the context is open; first, where torch's threads forbid to fork."""
+    if "torch" in sys.modules or "fork" not in multiprocessing.get_all_start_methods():
+        work(*arguments)
+        yield
+        return
+    sys.stdout.flush()
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    try:
+        yield
+    finally:
+        process.join()
+    if process.exitcode:
+        raise stop(f"drawing the figures ended with exit code {process.exitcode}", code=1)
 
 
 def main() -> None:
