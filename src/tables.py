@@ -81,7 +81,7 @@ class Tables(Logger):
     ) -> None:
         quantity, _, layer = tag.partition("/")
         row = (epoch, step, layer, quantity, repr(float(edges[0])), repr(float(edges[-1])))
-        self._histogram_rows.append((*row, " ".join(str(int(count)) for count in counts)))
+        self._histogram_rows.append((*row, " ".join(map(str, counts.astype(int).tolist()))))
 
     @rank_zero_only
     def log_table(self, name: str, columns: dict[str, Iterable[Any]]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
@@ -53,6 +54,11 @@ class TensorBoard(TensorBoardLogger):
             writer = self.experiment._get_file_writer()
             for summary in hparams(chosen, tested):
                 writer.add_summary(summary)
+
+    def log_layers(self, metrics: Mapping[str, float], epoch: int, step: int) -> None:
+        """All in one event: an event each would take most of the time that diagnostics do."""
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
+        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
 
     def log_image(self, tag: str, pixels: Tensor) -> None:
         """(height, width), values in [0, 1]."""

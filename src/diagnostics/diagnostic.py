@@ -118,13 +118,21 @@ def publish_table(trainer: L.Trainer, name: str, columns: dict[str, Any]) -> Non
             log_table(name, columns)
 
 
+def by_network(measured: dict[str, dict[str, Tensor]]) -> list[dict[str, float]]:
+    """Layer → quantity → (K,) values as each network's values by `quantity/layer`: one transfer from the device."""
+    names = [f"{quantity}/{layer}" for layer, values in measured.items() for quantity in values]
+    values = [each.detach().double() for quantities in measured.values() for each in quantities.values()]
+    return [dict(zip(names, row, strict=True)) for row in torch.stack(values, dim=1).tolist()] if values else []
+
+
 def publish(trainer: L.Trainer, measured: dict[str, dict[str, Tensor]], epoch: int) -> None:
-    """Send layer → quantity → (1,) values to the trainer's loggers, in one transfer from the device."""
-    names = [(quantity, layer) for layer, values in measured.items() for quantity in values]
-    if not names:
-        return
-    values = torch.cat([measured[layer][quantity].detach().double() for quantity, layer in names]).tolist()
-    metrics = {f"{quantity}/{layer}": value for (quantity, layer), value in zip(names, values, strict=True)}
+    """Send layer → quantity → (1,) values to the trainer's loggers."""
+    for metrics in by_network(measured):
+        send_layers(trainer, metrics, epoch)
+
+
+def send_layers(trainer: L.Trainer, metrics: dict[str, float], epoch: int) -> None:
+    """Send one network's values by `quantity/layer` to the trainer's loggers."""
     for logger in trainer.loggers:
         if callable(log_layers := getattr(logger, "log_layers", None)):
             log_layers(metrics, epoch, trainer.global_step)

@@ -3,13 +3,19 @@
 Flow: training → **diagnostics**. Counted on the device into equal bins between minimum and maximum.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as L
 import torch
 from torch import Tensor
 
 from src.diagnostics.diagnostic import Diagnostic, Quantity
+from src.diagnostics.observation import Layer
+
+CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,13 @@ class Histogram:
     counts: Tensor
     low: Tensor
     high: Tensor
+
+    def networks(self) -> list[CountsAndEdges]:
+        """Those of each network, in one transfer from the device."""
+        ends = torch.stack((self.low, self.high), dim=1)
+        numbers = torch.cat((self.counts.double(), ends.double()), dim=1).cpu().numpy()
+        counts, low, high = numbers[:, :-2], numbers[:, -2], numbers[:, -1]
+        return list(zip(counts, np.linspace(low, high, counts.shape[1] + 1, axis=1), strict=True))
 
 
 def histogram(values: Tensor, bins: int) -> Histogram:
@@ -80,23 +93,21 @@ class ActivationHistogram(Diagnostic):
         self.bins = bins
 
     def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
-        if not trainer.is_global_zero:
-            return
-        for layer in self.layers(pl_module):
-            sources = {
-                "pre_activation": layer.pre,
-                "post_activation": layer.post,
-                "weight_gradient": layer.gradient,
-            }
-            for quantity, values in sources.items():
-                if values is not None:
-                    publish_histogram(trainer, f"{quantity}/{layer.name}", histogram(values, self.bins), epoch)
+        if trainer.is_global_zero:
+            for layer in self.layers(pl_module):
+                for tag, (network,) in self.counted(layer):
+                    send_histogram(trainer, tag, network, epoch)
+
+    def counted(self, layer: Layer) -> Iterator[tuple[str, list[CountsAndEdges]]]:
+        """`quantity/layer` and each network's histogram, of what this layer has."""
+        sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
+        for quantity, values in sources.items():
+            if values is not None:
+                yield f"{quantity}/{layer.name}", histogram(values, self.bins).networks()
 
 
-def publish_histogram(trainer: L.Trainer, tag: str, found: Histogram, epoch: int) -> None:
+def send_histogram(trainer: L.Trainer, tag: str, network: CountsAndEdges, epoch: int) -> None:
     """Send one network's histogram to those of the trainer's loggers that can take it."""
-    counts = found.counts[0].double().cpu().numpy()
-    edges = torch.linspace(float(found.low[0]), float(found.high[0]), len(counts) + 1, dtype=torch.float64).numpy()
     for logger in trainer.loggers:
         if callable(log_histogram := getattr(logger, "log_histogram", None)):
-            log_histogram(tag, counts, edges, epoch, trainer.global_step)
+            log_histogram(tag, *network, epoch, trainer.global_step)

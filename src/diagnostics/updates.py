@@ -34,7 +34,7 @@ class UpdateRatio(Diagnostic):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.is_global_zero and self._epochs(trainer, batch_idx):
+        if trainer.is_global_zero and self._epochs(trainer, batch_idx, trainer.global_step):
             self._before = {tap.name: tap.linear.weight.detach().clone() for tap in find_taps(pl_module)}
 
     def on_train_batch_end(
@@ -46,18 +46,23 @@ class UpdateRatio(Diagnostic):
             tap.name: {"update_ratio": update_ratio(self._before[tap.name][None], tap.linear.weight.detach()[None])}
             for tap in find_taps(pl_module)
         }
-        for epoch in self._epochs(trainer, batch_idx, steps_done=trainer.global_step - 1):
+        for epoch in self._epochs(trainer, batch_idx, trainer.global_step - 1):
             publish(trainer, ratios, epoch)
         self._before = None
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         pass  # the epoch's last step was recorded when it was made
 
-    def _epochs(self, trainer: L.Trainer, batch_idx: int, steps_done: int | None = None) -> list[int]:
-        """Under which epoch numbers the step at hand is recorded; none if it isn't."""
-        steps_done = trainer.global_step if steps_done is None else steps_done
-        epoch = trainer.current_epoch + 1
+    def _epochs(self, trainer: L.Trainer, batch_idx: int, steps_done: int) -> list[int]:
+        return self.recorded_under(
+            steps_done, trainer.current_epoch, batch_idx == int(trainer.num_training_batches) - 1
+        )
+
+    def recorded_under(self, done: int, epoch: int, is_last: bool) -> list[int]:
+        """Under which epoch numbers the step after `done` steps and `epoch` whole epochs is recorded; none if it isn't.
+
+        `is_last`: it is its epoch's last.
+        """
         if self.every_n_steps:
-            return [epoch - 1] if steps_done % self.every_n_steps == 0 else []
-        last = batch_idx == int(trainer.num_training_batches) - 1 and epoch % self.every_n_epochs == 0
-        return [0] * (steps_done == 0) + [epoch] * last
+            return [epoch] if done % self.every_n_steps == 0 else []
+        return [0] * (done == 0) + [epoch + 1] * (is_last and (epoch + 1) % self.every_n_epochs == 0)

@@ -6,14 +6,13 @@ Flow: training → **diagnostics** → results.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
 from src import config
 from src.data.datamodule import DataModule
-from src.diagnostics.diagnostic import Diagnostic
-from src.diagnostics.histograms import ActivationHistogram, Histogram, histogram, publish_histogram
+from src.diagnostics.diagnostic import Diagnostic, by_network, send_layers
+from src.diagnostics.histograms import ActivationHistogram, send_histogram
 from src.diagnostics.observation import Layer
 from src.diagnostics.units import DeadUnits
 from src.diagnostics.updates import UpdateRatio, update_ratio
@@ -44,7 +43,7 @@ class Diagnoses:
 
     def after_step(self, done: int) -> None:
         for place, diagnostic in enumerate(self.diagnostics):
-            if place in self.before:
+            if isinstance(diagnostic, UpdateRatio) and place in self.before:
                 before = self.before.pop(place)
                 ratios = {
                     f"layer_{number:02d}": {"update_ratio": update_ratio(*weights)}
@@ -66,13 +65,10 @@ class Diagnoses:
             if isinstance(diagnostic, DeadUnits):
                 diagnostic.keep(rows)
 
-    def _labels(self, diagnostic: Diagnostic, done: int) -> list[int]:
-        """Under which epochs UpdateRatio records the step after `done` steps, as its `_epochs` says."""
+    def _labels(self, diagnostic: UpdateRatio, done: int) -> list[int]:
+        """Under which epochs the step after `done` steps is recorded."""
         epoch, step = divmod(done, self.steps_per_epoch)
-        if diagnostic.every_n_steps:
-            return [epoch] if done % diagnostic.every_n_steps == 0 else []
-        is_last = step == self.steps_per_epoch - 1 and (epoch + 1) % diagnostic.every_n_epochs == 0
-        return [0] * (done == 0) + [epoch + 1] * is_last
+        return diagnostic.recorded_under(done, epoch, is_last=step == self.steps_per_epoch - 1)
 
     def _record_all(self, epoch: int, due: Sequence[Diagnostic]) -> None:
         self.seen = {}
@@ -90,29 +86,14 @@ class Diagnoses:
         return self.seen[size]
 
     def _publish(self, measured: dict[str, dict[str, Tensor]], epoch: int) -> None:
-        tags = [(layer, quantity) for layer, values in measured.items() for quantity in values]
-        if not tags:
-            return
-        values = [measured[layer][quantity].detach().double() for layer, quantity in tags]
-        table = torch.stack(values, dim=1).tolist()  # the one transfer from the device
-        names = [f"{quantity}/{layer}" for layer, quantity in tags]
-        self.send(lambda row, member: member.log_layers(dict(zip(names, table[row], strict=True)), epoch))
+        if rows := by_network(measured):
+            self.send(lambda row, member: send_layers(member, rows[row], epoch))
 
     def _record_histograms(self, diagnostic: ActivationHistogram, epoch: int) -> None:
-        found: dict[str, Histogram] = {}
-        for layer in self._layers(diagnostic.probe_size):
-            sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
-            for quantity, values in sources.items():
-                if values is not None:
-                    counted = histogram(values, diagnostic.bins)
-                    found[f"{quantity}/{layer.name}"] = Histogram(
-                        counted.counts.cpu(), counted.low.cpu(), counted.high.cpu()
-                    )
+        counted = [each for layer in self._layers(diagnostic.probe_size) for each in diagnostic.counted(layer)]
 
         def send(row: int, member: Any) -> None:
-            mine = slice(row, row + 1)
-            for tag, counted in found.items():
-                one = Histogram(counted.counts[mine], counted.low[mine], counted.high[mine])
-                publish_histogram(member, tag, one, epoch)
+            for tag, networks in counted:
+                send_histogram(member, tag, networks[row], epoch)
 
         self.send(send)

@@ -96,14 +96,6 @@ class Member:
             metrics = {name: rounded(value) for name, value in metrics.items()}
             logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.global_step)
 
-    def log_layers(self, metrics: dict[str, float], epoch: int) -> None:
-        """Values by `quantity/layer`, as src.diagnostics.diagnostic.publish sends them."""
-        for logger in self.loggers:
-            if callable(log_layers := getattr(logger, "log_layers", None)):
-                log_layers(metrics, epoch, self.global_step)
-            else:
-                logger.log_metrics(metrics, self.global_step)
-
     def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
         """Log an epoch's means; returns whether its weights are the best so far, and whether it was the last."""
         for phase in ("val", "train"):

@@ -6,12 +6,13 @@ Flow: **training**.
 import math
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 
 def rounded(value: float) -> float:
     """To float32, in which Lightning logs and compares."""
-    return float(torch.tensor(value, dtype=torch.float32))
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 @dataclass
