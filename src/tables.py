@@ -18,6 +18,8 @@ from pytorch_lightning.loggers.logger import Logger
 
 from src.results import EPOCHS, HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER_COLUMNS, LAYERS, table, write_atomically
 
+Numbers = npt.NDArray[np.float64]
+
 
 def device_name(device: torch.device) -> str:
     """The device as a person names it, with the number of threads where that changes results."""
@@ -76,12 +78,12 @@ class Tables(Logger):
             self._layer_rows.append((epoch, step, layer, quantity, repr(value)))
 
     @rank_zero_only
-    def log_histogram(
-        self, tag: str, counts: npt.NDArray[np.float64], edges: npt.NDArray[np.float64], epoch: int, step: int
-    ) -> None:
-        quantity, _, layer = tag.partition("/")
-        row = (epoch, step, layer, quantity, repr(float(edges[0])), repr(float(edges[-1])))
-        self._histogram_rows.append((*row, " ".join(map(str, counts.astype(int).tolist()))))
+    def log_histograms(self, found: dict[str, tuple[Numbers, Numbers]], epoch: int, step: int) -> None:
+        """Counts and edges by `quantity/layer`."""
+        for tag, (counts, edges) in found.items():
+            quantity, _, layer = tag.partition("/")
+            row = (epoch, step, layer, quantity, repr(float(edges[0])), repr(float(edges[-1])))
+            self._histogram_rows.append((*row, " ".join(map(str, counts.astype(int).tolist()))))
 
     @rank_zero_only
     def log_table(self, name: str, columns: dict[str, Iterable[Any]]) -> None:

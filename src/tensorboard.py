@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from pytorch_lightning.loggers import TensorBoardLogger
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
 from src.diagnostics.diagnostic import Quantity
+from src.tables import Numbers
 
 SHOWN = ("names.act", "hidden_sizes", "names.init", "norm", "names.data", "names.optim", "optim.lr", "seed")
 
@@ -67,19 +66,20 @@ class TensorBoard(TensorBoardLogger):
     def save(self) -> None:
         self.experiment.flush()
 
-    def log_histogram(
-        self, tag: str, counts: npt.NDArray[np.float64], edges: npt.NDArray[np.float64], epoch: int, step: int
-    ) -> None:
+    def log_histograms(self, found: Mapping[str, tuple[Numbers, Numbers]], epoch: int, step: int) -> None:
         """Add counts as they are; SummaryWriter.add_histogram would copy and count every value again."""
-        centres = (edges[1:] + edges[:-1]) / 2
-        self.experiment.add_histogram_raw(
-            tag,
-            min=edges[0],
-            max=edges[-1],
-            num=int(counts.sum()),
-            sum=float(counts @ centres),
-            sum_squares=float(counts @ centres**2),
-            bucket_limits=edges[1:].tolist(),
-            bucket_counts=counts.tolist(),
-            global_step=step,
-        )
+        values = [Summary.Value(tag=tag, histo=_histogram(*of)) for tag, of in found.items()]
+        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
+
+
+def _histogram(counts: Numbers, edges: Numbers) -> HistogramProto:
+    centres = (edges[1:] + edges[:-1]) / 2
+    return HistogramProto(
+        min=edges[0],
+        max=edges[-1],
+        num=counts.sum(),
+        sum=counts @ centres,
+        sum_squares=counts @ centres**2,
+        bucket_limit=edges[1:].tolist(),
+        bucket=counts.tolist(),
+    )

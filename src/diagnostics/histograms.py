@@ -3,7 +3,7 @@
 Flow: training → **diagnostics**. Counted on the device into equal bins between minimum and maximum.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,20 +94,22 @@ class ActivationHistogram(Diagnostic):
 
     def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
         if trainer.is_global_zero:
-            for layer in self.layers(pl_module):
-                for tag, (network,) in self.counted(layer):
-                    send_histogram(trainer, tag, network, epoch)
+            (found,) = self.by_network(self.layers(pl_module))
+            send_histograms(trainer, found, epoch)
 
-    def counted(self, layer: Layer) -> Iterator[tuple[str, list[CountsAndEdges]]]:
-        """`quantity/layer` and each network's histogram, of what this layer has."""
-        sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
-        for quantity, values in sources.items():
-            if values is not None:
-                yield f"{quantity}/{layer.name}", histogram(values, self.bins).networks()
+    def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
+        """Each network's histograms by `quantity/layer`."""
+        found: dict[str, list[CountsAndEdges]] = {}
+        for layer in layers:
+            sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
+            for quantity, values in sources.items():
+                if values is not None:
+                    found[f"{quantity}/{layer.name}"] = histogram(values, self.bins).networks()
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
-def send_histogram(trainer: L.Trainer, tag: str, network: CountsAndEdges, epoch: int) -> None:
-    """Send one network's histogram to those of the trainer's loggers that can take it."""
+def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int) -> None:
+    """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that can take them."""
     for logger in trainer.loggers:
-        if callable(log_histogram := getattr(logger, "log_histogram", None)):
-            log_histogram(tag, *network, epoch, trainer.global_step)
+        if callable(log_histograms := getattr(logger, "log_histograms", None)):
+            log_histograms(found, epoch, trainer.global_step)

@@ -12,7 +12,7 @@ from torch import Tensor
 from src import config
 from src.data.datamodule import DataModule
 from src.diagnostics.diagnostic import Diagnostic, by_network, send_layers
-from src.diagnostics.histograms import ActivationHistogram, send_histogram
+from src.diagnostics.histograms import ActivationHistogram, send_histograms
 from src.diagnostics.observation import Layer
 from src.diagnostics.units import DeadUnits
 from src.diagnostics.updates import UpdateRatio, update_ratio
@@ -90,10 +90,5 @@ class Diagnoses:
             self.send(lambda row, member: send_layers(member, rows[row], epoch))
 
     def _record_histograms(self, diagnostic: ActivationHistogram, epoch: int) -> None:
-        counted = [each for layer in self._layers(diagnostic.probe_size) for each in diagnostic.counted(layer)]
-
-        def send(row: int, member: Any) -> None:
-            for tag, networks in counted:
-                send_histogram(member, tag, networks[row], epoch)
-
-        self.send(send)
+        found = diagnostic.by_network(self._layers(diagnostic.probe_size))
+        self.send(lambda row, member: send_histograms(member, found[row], epoch))
