@@ -93,7 +93,7 @@ def prediction(act: Function, weight: float, bias: float, x: torch.Tensor, width
     """From the inputs' mean squares and the variances that were asked for, not those that came out."""
     fans = [x.shape[1], *widths[:-1]]
     biases = [1 / (3 * fan) if math.isnan(bias) else bias for fan in fans]
-    squares = x.double().square().mean(dim=1).sort().values
+    squares = x.detach().double().square().mean(dim=1).sort().values
     groups = [float(part.mean()) for part in squares.tensor_split(GROUPS)]
     return averaged([layers(act, q, [weight] * len(widths), biases, widths) for q in groups])
 

@@ -41,7 +41,8 @@ def _table(runs: list[Run]) -> pd.DataFrame:
 def verdict(values: pd.DataFrame) -> str:
     """How many settings keep to the bound, as far as their seeds can tell."""
     above = int((values["low"] > values["bound"]).sum())
-    count, n, expected = int(values["born_dead"].sum()), int(values["n"].sum()), float(values["n"] @ values["bound"])
+    count, n = int(values["born_dead"].sum()), int(values["n"].sum())
+    expected = (values["n"] * values["bound"]).sum()
     share = proportion(count, n)
     return (
         f"{count} of {n} networks were born dead ({100 * share.value:.0f} %, 95 % interval {100 * share.low:.0f} to "

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from src.figures._drawing import COLOURS, MOST_PANELS, Drawing, panels, whole_numbers
+from src.figures._drawing import COLOURS, MOST_PANELS, Drawing, Look, panels, whole_numbers
 from src.figures._runs import Run, Setting, keep, sample, settings, table
 
 CLASSES = {
@@ -19,7 +19,7 @@ CLASSES = {
     "collapsed": "collapsed",
 }
 TURNOVER = ("units_died", "units_revived")
-LOOKS = {
+LOOKS: dict[str, Look] = {
     name: {"color": COLOURS[place], "linestyle": dashes}
     for name, place, dashes in zip(CLASSES, (1, 3, 0, 4), ("-", "--", "-.", ":"), strict=True)
 }
@@ -36,11 +36,11 @@ def _by_epoch(run: Run) -> pd.DataFrame | None:
     wide = wide.reindex(columns=[*CLASSES, *TURNOVER]).dropna(subset=["always_off"]).fillna(0.0)
     sizes = np.array(run["hidden_sizes"])
     share = 100 * sizes / sizes.sum()
-    return wide.groupby("epoch").apply(
-        lambda part: pd.Series(
-            {name: float(share @ part[name]) for name in CLASSES} | part[[*TURNOVER]].sum().to_dict()
-        )
-    )
+    by_epoch = {
+        epoch: {name: float(share @ part[name]) for name in CLASSES} | {name: part[name].sum() for name in TURNOVER}
+        for epoch, part in wide.groupby("epoch")
+    }
+    return pd.DataFrame.from_dict(by_epoch, orient="index").rename_axis("epoch")
 
 
 def _values(group: Setting) -> pd.DataFrame:
