@@ -98,16 +98,19 @@ def prediction(act: Function, weight: float, bias: float, x: torch.Tensor, width
     return averaged([layers(act, q, [weight] * len(widths), biases, widths) for q in groups])
 
 
-def squares(lengths: Floats, ratios: Floats) -> Floats:
-    """(2, L): squared factors of hidden layers, of lengths to the next layer and of gradients back from it."""
-    return np.array([(lengths[1:] / lengths[:-1]) ** 2, ratios**2])
+def squares(lengths: Floats, ratios: Floats) -> list[Floats]:
+    """Squared factors between hidden layers: of lengths, to the next one, (L − 1,); of gradients, back from it, (L,).
+
+    Not the output layer's length: ten units say it to a fifth only.
+    """
+    return [(lengths[1:-1] / lengths[:-2]) ** 2, ratios**2]
 
 
 def measure(inputs: Inputs, labels: torch.Tensor, width: int, depth: int, seeds: int, limit: float) -> dict[str, Any]:
     """By `act init`: how far measured factors are from predicted ones."""
     every = combinations()
     functions = {name: Function(activations.build(described)) for name, (described, _, _) in every.items()}
-    found: dict[str, list[Floats]] = {name: [] for name in every}
+    found: dict[str, list[list[Floats]]] = {name: [] for name in every}
     for seed in range(seeds):
         started, x = time.perf_counter(), inputs(seed)
         draws = Draws(seed, x.shape[1], width, depth)
@@ -118,20 +121,22 @@ def measure(inputs: Inputs, labels: torch.Tensor, width: int, depth: int, seeds:
             theory = prediction(functions[name], weight, bias, x, [width] * depth + [10])
             _, pre, gradients = deltas(draws.module, (x.requires_grad_(), labels))
             own = squares(*(each.numpy() for each in measured(pre, gradients)))
-            found[name].append(own / squares(np.sqrt(theory.lengths), np.sqrt(theory.chi)))
+            expected = squares(np.sqrt(theory.lengths), np.sqrt(theory.chi))
+            found[name].append([one / other for one, other in zip(own, expected, strict=True)])
         print(f"width {width}: seed {seed} took {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
-    return {name: summary(np.array(ratios), limit) for name, ratios in found.items()}
+    return {name: summary(ratios, limit) for name, ratios in found.items()}
 
 
-def summary(ratios: Floats, limit: float) -> dict[str, Any]:
-    """(S, 2, L) squares, measured ÷ predicted → errors of the factors, per quantity.
+def summary(ratios: list[list[Floats]], limit: float) -> dict[str, Any]:
+    """Squares, measured ÷ predicted, by seed, quantity and layer → errors of the factors.
 
     per_layer: of the geometric mean over layers, what a factor per layer compounds to; worst_layer, within: of single
     layers. Standard errors are those that the seeds show; were errors nothing but noise,
     the mean square of their quotient would be (S − 1) / (S − 3).
     """
     result: dict[str, Any] = {}
-    for name, own in zip(NAMES, np.moveaxis(ratios, 1, 0), strict=True):
+    for name, of_seeds in zip(NAMES, zip(*ratios, strict=True), strict=True):
+        own = np.array(of_seeds)
         seeds, depth = own.shape
         layer = np.sqrt(own.mean(axis=0)) - 1
         noise = np.sqrt(own.std(axis=0, ddof=1) ** 2 / seeds) / 2 / np.sqrt(own.mean(axis=0))
