@@ -64,18 +64,18 @@ def collapse(depths: Sequence[float], accuracies: Sequence[float], chance: float
 
 def sentence(table: pd.DataFrame, chance: float) -> str:
     """How often the measured collapse lies within a factor of 2 of theory's depth."""
-    ratios = []
-    for _, own in table.groupby(["act", "init"], sort=False):
+    ratios = {}
+    for (act, init), own in table.groupby(["act", "init"], sort=False):
         expected = own["theory_depth"].iloc[0]
         found = collapse(own["depth"].tolist(), own["test_accuracy_percent"].tolist(), chance)
         if found and math.isfinite(expected):
-            ratios.append(found / expected)
+            ratios[f"{act} {init}"] = found / expected
     if not ratios:
         return ""
-    close = sum(0.5 <= ratio <= 2 for ratio in ratios)
+    close = sum(0.5 <= ratio <= 2 for ratio in ratios.values())
     return (
         f"Accuracy falls halfway to chance within a factor of 2 of 6 ξ_c in {close} of the {len(ratios)} lines that do "
-        f"(depth / 6 ξ_c: {', '.join(f'{ratio:.2g}' for ratio in ratios)}). "
+        f"(depth / 6 ξ_c: {', '.join(f'{name} {ratio:.2g}' for name, ratio in ratios.items())}). "
     )
 
 
