@@ -21,6 +21,7 @@ from src.statistics import trained
 
 RESULTS = "results.csv"
 TOLD = ("question", "command")
+CHANGES_NOTHING = {"report", "figures", "trainer.enable_progress_bar"}  # of what a run finds
 
 
 def read_runs(folders: Iterable[Path]) -> list[dict[str, Any]]:
@@ -44,7 +45,7 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
 def varied(runs: list[dict[str, Any]]) -> list[str]:
     """The configuration keys, other than the seed, whose values differ between runs; `names.act` stands for `act.*`."""
     configs = [_flat(run["config"]) for run in runs]
-    keys = dict.fromkeys(key for config in configs for key in config)
+    keys = dict.fromkeys(key for config in configs for key in config if key not in CHANGES_NOTHING)
     differing = [key for key in keys if len({config.get(key) for config in configs}) > 1]
     named = {key.removeprefix("names.") for key in differing if key.startswith("names.")}
     own = [key for key in differing if key.partition(".")[0] not in named | {"seed"}]

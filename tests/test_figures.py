@@ -22,6 +22,7 @@ from src.figures._drawing import Drawing, looks
 from src.figures._numbers import geometric_mean, t_interval, thin
 from src.figures._runs import SWITCH_ON, Run
 from src.figures.accuracy_by_setting import draw as accuracy_by_setting
+from src.figures.born_dead import draw as born_dead
 from src.figures.dead_units import draw as dead_units
 from src.figures.gradient_by_layer import draw as gradient_by_layer
 from src.figures.gradient_histograms import draw as gradient_histograms
@@ -32,6 +33,7 @@ from src.figures.overview import draw as overview
 from src.figures.published_accuracy import draw as published_accuracy
 from src.figures.published_accuracy import one_more_run
 from src.figures.steps_needed import draw as steps_needed
+from src.figures.unit_classes import draw as unit_classes
 from src.report import read_runs
 
 SOURCES = {
@@ -133,8 +135,14 @@ def tables_of(result: Run, steps: int) -> dict[str, pd.DataFrame]:
         for name in ("length", "delta_ratio")
         for end in ("", "_theory")
     ]
+    units = [
+        (epoch, 10 * epoch, layer, name, 0.05 * epoch)
+        for epoch in range(5)
+        for layer in layers[:-1]
+        for name in ("always_off", "always_linear", "always_saturated", "collapsed", "units_died", "layer_off")
+    ]
     return {
-        "layers": pd.DataFrame(untrained, columns=["epoch", "step", "layer", "quantity", "value"]),
+        "layers": pd.DataFrame(untrained + units, columns=["epoch", "step", "layer", "quantity", "value"]),
         "epochs": pd.DataFrame(
             {"epoch": epoch, "step": 10 * epoch, "val_loss": 1 / epoch}
             | dict.fromkeys(("train_accuracy", "val_accuracy"), accuracy)
@@ -487,3 +495,30 @@ def test_numbers_of_figures() -> None:
     for_log_axis = thin(pd.DataFrame({"step": range(50_000)}), 1000, logarithmic=True)["step"].tolist()
     assert (for_log_axis[:9], for_log_axis[-1]) == (list(range(9)), 49_999)
     assert 300 < len(for_log_axis) <= 1000
+
+
+def test_useless_units_are_weighed_by_the_widths_of_their_layers(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"], sizes=[(6, 2)])
+    path = Path(runs[0]["folder"], "layers.csv")
+    rows = pd.read_csv(path)
+    rows.loc[(rows["quantity"] == "collapsed") & (rows["layer"] == "layer_01"), "value"] = 1.0
+    rows.to_csv(path, index=False)
+    table = unit_classes(runs).table
+    assert table["always_off"].tolist() == pytest.approx([0, 5, 10, 15, 20])
+    assert table["collapsed"].tolist() == pytest.approx([(75 + 1.25 * e + 5 * e) / 2 for e in range(5)])
+    assert table["units_died"].tolist() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])  # both layers', mean over seeds
+
+
+def test_networks_born_dead_are_counted_beside_their_bound(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"], seeds=range(4), sizes=[(2, 2)])
+    for run in runs[:3]:
+        path = Path(run["folder"], "layers.csv")
+        rows = pd.read_csv(path)
+        own = (rows["quantity"] == "layer_off") & (rows["epoch"] == 0) & (rows["layer"] == "layer_02")
+        rows.loc[own, "value"] = 1.0
+        rows.to_csv(path, index=False)
+    drawing = born_dead(runs)
+    assert drawing.table[["n", "born_dead", "bound"]].to_numpy().tolist() == [[4, 3, pytest.approx(7 / 16)]]
+    assert "3 of 4 networks were born dead (75 %, 95 % interval 30 to 95 %), at most 1.75 expected; 0 of 1" in (
+        drawing.caption
+    )

@@ -549,3 +549,44 @@ def test_several_measurements_in_an_epoch_are_told_apart_by_their_step() -> None
         [[1.0], [2.0]],
     )
     assert (found["b"].by_step, found["b"].times.tolist()) == (False, [1])
+
+
+def add_theory(run: Path, factor: float, parted: Sequence[str] = ()) -> None:
+    """Predictions of 0.5 per layer for both factors, measurements `factor` times that, and where they part."""
+    table = pd.read_csv(run / "layers.csv")
+    rows: list[tuple[int, int, str, str, float]] = []
+    for layer in sorted(table["layer"].unique()):
+        names = ("length",) if layer == max(table["layer"]) else ("length", "delta_ratio")
+        rows += [(0, 0, layer, f"{name}_theory", 0.5) for name in names]
+        rows += [(0, 0, layer, name, 0.5 * factor) for name in names]
+        rows.append((0, 0, layer, "theory_parted", float(layer in parted)))
+    pd.concat([table, pd.DataFrame(rows, columns=table.columns)]).to_csv(run / "layers.csv", index=False)
+
+
+def test_theory_stands_beside_measurement_and_where_they_part_is_said(tmp_path: Path, open_page: Open) -> None:
+    for seed in (0, 1):
+        add_theory(add_run(tmp_path, "tanh", seed), 1.02)
+        add_theory(add_run(tmp_path, "relu", seed), 1.5, ["layer_02"] if seed else [])
+    opened = open_page(written(tmp_path))
+    assert opened.problems == []
+    said = opened.text("#theory .verdict")
+    assert said.startswith(
+        "Theory and measurement part by more than 4 standard deviations of networks this wide in 1 of "
+    )
+    assert "in 1 of 16 layers of all untrained networks: relu (layer 2; 2 runs)" in said
+    assert "half are within 26 % of theory, all within 50 %" in said
+    lines = opened.view.locator("#theory tbody tr").all_inner_texts()
+    assert [line.split() for line in lines] == [["tanh", "2", *"2222", "0/8"], ["relu", "2", *["50"] * 4, "1/8"]]
+    traces = opened.traces("theory")
+    assert [trace["mode"] for trace in traces] == ["lines", "markers"] * 4
+    assert traces[0]["y"] == [0.5] * 4
+    assert traces[1]["y"] == [0.51] * 4
+    assert traces[1]["text"][0] == "tanh, layer 1: measured 0.51 (0.51 to 0.51, n = 2), theory 0.5, error 2 %"
+
+
+def test_agreement_with_theory_is_said_too_and_without_predictions_nothing(tmp_path: Path, wide: Opened) -> None:
+    add_theory(add_run(tmp_path, "tanh", 0), 1.02)
+    runs = read_runs([tmp_path])
+    html = page.write(runs, tmp_path, {}).read_text()
+    assert "No layer of the 1 untrained network parts from mean-field theory by more than 4" in html
+    assert wide.view.locator("#theory, [data-figure=theory]").count() == 0

@@ -60,6 +60,11 @@ def test_a_setting_is_whatever_was_varied() -> None:
     assert summary[["act", "lr", "n"]].to_numpy().tolist() == [["relu", "0.1", 2], ["relu", "0.01", 2]]
 
 
+def test_runs_that_were_shown_in_different_ways_are_of_one_setting() -> None:
+    runs = [run("relu", seed, 0.9, report=bool(seed), figures=[str(seed)]) for seed in (0, 1)]
+    assert report.settings_of(runs) == [{"act": "relu"}] * 2
+
+
 def test_a_sweep_without_a_completed_run_is_tabulated(capsys: pytest.CaptureFixture[str]) -> None:
     summary = report.by_setting(report.table_of([run("relu", 0, None, "diverged"), run("relu", 1, None, "failed")]))
     report.show(summary, Console(width=120))

@@ -13,7 +13,7 @@ from src.figures._drawing import CHANCE, Drawing, looks, panels
 from src.figures._numbers import t_interval
 from src.figures._runs import Run, act_order, keep, sample, settings
 from src.figures._theory import reach
-from src.statistics import trained
+from src.statistics import proportion, trained
 
 Cells = dict[tuple[str, str], list[Run]]
 COLUMNS = ["act", "init", "depth", "n", "test_accuracy_percent", "low", "high", "trained", "theory_depth"]
@@ -64,18 +64,36 @@ def collapse(depths: Sequence[float], accuracies: Sequence[float], chance: float
 
 def sentence(table: pd.DataFrame, chance: float) -> str:
     """How often the measured collapse lies within a factor of 2 of theory's depth."""
-    ratios = []
-    for _, own in table.groupby(["act", "init"], sort=False):
+    ratios = {}
+    for (act, init), own in table.groupby(["act", "init"], sort=False):
         expected = own["theory_depth"].iloc[0]
         found = collapse(own["depth"].tolist(), own["test_accuracy_percent"].tolist(), chance)
         if found and math.isfinite(expected):
-            ratios.append(found / expected)
+            ratios[f"{act} {init}"] = found / expected
     if not ratios:
         return ""
-    close = sum(0.5 <= ratio <= 2 for ratio in ratios)
+    close = sum(0.5 <= ratio <= 2 for ratio in ratios.values())
     return (
         f"Accuracy falls halfway to chance within a factor of 2 of 6 ξ_c in {close} of the {len(ratios)} lines that do "
-        f"(depth / 6 ξ_c: {', '.join(f'{ratio:.2g}' for ratio in ratios)}). "
+        f"(depth / 6 ξ_c: {', '.join(f'{name} {ratio:.2g}' for name, ratio in ratios.items())}). "
+    )
+
+
+def deepest(table: pd.DataFrame) -> str:
+    """How many of the deepest networks on the edge of chaos learnt something, and how much."""
+    own = table[(table["init"] == "critical") & (table["depth"] == table["depth"].max())]
+    words = []
+    for row in own.to_dict("records"):
+        share = proportion(row["trained"], row["n"])
+        words.append(
+            f"{row['act']} {row['trained']} of {row['n']} [{100 * share.low:.0f}, {100 * share.high:.0f}] %, "
+            f"mean {row['test_accuracy_percent']:.0f} % [{row['low']:.0f}, {row['high']:.0f}]"
+        )
+    if not words:
+        return ""
+    return (
+        f"With {own['depth'].iloc[0]} layers at init=critical these runs closed a tenth of the gap between chance and "
+        f"perfection: {'; '.join(words)}. "
     )
 
 
@@ -102,6 +120,6 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     caption = (
         "Test accuracy in % by depth: means over seeds, bands: 95 % t-intervals. Dotted: chance. Bars: the depth to "
         "which theory expects training, 6 ξ_c (Schoenholz et al. 2017); no bar: the edge of chaos, or no limit. "
-        + sentence(table, 100 / groups[0].first["classes"]) + sample(runs, groups)
+        + sentence(table, 100 / groups[0].first["classes"]) + deepest(table) + sample(runs, groups)
     )  # fmt: skip
     return Drawing(figure, table.replace([np.inf, -np.inf], np.nan), caption)

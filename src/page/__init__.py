@@ -21,6 +21,7 @@ from src.page.groups import Group, Task, groups_of, sampled, tasks_of
 from src.page.histograms import MOST_SETTINGS, histograms_of
 from src.page.layers import layers_of
 from src.page.tables import Folders
+from src.page.theory import theory_of
 from src.results import write_atomically
 
 HERE = Path(__file__).parent
@@ -93,13 +94,14 @@ def _context(runs: list[Run], folder: Path, sweep: dict[str, Any]) -> dict[str, 
     tasks = tasks_of(groups)
     declared = _declared(runs, folders)
     positions = {group.label: position for position, group in enumerate(groups)}
+    layers = layers_of(groups, folders, declared)
     judged = [_judged(task, positions) for task in tasks[:MOST_TASKS]]
     data = {
         "settings": [_setting(group) for group in groups],
         "shown": SHOWN,
         "tasks": [drawn for _, drawn in judged],
         "learning": learning_curves(groups, folders),
-        "layers": layers_of(groups, folders, declared),
+        "layers": layers,
         "histograms": histograms_of(groups, folders, declared),
         "functions": activation_functions(groups, folders),
     }
@@ -110,6 +112,7 @@ def _context(runs: list[Run], folder: Path, sweep: dict[str, Any]) -> dict[str, 
         "status": _status(runs, list(sweep.get("expected") or [])),
         "tasks": [worded for worded, _ in judged],
         "omitted_tasks": [task.title for task in tasks[MOST_TASKS:]],
+        "theory": theory_of(groups, layers),
         "groups": groups,
         "sampled": sampled,
         "examples": [found for task in tasks[:MOST_TASKS] if (found := examples_of(task, folders))],
@@ -135,7 +138,8 @@ def write(runs: list[Run], folder: Path, sweep: dict[str, Any]) -> Path:
     )
     environment.filters |= {"number": words.number, "fixed": words.fixed, "counted": words.counted}
     scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": _script("page.js")}
-    scripts["page"] = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "page"))
+    parts = "drawing", "figures", "layers", "theory", "page"
+    scripts["page"] = Markup("").join(_script(f"{name}.js") for name in parts)
     context = _context(runs, folder, sweep)
     html = environment.get_template("report.html.j2").render(
         context

@@ -1,5 +1,5 @@
 // Controls, themes, tables and printing; figures are drawn again whenever what they show has changed.
-const FIGURES = { accuracy, differences, learning, depth, map, profile, histogram, turnover, functions };
+const FIGURES = { accuracy, differences, learning, depth, map, profile, theory, histogram, turnover, functions };
 const figures = [...document.querySelectorAll("[data-figure]")];
 const CONFIG = {
   displaylogo: false,
