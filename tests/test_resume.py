@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from src import locks, results, train
+from src.command_line import ended_by_signals, one_line_errors
 from src.config import Settings
 from tests.conftest import SMALL
 
@@ -173,6 +174,23 @@ def test_a_signal_in_a_run_leaves_a_whole_checkpoint_and_the_command_that_goes_o
     assert "run goes on after epoch 2" in capsys.readouterr().out
     assert command(*once, f"hydra.run.dir={tmp_path}/whole") == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def interrupted_while_it_makes_something() -> None:
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        raise ValueError("what OmegaConf says of a section that is half made")
+
+
+def test_a_signal_counts_also_where_a_library_puts_an_error_of_its_own_in_its_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end, one_line_errors(), ended_by_signals():
+        interrupted_while_it_makes_something()
+    assert end.value.code == 143
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("stopped by SIGTERM; to go on: ")
 
 
 def test_a_run_goes_on_only_from_its_own_checkpoints(settings_for: SettingsFor, tmp_path: Path) -> None:
