@@ -1,18 +1,24 @@
 """Interrupt a sweep again and again, at random moments, repeat the same command, and compare with an undisturbed sweep.
 
-Each attempt gets SIGKILL, SIGTERM or SIGINT after a random time, or dies by SIGKILL as a file is about to be forced to
-disk. Whenever the sweep is complete after all, and after the last interruption, every run must have the weights, the
-tables and the metrics of the undisturbed sweep, and no result, once there, may have been written again.
+Each attempt gets SIGKILL, SIGTERM, SIGINT or SIGUSR1 after a random time of work, or dies by SIGKILL as a file is about
+to be forced to disk. Attempts are forks of this process, which imports everything once: what dies is at work. Whenever
+the sweep is complete after all, and after the last interruption, every run must have the weights, the tables and the
+metrics of the undisturbed sweep, and no result, once there, may have been written again. The undisturbed sweep and the
+last attempt are commands as they are typed.
 
-    python bench/chaos.py [--kills 50] [--launcher basic] [--seed 0] [--json bench/results/chaos.json]
+    python bench/chaos.py [--kills 50] [--launcher stacked] [--seed 0] [--json bench/results/chaos.json]
 
 Last line: JSON.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
+import multiprocessing
+import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -20,70 +26,118 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from bench.epoch import machine
-from src import REPOSITORY, results
+from src import REPOSITORY, results, train
 
-GRID = ["-m", "data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "patience=null", "depth=3", "width=32",
-        "trainer.max_epochs=30", "threads=1", "act=relu,tanh,swish", "seed=0,1,2", "report=false", "figures=[]",
-        "diagnostics=[gradients,updates,activations,histograms,units,curve,predictions,samples]"]  # fmt: skip
-SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-EXPECTED = {signal.SIGKILL: (-9,), signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}  # below 0: while it imported
-IN_A_SAVE = """
-import os, signal, sys
-left, fsync = int(sys.argv.pop(1)), os.fsync
-def deadly(file):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    fsync(file)
-os.fsync = deadly
-from src.train import main
-main()
-"""
+GRID = ["-m", "data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "depth=2", "width=16", "threads=1",
+        "act=relu,tanh", "seed=0,1,2", "report=false", "figures=[]", "optim.lr=0.05",
+        "diagnostics=[gradients,updates,histograms,units,predictions]"]  # fmt: skip
+# Epochs, and what else makes interruptions hit all that there is: a stack saves as often as it may.
+OF_LAUNCHER = {
+    "basic": ["trainer.max_epochs=16", "patience=5"],
+    "stacked": ["trainer.max_epochs=60", "patience=12", "hydra.launcher.save_every=0"],
+    "side_by_side": ["trainer.max_epochs=16", "patience=5", "hydra.launcher.n_jobs=2"],
+}
+LONGEST = {"basic": 3.5, "stacked": 3.5, "side_by_side": 40.0}  # seconds of work before an interruption
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+EXPECTED = {number: (128 + number, -number) for number in SIGNALS} | {signal.SIGKILL: (-9,)}  # below 0: at the start
+MOST_SAVES = 200
+FORK = multiprocessing.get_context("fork")
 
 
-def start(folder: Path, launcher: str, dies_in_save: int | None = None) -> "subprocess.Popen[bytes]":
-    """The sweep's command; with a number, in a process that dies in its so-manieth save."""
-    program = ["-m", "src.train"] if dies_in_save is None else ["-c", IN_A_SAVE, str(dies_in_save)]
-    arguments = [*GRID, f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}"]
+def arguments(folder: Path, launcher: str) -> list[str]:
+    return [*GRID, *OF_LAUNCHER[launcher], f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}"]
+
+
+def typed(folder: Path, launcher: str) -> int:
+    """The sweep's command in a process of its own; returns its exit code."""
     with folder.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen([sys.executable, *program, *arguments], cwd=REPOSITORY, stdout=log, stderr=log)
+        command = [sys.executable, "-m", "src.train", *arguments(folder, launcher)]
+        return subprocess.run(command, cwd=REPOSITORY, stdout=log, stderr=log, check=False).returncode
+
+
+def attempt(folder: Path, launcher: str, dies_in_save: int | None = None) -> BaseProcess:
+    """The same in a fork of this process; with a number, it dies in its so-manieth save."""
+    process = FORK.Process(target=_sweep, args=(folder, launcher, dies_in_save))
+    process.start()
+    return process
+
+
+def _sweep(folder: Path, launcher: str, dies_in_save: int | None) -> None:
+    log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.chdir(REPOSITORY)
+    if dies_in_save is not None:
+        _die_in_save(dies_in_save)
+    sys.argv = ["train", *arguments(folder, launcher)]
+    train.main()
+
+
+def _die_in_save(left: int) -> None:
+    fsync = os.fsync
+
+    def deadly(file: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        fsync(file)
+
+    os.fsync = deadly  # type: ignore[assignment]
 
 
 def undisturbed(folder: Path, launcher: str) -> float:
     """Run the sweep to its end; returns the seconds that took."""
     began = time.perf_counter()
-    if code := start(folder, launcher).wait():
+    if code := typed(folder, launcher):
         raise SystemExit(f"the undisturbed sweep ended with exit code {code}, see {folder.with_suffix('.log')}")
     return time.perf_counter() - began
 
 
 def interrupt(folder: Path, launcher: str, choice: random.Random, at_most: float) -> tuple[str, int] | None:
     """One attempt: what ended it, and its exit code; None if it was done before."""
-    if choice.random() < 0.3:
-        code = start(folder, launcher, choice.randint(1, 200)).wait()
-        return None if code == 0 else ("SIGKILL in a save", code)
+    if choice.random() < 0.4:
+        process = attempt(folder, launcher, int(MOST_SAVES ** choice.random()))
+        process.join()
+        return None if process.exitcode == 0 else ("SIGKILL in a save", process.exitcode or 0)
     number = choice.choice(SIGNALS)
-    process = start(folder, launcher)
-    try:
-        return None if (code := process.wait(choice.uniform(1, at_most))) == 0 else ("nothing", code)
-    except subprocess.TimeoutExpired:
-        process.send_signal(number)
-        try:
-            code = process.wait(120)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return (f"{number.name}, ignored", process.wait())
-        if code == 0:
-            return None
-        return (number.name if code in EXPECTED[number] else f"{number.name}, exit code {code}", code)
+    process = attempt(folder, launcher)
+    _let_work(process, choice.uniform(0, at_most))
+    if process.exitcode is not None:
+        return None if process.exitcode == 0 else ("nothing", process.exitcode)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join(120)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        return f"{number.name}, ignored", process.exitcode or 0
+    if process.exitcode == 0:
+        return None
+    return (
+        number.name if process.exitcode in EXPECTED[number] else f"{number.name}, exit code {process.exitcode}",
+        process.exitcode,
+    )
+
+
+def _let_work(process: BaseProcess, seconds: float) -> None:
+    """Wait until it has ended, or it and its children have had so much of a processor, which may be busy otherwise."""
+    root = psutil.Process(process.pid)
+    while process.exitcode is None:
+        time.sleep(0.01)
+        with contextlib.suppress(psutil.Error):  # one of them has ended meanwhile
+            family = [root, *root.children(recursive=True)]
+            if sum(sum(each.cpu_times()[:2]) for each in family) >= seconds:
+                return
 
 
 def digest(value: Any) -> str:
@@ -114,14 +168,14 @@ def written(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in sorted(folder.glob(f"*/{results.RESULT}"))}
 
 
-def compare(calm: Path, wild: Path) -> tuple[list[str], list[str]]:
-    """Runs that the disturbed sweep has lost, and run/file pairs that differ."""
+def compare(calm: dict[str, dict[str, str]], wild: Path) -> tuple[list[str], list[str]]:
+    """Runs that the disturbed sweep has lost, and run/file pairs that differ from the undisturbed one's prints."""
     lost, different = [], []
-    for name in written(calm):
+    for name, theirs in calm.items():
         if not (wild / name / results.RESULT).exists():
             lost.append(name)
             continue
-        ours, theirs = fingerprint(wild / name), fingerprint(calm / name)
+        ours = fingerprint(wild / name)
         different += [f"{name}/{key}" for key in ours | theirs if ours.get(key) != theirs.get(key)]
     return lost, different
 
@@ -130,10 +184,11 @@ class Chaos:
     """A sweep that is interrupted `kills` times; each time that it is complete it is compared, and begun anew."""
 
     def __init__(self, calm: Path, wild: Path, launcher: str, kills: int, seed: int, longest: float) -> None:
-        self.calm, self.wild, self.launcher, self.kills, self.longest = calm, wild, launcher, kills, longest
+        self.wild, self.launcher, self.kills, self.longest = wild, launcher, kills, longest
+        self.calm = {name: fingerprint(calm / name) for name in written(calm)}
         self.choice = random.Random(seed)
         self.happened: Counter[str] = Counter()
-        self.sweeps, self.left_over, self.unreadable = 0, 0, 0
+        self.sweeps, self.left_over, self.unreadable, self.compared = 0, 0, 0, 0
         self.lost: list[str] = []
         self.different: list[str] = []
         self.twice: list[str] = []
@@ -148,7 +203,7 @@ class Chaos:
                 continue
             self.happened[outcome[0]] += 1
             print(f"{self.happened.total()}: {outcome[0]}, exit code {outcome[1]}, {len(self.done)} done", flush=True)
-        if code := start(self.wild, self.launcher).wait():
+        if code := typed(self.wild, self.launcher):
             self.happened[f"the last attempt ended with exit code {code}"] += 1
         self._note_results()
         self._complete()
@@ -163,41 +218,50 @@ class Chaos:
         self.lost += lost
         self.different += different
         self.sweeps += 1
-        self.left_over += len(list(self.wild.rglob("*.tmp")))
+        self.compared += len(self.calm) - len(lost)
+        self.left_over += len(list(self.wild.rglob("*.tmp"))) + len(list(self.wild.glob(".stacks/*")))
         self.unreadable += len(list(self.wild.rglob("*.unreadable")))
         print(f"a sweep is complete: {len(lost)} runs lost, {len(different)} files differ", flush=True)
-        shutil.rmtree(self.wild)
+        if not (lost or different):
+            shutil.rmtree(self.wild)
+        else:
+            self.wild.rename(self.wild.with_name(f"wild-{self.sweeps}"))
         self.done = {}
 
 
 def measure(work: Path, launcher: str, kills: int, seed: int) -> dict[str, Any]:
+    began = time.perf_counter()
     calm, wild = work / "calm", work / "wild"
     seconds = undisturbed(calm, launcher)
     print(f"undisturbed: {len(written(calm))} runs in {seconds:.0f} s", flush=True)
-    chaos = Chaos(calm, wild, launcher, kills, seed, longest=max(30.0, seconds / 3))
+    chaos = Chaos(calm, wild, launcher, kills, seed, LONGEST[launcher])
     chaos.run()
     log = wild.with_suffix(".log").read_text(errors="replace")
     return {
-        "launcher": launcher, "runs": len(written(calm)), "interruptions": chaos.happened.total(),
-        "by": dict(chaos.happened), "sweeps_completed": chaos.sweeps, "lost": chaos.lost, "different": chaos.different,
-        "run_again_after_completion": chaos.twice, "resumed_in_the_middle": log.count("goes on after epoch"),
+        "launcher": launcher, "runs": len(chaos.calm), "interruptions": chaos.happened.total(),
+        "by": dict(chaos.happened), "sweeps_completed": chaos.sweeps, "runs_compared": chaos.compared,
+        "lost": chaos.lost, "different": chaos.different, "run_again_after_completion": chaos.twice,
+        "resumed_in_the_middle": len(re.findall(r"(?:goes|going) on after epoch", log)),
         "tracebacks": log.count("Traceback"), "unreadable": chaos.unreadable, "left_over": chaos.left_over,
-        "seconds_undisturbed": round(seconds, 1), "seed": seed, "machine": machine(),
+        "seconds_undisturbed": round(seconds, 1), "seconds": round(time.perf_counter() - began),
+        "command": " ".join(arguments(Path("FOLDER"), launcher)), "seed": seed, "machine": machine(),
     }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Interrupt a sweep at random moments, and compare what comes out.")
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--launcher", default="basic", help="basic, or another of hydra/launcher")
+    parser.add_argument("--launcher", choices=OF_LAUNCHER, default="basic")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     parser.add_argument("--json", type=Path, help="also write the figures there")
-    arguments = parser.parse_args()
+    parser.add_argument("--keep", type=Path, help="work in this folder, and leave everything there")
+    chosen = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start with & ignore it
+    torch.set_num_threads(1)  # a process with threads can't be forked
     with tempfile.TemporaryDirectory() as work:
-        found = measure(Path(work), arguments.launcher, arguments.kills, arguments.seed)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+        found = measure(chosen.keep or Path(work), chosen.launcher, chosen.kills, chosen.seed)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found))
     if found["lost"] or found["different"] or found["run_again_after_completion"]:
         raise SystemExit(1)

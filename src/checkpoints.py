@@ -4,6 +4,7 @@ Flow: **training** → results. Lightning's ModelCheckpoint writes last.ckpt onl
 moves files between file systems, which a kill or a full disk can catch half way.
 """
 
+import io
 import shutil
 import time
 from dataclasses import dataclass
@@ -21,13 +22,19 @@ from src.config import Settings
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its final place and renames it when it is on disk."""
+    """Writes a checkpoint beside its final place and renames it when it is on disk.
+
+    Lightning would write it to the temporary folder first, which may be full, or on another file system.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
         temporary = results.temporary_beside(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole = io.BytesIO()
+        torch.save(checkpoint, whole)
         try:
-            super().save_checkpoint(checkpoint, temporary, storage_options)
+            temporary.write_bytes(whole.getbuffer())
             results.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -129,8 +136,11 @@ def prepare(folder: Path, settings: Settings) -> Start:
 @rank_zero_only
 def _copy(source: Path, target: Path) -> None:
     temporary = results.temporary_beside(target)
-    shutil.copyfile(source, temporary)
-    results.replace(temporary, target)
+    try:
+        shutil.copyfile(source, temporary)
+        results.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @rank_zero_only

@@ -70,10 +70,14 @@ def ended_by_signals() -> Iterator[None]:
     before = {each: signal.signal(each, end) for each in (*SIGNALS, signal.SIGALRM)}
     try:
         yield
-    except Stopped as stopped:
+    except BaseException as error:
+        if not received:
+            raise
         signal.setitimer(signal.ITIMER_REAL, 0)
+        # Libraries that tidy up half-made objects may have put an error of their own in the place of Stopped.
+        stopped = error if isinstance(error, Stopped) else Stopped(received[0])
         print(f"stopped by {stopped.name}; to go on: {command_to_go_on()}", file=sys.stderr)
-        raise
+        raise stopped from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for each, handler in before.items():
@@ -89,6 +93,7 @@ def quiet_libraries() -> None:
         r"The number of training batches .* is smaller than the logging interval",  # logged once per epoch
         r"Checkpoint directory .* exists and is not empty",
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
+        r"The `srun` command is available on your system but is not used",  # on a machine where Slurm is installed
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -1,129 +1,169 @@
-"""`plan=true`: what a command would take, before it starts: seconds of each shape's epoch as measured here, runs, disk.
+"""`plan=true`: what a command would take, before it starts: time on what the launcher uses at once, and disk.
 
-Flow: config → **plan**. A few steps and a validation pass of each distinct shape are timed, without diagnostics; time
+Flow: config → trial → **plan**. Each distinct shape is tried, alone or as the stack that the launcher would make. Time
 is an upper bound, because early stopping may end a run at any epoch.
 """
 
 import json
-import time
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
+from src import trial
 from src.config import Settings
 from src.data import datamodule
-from src.losses import LOSSES, outputs_for
-from src.mlp import MLP, threads_for
+from src.losses import outputs_for
+from src.population import grouping
 from src.progress import duration
 
-STEPS = 8  # timed per shape, after as many to warm up
-CHECKPOINTS = 2
-STATE = 3  # of weights, and what optimisers keep of each: none (SGD) to two numbers (Adam)
+
+@dataclass(frozen=True)
+class Launcher:
+    """How work is shared out: so many runs or stacks at a time; stacks of at most so many members, None: no stacks."""
+
+    at_a_time: int = 1
+    members: int | None = None
+
+
+ONE_BY_ONE = Launcher()
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Runs that cost the same: how many, their epochs at most, seconds of an epoch, bytes that a run leaves."""
+    """Runs that cost the same: how many, of which `together` train as one, for how many epochs at most."""
 
     settings: Settings
     runs: int
+    together: int
     epochs: int
+    start_seconds: float
     epoch_seconds: float
-    run_bytes: int
+    run_bytes: float
+
+    @property
+    def longest(self) -> float:
+        """Seconds of one run, or one stack."""
+        return self.start_seconds + self.epochs * self.epoch_seconds
 
     @property
     def seconds(self) -> float:
-        return self.runs * self.epochs * self.epoch_seconds
+        return self.runs / self.together * self.longest
 
 
-def shape(settings: Settings) -> str:
+def understood(launcher: Mapping[str, Any], runs: int) -> Launcher:
+    """What a configuration of hydra/launcher means for so many runs. One that isn't known takes one at a time."""
+    target, cores = str(launcher.get("_target_", "")).lower(), os.cpu_count() or 1
+    members = (launcher["max_members"] or runs) if "max_members" in launcher else None
+    count = 1
+    if target.endswith("sidebysidelauncher"):
+        from src.population.side_by_side import shares  # here, because it needs the extra `joblib`
+
+        count = shares(runs, launcher.get("n_jobs"), launcher.get("threads"))[0]
+    elif "joblib" in target:
+        count = launcher.get("n_jobs") or -1
+        count = cores if count < 0 else count
+    elif "submitit" in target:
+        count = int(launcher.get("array_parallelism") or runs)
+        count = min(count, cores) if "local" in target else count
+    elif "ray" in target:
+        ray = launcher.get("ray") or {}
+        cpus = (ray.get("init") or {}).get("num_cpus") or cores
+        count = int(cpus // ((ray.get("remote") or {}).get("num_cpus") or 1))
+    elif launcher.get("devices"):
+        count = len(launcher["devices"])
+    return Launcher(max(1, min(count, runs)), members)
+
+
+def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds: float = 0.0) -> list[Cost]:
+    """The cost of the runs, by shape and number of epochs, on this machine as it is now.
+
+    `run_seconds`: what every run takes besides, such as composing its configuration. Raises ValueError where a run
+    can't be tried.
+    """
+    groups = _groups(runs, launcher)
+    if groups:
+        trial.measure(groups[0][0][:1])  # what is imported and cached once counts for no run
+    known: dict[str, trial.Parts] = {}
+    costs = []
+    for group, together in groups:
+        first, key = group[0], f"{_shape(group[0])} {together}"
+        if key not in known:
+            known[key] = trial.measure(group[:together])
+        parts, epochs = known[key], _epochs(first)
+        data = datamodule.open_data(first.data, first.seed)
+        epoch = parts.epoch + parts.step * data.sampling.steps(len(data.train))
+        size = parts.bytes + epochs * parts.epoch_bytes
+        costs.append(Cost(first, len(group), together, epochs, parts.start + together * run_seconds, epoch, size))
+    return costs
+
+
+def _epochs(settings: Settings) -> int:
+    return 0 if settings.untrained else settings.trainer.max_epochs
+
+
+def _shape(settings: Settings) -> str:
     """What an epoch's cost depends on: everything but seed and patience."""
     parts = settings.plain()
-    return json.dumps({key: parts[key] for key in ("act", "hidden_sizes", "norm", "data", "optim", "loss", "threads")})
+    keys = ("act", "hidden_sizes", "norm", "data", "optim", "loss", "threads", "diagnostics", "untrained")
+    return json.dumps({key: parts[key] for key in keys})
 
 
-def plan(runs: Sequence[Settings]) -> list[Cost]:
-    """The cost of the runs, by shape and number of epochs, on this machine as it is now."""
-    alike: dict[tuple[str, int], list[Settings]] = {}
+def _groups(runs: Sequence[Settings], launcher: Launcher) -> list[tuple[list[Settings], int]]:
+    """Runs that cost the same, and how many of them train together."""
+    alike: dict[tuple[str, int, bool], list[Settings]] = {}
     for settings in runs:
-        epochs = 0 if settings.untrained else settings.trainer.max_epochs
-        alike.setdefault((shape(settings), epochs), []).append(settings)
-    timed = {each: measure(group[0]) for (each, _), group in alike.items()}
-    return [Cost(group[0], len(group), epochs, *timed[each]) for (each, epochs), group in alike.items()]
+        stacks = launcher.members is not None and grouping.reason_against(settings) is None
+        key = grouping.signature(settings) if stacks else _shape(settings)
+        alike.setdefault((key, _epochs(settings), stacks), []).append(settings)
+    groups: list[tuple[list[Settings], int]] = []
+    for (_, _, stacks), group in alike.items():
+        if not stacks:
+            groups.append((group, 1))
+            continue
+        size = min(_fitting(group[0]), launcher.members or 1, -(-len(group) // launcher.at_a_time))
+        whole = len(group) // size * size
+        groups += [(part, min(size, len(part))) for part in (group[:whole], group[whole:]) if part]
+    return groups
 
 
-def measure(settings: Settings) -> tuple[float, int]:
-    """Seconds of one epoch of this shape, and bytes of its checkpoints."""
+def _fitting(settings: Settings) -> int:
+    """How many such networks fit into one stack."""
     data = datamodule.open_data(settings.data, settings.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() and settings.trainer.accelerator != "cpu" else "cpu")
-    outputs = outputs_for(settings.loss, data.dataset)
-    network = MLP(data.dataset.input_size, settings.layer_sizes, outputs, settings.act.plain(), settings.norm)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or threads_for(network, data.examples_per_step))
-    try:
-        step, validation = _time(network.to(device), settings, data, device)
-    finally:
-        torch.set_num_threads(threads)
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-    return step * data.sampling.steps(len(data.train)) + validation, CHECKPOINTS * STATE * weights
+    outputs, device = outputs_for(settings.loss, data.dataset), grouping.device_for(settings, None)
+    return grouping.cap(settings, data.dataset.input_size, outputs, len(data.train), device)
 
 
-def _time(
-    network: nn.Module, settings: Settings, data: datamodule.DataModule, device: torch.device
-) -> tuple[float, float]:
-    """Seconds of a training step and of a validation pass."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=1e-9, momentum=0.9)
-    objective = LOSSES[settings.loss]
-    size = data.examples_per_step
-    inputs, labels = (part.to(device) for part in data.probe(size))
-
-    def steps() -> None:
-        for _ in range(STEPS):
-            optimizer.zero_grad()
-            objective.value(network(inputs), labels).backward()
-            optimizer.step()
-
-    @torch.no_grad()
-    def validate() -> None:
-        for batch, _ in data.val_dataloader():
-            network(batch.to(device))
-
-    steps()
-    return _seconds(steps, device) / STEPS, _seconds(validate, device)
-
-
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
-    began = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - began
-
-
-def show(costs: Sequence[Cost], console: Console) -> None:
+def show(costs: Sequence[Cost], launcher: Launcher, console: Console) -> None:
     """The plan as a table, and its sums in a sentence."""
     if not costs:
         return
-    table = Table("act", "hidden layers", "data", "runs", "epochs ≤", "s per epoch", "time ≤", "MB")
+    table = Table("act", "hidden layers", "data", "runs", "epochs ≤", "s per epoch", "s besides", "time ≤", "MB")
     for cost in costs:
         settings = cost.settings
         sizes = settings.layer_sizes
         layers = f"{len(sizes)} × {sizes[0]}" if len(set(sizes)) == 1 else "-".join(map(str, sizes)) or "none"
         table.add_row(
-            settings.names.act, layers, settings.names.data, str(cost.runs), str(cost.epochs),
-            f"{cost.epoch_seconds:.3g}", duration(cost.seconds), f"{cost.runs * cost.run_bytes / 1e6:.3g}",
+            settings.names.act if cost.together == 1 else f"stack of {cost.together}", layers, settings.names.data,
+            str(cost.runs), str(cost.epochs), f"{cost.epoch_seconds:.3g}", f"{cost.start_seconds:.3g}",
+            duration(cost.seconds), f"{cost.runs * cost.run_bytes / 1e6:.3g}",
         )  # fmt: skip
     console.print(table)
-    runs, epochs = (
-        sum(values) for values in zip(*((cost.runs, cost.runs * cost.epochs) for cost in costs), strict=True)
-    )
-    seconds, size = sum(cost.seconds for cost in costs), sum(cost.runs * cost.run_bytes for cost in costs)
-    speed = f"{epochs / seconds:.3g} epochs a second, " if seconds else ""
-    print(
-        f"{runs} runs, one after another: at most {duration(seconds)} ({speed}without diagnostics), "
-        f"checkpoints of about {size / 1e6:.3g} MB"
-    )
+    print(summary(costs, launcher))
+
+
+def summary(costs: Sequence[Cost], launcher: Launcher) -> str:
+    """Runs, time with all that works at once, disk."""
+    runs, epochs = sum(cost.runs for cost in costs), sum(cost.runs * cost.epochs for cost in costs)
+    size = sum(cost.runs * cost.run_bytes for cost in costs)
+    # However many there are at a time, the longest has to end.
+    seconds = max(sum(cost.seconds for cost in costs) / launcher.at_a_time, max(cost.longest for cost in costs))
+    units = sum(-(-cost.runs // cost.together) for cost in costs)
+    stacks = f"{units} stack{'s' * (units > 1)}"
+    what = f"{runs} runs" if units == runs else f"{runs} runs in {stacks}"
+    order = "one after another" if launcher.at_a_time == 1 else f"{launcher.at_a_time} at a time"
+    speed = f" ({epochs / seconds:.3g} epochs a second)" if epochs and seconds else ""
+    return f"{what}, {order}: at most {duration(seconds)}{speed}, about {size / 1e6:.3g} MB"

@@ -6,6 +6,7 @@ Flow: statistics → **report**.
 import argparse
 import multiprocessing
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -190,14 +191,34 @@ def sweep_of(folders: list[Path]) -> dict[str, Any]:
     return together | {"expected": [name for sweep in sweeps for name in sweep.get("expected", [])]}
 
 
+def missing(runs: list[dict[str, Any]], folders: list[Path]) -> list[Path]:
+    """Folders of the runs that the folders' sweeps expect and that left no result: not begun, or interrupted."""
+    found = {Path(run["folder"]).resolve() for run in runs}
+    expected = [folder / name for folder in folders for name in results.read_sweep(folder).get("expected") or []]
+    return [path for path in expected if path.resolve() not in found]
+
+
+def statuses(runs: list[dict[str, Any]], absent: int) -> str:
+    """How many runs there should be, and what became of them, in words.
+
+    >>> statuses([{"status": "completed"}, {"status": "failed"}], 1)
+    '3 runs expected: 1 completed, 1 failed, 1 missing'
+    """
+    counts = Counter(run["status"] for run in runs) + Counter(missing=absent)
+    named = [f"{counts[name]} {name}" for name in ("completed", "diverged", "failed", "missing") if counts[name]]
+    return f"{counts.total()} runs expected: {', '.join(named)}"
+
+
 def write(runs: list[dict[str, Any]], folders: list[Path], with_page: bool = True) -> None:
     """results.csv, figures/ and report.html in the first folder, and the table by setting in the terminal."""
     folder = folders[0]
-    table = table_of(runs)
-    results.write_atomically(folder / RESULTS, table.to_csv(index=False))
+    table, absent = table_of(runs), missing(runs, folders)
+    rows = pd.DataFrame([{"status": "missing", "folder": str(path)} for path in absent], columns=table.columns)
+    text = table.to_csv(index=False) + rows.to_csv(index=False, header=False)
+    results.write_atomically(folder / RESULTS, text)
     console = Console()
     show(by_setting(table), console if console.is_terminal else Console(width=120))
-    print(f"{len(runs)} runs: {folder / RESULTS}")
+    print(f"{statuses(runs, len(absent))}; {folder / RESULTS}")
     with _beside(_draw, runs, folder):
         if with_page:
             from src import page  # here, because plotly takes a second to import

@@ -16,7 +16,7 @@ Flow: diagnostics → **results** → statistics.
 and in a sweep's folder:
 
     sweep.json        its question, the command, and the names of the runs that it consists of
-    results.csv       one row per run (src/report.py)
+    results.csv       one row per run, also of those that are missing (src/report.py)
 """
 
 import json

@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -26,6 +27,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -35,6 +37,7 @@ from rich.console import Console
 
 from src import REPOSITORY, figures, locks, plan, report, results
 from src.command_line import quiet_libraries, stop, translate
+from src.composing import Composing
 from src.config import Data, Settings, keys, read
 from src.data.datamodule import open_data
 from src.losses import outputs_for
@@ -55,11 +58,13 @@ def grid(config: DictConfig) -> list[list[str]]:
 
 
 def jobs(config: DictConfig) -> Iterator[DictConfig]:
-    """The complete configuration of every job of a sweep."""
+    """The complete configuration of every job of a sweep, which the launcher will be given again."""
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
+    composing = Composing(hydra.config_loader)
+    hydra.config_loader.load_sweep_config = composing  # type: ignore[method-assign]
     for overrides in grid(config):
-        yield hydra.config_loader.load_sweep_config(config, overrides)
+        yield composing.keep(config, overrides)
 
 
 def question(config: DictConfig) -> str | None:
@@ -149,13 +154,15 @@ class Sweep(Callback):  # type: ignore[misc]
         self._end_with_plan(config, self._check([config]))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        began = time.perf_counter()
         try:
             configs = list(jobs(config))
         except (HydraException, OmegaConfBaseException) as error:
             raise stop(translate(error, keys())) from error
         except ValueError as error:
             raise stop(str(error)) from error
-        self._end_with_plan(config, self._check(configs))
+        composing = (time.perf_counter() - began) / len(configs)
+        self._end_with_plan(config, self._check(configs), composing)
         # It would compose every job once more, to the same end.
         BasicSweeper.validate_batch_is_legal = lambda *_: None  # type: ignore[method-assign]
         folder, names = Path(config.hydra.sweep.dir), [str(each.hydra.sweep.subdir) for each in configs]
@@ -172,11 +179,17 @@ class Sweep(Callback):  # type: ignore[misc]
         print(f"{len(configs)} runs → {folder}", flush=True)
         self.progress = SweepProgress(len(configs))
 
-    def _end_with_plan(self, config: DictConfig, settings: list[Settings]) -> None:
-        if config.plan:
-            console = Console()
-            plan.show(plan.plan(settings), console if console.is_terminal else Console(width=120))
-            raise SystemExit(0)
+    def _end_with_plan(self, config: DictConfig, settings: list[Settings], run_seconds: float = 0.0) -> None:
+        if not config.plan:
+            return
+        console, is_sweep = Console(), config.hydra.mode == RunMode.MULTIRUN
+        launcher = plan.understood(config.hydra.launcher, len(settings)) if is_sweep else plan.ONE_BY_ONE
+        try:
+            costs = plan.plan(settings, launcher, run_seconds)
+        except ValueError as error:
+            raise stop(str(error)) from error
+        plan.show(costs, launcher, console if console.is_terminal else Console(width=120))
+        raise SystemExit(0)
 
     def _check(self, configs: list[DictConfig]) -> list[Settings]:
         quiet_libraries()

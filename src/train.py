@@ -110,7 +110,7 @@ def job(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     naming.register()
-    with ended_by_signals(), one_line_errors(config.keys()), locks.released():
+    with one_line_errors(config.keys()), ended_by_signals(), locks.released():
         job()
 
 

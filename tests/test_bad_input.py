@@ -1,14 +1,17 @@
 """What people get wrong ends with one line that names it, exit code 2, and nothing created."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from src import naming
 from src.data import fashion_mnist
 from tests.conftest import SMALL
+from tests.test_data import idx_bytes
 
 Command = Callable[..., int]
 RUNS = [
@@ -21,7 +24,7 @@ RUNS = [
     ("optim.lrr=3", "optim.lrr: there is no such key", "did you mean optim.lr"),
     ("act.alpha=3", "act.alpha: there is no such key", ""),
     ("+optim.nosuch=1", "optim:", "nosuch"),
-    ("depth=-1", "depth=-1", "greater than or equal to 0"),
+    ("depth=-3", "depth=-3", "greater than or equal to 0"),
     ("depth=2.5", "depth=2.5", "valid integer"),
     ("depth=1000000", "depth=1000000", "less than or equal to"),
     ("depth=0.0", "depth=0.0", "valid integer"),
@@ -41,6 +44,7 @@ RUNS = [
     ("trainer.max_epochs=-5", "trainer.max_epochs=-5", "greater than or equal to 1"),
     ("trainer.max_epochs=abc", "trainer.max_epochs=abc", "valid integer"),
     ("trainer.precision=7", "trainer:", "7"),
+    ("monitor=val_los", "monitor: there is no such key", ""),
     ("patience=-1", "patience=-1", "greater than or equal to 0"),
     ("data.batch_size=0", "data.batch_size=0", "greater than or equal to 1"),
     ("data.batch_size=5000", "data.batch_size=5000", "at most 1200"),
@@ -169,21 +173,35 @@ def test_missing_data_names_the_place_and_the_remedy(
     assert "make data" in line
 
 
-def test_damaged_data_is_named(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in fashion_mnist.SHA256:
-        (tmp_path / f"{name}.gz").write_bytes(b"\x1f\x8b damaged")
-    assert command("trainer=cpu", f"data.source.root={tmp_path}", f"hydra.run.dir={tmp_path}/out") == 2
-    assert f"{tmp_path}/train-images-idx3-ubyte.gz: damaged gzip file" in only_line(capsys)
+PIXELS, LABELS = (idx_bytes(np.zeros(shape, dtype=np.uint8)) for shape in ((4, 2, 2), (3,)))
 
 
-def test_a_file_that_is_no_idx_file_is_named(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("data", "images", "labels", "named"),
+    [
+        ("fashion_mnist", b"\x1f\x8b damaged", b"", "{root}/train-images-idx3-ubyte.gz: damaged gzip file"),
+        ("fashion_mnist", gzip.compress(PIXELS), b"", "expected"),
+        ("mnist_folder", b"GIF89a", LABELS, "{root}/train-images-idx3-ubyte is not an IDX file"),
+        ("mnist_folder", PIXELS, LABELS, "(4, 2, 2) and labels (3,) don't match"),
+        ("mnist_folder", bytes([0, 0, 8, 1, 0x40, 0, 0, 0, 7]), LABELS, "the header promises 1073741824 values"),
+    ],
+)
+def test_data_that_is_damaged_wrong_or_lies_is_named(
+    data: str,
+    images: bytes,
+    labels: bytes,
+    named: str,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    suffix = ".gz" if data == "fashion_mnist" else ""
     for name in fashion_mnist.SHA256:
-        (tmp_path / name).write_bytes(b"GIF89a")
-    where = ["data=mnist_folder", f"data.source.root={tmp_path}", f"hydra.run.dir={tmp_path}/out"]
+        (tmp_path / f"{name}{suffix}").write_bytes(images if "images" in name else labels)
+    where = [f"data={data}", f"data.source.root={tmp_path}", f"hydra.run.dir={tmp_path}/out"]
     assert command("trainer=cpu", *where) == 2
-    assert f"{tmp_path}/train-images-idx3-ubyte is not an IDX file" in only_line(capsys)
+    assert named.format(root=tmp_path) in only_line(capsys)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("key", ["hydra.run.dir", "hydra.sweep.dir"])

@@ -90,6 +90,25 @@ def test_the_command_reads_folders_and_skips_what_cant_be_read(
     assert end.value.code == 2
 
 
+def test_the_table_and_the_last_line_say_what_became_of_every_run_that_is_expected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run("relu", 0, 0.9), run("tanh", 0, 0.8), run("relu", 1, None, "diverged"), run("relu", 2, None, "failed")]
+    save(runs, tmp_path / "a")
+    names = [each["name"] for each in runs]
+    results.write_sweep(tmp_path / "a", None, "x", [*names, "relu-3", "tanh-1"])
+    results.write_sweep(tmp_path / "b", None, "x", ["relu-0"])  # of the same name, but another sweep's
+    folders = [tmp_path / "a", tmp_path / "b"]
+    report.write(report.read_runs(folders), folders, with_page=False)
+    table = pd.read_csv(tmp_path / "a" / report.RESULTS)
+    counts = {"completed": 2, "diverged": 1, "failed": 1, "missing": 3}
+    assert table["status"].value_counts().to_dict() == counts
+    absent = table[table["status"] == "missing"].dropna(axis=1)
+    assert absent["folder"].tolist() == [str(tmp_path / "a/relu-3"), str(tmp_path / "a/tanh-1"), f"{tmp_path}/b/relu-0"]
+    assert list(absent) == ["status", "folder"]
+    assert "7 runs expected: 2 completed, 1 diverged, 1 failed, 3 missing;" in capsys.readouterr().out
+
+
 def test_result_files_are_valid_json_whatever_was_measured(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         results.write_result(tmp_path, {"status": "completed", "loss": float("nan")})

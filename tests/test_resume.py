@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from src import locks, results, train
+from src.command_line import ended_by_signals, one_line_errors
 from src.config import Settings
 from tests.conftest import SMALL
 
@@ -68,16 +70,30 @@ def assert_same_run(one: Path, other: Path) -> None:
     }
 
 
-def test_a_killed_run_goes_on_bit_for_bit(
-    settings_for: SettingsFor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than temporary files, where there is one."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and memory.stat().st_dev != tmp_path.stat().st_dev:
+        with tempfile.TemporaryDirectory(dir=memory) as folder:
+            yield Path(folder)
+    else:
+        yield tmp_path
+
+
+def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_temporary_files(
+    settings_for: SettingsFor, tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [sys.executable, "-m", "tests.killed", str(tmp_path), *MOMENTS, "--", *RICH]
-    subprocess.run(command, check=True, timeout=300, env=environment())
+    command = [sys.executable, "-m", "tests.killed", str(elsewhere), *MOMENTS, "--", *RICH]
+    (tmp_path / "temporary").mkdir()
+    surroundings = environment() | {"TMPDIR": str(tmp_path / "temporary")}
+    subprocess.run(command, check=True, timeout=300, env=surroundings)
+    assert not list((tmp_path / "temporary").iterdir())
     settings = settings_for(*RICH)
     result = train.train(settings, tmp_path / "whole")
     assert capsys.readouterr().out == ""
     for place, moment in enumerate(MOMENTS):
-        folder = tmp_path / str(place)
+        folder = elsewhere / str(place)
         assert not (folder / results.RESULT).exists()
         had_a_checkpoint = (folder / results.LAST).exists() or (folder / results.BEST).exists()
         train.train(settings, folder)
@@ -123,7 +139,7 @@ def name_of(seed: int) -> str:
 
 
 class Interrupts(torch.nn.Module):
-    """Sends a signal to its own process in the third epoch."""
+    """Sends a signal to itself in the third epoch."""
 
     number = signal.SIGINT
     steps = 0
@@ -132,7 +148,7 @@ class Interrupts(torch.nn.Module):
         if torch.is_grad_enabled() and len(x) == 64:
             Interrupts.steps += 1
             if Interrupts.steps == 45:
-                os.kill(os.getpid(), self.number)
+                signal.raise_signal(self.number)  # to this thread: the kernel may let another one get to it late
         return x.clamp(min=0)
 
 
@@ -158,6 +174,23 @@ def test_a_signal_in_a_run_leaves_a_whole_checkpoint_and_the_command_that_goes_o
     assert "run goes on after epoch 2" in capsys.readouterr().out
     assert command(*once, f"hydra.run.dir={tmp_path}/whole") == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def interrupted_while_it_makes_something() -> None:
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        raise ValueError("what OmegaConf says of a section that is half made")
+
+
+def test_a_signal_counts_also_where_a_library_puts_an_error_of_its_own_in_its_place(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as end, one_line_errors(), ended_by_signals():
+        interrupted_while_it_makes_something()
+    assert end.value.code == 143
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("stopped by SIGTERM; to go on: ")
 
 
 def test_a_run_goes_on_only_from_its_own_checkpoints(settings_for: SettingsFor, tmp_path: Path) -> None:
@@ -220,7 +253,68 @@ def test_rerun_chooses_which_results_stand(command: Command, tmp_path: Path) -> 
         assert {act for act, when in times().items() if when != before[act]} == redone
 
 
-def test_a_disk_that_fills_up_costs_neither_the_old_checkpoint_nor_other_runs(tmp_path: Path) -> None:
+def can_mount() -> bool:
+    """Whether this user may: root, outside of most containers."""
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        subprocess.run(["umount", place], check=True)
+        return True
+
+
+MOUNTS = can_mount()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.mark.skipif(not MOUNTS, reason="needs the right to mount a file system")
+def test_a_full_disk_costs_neither_the_old_checkpoints_nor_other_runs_and_with_room_the_run_goes_on(
+    command: Command, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", *SMALL, "width=512,16", "trainer.max_epochs=2", "diagnostics=[]"]  # checkpoints of 2.4 MB and 30 kB
+    assert command(*sweep, f"hydra.sweep.dir={small_disk}/sweep") == 1
+    shown = capsys.readouterr().err
+    assert "1 of 2 runs failed" in shown
+    assert "Traceback" not in shown
+    wide, narrow = sorted((small_disk / "sweep").glob("*width*"), key=lambda path: "=16" in path.name)
+    reason = json.loads((wide / results.RESULT).read_text())
+    assert (reason["status"], "No space left on device" in reason["error"]) == ("failed", True)
+    assert json.loads((narrow / results.RESULT).read_text())["status"] == "completed"
+    for name in (results.BEST, results.LAST):
+        assert torch.load(wide / name, weights_only=True)["epoch"] == 0
+    assert not list(small_disk.rglob("*.tmp"))
+    subprocess.run(["mount", "-o", "remount,size=60m", small_disk], check=True)
+    assert command(*sweep, f"hydra.sweep.dir={small_disk}/sweep") == 0
+    assert f"{wide.name} goes on after epoch 1\n" in capsys.readouterr().out
+    assert command(*sweep, f"hydra.sweep.dir={tmp_path}/whole") == 0
+    assert_same_run(tmp_path / "whole" / wide.name, wide)
+
+
+@pytest.mark.skipif(not MOUNTS, reason="needs the right to mount a file system")
+@pytest.mark.parametrize("many", [True, False])
+def test_a_disk_that_cant_be_written_is_named(
+    many: bool, command: Command, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    place = f"hydra.sweep.dir={small_disk}/out" if many else f"hydra.run.dir={small_disk}/out"
+    assert command(*(["-m", "seed=0,1"] if many else []), *SMALL, place) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "Read-only file system" in line
+    assert str(small_disk) in line
+
+
+@pytest.mark.skipif(MOUNTS, reason="a full disk shows more")
+def test_a_file_that_grows_too_large_costs_no_other_run(tmp_path: Path) -> None:
     overrides = ["-m", *SMALL, "depth=1", "width=16,512", "trainer.max_epochs=2", "diagnostics=[]"]
     limit = ["bash", "-c", 'ulimit -f 100; exec "$@"', "-"]  # no file of more than 100 kB, as on a disk without room
     command = [sys.executable, "-m", "src.train", *overrides, f"hydra.sweep.dir={tmp_path}"]

@@ -1,7 +1,6 @@
 """What interrupts a stack costs no finished run; the same command goes on from its checkpoint, bit for bit."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -104,7 +103,7 @@ def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_goes_on(
         nonlocal steps
         steps += 1
         if steps == 40:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         step(self)
 
     monkeypatch.setattr(Steps, "__call__", interrupted)

@@ -21,7 +21,7 @@ from src.diagnostics.diagnostic import Quantity, probe_loss, publish
 from src.diagnostics.observation import find_taps, recorded, undisturbed
 from src.mlp import Tap
 from src.theory.critical import of_layer
-from src.theory.integrals import Function
+from src.theory.integrals import describe
 from src.theory.meanfield import Layers, layers
 
 PARTED = 4.0  # standard deviations of a single network of this width
@@ -58,7 +58,7 @@ def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
         raise ValueError("the theory is of linear layers")
     spread = [of_layer(tap.linear.weight, tap.linear.bias) for tap in taps]
     widths = [tap.linear.weight.shape[0] for tap in taps]
-    act = Function(first)  # all layers have the same one
+    act = describe(first)  # all layers have the same one
     squares = inputs.flatten(1).double().square().mean(dim=1).sort().values
     groups = [float(part.mean()) for part in squares.tensor_split(GROUPS) if len(part)]
     weights, biases = zip(*spread, strict=True)

@@ -4,6 +4,7 @@ Flow: network → **theory**. Gauss–Legendre panels over ±12 standard deviati
 slope or its curvature jumps; Gauss–Hermite alone gives 0.152 instead of 1/6 for ReLU's slope at σ_w² = 1/3.
 """
 
+import pickle
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -173,5 +174,15 @@ def mean_of_pair(function: Real, q: float, c: float, breaks: Floats) -> float:
 
 
 def describe(module: Any) -> Function:
-    """The module as a Function. Raises ValueError where it can't be one."""
-    return module if isinstance(module, Function) else Function(module)
+    """The module as a Function, made once for modules of equal state. Raises ValueError where it can't be one."""
+    if isinstance(module, Function):
+        return module
+    try:
+        return _described(pickle.dumps(module))
+    except (pickle.PickleError, AttributeError, TypeError):  # of a class without a name, for instance
+        return Function(module)
+
+
+@lru_cache(maxsize=64)
+def _described(state: bytes) -> Function:
+    return Function(pickle.loads(state))  # what was a module of this process a moment ago

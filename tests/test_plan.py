@@ -1,0 +1,106 @@
+"""`plan=true` counts what the launcher uses at once and what diagnostics cost; that it does nothing: test_bad_input."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as L
+
+from src import plan
+from src.config import Settings
+from src.plan import Cost, Launcher
+from tests.conftest import SMALL
+
+SettingsFor = Callable[..., Settings]
+Command = Callable[..., int]
+CORES = os.cpu_count() or 1
+
+
+class Slow(L.Callback):
+    """A diagnostic that takes 0.3 s when training starts and 0.1 s in each epoch."""
+
+    def on_train_start(self, *_: Any) -> None:
+        time.sleep(0.3)
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        time.sleep(0.1)
+
+
+def test_a_run_costs_what_its_diagnostics_cost_too(settings_for: SettingsFor) -> None:
+    slow = "+diagnostics.slow._target_=tests.test_plan.Slow"
+    runs = [settings_for(*SMALL, "diagnostics=[]", slow, f"seed={seed}", "trainer.max_epochs=50") for seed in range(4)]
+    [cost] = plan.plan(runs, run_seconds=100)
+    assert (cost.runs, cost.together, cost.epochs) == (4, 1, 50)
+    assert cost.epoch_seconds >= 0.1
+    assert cost.start_seconds >= 100.3 - 0.2  # epochs of 0.1 s more or less
+    assert cost.seconds == pytest.approx(4 * (cost.start_seconds + 50 * cost.epoch_seconds))
+    assert cost.run_bytes > 2 * 4 * 64 * 16  # two checkpoints of the first layer alone
+
+
+def test_a_longer_epoch_costs_more_by_its_steps(settings_for: SettingsFor) -> None:
+    few, many = (
+        settings_for(*SMALL, "diagnostics=[]", "data.replacement=true", f"data.steps_per_epoch={n}")
+        for n in (10, 100_000)
+    )
+    short, long = plan.plan([few, many])
+    assert long.epoch_seconds > 100 * short.epoch_seconds  # ten thousand times the steps, and as much besides
+
+
+def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) -> None:
+    runs = [settings_for(*SMALL, f"act={act}", f"seed={seed}") for act in ("relu", "tanh") for seed in range(3)]
+    alone = settings_for(*SMALL, "norm=batch")
+    costs = plan.plan([*runs, alone], Launcher(1, members=4))
+    assert [(cost.runs, cost.together) for cost in costs] == [(4, 4), (2, 2), (1, 1)]
+    assert all(cost.epoch_seconds > 0 and cost.start_seconds > 0 and cost.run_bytes > 10_000 for cost in costs)
+    assert plan.summary(costs, Launcher(1, 4)).startswith("7 runs in 3 stacks, one after another: at most ")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "expected"),
+    [
+        ({"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}, Launcher(1)),
+        ({"_target_": "x.SideBySideLauncher", "n_jobs": 3, "threads": 1}, Launcher(3)),
+        ({"_target_": "x.SideBySideLauncher", "n_jobs": 30, "threads": 1}, Launcher(12)),
+        ({"_target_": "x.StackedLauncher", "max_members": None, "devices": None}, Launcher(1, 12)),
+        ({"_target_": "x.StackedLauncher", "max_members": 5, "devices": [0, 1]}, Launcher(2, 5)),
+        ({"_target_": "x.JoblibLauncher", "n_jobs": -1}, Launcher(min(CORES, 12))),
+        ({"_target_": "x.submitit_launcher.SlurmLauncher", "array_parallelism": 4}, Launcher(4)),
+        ({"_target_": "x.submitit_launcher.LocalLauncher", "array_parallelism": 256}, Launcher(min(CORES, 12))),
+        ({"_target_": "x.RayLauncher", "ray": {"init": {"num_cpus": 8}, "remote": {"num_cpus": 2}}}, Launcher(4)),
+    ],
+)
+def test_a_launcher_is_counted_by_what_it_does_at_once(launcher: dict[str, Any], expected: Launcher) -> None:
+    assert plan.understood(launcher, 12) == expected
+
+
+def test_what_goes_at_once_divides_the_time_but_not_that_of_the_longest(settings_for: SettingsFor) -> None:
+    settings = settings_for(*SMALL)
+    costs = [Cost(settings, 6, 1, 10, 5.0, 1.0, 1e6), Cost(settings, 1, 1, 10, 0.0, 3.0, 0.0)]
+    assert plan.summary(costs, Launcher(1)) == (
+        "7 runs, one after another: at most 2 min (0.583 epochs a second), about 6 MB"
+    )
+    assert "2 at a time: at most 60 s" in plan.summary(costs, Launcher(2))
+    assert "7 at a time: at most 30 s" in plan.summary(costs, Launcher(7))
+
+
+def test_a_plan_for_the_stacked_launcher_leaves_nothing(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", *SMALL, "hydra/launcher=stacked", "seed=0,1,2", "act=relu,tanh", "plan=true"]
+    assert command(*sweep, f"hydra.sweep.dir={tmp_path}/out") == 0
+    shown = capsys.readouterr().out
+    assert "│ stack of 6 │" in shown
+    assert "6 runs in 1 stack, one after another: at most " in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_cant_be_tried_is_named(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = "act=tests.test_train.FailsInTraining"
+    assert command(*SMALL, failing, "plan=true", f"hydra.run.dir={tmp_path}/out") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("FailsInTraining: trying a run failed: a defect of this activation")
