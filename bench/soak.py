@@ -90,7 +90,7 @@ def soak(folder: Path, runs: int, overrides: list[str]) -> dict[str, Any]:
     seen = watch.seen
     pairs = list(zip(seen[WARM_UP:], seen[WARM_UP + 1 :], strict=False))
     overheads = [(after[0] - before[0]) - (after[1] - before[1]) for before, after in pairs]
-    memory, files = ([each[place] for each in seen] for place in (2, 3))
+    memory, files = [each[2] for each in seen], [each[3] for each in seen]
     return {
         "runs": len(report.read_runs([folder])), "page": (folder / "report.html").exists(),
         "rss_MiB": {str(place): round(memory[place] / 2**20, 1) for place in (0, WARM_UP, len(seen) // 2, -1)},
