@@ -21,7 +21,7 @@ from types import TracebackType
 
 PACKAGES = ["slurm-wlm", "munge", "slurmdbd", "mariadb-server-core", "mariadb-client-core"]
 PORTS = {"slurmctld": 26817, "slurmd": 26818, "slurmdbd": 26819}
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
 
 SLURM_CONF = """
 ClusterName=one
@@ -45,6 +45,7 @@ JobAcctGatherType=jobacct_gather/linux
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={ports[slurmdbd]}
+AccountingStoragePass={work}/munge.socket
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
@@ -57,7 +58,8 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 SLURMDBD_CONF = """
 AuthType=auth/munge
 AuthInfo=socket={work}/munge.socket
-DbdHost=127.0.0.1
+DbdHost={host}
+DbdAddr=127.0.0.1
 DbdPort={ports[slurmdbd]}
 SlurmUser=root
 PidFile={work}/slurmdbd.pid
@@ -103,6 +105,8 @@ class Slurm:
             self._configure()
             self._start()
         except BaseException:
+            for log in sorted(self.work.glob("*.log")):
+                print(f"{log.name}:", *log.read_text(errors="replace").splitlines()[-5:], sep="\n  ", file=sys.stderr)
             self._end()
             raise
         return self

@@ -90,6 +90,7 @@ def quiet_libraries() -> None:
         r"The number of training batches .* is smaller than the logging interval",  # logged once per epoch
         r"Checkpoint directory .* exists and is not empty",
         r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
+        r"The `srun` command is available on your system but is not used",
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -150,6 +150,7 @@ def test_stacks_are_cut_into_about_equal_jobs(
 # Sweepers that choose the runs
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # optuna 2's own
 @pytest.mark.parametrize("launcher", ["basic", "stacked", "side_by_side"])
 def test_optuna_finds_the_largest_accuracy_with_every_launcher(command: Command, tmp_path: Path, launcher: str) -> None:
     searched = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=4",
