@@ -34,7 +34,7 @@ from src import REPOSITORY, locks, results
 from src.population.stack_checkpoint import FOLDER
 
 GRID = ["-m", "data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "patience=null", "depth=3", "width=32",
-        "trainer.max_epochs=60", "threads=1", "act=sigmoid,tanh,relu,leakyrelu,elu,swish", "seed=0,1,2",
+        "trainer.max_epochs=30", "threads=1", "act=sigmoid,tanh,relu,leakyrelu,elu,swish", "seed=0,1,2",
         "report=false", "figures=[]"]  # fmt: skip
 STACKS = ["hydra.launcher.max_members=6", "hydra.launcher.save_every=0"]
 OF_THE_LAUNCHER = {
@@ -134,7 +134,7 @@ def measure(work: Path, launcher: str) -> dict[str, Any]:
     logs = [path.read_text(errors="replace") for path in wild.glob(".submitit/*/*_log.out")]
     said = "\n".join([wild.with_suffix(".log").read_text(errors="replace"), *logs])
     return {
-        "launcher": launcher, "runs": len(written(calm)), "happened": happened, "attempts": attempts, "lost": lost,
+        "launcher": launcher, "grid": " ".join(GRID), "runs": len(written(calm)), "happened": happened, "attempts": attempts, "lost": lost,
         "different": different, "run_again_after_completion": twice,
         "went_on_from_a_checkpoint": len(re.findall(r"go(?:es|ing) on after epoch", said)),
         "tracebacks_on_the_terminal": wild.with_suffix(".log").read_text().count("Traceback"),

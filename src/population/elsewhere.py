@@ -41,7 +41,7 @@ def tell(context: HydraContext, returned: JobReturn) -> None:
     """Have a job that ended in another process reported here."""
     for callback in context.callbacks.callbacks:
         if isinstance(callback, Sweep):
-            callback.on_job_end(config=returned.hydra_cfg, job_return=returned)
+            callback.on_job_end(config=returned.hydra_cfg or DictConfig({}), job_return=returned)
 
 
 @dataclass
