@@ -6,6 +6,8 @@ moves files between file systems, which a kill or a full disk can catch half way
 
 import io
 import shutil
+import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +61,8 @@ class BestAndLast(Checkpoint):
     """Saves last.ckpt after every epoch, and best.ckpt whenever `monitor` is better than ever.
 
     A checkpoint also holds the configuration's hash and the sizes of the run's tables, so that a run goes on only from
-    one of its own, and with the tables of that moment.
+    one of its own, and with the tables of that moment. What a signal does is left to whoever started the run: Lightning
+    would end it upon SIGTERM, which clusters also send to what they merely suspend, and save the middle of an epoch.
     """
 
     def __init__(self, folder: Path, monitor: str, mode: str, config_hash: str = "", clock: float = 0.0) -> None:
@@ -67,9 +70,19 @@ class BestAndLast(Checkpoint):
         self.monitor, self.sign = monitor, 1 if mode == "max" else -1
         self.best: float | None = None
         self.stopped = False
+        self.handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.stopped  # killed after its last epoch, before its test
+        self._handle_signals(trainer)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._handle_signals(trainer)
+
+    def _handle_signals(self, trainer: L.Trainer) -> None:
+        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         score = self.sign * float(trainer.callback_metrics[self.monitor])

@@ -11,7 +11,7 @@ import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 BAD_INPUT = 2
 AGAIN_AFTER = 5.0  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # the last is how clusters announce that time is up
+at_early_end: list[Callable[[Exception], None]] = []  # of a sweep that is under way
 
 
 class Stopped(SystemExit):
@@ -127,9 +128,14 @@ def one_line_errors(known_keys: list[str] | None = None) -> Iterator[None]:
     """Turn the errors that a person can cause into one line and exit code 2; let every other error through."""
     # Hydra would print such errors itself, in its own words, and exit; this makes it raise them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    at_early_end.clear()
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise stop(translate(error, known_keys or [])) from error
     except (ValueError, OSError) as error:
         raise stop(str(error)) from error
+    except Exception as error:  # a launcher's: the death of a process, a queue that doesn't answer
+        if not at_early_end:
+            raise
+        at_early_end.pop()(error)

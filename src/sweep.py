@@ -11,9 +11,10 @@ import os
 import shlex
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ import torch
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -35,8 +35,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from src import REPOSITORY, figures, locks, plan, report, results
-from src.command_line import quiet_libraries, stop, translate
+from src import REPOSITORY, figures, locks, plan, report, results, search
+from src.command_line import at_early_end, quiet_libraries, stop, translate
 from src.composing import Composing
 from src.config import Data, Settings, keys, read
 from src.data.datamodule import open_data
@@ -47,12 +47,13 @@ NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any o
 
 
 def grid(config: DictConfig) -> list[list[str]]:
-    """The overrides of every job of a sweep, as Hydra's basic sweeper will make them."""
-    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
+    """The overrides of every job of a sweep, as Hydra's basic sweeper will make them; of a search, samples."""
+    overrides = search.parsed(config)
     for each in overrides:
-        if each.is_sweep_override() and not list(each.sweep_string_iterator()):
+        if each.is_discrete_sweep() and not list(each.sweep_string_iterator()):
             raise ValueError(f"{each.input_line}: there is no value in it, so that nothing would run")
+    if search.is_search(config):
+        return search.samples(overrides)
     batches = BasicSweeper.split_arguments(overrides, None)
     return batches[0]
 
@@ -166,6 +167,9 @@ class Sweep(Callback):  # type: ignore[misc]
         # It would compose every job once more, to the same end.
         BasicSweeper.validate_batch_is_legal = lambda *_: None  # type: ignore[method-assign]
         folder, names = Path(config.hydra.sweep.dir), [str(each.hydra.sweep.subdir) for each in configs]
+        count = len(names)
+        if search.is_search(config):
+            names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
         try:
             locks.take(folder)
             results.write_sweep(
@@ -176,8 +180,17 @@ class Sweep(Callback):  # type: ignore[misc]
         self.names = names
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
-        print(f"{len(configs)} runs → {folder}", flush=True)
-        self.progress = SweepProgress(len(configs))
+        print(f"{count} runs → {folder}", flush=True)
+        self.progress = SweepProgress(count)
+        at_early_end.append(partial(self._end_early, config))
+
+    def _end_early(self, config: DictConfig, error: Exception) -> None:
+        """Report on what there is after a launcher has given up, as some do when one process of theirs dies."""
+        folder = Path(config.hydra.sweep.dir)
+        results.write_atomically(folder / results.ERROR, "".join(traceback.format_exception(error)))
+        print(f"error: the launcher gave up, see {folder / results.ERROR}: {type(error).__name__}", file=sys.stderr)
+        self.on_multirun_end(config)
+        raise SystemExit(1)
 
     def _end_with_plan(self, config: DictConfig, settings: list[Settings], run_seconds: float = 0.0) -> None:
         if not config.plan:
@@ -219,7 +232,9 @@ class Sweep(Callback):  # type: ignore[misc]
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if self.progress:
             self.progress.close()
+        at_early_end.clear()
         folder = Path(config.hydra.sweep.dir)
+        self.names = self.names or sorted(path.parent.name for path in folder.glob("*/.hydra"))
         runs = report.read_runs([folder])
         if not runs:
             raise stop(f"no run of the sweep left a {results.RESULT} in {folder}", 1)

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 
-from src import REPOSITORY, checkpoints, config, locks, naming, results
+from src import REPOSITORY, checkpoints, config, locks, naming, results, search
 from src.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from src.classifier import Classifier
 from src.command_line import ended_by_signals, one_line_errors, quiet_libraries, stop
@@ -94,13 +94,13 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
 
 @hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name="config")
 def job(cfg: DictConfig) -> float | None:
-    """What Hydra calls for each run. Returns the best validation accuracy, which a sweeper may optimise."""
+    """What Hydra calls for each run. Returns its score, which a sweeper may maximise: the best validation accuracy."""
     quiet_libraries()
     settings, folder = config.read(cfg), Path(HydraConfig.get().runtime.output_dir)
     with locks.held(folder):
         done = results.finished(folder, settings)  # a repeated sweep doesn't repeat its runs
         try:
-            return (done or train(settings, folder))["val_accuracy"]
+            return search.score(done or train(settings, folder))
         except Exception as error:
             results.write_failure(settings, folder, error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:

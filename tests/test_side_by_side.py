@@ -10,6 +10,7 @@ import joblib
 import pytest
 import pytorch_lightning as L
 import torch
+from omegaconf import OmegaConf
 
 from src import results
 from src.population import grouping, side_by_side
@@ -83,3 +84,40 @@ def test_bad_input_ends_with_one_line(
     assert command(*BESIDE, f"hydra.launcher.{argument}", "act=relu,tanh", f"hydra.sweep.dir={tmp_path}") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: hydra.launcher.{argument}: must be at least 1")
+
+
+class NotesItsDevice(L.Callback):
+    """Leaves a file that says which GPU its process sees."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        Path(str(trainer.default_root_dir), "device").write_text(f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']}")
+
+
+def test_every_process_sees_one_gpu_that_no_other_sees(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(side_by_side, "devices_for", lambda *_: ["4", "7"])
+    notes = "+diagnostics.notes._target_=tests.test_side_by_side.NotesItsDevice"
+    grid = ["seed=0,1,2,3", "diagnostics=[]", notes, f"hydra.sweep.dir={tmp_path}"]
+    assert command("-m", "hydra/launcher=side_by_side", *SMALL, *grid) == 0
+    assert "2 side by side, 1 thread each, a GPU of its own for each" in capsys.readouterr().out
+    seen = [path.read_text().split() for path in tmp_path.glob("*/device")]
+    assert len(seen) == 4
+    assert len({tuple(each) for each in seen}) == len({process for process, _ in seen}) == 2
+    assert {device for _, device in seen} == {"4", "7"}
+
+
+def test_gpus_are_used_by_runs_that_may_and_are_those_that_this_process_may_see(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(accelerator: str, *words: str) -> list[str]:
+        return side_by_side.devices_for(OmegaConf.create({"trainer": {"accelerator": accelerator}}), [words])
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert found("auto", "seed=0") == found("cpu", "trainer=gpu") == ["0", "1"]
+    assert found("cpu", "seed=0") == found("auto", "trainer=cpu") == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert found("auto") == ["3", "5"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert found("auto") == []

@@ -4,6 +4,7 @@ Hydra imports every plugin at each start, so what needs torch is imported when a
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -12,18 +13,23 @@ from omegaconf import DictConfig
 
 
 class StackedLauncher(Launcher):  # type: ignore[misc]
-    """Gets the whole grid at once. Arguments: conf/hydra/launcher/stacked.yaml."""
+    """Gets the whole grid at once. Arguments: conf/hydra/launcher/stacked*.yaml."""
 
     def __init__(
-        self, max_members: int | None = None, devices: Sequence[int] | None = None, save_every: float = 60
+        self,
+        max_members: int | None = None,
+        devices: Sequence[int] | None = None,
+        save_every: float = 60,
+        engine: Any = None,
     ) -> None:
-        self.max_members, self.devices, self.save_every = max_members, devices, save_every
+        self.arguments = max_members, devices, save_every
+        self.engine = engine
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from src.population.launcher import Launch, check
 
-        check(self.max_members, self.devices, self.save_every)
-        self.run = Launch(hydra_context, task_function, config, self.max_members, self.devices, self.save_every)
+        check(*self.arguments)
+        self.run = Launch(hydra_context, task_function, config, *self.arguments, self.engine)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.run(job_overrides, initial_job_idx)

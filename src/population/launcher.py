@@ -1,8 +1,8 @@
 """What `hydra/launcher=stacked` does with a grid: jobs of equal shape train as one stack, the rest one by one.
 
-Flow: config → **launcher** → training. Hydra's own `run_job` is called once per job, in the grid's order, as its basic
-launcher does: folders, `.hydra/`, logs, callbacks and JobReturn are Hydra's. The first job of a group trains the whole
-group; the others find their results.
+Flow: config → **launcher** → training; an engine stands between them (src.population.elsewhere), if there is one.
+Hydra's own `run_job` is called once per job, in the grid's order, as its basic launcher does: folders, `.hydra/`, logs,
+callbacks and JobReturn are Hydra's. The first job of a group trains the whole group; the others find their results.
 """
 
 import gc
@@ -21,11 +21,11 @@ from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src import config, results
+from src import config, results, search
 from src.command_line import quiet_libraries
 from src.data import datamodule
 from src.losses import outputs_for
-from src.population import grouping
+from src.population import elsewhere, grouping
 from src.population.stack_checkpoint import FOLDER, Saving, path_for, read, restore
 from src.population.training import Job, Training
 from src.progress import ProgressBar
@@ -160,27 +160,37 @@ class Launch:
     def __init__(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig,
         max_members: int | None, devices: Sequence[int] | None, save_every: float = 60,
+        engine: elsewhere.Engine | None = None,
     ) -> None:  # fmt: skip
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-        self.max_members, self.devices, self.save_every = max_members, devices, save_every
+        self.max_members, self.devices, self.save_every, self.engine = max_members, devices, save_every, engine
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        jobs = list(enumerate(job_overrides, start=initial_job_idx))
+        return elsewhere.run(self, self.engine, jobs) if self.engine else self.run(jobs)
+
+    def run(self, jobs: Sequence[elsewhere.Numbered]) -> list[JobReturn]:
+        """Run the jobs of these numbers in this process."""
         setup_globals()
         quiet_libraries()
         hydra = self.config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        tasks = [self._task(overrides, initial_job_idx + place) for place, overrides in enumerate(job_overrides)]
-        groups = self._group(tasks)
+        tasks = self.tasks(jobs)
+        groups = self.group(tasks)
         if len(self.devices or ()) > 1:
             train_on_several(groups, self.devices or ())
         returns = []
         for task in tasks:
-            returns.append(self._run(task))
+            returns.append(self.run_task(task))
             configure_log(hydra.hydra_logging, hydra.verbose)
         return returns
 
-    def _task(self, overrides: Sequence[str], number: int) -> Task:
+    def tasks(self, jobs: Sequence[elsewhere.Numbered]) -> list[Task]:
+        """The jobs, composed."""
+        return [self._task(number, overrides) for number, overrides in jobs]
+
+    def _task(self, number: int, overrides: Sequence[str]) -> Task:
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = number
@@ -197,7 +207,7 @@ class Launch:
         finally:
             HydraConfig.instance().cfg = before
 
-    def _group(self, tasks: Sequence[Task]) -> list[Group]:
+    def group(self, tasks: Sequence[Task]) -> list[Group]:
         """Deal the tasks that still have to run into groups; say which run one by one, and why."""
         reasons: Counter[str] = Counter()
         alike: dict[str, list[Task]] = {}
@@ -211,7 +221,8 @@ class Launch:
                 alike.setdefault(grouping.signature(task.job[0]), []).append(task)
         for found in alike.values():
             device, most = self._place(found[0])
-            size = min(most, -(-len(found) // len(self.devices or [0])))  # so that every device gets some
+            parts = max(-(-len(found) // most), len(self.devices or ()))  # so that every device gets some
+            size = -(-len(found) // parts)
             for start in range(0, len(found), size):
                 part = found[start : start + size]
                 if len(part) == 1:
@@ -222,7 +233,8 @@ class Launch:
                     task.group = groups[-1]
         for group in groups:
             after = f", going on after epoch {group.done}" if group.done else ""
-            print(f"{len(group.jobs)} runs in one stack on {group.device}{after}", flush=True)
+            place = "" if self.engine else f" on {group.device}"
+            print(f"{len(group.jobs)} runs in one stack{place}{after}", flush=True)
         for reason, count in reasons.items():
             print(f"{count} run{'s' * (count > 1)} one by one: {reason}", flush=True)
         return groups
@@ -253,6 +265,8 @@ class Launch:
     def _place(self, task: Task) -> tuple[torch.device, int]:
         """The device on which such tasks train, and how many of them at a time."""
         assert task.job is not None
+        if self.engine:
+            return torch.device("cpu"), self.max_members or 1_000_000  # the place where it trains decides
         settings = task.job[0]
         device = grouping.device_for(settings, self.devices)
         try:
@@ -263,7 +277,8 @@ class Launch:
         fitting = grouping.cap(settings, data.dataset.input_size, outputs, len(data.train), device)
         return device, min(fitting, self.max_members or fitting)
 
-    def _run(self, task: Task) -> JobReturn:
+    def run_task(self, task: Task) -> JobReturn:
+        """One job, as Hydra's basic launcher runs it; it trains in its group, if it has one."""
         return run_job(
             hydra_context=self.hydra_context,
             task_function=lambda cfg: self._outcome(task, cfg),
@@ -279,5 +294,5 @@ class Launch:
                 task.group.train()
             done = results.read_result(task.job[1])
             if task.group.trained and done and done["config_hash"] == task.job[0].hash():
-                return done["val_accuracy"]  # None if it failed: the sweep goes on, its end reports it
+                return search.score(done)  # None if it failed: the sweep goes on, its end reports it
         return self.task_function(cfg)

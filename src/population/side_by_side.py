@@ -2,14 +2,15 @@
 
 Flow: config → **launcher** → training. The processes are joblib's; each run is hydra-joblib-launcher's `execute_job`. A
 process that dies takes the pool with it, but no finished run: the others go on, and those that may have been its death
-are tried once more, alone.
+are tried once more, alone. Where runs train on GPUs there are as many processes as GPUs, and each sees one of them.
 """
 
 import gc
 import logging
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ from hydra_plugins.hydra_joblib_launcher._core import execute_job
 from joblib.externals.loky import get_reusable_executor
 from omegaconf import DictConfig, open_dict
 
-from src import config, naming, results
+from src import config, locks, naming, results
 from src.population import grouping
+from src.population.elsewhere import silent, tell
 from src.progress import ProgressBar
-from src.sweep import Sweep
 
 log = logging.getLogger(__name__)
 PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
 Waiting = list[tuple[int, Sequence[str]]]  # jobs by their number
+CLAIMED = "ACTSWEEP_DEVICE_CLAIMED"  # where the device that this process sees is claimed
 
 
 def check(n_jobs: int | None, threads: int | None) -> None:
@@ -52,8 +54,34 @@ def shares(jobs: int, n_jobs: int | None, threads: int | None) -> tuple[int, int
     return count, threads or max(1, cores // count)
 
 
-def run(number: int, overrides: Sequence[str], *context: Any) -> JobReturn:
+def devices_for(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The GPUs that these jobs may use, as CUDA_VISIBLE_DEVICES names them; none where all train on the CPU."""
+    chosen = {word for words in jobs for word in words if word.startswith(("trainer=", "trainer.accelerator="))}
+    if all(word.endswith("=cpu") for word in chosen) and (chosen or config.trainer.accelerator == "cpu"):
+        return []
+    present = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:present] if visible else [str(number) for number in range(present)]
+
+
+def claim(devices: Sequence[str], claims: Path) -> None:
+    """Have this process see one device only, which no other process has while there is a free one."""
+    if not devices or os.environ.get(CLAIMED) == str(claims):
+        return  # it has its own, from an earlier run
+    for device in devices:
+        try:
+            locks.take(claims / device)
+        except locks.InUseError:
+            continue
+        break
+    else:
+        device = devices[os.getpid() % len(devices)]
+    os.environ["CUDA_VISIBLE_DEVICES"], os.environ[CLAIMED] = device, str(claims)
+
+
+def run(number: int, overrides: Sequence[str], devices: Sequence[str], claims: Path, *context: Any) -> JobReturn:
     """One job, in a process of its own."""
+    claim(devices, claims)
     naming.register()
     ProgressBar.shown = False  # several would write over each other
     returned = execute_job(number, overrides, *context)
@@ -70,13 +98,16 @@ class Launch:
     ) -> None:  # fmt: skip
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.n_jobs, self.threads = n_jobs, threads
+        self.claims = tempfile.TemporaryDirectory(prefix="actsweep-")
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        count, threads = shares(len(job_overrides), self.n_jobs, self.threads)
-        print(f"{count} side by side, {threads} thread{'s' * (threads > 1)} each", flush=True)
+        self.gpus = devices_for(self.config, job_overrides)
+        count, threads = shares(len(job_overrides), self.n_jobs or len(self.gpus) or None, self.threads)
+        gpu = ", a GPU of its own for each" if count <= len(self.gpus) else ""
+        print(f"{count} side by side, {threads} thread{'s' * (threads > 1)} each{gpu}", flush=True)
         waiting: Waiting = list(enumerate(job_overrides, start=initial_job_idx))
         alone: Waiting = []
         returns: dict[int, JobReturn] = {}
@@ -86,7 +117,7 @@ class Launch:
             try:
                 for each in self._pool(waiting, count, threads):
                     returns[int(each.hydra_cfg.hydra.job.num)] = each  # type: ignore[union-attr]
-                    self._tell(each)
+                    tell(self.hydra_context, each)
                 waiting = []
             except BrokenProcessPool:
                 left = [job for job in waiting if job[0] not in returns]
@@ -101,7 +132,8 @@ class Launch:
 
     def _pool(self, jobs: Waiting, count: int, threads: int) -> Iterator[JobReturn]:
         """Run jobs, `count` at a time, and yield what they return as they end."""
-        context = (self._silent(), self.config, self.task_function, Singleton.get_state())
+        shared = silent(self.hydra_context), self.config, self.task_function, Singleton.get_state()
+        context = self.gpus, Path(self.claims.name), *shared
         pool = joblib.Parallel(
             n_jobs=max(2, count),  # joblib would run the jobs of one process in this one
             pre_dispatch=count,
@@ -116,18 +148,6 @@ class Launch:
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
             raise
 
-    def _silent(self) -> HydraContext:
-        """What the processes get for Hydra's callbacks: what reports on the sweep does so here."""
-        context = copy(self.hydra_context)
-        context.callbacks = copy(context.callbacks)
-        context.callbacks.callbacks = [each for each in context.callbacks.callbacks if not isinstance(each, Sweep)]
-        return context
-
-    def _tell(self, returned: JobReturn) -> None:
-        for callback in self.hydra_context.callbacks.callbacks:
-            if isinstance(callback, Sweep):
-                callback.on_job_end(config=returned.hydra_cfg or self.config, job_return=returned)
-
     def _died(self, number: int, overrides: Sequence[str]) -> JobReturn:
         """The failure of a run whose process died again."""
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
@@ -138,5 +158,5 @@ class Launch:
         HydraConfig.instance().set_config(composed)
         results.write_failure(config.read(composed), folder, RuntimeError("its process died, twice"))
         returned = JobReturn(overrides=overrides, hydra_cfg=composed, status=JobStatus.COMPLETED)
-        self._tell(returned)
+        tell(self.hydra_context, returned)
         return returned

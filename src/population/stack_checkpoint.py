@@ -34,6 +34,8 @@ def read(path: Path) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         [(row["folder"], row["hash"], row["ended"]) for row in found["rows"]]
+    except FileNotFoundError:  # its stack has ended meanwhile
+        return None
     except Exception as error:  # of many kinds, for the many ways in which a file can be damaged
         results.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
         return None
