@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from bench.chaos import compare, written
+from bench.chaos import compare, fingerprint, written
 from bench.epoch import machine
 from bench.slurm import Slurm, output
 from src import REPOSITORY, locks, results
@@ -130,12 +130,12 @@ def measure(work: Path, launcher: str) -> dict[str, Any]:
             {"exit_code": code, "complete": len(after), "seconds": round(time.perf_counter() - began, 1)}
         )  # fmt: skip
         print(f"{launcher}: {attempts[-1]}", flush=True)
-    lost, different = compare(calm, wild)
+    lost, different = compare({name: fingerprint(calm / name) for name in written(calm)}, wild)
     logs = [path.read_text(errors="replace") for path in wild.glob(".submitit/*/*_log.out")]
     said = "\n".join([wild.with_suffix(".log").read_text(errors="replace"), *logs])
     return {
-        "launcher": launcher, "grid": " ".join(GRID), "runs": len(written(calm)), "happened": happened, "attempts": attempts, "lost": lost,
-        "different": different, "run_again_after_completion": twice,
+        "launcher": launcher, "grid": " ".join(GRID), "runs": len(written(calm)), "happened": happened,
+        "attempts": attempts, "lost": lost, "different": different, "run_again_after_completion": twice,
         "went_on_from_a_checkpoint": len(re.findall(r"go(?:es|ing) on after epoch", said)),
         "tracebacks_on_the_terminal": wild.with_suffix(".log").read_text().count("Traceback"),
         "jobs_by_state": dict(Counter(output("sacct", "-X", "-n", "-D", "-o", "State%20").split())) if is_slurm else {},
@@ -159,6 +159,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--keep", type=Path, help="copy the sweeps' folders there")
     arguments = parser.parse_args()
+    for each in (signal.SIGINT, signal.SIGTERM):  # shells have what they start with & ignore the first
+        signal.signal(each, lambda number, _: sys.exit(128 + number))
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if arguments.launcher.endswith("_slurm"):

@@ -18,20 +18,13 @@ COMMON = ["data=digits", "hydra.sweep.dir=x"]
 GRID = [
     ["act=relu", "seed=0", "optim.lr=0.1"],
     ["act=relu", "seed=1", "optim.lr=1e-3"],
-    ["act=tanh", "seed=2", "optim.lr=0.1"],
     ["act=tanh", "seed=0x", "optim.lr=yes"],  # of other types: they are refused later
-    ["depth=null", "norm=batch"],
-    ["depth=3", "norm=layer"],
-    ["depth=3", "+init.by_act.x=1", "norm=none"],
-    ["depth=4", "+init.by_act.x=1", "norm=none"],
-    ["optim=adam", "optim.lr=0.5", "diagnostics=[]"],
-    ["optim=adam", "optim.lr=0.25", "diagnostics=[]"],
+    ["+init.by_act.x=1", "depth=null", "data.batch_size=all", "hydra.job.name=one"],
+    ["+init.by_act.x=1", "depth=3", "data.batch_size=32", "hydra.job.name=one"],
     ["hidden_sizes=[3,4]", "seed=1"],
     ["hidden_sizes=[3,4]", "seed=2"],
     ["seed=1", "seed=2"],
     ["seed=3", "seed=2"],
-    ["act=torch.nn.Tanhshrink", "data.batch_size=all", "hydra.job.name=one"],
-    ["act=torch.nn.Tanhshrink", "data.batch_size=32", "hydra.job.name=one"],
 ]
 
 
@@ -62,10 +55,10 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
     monkeypatch.setattr(type(loader), "load_sweep_config", counted)
     for overrides, config in zip(GRID, expected, strict=True):
         assert plain(composing.keep(master, [*COMMON[:1], *overrides])) == config, overrides
-    assert len(composed) == 9
+    assert len(composed) == 6
     for overrides, config in zip(GRID, expected, strict=True):
         assert plain(composing(master, [*COMMON[:1], *overrides])) == config, overrides
-    assert len(composed) == 9
+    assert len(composed) == 6
     assert len(pickle.dumps(composing)) < 100_000  # what processes are sent holds none of them
     assert plain(composing(master, [*COMMON[:1], *GRID[1]])) == expected[1]  # handed out once, then composed
-    assert len(composed) == 10
+    assert len(composed) == 7

@@ -40,8 +40,8 @@ def silent(context: HydraContext) -> HydraContext:
 def tell(context: HydraContext, returned: JobReturn) -> None:
     """Have a job that ended in another process reported here."""
     for callback in context.callbacks.callbacks:
-        if isinstance(callback, Sweep):
-            callback.on_job_end(config=returned.hydra_cfg or DictConfig({}), job_return=returned)
+        if isinstance(callback, Sweep) and returned.hydra_cfg is not None:
+            callback.on_job_end(config=returned.hydra_cfg, job_return=returned)
 
 
 @dataclass
