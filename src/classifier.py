@@ -5,7 +5,8 @@ Flow: network → **training** → diagnostics. Its hyper-parameters are plain d
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as L
@@ -18,21 +19,25 @@ from src.data.datamodule import Batch, Steps
 from src.losses import LOSSES
 from src.mlp import MLP
 
-PER_STEP = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
+Listeners = dict[str, list[Callable[..., None]]]
+HEARD = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")  # callbacks' hooks within a step
 
 
 def steps_are_plain(trainer: L.Trainer) -> bool:
-    """Whether Lightning would add nothing to a step: one process, no loss scaling, no callback that listens.
-
-    Asking every callback in every step takes longer than a small network's gradients.
-    """
-    listens = any(
-        getattr(type(each), hook) is not getattr(L.Callback, hook)
-        for each in trainer.callbacks  # type: ignore[attr-defined]
-        for hook in PER_STEP
-    )
+    """Whether a step is all on one device and without loss scaling, so that Lightning adds only its hooks to it."""
     is_scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-    return not listens and not is_scaled and isinstance(trainer.strategy, SingleDeviceStrategy)
+    return not is_scaled and isinstance(trainer.strategy, SingleDeviceStrategy)
+
+
+def listeners(trainer: L.Trainer) -> Listeners:
+    """Whom each hook calls. Asking every callback in every step takes longer than a small network's gradients."""
+    found: Listeners = {hook: [] for hook in HEARD}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for hook in HEARD:
+            hear = getattr(callback, hook)
+            if getattr(hear, "__func__", None) is not getattr(L.Callback, hook):
+                found[hook].append(hear)
+    return found
 
 
 class Running:
@@ -121,7 +126,9 @@ class Classifier(L.LightningModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
         parameters = list(self.parameters())
-        update = self._plain_update if steps_are_plain(self.trainer) else self._lightning_update
+        update = self._lightning_update
+        if steps_are_plain(self.trainer):
+            update = partial(self._plain_update, listeners(self.trainer))
         for step, batch in enumerate(steps, start=self.trainer.global_step):
             self._seed_generators(step)
             loss, _ = self._step("train", batch)
@@ -133,9 +140,15 @@ class Classifier(L.LightningModule):
         self.manual_backward(loss)
         optimizer.step()
 
-    def _plain_update(self, loss: Tensor, optimizer: L.core.optimizer.LightningOptimizer) -> None:
+    def _plain_update(self, heard: Listeners, loss: Tensor, optimizer: L.core.optimizer.LightningOptimizer) -> None:
         """The same without the detours; Lightning's count of the steps is kept."""
+        for hear in heard["on_before_backward"]:
+            hear(self.trainer, self, loss)
         loss.backward()
+        for hear in heard["on_after_backward"]:
+            hear(self.trainer, self)
+        for hear in heard["on_before_optimizer_step"]:
+            hear(self.trainer, self, optimizer.optimizer)
         self.on_before_optimizer_step(optimizer.optimizer)
         optimizer.optimizer.step()
         count = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress

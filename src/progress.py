@@ -4,7 +4,8 @@ Flow: **training**. A run's numbers are those of the epoch before, so the line n
 """
 
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import ProgressBar as LightningProgressBar
@@ -67,11 +68,33 @@ class ProgressBar(LightningProgressBar):
             self.bar = None
 
 
+class Watcher(Protocol):
+    """Whom those that train several runs at once tell how far they are."""
+
+    def ended(self, folder: Path) -> None:
+        """The run in this folder has ended."""
+
+    def reached(self, runs: int, left: float, each: float) -> None:
+        """So many runs are at work and need at most `left` more seconds; such a run takes about `each` seconds."""
+
+
+class Unseen:
+    """Nobody watches."""
+
+    def ended(self, folder: Path) -> None: ...
+
+    def reached(self, runs: int, left: float, each: float) -> None: ...
+
+
+UNSEEN = Unseen()
+
+
 class SweepProgress:
     """How far a sweep is: runs done, time left, the best. On a terminal one line that stays, else plain lines."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self.started = total, 0, time.monotonic()
+        self.total, self.done, self.found, self.started = total, 0, 0, time.time()
+        self.at_work, self.until, self.each = 0, 0.0, 0.0  # as those said who train several runs at once
         self.best: tuple[float, str] | None = None
         self.bar: tqdm[Any] = tqdm(
             total=total,
@@ -79,23 +102,41 @@ class SweepProgress:
             position=1,
             leave=False,
             disable=None,  # where the output is no terminal
-            bar_format="{desc} {n}/{total} runs |{bar:20}| {elapsed}, about {remaining} left{postfix}",
+            bar_format="{desc} {n}/{total} runs |{bar:20}| {elapsed}{postfix}",
         )
 
-    def ended(self, result: dict[str, Any], line: str) -> None:
-        """A run has ended: say so above the progress line, or with how far the sweep is."""
+    def reached(self, runs: int, left: float, each: float) -> None:
+        self.at_work, self.until, self.each = runs, time.time() + left, each
+        self._show()
+
+    def ended(self, result: dict[str, Any], line: str, is_new: bool) -> None:
+        """A run has ended, or was found done: say so above the progress line, or with how far the sweep is."""
         self.done += 1
+        self.found += not is_new
         accuracy = result.get("val_accuracy")
         if accuracy is not None and (self.best is None or accuracy > self.best[0]):
             self.best = accuracy, result["name"]
         if self.bar.disable:
-            left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-            print(f"{self.done}/{self.total}, {duration(left)} left: {line}", flush=True)
+            print(f"{self.done}/{self.total}{self._left()}: {line}", flush=True)
             return
-        if self.best:
-            self.bar.set_postfix_str(f", best {self.best[1]} (val accuracy {self.best[0]:.1%})", refresh=False)
         self.bar.write(line)
         self.bar.update()
+        self._show()
+
+    def _left(self) -> str:
+        """The time that the sweep still needs, as far as that can be told."""
+        now, new = time.time(), self.done - self.found
+        if self.each:
+            seconds = max(0.0, self.until - now) + self.each * max(0, self.total - self.done - self.at_work)
+        elif new:
+            seconds = (now - self.started) / new * (self.total - self.done)
+        else:
+            return ""
+        return f", about {duration(seconds)} left"
+
+    def _show(self) -> None:
+        best = f", best {self.best[1]} (val accuracy {self.best[0]:.1%})" if self.best else ""
+        self.bar.set_postfix_str(self._left() + best, refresh=False)
 
     def close(self) -> None:
         self.bar.close()

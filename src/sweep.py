@@ -147,6 +147,7 @@ class Sweep(Callback):  # type: ignore[misc]
 
     progress: SweepProgress | None = None
     names: Sequence[str] = ()  # of the command's runs
+    told: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # a terminal can't be sent to another process: the copy there prints plain lines
@@ -223,11 +224,24 @@ class Sweep(Callback):  # type: ignore[misc]
     @rank_zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         gc.collect()  # Lightning's objects refer to each other in circles: the data of many runs would pile up
-        result = results.read_result(Path(config.hydra.runtime.output_dir))
-        if result and self.progress:
-            self.progress.ended(result, report.one_line(result))
-        elif result:
+        self.ended(Path(config.hydra.runtime.output_dir))
+
+    def ended(self, folder: Path) -> None:
+        """Tell the person what came of a run, once."""
+        folder = folder.resolve()
+        result = results.read_result(folder)
+        if result is None or folder in self.told:
+            return
+        self.told |= {folder}
+        if self.progress:
+            is_new = (folder / results.RESULT).stat().st_mtime >= self.progress.started
+            self.progress.ended(result, report.one_line(result), is_new)
+        else:
             print(report.one_line(result), flush=True)
+
+    def reached(self, runs: int, left: float, each: float) -> None:
+        if self.progress:
+            self.progress.reached(runs, left, each)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if self.progress:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_a_stack_elsewhere_that_dies_is_resumed_by_the_same_command_and_a_preemp
     said = capfd.readouterr()
     assert "2 units of work" in said.out
     assert "a unit of 2 ended early: UncompletedJobError" in said.out
-    assert "2 of 4 runs left no result: relu-d2-s0, relu-d2-s1" in said.err.replace("-threads=1", "")
+    assert re.search("2 of 4 runs left no result: relu-d2-s0[^ ]*, relu-d2-s1[^ ]*;", said.err)
     assert {found["act"] for found in found_in(tmp_path / "away").values()} == {"tanh"}
     assert command(*away, f"hydra.sweep.dir={tmp_path / 'away'}") == 0
     logs = [path.read_text() for path in tmp_path.glob("away/.submitit/*/*_log.out")]

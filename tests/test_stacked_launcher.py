@@ -12,7 +12,7 @@ import torch
 
 from src import evaluate, results, train
 from src.classifier import Classifier
-from src.population import grouping, launcher
+from src.population import grouping, launcher, stacks
 from src.population.stack_checkpoint import Saving
 from src.population.training import Training
 from tests.conftest import SMALL, names_in
@@ -197,9 +197,9 @@ def test_out_of_memory_halves_the_stack_and_goes_on(
     monkeypatch.setattr(Training, "run", small_machine)
     settings = several(settings_for, acts=["relu", "tanh"]) + several(settings_for, acts=["elu"], seeds=(0,))
     jobs = [(each, tmp_path / str(number)) for number, each in enumerate(settings)]
-    launcher.train_group(jobs, CPU)
+    stacks.train_group(jobs, CPU)
     assert tried == [5, 3, 2, 1, 2]
-    assert launcher.unfinished(jobs) == []
+    assert stacks.unfinished(jobs) == []
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,11 @@ def test_devices_get_about_equal_shares_and_train_at_once(settings_for: Make, tm
     settings = several(settings_for, "diagnostics=[]", acts=["relu", "tanh"]) + several(settings_for, acts=["elu"])
     jobs = [(each, tmp_path / str(number)) for number, each in enumerate(settings)]
     parts = [jobs[:2], jobs[2:3], jobs[3:6]]
-    groups = [launcher.Group(part, CPU, Saving(tmp_path / f"{len(part)}.ckpt", 60)) for part in parts]
-    dealt = launcher.deal(groups, 2)
+    groups = [stacks.Group(part, CPU, Saving(tmp_path / f"{len(part)}.ckpt", 60)) for part in parts]
+    dealt = stacks.deal(groups, 2)
     assert [[len(group.jobs) for group in share] for share in dealt] == [[3], [2, 1]]
-    launcher.train_on_several(groups, [0, 1])
-    assert launcher.unfinished(jobs) == []
+    stacks.train_on_several(groups, [0, 1])
+    assert stacks.unfinished(jobs) == []
     assert all(group.trained for group in groups)
 
 
@@ -264,7 +264,7 @@ def test_a_grid_is_cut_so_that_every_device_gets_some(
 ) -> None:
     sizes: list[int] = []
 
-    def trained(groups: Sequence[launcher.Group], devices: Sequence[int]) -> None:
+    def trained(groups: Sequence[stacks.Group], *_: Any) -> None:
         sizes.extend(len(group.jobs) for group in groups)
 
     monkeypatch.setattr(launcher, "check", lambda *_: None)  # the devices are made up

@@ -5,13 +5,9 @@ Hydra's own `run_job` is called once per job, in the grid's order, as its basic 
 callbacks and JobReturn are Hydra's. The first job of a group trains the whole group; the others find their results.
 """
 
-import gc
-import logging
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +22,13 @@ from src.command_line import quiet_libraries
 from src.data import datamodule
 from src.losses import outputs_for
 from src.population import elsewhere, grouping
-from src.population.stack_checkpoint import FOLDER, Saving, path_for, read, restore
-from src.population.training import Job, Training
-from src.progress import ProgressBar
+from src.population.stack_checkpoint import FOLDER, Saving, path_for, read
+from src.population.stacks import Group, train_on_several, unfinished
+from src.population.training import Job
+from src.progress import UNSEEN, Watcher
+from src.sweep import Sweep
 
-log = logging.getLogger(__name__)
 ALONE = "no other run of its shape"
-
-
-@dataclass
-class Group:
-    """Jobs that train as one stack."""
-
-    jobs: list[Job]
-    device: torch.device
-    saving: Saving
-    done: int = 0  # epochs, after which it goes on from its checkpoint
-    trained: bool = False
-
-    def train(self) -> None:
-        self.trained = True
-        train_group(self.jobs, self.device, self.saving, read(self.saving.path) if self.done else None)
 
 
 @dataclass
@@ -74,86 +56,6 @@ def check(max_members: int | None, devices: Sequence[int] | None, save_every: fl
         raise ValueError(f"hydra.launcher.devices={list(devices)}: {there}; null takes the first, or the CPU")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that have no result yet, or one that doesn't stand."""
-    return [(settings, folder) for settings, folder in jobs if not results.finished(folder, settings)]
-
-
-def train_group(
-    jobs: Sequence[Job], device: torch.device, saving: Saving | None = None, state: dict[str, Any] | None = None
-) -> None:
-    """Train jobs as one stack; where memory runs out, those that have no result yet as two stacks of half the size.
-
-    With `state`, a checkpoint of these jobs, from there on. What can't be trained as a stack is left without a result.
-    """
-    if state is None:
-        for _, folder in jobs:
-            results.prepare(folder)  # a result that is there afterwards is this attempt's
-    try:
-        training = Training(jobs, device, saving)
-        if state is not None:
-            restore(training, state)
-        training.run()
-        error = None
-    except Exception as caught:
-        error = caught.with_traceback(None)  # its frames hold the stack's memory
-    if saving:
-        saving.path.unlink(missing_ok=True)
-    if error is None:
-        return
-    left = [job for job in jobs if results.read_result(job[1]) is None]
-    if not is_out_of_memory(error):
-        text = "the stack of %d runs failed, they run %s: %s: %s"
-        again = "one by one" if state is None else "once more"
-        log.warning(text, len(left), again, type(error).__name__, error)
-        if state is not None:
-            train_group(left, device, saving)
-        return
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    if len(left) > 1:
-        half = -(-len(left) // 2)
-        log.warning("out of memory with %d runs in a stack: going on with %d", len(jobs), half)
-        for part in (left[:half], left[half:]):
-            own = saving and Saving(path_for(part, saving.path.parent.parent), saving.every)
-            train_group(part, device, own)
-
-
-def deal(groups: Sequence[Group], shares: int) -> list[list[Group]]:
-    """Large groups first, each to the share that has the fewest members so far."""
-    dealt: list[list[Group]] = [[] for _ in range(shares)]
-    for group in sorted(groups, key=lambda group: -len(group.jobs)):
-        min(dealt, key=lambda share: sum(len(each.jobs) for each in share)).append(group)
-    return dealt
-
-
-def train_share(share: Sequence[Group]) -> None:
-    """In a process of its own."""
-    quiet_libraries()
-    ProgressBar.shown = False  # several would write over each other
-    for group in share:
-        group.train()
-
-
-def train_on_several(groups: Sequence[Group], devices: Sequence[int]) -> None:
-    """Train groups on several devices at once, a process each. What a process leaves undone runs one by one later."""
-    shares = deal(groups, len(devices))
-    for device, share in zip(devices, shares, strict=True):
-        for group in share:
-            group.device = torch.device("cuda", device) if group.device.type == "cuda" else group.device
-    with ProcessPoolExecutor(len(devices), get_context("spawn")) as pool:
-        for ended in [pool.submit(train_share, share) for share in shares if share]:
-            if error := ended.exception():
-                log.warning("a process with stacks ended early: %s", error)
-    for group in groups:
-        group.trained = True
-
-
 class Launch:
     """A grid's jobs, grouped, and run in order."""
 
@@ -179,12 +81,17 @@ class Launch:
         tasks = self.tasks(jobs)
         groups = self.group(tasks)
         if len(self.devices or ()) > 1:
-            train_on_several(groups, self.devices or ())
+            train_on_several(groups, self.devices or (), self.watcher())
         returns = []
         for task in tasks:
             returns.append(self.run_task(task))
             configure_log(hydra.hydra_logging, hydra.verbose)
         return returns
+
+    def watcher(self) -> Watcher:
+        """Whoever tells the person how far the sweep is; in a process that only does a part of it, nobody."""
+        callbacks = self.hydra_context.callbacks.callbacks
+        return next((each for each in callbacks if isinstance(each, Sweep)), UNSEEN)
 
     def tasks(self, jobs: Sequence[elsewhere.Numbered]) -> list[Task]:
         """The jobs, composed."""
@@ -291,7 +198,7 @@ class Launch:
         """What the job returns: trained in its group, which trains when its first job's turn comes, or alone."""
         if task.group and task.job:
             if not task.group.trained and unfinished([task.job]):
-                task.group.train()
+                task.group.train(self.watcher())
             done = results.read_result(task.job[1])
             if task.group.trained and done and done["config_hash"] == task.job[0].hash():
                 return search.score(done)  # None if it failed: the sweep goes on, its end reports it

@@ -23,7 +23,7 @@ from src.population.network import Stack, described
 from src.population.optimisers import Optimiser
 from src.population.stack_checkpoint import Saving
 from src.population.steps import LOSSES, Feed, Steps, Sums, autocast
-from src.progress import ProgressBar
+from src.progress import UNSEEN, ProgressBar, Watcher
 from src.train import build_network
 
 Job = tuple[config.Settings, Path]
@@ -46,8 +46,10 @@ class Training:
     that member as failed.
     """
 
-    def __init__(self, jobs: Sequence[Job], device: torch.device, saving: Saving | None = None) -> None:
-        self.started, self.jobs, self.saving = time.perf_counter(), len(jobs), saving
+    def __init__(
+        self, jobs: Sequence[Job], device: torch.device, saving: Saving | None = None, watcher: Watcher = UNSEEN
+    ) -> None:
+        self.started, self.jobs, self.saving, self.watcher = time.perf_counter(), len(jobs), saving, watcher
         self.first_epoch = 0
         first = jobs[0][0]
         self.settings, self.precision = first, str(first.trainer.precision)
@@ -103,20 +105,32 @@ class Training:
         if self.saving:
             self.saving.waiting_since = time.perf_counter()
         epochs = self.settings.trainer.max_epochs
+        began = time.perf_counter()
         is_shown = self.settings.trainer.enable_progress_bar and ProgressBar.shown
         is_hidden = None if is_shown else True  # None: where the output is no terminal
         with tqdm(
             total=epochs, initial=self.first_epoch, desc="stack", unit="epoch", leave=False, disable=is_hidden
         ) as bar:
             for epoch in range(self.first_epoch, epochs):
-                if not self._present():
+                present = self._present()
+                if not present:
                     return
-                bar.set_description(f"stack of {len(self._present())} runs", refresh=False)
+                bar.set_description(f"stack of {len(present)} runs", refresh=False)
                 self.epoch(epoch)
+                self._tell(present, epoch + 1, began)
                 self.drop_the_ended()
                 if self.saving and self._present():
                     self.saving.after_epoch(self, epoch + 1)
                 bar.update()
+
+    def _tell(self, worked: Sequence[Member], epochs: int, began: float) -> None:
+        """Say which runs have ended in this epoch, and how long the others need."""
+        for member in worked:
+            if member not in self.members:
+                self.watcher.ended(member.folder)
+        per_epoch = (time.perf_counter() - began) / (epochs - self.first_epoch)
+        most = self.settings.trainer.max_epochs
+        self.watcher.reached(len(self._present()), per_epoch * (most - epochs), per_epoch * most / self.jobs)
 
     def epoch(self, epoch: int) -> None:
         """Every member's optimiser steps, validation, measurements, and the end of those that end."""
