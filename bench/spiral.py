@@ -105,16 +105,19 @@ def in_actsweep(act: str, steps: int, folder: Path) -> Trained:
     return Trained((table["loss"] + table["penalty"]).to_numpy(), magnitudes, result["test_accuracy"], seconds)
 
 
-def compare(steps: int, folder: Path) -> tuple[dict[str, tuple[Trained, Trained]], dict[str, float]]:
-    """NumPy's and our training of both nets, and the summary."""
+def compare(
+    steps: int, folder: Path, numpy_steps: int | None = None
+) -> tuple[dict[str, tuple[Trained, Trained]], dict[str, float]]:
+    """NumPy's training of both nets, of fewer steps if so asked, and ours; and the summary."""
     quiet_libraries()
-    pairs = {act: (in_numpy(act, steps), in_actsweep(act, steps, folder / act)) for act in USED_BEFORE}
+    compared = numpy_steps or steps
+    pairs = {act: (in_numpy(act, compared), in_actsweep(act, steps, folder / act)) for act in USED_BEFORE}
     numpy_s, ours_s = (sum(pair[which].seconds for pair in pairs.values()) for which in (0, 1))
-    difference = max(float(np.abs(theirs.losses - ours.losses).max()) for theirs, ours in pairs.values())
+    difference = max(float(np.abs(theirs.losses - ours.losses[:compared]).max()) for theirs, ours in pairs.values())
     summary = {
         "numpy_s": round(numpy_s, 2),
         "ours_s": round(ours_s, 2),
-        "ours_over_numpy": round(ours_s / numpy_s, 3),
+        "ours_over_numpy": round(ours_s / numpy_s * compared / steps, 3),
         "largest_difference": difference,
     }
     return pairs, summary

@@ -21,6 +21,7 @@ from tests.conftest import weights_of
 
 SettingsFor = Callable[..., Settings]
 STUDIES = sorted(path.stem for path in Path(REPOSITORY, "sweeps").glob("*.yaml"))
+COMPARED = 10_000  # steps, with NumPy's; bench/spiral.py compares all
 QUIET = ["trainer=cpu", "trainer.enable_progress_bar=false"]
 
 
@@ -57,8 +58,8 @@ def small(settings_for: SettingsFor, study: str, *overrides: str) -> Settings:
 
 @pytest.fixture(scope="module")
 def both_nets(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The full 50,000 steps of both nets, ours and NumPy's, in turns. About three minutes."""
-    return spiral.compare(50_000, tmp_path_factory.mktemp("spiral"))
+    """The full 50,000 steps of both nets, and the first fifth of them in NumPy. About two minutes."""
+    return spiral.compare(50_000, tmp_path_factory.mktemp("spiral"), COMPARED)
 
 
 def test_all_hundred_published_losses_to_six_decimals(both_nets: Any) -> None:
@@ -76,11 +77,11 @@ def test_the_published_accuracies(both_nets: Any) -> None:
     }
 
 
-def test_losses_and_gradient_magnitudes_of_every_step_equal_numpys(both_nets: Any) -> None:
+def test_losses_and_gradient_magnitudes_of_ten_thousand_steps_equal_numpys(both_nets: Any) -> None:
     for theirs, ours in both_nets[0].values():
-        assert len(ours.losses) == 50_000
-        assert np.abs(theirs.losses - ours.losses).max() < 1e-8
-        assert np.allclose(theirs.magnitudes, ours.magnitudes, rtol=1e-5, atol=1e-12)
+        assert (len(ours.losses), len(theirs.losses)) == (50_000, COMPARED)
+        assert np.abs(theirs.losses - ours.losses[:COMPARED]).max() < 1e-8
+        assert np.allclose(theirs.magnitudes, ours.magnitudes[:COMPARED], rtol=1e-5, atol=1e-12)
 
 
 def test_a_run_takes_at_most_three_times_as_long_as_the_loop_in_numpy(both_nets: Any) -> None:

@@ -98,9 +98,13 @@ class Launch:
     ) -> None:  # fmt: skip
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.n_jobs, self.threads = n_jobs, threads
-        self.claims = tempfile.TemporaryDirectory(prefix="actsweep-")
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        with tempfile.TemporaryDirectory(prefix="actsweep-") as claims:
+            self.claims = Path(claims)
+            return self._run(job_overrides, initial_job_idx)
+
+    def _run(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -133,7 +137,7 @@ class Launch:
     def _pool(self, jobs: Waiting, count: int, threads: int) -> Iterator[JobReturn]:
         """Run jobs, `count` at a time, and yield what they return as they end."""
         shared = silent(self.hydra_context), self.config, self.task_function, Singleton.get_state()
-        context = self.gpus, Path(self.claims.name), *shared
+        context = self.gpus, self.claims, *shared
         pool = joblib.Parallel(
             n_jobs=max(2, count),  # joblib would run the jobs of one process in this one
             pre_dispatch=count,
