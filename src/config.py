@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
@@ -37,6 +37,13 @@ class Target(Section):
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
     target: str = Field(alias="_target_")
+
+    def make(self) -> Any:
+        """What it describes. Where arguments are single values, without Hydra's care for others, which takes 5 ms."""
+        arguments = self.plain()
+        if any(key != "_target_" and (key[0] == "_" or isinstance(arguments[key], dict | list)) for key in arguments):
+            return instantiate(arguments)
+        return get_object(arguments.pop("_target_"))(**arguments)
 
     def function(self) -> Callable[..., Any]:
         """What the part names, with its arguments already given."""
@@ -158,11 +165,14 @@ def _sentence(error: ValidationError) -> str:
     return f"{key}={first['input']}: {message}"
 
 
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+
+
 def read(config: DictConfig) -> Settings:
     """The checked settings of a composed configuration. Raises ValueError with one line for the person who typed it."""
     try:
-        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+        plain = {str(key): _plain(config[key]) for key in config if key != "hydra"}
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:

@@ -43,6 +43,7 @@ from src.data.datamodule import open_data
 from src.losses import outputs_for
 from src.progress import SweepProgress
 
+BETWEEN_COLLECTIONS = 1.0  # seconds
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
 
@@ -147,6 +148,7 @@ class Sweep(Callback):  # type: ignore[misc]
 
     progress: SweepProgress | None = None
     names: Sequence[str] = ()  # of the command's runs
+    collected = 0.0  # when garbage was
     told: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
 
     def __getstate__(self) -> dict[str, Any]:
@@ -223,7 +225,10 @@ class Sweep(Callback):  # type: ignore[misc]
 
     @rank_zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        gc.collect()  # Lightning's objects refer to each other in circles: the data of many runs would pile up
+        if time.monotonic() - self.collected > BETWEEN_COLLECTIONS:
+            # Lightning's objects refer to each other in circles: the data of many runs would pile up.
+            gc.collect()
+            self.collected = time.monotonic()
         self.ended(Path(config.hydra.runtime.output_dir))
 
     def ended(self, folder: Path) -> None:

@@ -12,7 +12,6 @@ import pytorch_lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 
@@ -50,7 +49,7 @@ def build_trainer(
     settings: config.Settings, folder: Path, tables: Tables, monitor: dict[str, Any], start: Start = FRESH
 ) -> L.Trainer:
     """Lightning's Trainer with early stopping, best and last checkpoint, diagnostics, tables and TensorBoard."""
-    diagnostics: list[L.Callback] = [instantiate(part.plain()) for part in settings.diagnostics.values()]
+    diagnostics: list[L.Callback] = [part.make() for part in settings.diagnostics.values()]
     quantities = [quantity for each in diagnostics for quantity in getattr(each, "quantities", ())]
     results.write_quantities(folder, quantities)
     epochs = 1 if settings.untrained else settings.trainer.max_epochs

@@ -6,7 +6,6 @@ Flow: training → **diagnostics** → results.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hydra.utils import instantiate
 from torch import Tensor
 
 from src import config
@@ -25,7 +24,7 @@ class Diagnoses:
     """What Diagnostic's hooks do in a lone run. `send` reaches the members that are still training."""
 
     def __init__(self, settings: config.Settings, data: DataModule, stack: Stack, losses: Losses, send: Send) -> None:
-        parts = [instantiate(part.plain()) for part in settings.diagnostics.values()]
+        parts = [part.make() for part in settings.diagnostics.values()]
         self.diagnostics: list[Diagnostic] = [part for part in parts if isinstance(part, Diagnostic)]
         self.data, self.stack, self.losses, self.send = data, stack, losses, send
         self.steps_per_epoch = data.sampling.steps(len(data.train))

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytorch_lightning as L
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor
 
@@ -40,7 +39,7 @@ STACKED = (
 def unsupported(diagnostics: dict[str, Any]) -> str | None:
     """Why callbacks of these settings can't watch a stack; None if all can."""
     for name, part in diagnostics.items():
-        kind = type(instantiate(part.plain()))
+        kind = type(part.make())
         base = Diagnostic if issubclass(kind, Diagnostic) else L.Callback
         own = {hook for hook in dir(kind) if hook.startswith("on_") or hook in {"record", "setup", "teardown"}}
         changed = sorted(hook for hook in own - set(HOOKS) if getattr(kind, hook) is not getattr(base, hook, None))
@@ -77,7 +76,7 @@ class Member:
             return
         if not self.global_step:
             results.prepare(self.folder)
-        self.callbacks = [instantiate(part.plain()) for part in self.settings.diagnostics.values()]
+        self.callbacks = [part.make() for part in self.settings.diagnostics.values()]
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
         results.write_quantities(self.folder, quantities)
         self.tables = Tables(self.folder)
