@@ -230,6 +230,7 @@ class Sweep(Callback):  # type: ignore[misc]
             gc.collect()
             self.collected = time.monotonic()
         self.ended(Path(config.hydra.runtime.output_dir))
+        job_return.cfg = job_return.hydra_cfg = None  # copies of `config` that launchers keep: 0.2 MB a run
 
     def ended(self, folder: Path) -> None:
         """Tell the person what came of a run, once."""

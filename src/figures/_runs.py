@@ -12,6 +12,7 @@ import pandas as pd
 from src.report import settings_of
 
 Run = dict[str, Any]
+LONG_ROW, MOST_LISTED = 4, 10  # seeds in a row that are shortened; how many are named
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
 SWITCH_ON = {
     "epochs": "train for at least one epoch",
@@ -116,6 +117,25 @@ def tested_epoch(run: Run, recorded: Iterable[int]) -> int:
     return best if best in epochs else epochs[-1]
 
 
+def listed(seeds: Iterable[int]) -> str:
+    """Seeds in few words, however many there are.
+
+    >>> listed([2, 0, 1]), listed([2000, *range(1000)]), listed(range(0, 99, 2))
+    ('0, 1, 2', '0 to 999, 2000', '0, 2, 4, 6, 8, 10, 12, 14, 16, 18 and 40 others')
+    """
+    rows: list[list[int]] = []
+    for seed in sorted(set(seeds)):
+        if rows and seed == rows[-1][-1] + 1:
+            rows[-1].append(seed)
+        else:
+            rows.append([seed])
+    parts: list[tuple[str, int]] = []
+    for row in rows:
+        parts += [(f"{row[0]} to {row[-1]}", len(row))] if len(row) > LONG_ROW else [(str(seed), 1) for seed in row]
+    others = sum(count for _, count in parts[MOST_LISTED:])
+    return ", ".join(text for text, _ in parts[:MOST_LISTED]) + (f" and {others} others" if others else "")
+
+
 def sample(
     runs: Sequence[Run], groups: Sequence[Setting], lowest_seed: bool = False, usable: Sequence[Setting] = ()
 ) -> str:
@@ -124,10 +144,10 @@ def sample(
     `usable` are the settings with what the figure needs, where it shows only some of them.
     """
     used = [run for group in groups for run in (group.runs[:1] if lowest_seed else group.runs)]
-    seeds = ", ".join(str(seed) for seed in sorted({run["seed"] for run in used}))
+    seeds = listed({run["seed"] for run in used})
     sizes = sorted({1 if lowest_seed else len(group.runs) for group in groups})
     n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    which = f"seeds {seeds}" if "," in seeds else f"seed {seeds}"
+    which = f"seed {seeds}" if seeds.isdigit() else f"seeds {seeds}"
     if lowest_seed and any(len(group.runs) > 1 for group in groups):
         which += ", the lowest"
     runs_word = "run" if n == "1" else "runs"

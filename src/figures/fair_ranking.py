@@ -1,5 +1,6 @@
 """How do activation functions rank with one learning rate for all, and how with the one that suits each?"""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from src.figures._drawing import Drawing, looks, panels
 from src.figures._numbers import t_interval
-from src.figures._runs import Run, act_order, keep, sample, settings
+from src.figures._runs import Run, Setting, act_order, keep, sample, settings
 from src.statistics import compare_all, too_few
 
 SHARED, OWN = "one learning rate for all", "the learning rate that suits each"
@@ -76,6 +77,11 @@ def claims(cells: dict[tuple[str, str, str], tuple[float, Cell]]) -> str:
     return f"Told apart by paired tests (Holm, 5 %): {'; '.join(words)}. " + (f"{why}. " if why else "")
 
 
+def once(setting: Setting) -> Setting:
+    """Each seed's run once: where the shared learning rate is the one that suits, both parts of the study have it."""
+    return replace(setting, runs=tuple({run["seed"]: run for run in setting.runs}.values()))
+
+
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = "no completed run has a test accuracy: only classifiers are ranked"
     groups = keep(settings(runs), lambda run: run.get("test_accuracy") is not None, missing)
@@ -92,6 +98,6 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     caption = (
         "Test accuracy in %: means over seeds that chose no learning rate; bars: 95 % t-intervals. "
         + claims(cells)
-        + sample(runs, groups)
+        + sample(runs, [once(group) for group in groups], usable=groups)
     )
     return Drawing(figure, table, caption)
