@@ -87,9 +87,11 @@ def test_a_killed_stack_keeps_what_is_finished_and_goes_on_bit_for_bit(
         sweep = tmp_path / str(place)
         before = written(sweep)
         assert len(before) == count - 1 if function == "write_result" else len(before) < 4
+        (sweep / stack_checkpoint.FOLDER / ".half.ckpt.1.tmp").write_bytes(b"half")
         capsys.readouterr()
         assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0
         assert "in one stack on cpu, going on after epoch " in capsys.readouterr().out
+        assert list((sweep / stack_checkpoint.FOLDER).glob("*")) == []
         assert_same_sweep(whole, sweep)
         assert before.items() <= written(sweep).items()
 

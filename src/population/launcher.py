@@ -56,6 +56,15 @@ def check(max_members: int | None, devices: Sequence[int] | None, save_every: fl
         raise ValueError(f"hydra.launcher.devices={list(devices)}: {there}; null takes the first, or the CPU")
 
 
+def tidy(folder: Path) -> None:
+    """Remove checkpoints of stacks that are done, and what was being written when a process died."""
+    for path in folder.glob("*") if folder.exists() else ():
+        state = read(path) if path.suffix == ".ckpt" else None
+        done = [results.read_result(Path(row["folder"])) for row in state["rows"]] if state else []
+        if path.suffix == ".tmp" or (done and all(done)):
+            path.unlink(missing_ok=True)
+
+
 class Launch:
     """A grid's jobs, grouped, and run in order."""
 
@@ -69,7 +78,9 @@ class Launch:
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         jobs = list(enumerate(job_overrides, start=initial_job_idx))
-        return elsewhere.run(self, self.engine, jobs) if self.engine else self.run(jobs)
+        returns = elsewhere.run(self, self.engine, jobs) if self.engine else self.run(jobs)
+        tidy(Path(str(self.config.hydra.sweep.dir), FOLDER))
+        return returns
 
     def run(self, jobs: Sequence[elsewhere.Numbered]) -> list[JobReturn]:
         """Run the jobs of these numbers in this process."""
