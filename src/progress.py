@@ -136,7 +136,7 @@ class SweepProgress:
 
     def _show(self) -> None:
         best = f", best {self.best[1]} (val accuracy {self.best[0]:.1%})" if self.best else ""
-        self.bar.set_postfix_str(self._left() + best, refresh=False)
+        self.bar.set_postfix_str((self._left() + best).removeprefix(", "), refresh=False)  # tqdm puts ", " before it
 
     def close(self) -> None:
         self.bar.close()
