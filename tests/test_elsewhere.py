@@ -123,8 +123,14 @@ def test_what_a_signal_does_to_a_run_is_left_to_whoever_started_it(settings_for:
     ],
 )
 def test_an_engine_that_is_not_there_ends_with_one_line(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], argument: str, message: str
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    argument: str,
+    message: str,
 ) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # also where there is a Slurm
     away = ["-m", "hydra/launcher=stacked_slurm", *SMALL, "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
     others = [] if "cluster" in argument else ["hydra.launcher.engine.cluster=local"]
     assert command(*away, argument, *others) == 2
