@@ -58,7 +58,7 @@ def start(folder: Path, launcher: list[str]) -> "subprocess.Popen[bytes]":
 def at_work(sweep: Path) -> dict[int, list[str]]:
     """The runs that each living process is training, by its id, where there is a checkpoint of them."""
     found: dict[int, list[str]] = {}
-    stacks = len(list((sweep / FOLDER).glob("*.ckpt")))
+    stacks = stacks_of(sweep)
     for lock in sweep.glob(f"*/{locks.LOCK}"):
         holder = re.match(r"process (\d+) on", lock.read_text())
         is_done, has_checkpoint = (lock.with_name(results.RESULT).exists(), (lock.parent / results.LAST).exists())

@@ -39,7 +39,7 @@ class Target(Section):
     target: str = Field(alias="_target_")
 
     def make(self) -> Any:
-        """What it describes. Where arguments are single values, without Hydra's care for others, which takes 5 ms."""
+        """What it describes. Where arguments are single values, without Hydra's care for others, which takes long."""
         arguments = self.plain()
         if any(key != "_target_" and (key[0] == "_" or isinstance(arguments[key], dict | list)) for key in arguments):
             return instantiate(arguments)

@@ -235,8 +235,8 @@ class Sweep(Callback):  # type: ignore[misc]
     def ended(self, folder: Path) -> None:
         """Tell the person what came of a run, once."""
         folder = folder.resolve()
-        result = results.read_result(folder)
-        if result is None or folder in self.told:
+        result = None if folder in self.told else results.read_result(folder)
+        if result is None:
             return
         self.told |= {folder}
         if self.progress:

@@ -78,8 +78,10 @@ class Launch:
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         jobs = list(enumerate(job_overrides, start=initial_job_idx))
-        returns = elsewhere.run(self, self.engine, jobs) if self.engine else self.run(jobs)
-        tidy(Path(str(self.config.hydra.sweep.dir), FOLDER))
+        if self.engine:
+            return elsewhere.run(self, self.engine, jobs)
+        returns = self.run(jobs)
+        tidy(Path(str(self.config.hydra.sweep.dir), FOLDER))  # elsewhere a process may still be writing there
         return returns
 
     def run(self, jobs: Sequence[elsewhere.Numbered]) -> list[JobReturn]:

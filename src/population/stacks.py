@@ -113,11 +113,12 @@ def train_on_several(groups: Sequence[Group], devices: Sequence[int], watcher: W
             group.device = torch.device("cuda", device) if group.device.type == "cuda" else group.device
     with ProcessPoolExecutor(len(devices), get_context("spawn")) as pool:
         waiting = {pool.submit(train_share, share) for share in shares if share}
+        left = {folder: settings for group in groups for settings, folder in group.jobs}
         while waiting:
             ended, waiting = wait(waiting, GLANCE)
-            for settings, folder in (job for group in groups for job in group.jobs):
-                if results.finished(folder, settings):
-                    watcher.ended(folder)
+            for folder in [folder for folder, settings in left.items() if results.finished(folder, settings)]:
+                del left[folder]
+                watcher.ended(folder)
             for error in filter(None, (each.exception() for each in ended)):
                 log.warning("a process with stacks ended early: %s", error)
     for group in groups:
