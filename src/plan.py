@@ -16,7 +16,7 @@ from rich.table import Table
 from src import trial
 from src.config import Settings
 from src.data import datamodule
-from src.losses import outputs_for
+from src.mlp import ALL_THREADS
 from src.population import grouping
 from src.progress import duration
 
@@ -54,9 +54,9 @@ class Cost:
         return self.runs / self.together * self.longest
 
 
-def understood(launcher: Mapping[str, Any], runs: int) -> Launcher:
-    """What a configuration of hydra/launcher means for so many runs. One that isn't known takes one at a time."""
-    target, cores = str(launcher.get("_target_", "")).lower(), os.cpu_count() or 1
+def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Launcher:
+    """What a configuration of hydra/launcher means for these runs. One that isn't known takes one at a time."""
+    target, cores, runs = str(launcher.get("_target_", "")).lower(), os.cpu_count() or 1, len(settings)
     members = (launcher["max_members"] or runs) if "max_members" in launcher else None
     count = 1
     if target.endswith("sidebysidelauncher"):
@@ -73,8 +73,12 @@ def understood(launcher: Mapping[str, Any], runs: int) -> Launcher:
         ray = launcher.get("ray") or {}
         cpus = (ray.get("init") or {}).get("num_cpus") or cores
         count = int(cpus // ((ray.get("remote") or {}).get("num_cpus") or 1))
-    elif launcher.get("devices"):
-        count = len(launcher["devices"])
+    elif target.endswith("stackedlauncher") and not launcher.get("engine"):
+        limits = grouping.Limits(**{name: launcher.get(name) for name in ("max_members", "devices", "processes")})
+        alike = _alike(settings, members is not None)
+        stacks = [found for (_, _, stacked), found in alike.items() if stacked]
+        shapes = [grouping.shape(found[0], limits.devices) for found in stacks]
+        count = grouping.share_out(shapes, [len(found) for found in stacks], limits).count
     return Launcher(max(1, min(count, runs)), members)
 
 
@@ -92,13 +96,19 @@ def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds:
     for group, together in groups:
         first, key = group[0], f"{_shape(group[0])} {together}"
         if key not in known:
-            known[key] = trial.measure(group[:together])
+            known[key] = trial.measure([_beside(launcher, each) for each in group[:together]])
         parts, epochs = known[key], _epochs(first)
         data = datamodule.open_data(first.data, first.seed)
         epoch = parts.epoch + parts.step * data.sampling.steps(len(data.train))
         size = parts.bytes + epochs * parts.epoch_bytes
         costs.append(Cost(first, len(group), together, epochs, parts.start + together * run_seconds, epoch, size))
     return costs
+
+
+def _beside(launcher: Launcher, settings: Settings) -> Settings:
+    """As it trains where the cores are shared out."""
+    threads = settings.threads or (1 if launcher.at_a_time >= ALL_THREADS > 1 else None)
+    return settings.model_copy(update={"threads": threads})
 
 
 def _epochs(settings: Settings) -> int:
@@ -114,27 +124,26 @@ def _shape(settings: Settings) -> str:
 
 def _groups(runs: Sequence[Settings], launcher: Launcher) -> list[tuple[list[Settings], int]]:
     """Runs that cost the same, and how many of them train together."""
-    alike: dict[tuple[str, int, bool], list[Settings]] = {}
-    for settings in runs:
-        stacks = launcher.members is not None and grouping.reason_against(settings) is None
-        key = grouping.signature(settings) if stacks else _shape(settings)
-        alike.setdefault((key, _epochs(settings), stacks), []).append(settings)
     groups: list[tuple[list[Settings], int]] = []
-    for (_, _, stacks), group in alike.items():
+    for (_, _, stacks), group in _alike(runs, launcher.members is not None).items():
         if not stacks:
             groups.append((group, 1))
             continue
-        size = min(_fitting(group[0]), launcher.members or 1, -(-len(group) // launcher.at_a_time))
+        fitting = grouping.shape(group[0], None).most
+        size = min(fitting, launcher.members or 1, -(-len(group) // launcher.at_a_time))
         whole = len(group) // size * size
         groups += [(part, min(size, len(part))) for part in (group[:whole], group[whole:]) if part]
     return groups
 
 
-def _fitting(settings: Settings) -> int:
-    """How many such networks fit into one stack."""
-    data = datamodule.open_data(settings.data, settings.seed)
-    outputs, device = outputs_for(settings.loss, data.dataset), grouping.device_for(settings, None)
-    return grouping.cap(settings, data.dataset.input_size, outputs, len(data.train), device)
+def _alike(runs: Sequence[Settings], can_stack: bool) -> dict[tuple[str, int, bool], list[Settings]]:
+    """Runs that cost the same, by what makes them so: their shape, their epochs, whether they train as stacks."""
+    alike: dict[tuple[str, int, bool], list[Settings]] = {}
+    for settings in runs:
+        stacks = can_stack and grouping.reason_against(settings) is None
+        key = grouping.signature(settings) if stacks else _shape(settings)
+        alike.setdefault((key, _epochs(settings), stacks), []).append(settings)
+    return alike
 
 
 def show(costs: Sequence[Cost], launcher: Launcher, console: Console) -> None:

@@ -199,7 +199,7 @@ class Sweep(Callback):  # type: ignore[misc]
         if not config.plan:
             return
         console, is_sweep = Console(), config.hydra.mode == RunMode.MULTIRUN
-        launcher = plan.understood(config.hydra.launcher, len(settings)) if is_sweep else plan.ONE_BY_ONE
+        launcher = plan.understood(config.hydra.launcher, settings) if is_sweep else plan.ONE_BY_ONE
         try:
             costs = plan.plan(settings, launcher, run_seconds)
         except ValueError as error:

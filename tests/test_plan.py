@@ -65,15 +65,17 @@ def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) 
         ({"_target_": "x.SideBySideLauncher", "n_jobs": 3, "threads": 1}, Launcher(3)),
         ({"_target_": "x.SideBySideLauncher", "n_jobs": 30, "threads": 1}, Launcher(12)),
         ({"_target_": "x.StackedLauncher", "max_members": None, "devices": None}, Launcher(1, 12)),
-        ({"_target_": "x.StackedLauncher", "max_members": 5, "devices": [0, 1]}, Launcher(2, 5)),
+        ({"_target_": "x.StackedLauncher", "max_members": 5, "processes": 2}, Launcher(2, 5)),
         ({"_target_": "x.JoblibLauncher", "n_jobs": -1}, Launcher(min(CORES, 12))),
         ({"_target_": "x.submitit_launcher.SlurmLauncher", "array_parallelism": 4}, Launcher(4)),
         ({"_target_": "x.submitit_launcher.LocalLauncher", "array_parallelism": 256}, Launcher(min(CORES, 12))),
         ({"_target_": "x.RayLauncher", "ray": {"init": {"num_cpus": 8}, "remote": {"num_cpus": 2}}}, Launcher(4)),
     ],
 )
-def test_a_launcher_is_counted_by_what_it_does_at_once(launcher: dict[str, Any], expected: Launcher) -> None:
-    assert plan.understood(launcher, 12) == expected
+def test_a_launcher_is_counted_by_what_it_does_at_once(
+    launcher: dict[str, Any], expected: Launcher, settings_for: SettingsFor
+) -> None:
+    assert plan.understood(launcher, [settings_for(*SMALL)] * 12) == expected
 
 
 def test_what_goes_at_once_divides_the_time_but_not_that_of_the_longest(settings_for: SettingsFor) -> None:

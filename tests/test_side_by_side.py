@@ -68,12 +68,12 @@ def test_a_process_that_dies_costs_no_other_run(command: Command, tmp_path: Path
 
 def test_cores_and_memory_limit_the_runs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joblib, "cpu_count", lambda only_physical_cores: 16)
-    monkeypatch.setattr(grouping, "free_bytes", lambda _: 100 * side_by_side.PROCESS_BYTES)
+    monkeypatch.setattr(grouping, "free_bytes", lambda _: 100 * grouping.PROCESS_BYTES)
     assert side_by_side.shares(100, None, None) == (16, 1)
     assert side_by_side.shares(100, None, 4) == (4, 4)
     assert side_by_side.shares(3, None, None) == (3, 5)
     assert side_by_side.shares(100, 32, None) == (32, 1)
-    monkeypatch.setattr(grouping, "free_bytes", lambda _: 5 * side_by_side.PROCESS_BYTES)
+    monkeypatch.setattr(grouping, "free_bytes", lambda _: 5 * grouping.PROCESS_BYTES)
     assert side_by_side.shares(100, None, None) == (3, 5)
 
 

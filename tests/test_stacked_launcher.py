@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from src import evaluate, results, train
 from src.classifier import Classifier
 from src.population import grouping, launcher, stacks
-from src.population.stack_checkpoint import Saving
 from src.population.training import Training
 from tests.conftest import SMALL, names_in
 from tests.test_population import CPU, Make, several
@@ -197,6 +196,7 @@ def test_out_of_memory_halves_the_stack_and_goes_on(
     [
         ("hydra.launcher.max_members=0", "hydra.launcher.max_members=0: must be at least 1"),
         ("hydra.launcher.max_members=x", "hydra.launcher.max_members=x: must be at least 1"),
+        ("hydra.launcher.processes=0", "hydra.launcher.processes=0: must be at least 1"),
         ("hydra.launcher.devices=[99]", "hydra.launcher.devices=[99]: torch finds"),
         ("hydra.launcher.devices=[]", "hydra.launcher.devices=[]: torch finds"),
         ("hydra.launcher.save_every=-1", "hydra.launcher.save_every=-1: must be a number of seconds"),
@@ -235,31 +235,3 @@ def test_a_diverging_member_ends_as_it_would_alone_and_the_others_go_on(settings
             status, alone["epochs"], alone["test_accuracy"],
         )  # fmt: skip
         assert tree(tmp_path / f"stack{row}") == tree(tmp_path / f"alone{row}")
-
-
-def test_devices_get_about_equal_shares_and_train_at_once(settings_for: Make, tmp_path: Path) -> None:
-    settings = several(settings_for, "diagnostics=[]", acts=["relu", "tanh"]) + several(settings_for, acts=["elu"])
-    jobs = [(each, tmp_path / str(number)) for number, each in enumerate(settings)]
-    parts = [jobs[:2], jobs[2:3], jobs[3:6]]
-    groups = [stacks.Group(part, CPU, Saving(tmp_path / f"{len(part)}.ckpt", 60)) for part in parts]
-    dealt = stacks.deal(groups, 2)
-    assert [[len(group.jobs) for group in share] for share in dealt] == [[3], [2, 1]]
-    stacks.train_on_several(groups, [0, 1])
-    assert stacks.unfinished(jobs) == []
-    assert all(group.trained for group in groups)
-
-
-def test_a_grid_is_cut_so_that_every_device_gets_some(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[int] = []
-
-    def trained(groups: Sequence[stacks.Group], *_: Any) -> None:
-        sizes.extend(len(group.jobs) for group in groups)
-
-    monkeypatch.setattr(launcher, "check", lambda *_: None)  # the devices are made up
-    monkeypatch.setattr(launcher, "train_on_several", trained)
-    grid = ["act=relu", "seed=0,1,2,3,4", "trainer.max_epochs=1", "diagnostics=[]", f"hydra.sweep.dir={tmp_path}"]
-    assert command(*STACKED, "hydra.launcher.devices=[0,1]", *grid) == 0
-    assert sizes == [3, 2]
-    assert len(statuses(tmp_path)) == 5

@@ -19,17 +19,20 @@ class StackedLauncher(Launcher):  # type: ignore[misc]
         self,
         max_members: int | None = None,
         devices: Sequence[int] | None = None,
+        processes: int | None = None,
         save_every: float = 60,
         engine: Any = None,
     ) -> None:
-        self.arguments = max_members, devices, save_every
-        self.engine = engine
+        self.limits = max_members, devices, processes
+        self.save_every, self.engine = save_every, engine
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from src.population.grouping import Limits
         from src.population.launcher import Launch, check
 
-        check(*self.arguments)
-        self.run = Launch(hydra_context, task_function, config, *self.arguments, self.engine)
+        limits = Limits(*self.limits)
+        check(limits, self.save_every)
+        self.run = Launch(hydra_context, task_function, config, limits, self.save_every, self.engine)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.run(job_overrides, initial_job_idx)

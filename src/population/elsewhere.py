@@ -8,7 +8,7 @@ import gc
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -153,6 +153,7 @@ def run(launch: "Launch", engine: Engine, jobs: Sequence[Numbered]) -> list[JobR
     overrides = dict(jobs)
     away = copy(launch)
     away.engine, away.hydra_context = None, silent(launch.hydra_context)
+    away.limits = replace(launch.limits, processes=1)
     units = [
         Unit(away, [(number, overrides[number]) for number in numbers], _folders(tasks[number] for number in numbers))
         for numbers in sent

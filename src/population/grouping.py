@@ -4,20 +4,32 @@ Flow: config → **grouping** → training.
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from src import activations, config
+from src.data import datamodule
+from src.losses import outputs_for
+from src.mlp import ALL_THREADS
 from src.population import member, network, optimisers
 
+Item = TypeVar("Item")
 PRECISIONS = {"32", "32-true", "64", "64-true", "bf16-mixed"}
 MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
 OF_THE_OPTIMISER = ("lr", "momentum", "weight_decay")
 SHARE_OF_MEMORY = 0.7
+PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
+PROCESS_SECONDS = 10.0  # a process that saves less is not started: it takes about half of that until it trains
+# What a stack takes on two cores of an AMD EPYC, roughly: of a member in an epoch, of a step, of a multiply-add.
+MEMBER_SECONDS, STEP_SECONDS, PRODUCT_SECONDS = 0.01, 0.002, 2e-11
+PRODUCTS = 3  # of each weight and example: forward, and backward to the weights and to the inputs
 
 
 def reason_against(settings: config.Settings) -> str | None:
@@ -76,9 +88,99 @@ def most_members(weights: int, units: int, inputs: int, batch: int, device: torc
     return max(1, int(SHARE_OF_MEMORY * free_bytes(device) / bytes_each))
 
 
-def cap(settings: config.Settings, inputs: int, outputs: int, examples: int, device: torch.device) -> int:
-    """`most_members` of these settings' network on data of this many inputs, outputs and training examples."""
-    sizes = [inputs, *settings.layer_sizes, outputs]
+@dataclass(frozen=True)
+class Limits:
+    """What a person asks of `hydra/launcher=stacked`; None: as much as there is, and as pays."""
+
+    max_members: int | None = None
+    devices: Sequence[int] | None = None
+    processes: int | None = None
+
+    def check(self) -> None:
+        """Raise ValueError for what a person can get wrong."""
+        meanings = {"max_members": "as many as fit", "processes": "one for each core, where that pays"}
+        for name, meaning in meanings.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ValueError(f"hydra.launcher.{name}={value}: must be at least 1, or null: {meaning}")
+        if self.devices is None:
+            return
+        present = torch.cuda.device_count()
+        if not self.devices or any(not isinstance(each, int) or not 0 <= each < present for each in self.devices):
+            there = f"torch finds {present} CUDA devices here" + (f", 0 to {present - 1}" if present else "")
+            raise ValueError(f"hydra.launcher.devices={list(self.devices)}: {there}; null takes the first, or the CPU")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of runs that may share a stack: where it would train, how many fit into memory, about what it takes."""
+
+    settings: config.Settings
+    device: torch.device
+    most: int
+    weights: int
+    steps: int  # of an epoch
+    examples: int  # of a step
+
+    def seconds(self, members: int, epochs: int = 0) -> float:
+        """About what a stack of so many takes for the epochs that are left after these, if none of them ends early."""
+        per_step = STEP_SECONDS + members * PRODUCT_SECONDS * PRODUCTS * self.weights * self.examples
+        left = self.settings.trainer.max_epochs - epochs
+        return left * (members * MEMBER_SECONDS + self.steps * per_step)
+
+
+def shape(settings: config.Settings, devices: Sequence[int] | None) -> Shape:
+    """The shape of such runs. Raises ValueError or OSError where their data can't be opened."""
+    data, device = datamodule.open_data(settings.data, settings.seed), device_for(settings, devices)
+    sizes = [data.dataset.input_size, *settings.layer_sizes, outputs_for(settings.loss, data.dataset)]
     weights = sum(a * b for a, b in pairwise(sizes))
-    batch = examples if settings.data.batch_size == "all" else settings.data.batch_size
-    return most_members(weights, sum(sizes[1:]), inputs, batch, device)
+    most = most_members(weights, sum(sizes[1:]), sizes[0], data.examples_per_step, device)
+    return Shape(settings, device, most, weights, data.sampling.steps(len(data.train)), data.examples_per_step)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How stacks are dealt out: to so many devices, or processes on CPUs; the number of stacks of each shape."""
+
+    count: int
+    parts: list[int]
+
+
+def share_out(shapes: Sequence[Shape], members: Sequence[int], limits: Limits, begun: Sequence[float] = ()) -> Shares:
+    """Cut so many members of each shape into stacks, such that all that can work at once has something to do.
+
+    `begun`: about how many seconds each stack will take that is there already.
+    """
+    seconds = [shape.seconds(number) for shape, number in zip(shapes, members, strict=True)]
+    whole = sum(seconds) + sum(begun)
+    on_gpu = any(shape.device.type == "cuda" for shape in shapes)
+    count = len(limits.devices or [0])
+    if not on_gpu:
+        most = sum(number // 2 for number in members) + len(begun)  # one member alone is no stack
+        count = _processes(limits.processes, most, whole, shapes[0].settings.threads if shapes else None)
+    finer = 1 if len(shapes) == 1 else 2  # smaller pieces can be dealt more evenly
+    parts = []
+    for shape, number, own in zip(shapes, members, seconds, strict=True):
+        fitting = max(1, shape.most // (1 if on_gpu else count))
+        wanted = min(math.ceil(finer * count * own / whole), max(1, number // 2))
+        parts.append(max(wanted, -(-number // min(fitting, limits.max_members or fitting))))
+    return Shares(count, parts)
+
+
+def pieces(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
+    """So many pieces of about equal length, in order.
+
+    >>> pieces("abcdefg", 3)
+    ['ab', 'cd', 'efg']
+    """
+    bounds = [len(items) * part // parts for part in range(parts + 1)]
+    return [items[start:end] for start, end in pairwise(bounds)]
+
+
+def _processes(given: int | None, most: int, seconds: float, threads: int | None) -> int:
+    """How many processes share stacks on CPUs which one process would train in so many seconds."""
+    if given:
+        return max(1, min(given, most))
+    fitting = int(SHARE_OF_MEMORY * free_bytes(torch.device("cpu")) / PROCESS_BYTES)
+    count = max(1, min(ALL_THREADS // (threads or 1), fitting, most))
+    return count if seconds - seconds / count >= PROCESS_SECONDS else 1

@@ -19,16 +19,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src import config, results, search
 from src.command_line import quiet_libraries
-from src.data import datamodule
-from src.losses import outputs_for
+from src.mlp import ALL_THREADS
 from src.population import elsewhere, grouping
 from src.population.stack_checkpoint import FOLDER, Saving, path_for, read
-from src.population.stacks import Group, train_on_several, unfinished
+from src.population.stacks import Group, deal, train_side_by_side, unfinished
 from src.population.training import Job
 from src.progress import UNSEEN, Watcher
 from src.sweep import Sweep
-
-ALONE = "no other run of its shape"
 
 
 @dataclass
@@ -40,20 +37,16 @@ class Task:
     group: Group | None = None
 
 
-def check(max_members: int | None, devices: Sequence[int] | None, save_every: float) -> None:
+def _settings(task: Task) -> config.Settings:
+    assert task.job is not None
+    return task.job[0]
+
+
+def check(limits: grouping.Limits, save_every: float) -> None:
     """Raise ValueError for what a person can get wrong in hydra.launcher."""
+    limits.check()
     if isinstance(save_every, bool) or not isinstance(save_every, int | float) or not save_every >= 0:
         raise ValueError(f"hydra.launcher.save_every={save_every}: must be a number of seconds, at least 0")
-    if max_members is not None and (
-        isinstance(max_members, bool) or not isinstance(max_members, int) or max_members < 1
-    ):
-        raise ValueError(f"hydra.launcher.max_members={max_members}: must be at least 1, or null: as many as fit")
-    if devices is None:
-        return
-    present = torch.cuda.device_count()
-    if not devices or any(not isinstance(each, int) or not 0 <= each < present for each in devices):
-        there = f"torch finds {present} CUDA devices here" + (f", 0 to {present - 1}" if present else "")
-        raise ValueError(f"hydra.launcher.devices={list(devices)}: {there}; null takes the first, or the CPU")
 
 
 def tidy(folder: Path) -> None:
@@ -70,11 +63,11 @@ class Launch:
 
     def __init__(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig,
-        max_members: int | None, devices: Sequence[int] | None, save_every: float = 60,
-        engine: elsewhere.Engine | None = None,
+        limits: grouping.Limits, save_every: float = 60, engine: elsewhere.Engine | None = None,
     ) -> None:  # fmt: skip
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
-        self.max_members, self.devices, self.save_every, self.engine = max_members, devices, save_every, engine
+        self.limits, self.save_every, self.engine = limits, save_every, engine
+        self.shares = 1  # devices, or processes on CPUs, that train at once
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         jobs = list(enumerate(job_overrides, start=initial_job_idx))
@@ -93,13 +86,22 @@ class Launch:
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         tasks = self.tasks(jobs)
         groups = self.group(tasks)
-        if len(self.devices or ()) > 1:
-            train_on_several(groups, self.devices or (), self.watcher())
+        if self.shares > 1:
+            self._train_side_by_side(groups)
         returns = []
         for task in tasks:
             returns.append(self.run_task(task))
             configure_log(hydra.hydra_logging, hydra.verbose)
         return returns
+
+    def _train_side_by_side(self, groups: Sequence[Group]) -> None:
+        shares = [share for share in deal(groups, self.shares) if share]
+        for device, share in zip(self.limits.devices or (), shares, strict=False):
+            for group in share:
+                group.device = torch.device("cuda", device) if group.device.type == "cuda" else group.device
+        threads = max(1, ALL_THREADS // len(shares))
+        print(f"{len(shares)} processes side by side, {threads} thread{'s' * (threads > 1)} each", flush=True)
+        train_side_by_side(shares, threads, self.watcher())
 
     def watcher(self) -> Watcher:
         """Whoever tells the person how far the sweep is; in a process that only does a part of it, nobody."""
@@ -139,18 +141,12 @@ class Launch:
                 reasons[reason] += 1
             else:
                 alike.setdefault(grouping.signature(task.job[0]), []).append(task)
-        for found in alike.values():
-            device, most = self._place(found[0])
-            parts = max(-(-len(found) // most), len(self.devices or ()))  # so that every device gets some
-            size = -(-len(found) // parts)
-            for start in range(0, len(found), size):
-                part = found[start : start + size]
-                if len(part) == 1:
-                    reasons[ALONE if most > 1 else "a stack holds no more than one"] += 1
-                    continue
-                groups.append(self._new_group([task.job for task in part if task.job], device))
-                for task in part:
-                    task.group = groups[-1]
+        for found, parts in zip(alike.values(), self._parts(list(alike.values()), groups), strict=True):
+            for part in grouping.pieces(found, parts):
+                if len(part) > 1:
+                    groups.append(self._group(part))
+                else:
+                    reasons["no other run of its shape" if parts == 1 else "a stack holds no more than one"] += 1
         for group in groups:
             after = f", going on after epoch {group.done}" if group.done else ""
             place = "" if self.engine else f" on {group.device}"
@@ -159,8 +155,27 @@ class Launch:
             print(f"{count} run{'s' * (count > 1)} one by one: {reason}", flush=True)
         return groups
 
-    def _new_group(self, jobs: list[Job], device: torch.device) -> Group:
-        return Group(jobs, device, Saving(path_for(jobs, Path(str(self.config.hydra.sweep.dir))), self.save_every))
+    def _parts(self, alike: Sequence[list[Task]], begun: Sequence[Group]) -> list[int]:
+        """Into how many stacks the tasks of each shape go."""
+        members = [len(found) for found in alike]
+        if self.engine:  # the machine where they will train is not this one
+            return [-(-number // (self.limits.max_members or number)) for number in members]
+        shapes = [grouping.shape(_settings(found[0]), self.limits.devices) for found in alike]
+        shares = grouping.share_out(shapes, members, self.limits, [group.seconds for group in begun])
+        self.shares = shares.count
+        return shares.parts
+
+    def _group(self, tasks: Sequence[Task], saving: Saving | None = None, done: int = 0) -> Group:
+        """A stack of these, which goes on after so many epochs."""
+        jobs = [task.job for task in tasks if task.job]
+        saving = saving or Saving(path_for(jobs, Path(str(self.config.hydra.sweep.dir))), self.save_every)
+        group = Group(jobs, torch.device("cpu"), saving, done=done)
+        if not self.engine:
+            shape = grouping.shape(_settings(tasks[0]), self.limits.devices)
+            group.device, group.seconds = shape.device, shape.seconds(len(jobs), done)
+        for task in tasks:
+            task.group = group
+        return group
 
     def _interrupted(self, tasks: Sequence[Task]) -> list[Group]:
         """The stacks that an earlier command left in the middle of their training, if this one has all their jobs."""
@@ -176,26 +191,8 @@ class Launch:
             if jobs[0][0].rerun == "all" or not unfinished(jobs):
                 path.unlink()
                 continue
-            device = self._place(members[0])[0]
-            groups.append(Group(jobs, device, Saving(path, self.save_every), state["epochs"]))
-            for task in members:
-                task.group = groups[-1]
+            groups.append(self._group(members, Saving(path, self.save_every), state["epochs"]))
         return groups
-
-    def _place(self, task: Task) -> tuple[torch.device, int]:
-        """The device on which such tasks train, and how many of them at a time."""
-        assert task.job is not None
-        if self.engine:
-            return torch.device("cpu"), self.max_members or 1_000_000  # the place where it trains decides
-        settings = task.job[0]
-        device = grouping.device_for(settings, self.devices)
-        try:
-            data = datamodule.open_data(settings.data, settings.seed)
-            outputs = outputs_for(settings.loss, data.dataset)
-        except (ValueError, OSError):
-            return device, 1  # the job itself says what is wrong
-        fitting = grouping.cap(settings, data.dataset.input_size, outputs, len(data.train), device)
-        return device, min(fitting, self.max_members or fitting)
 
     def run_task(self, task: Task) -> JobReturn:
         """One job, as Hydra's basic launcher runs it; it trains in its group, if it has one."""

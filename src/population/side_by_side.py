@@ -30,7 +30,6 @@ from src.population.elsewhere import silent, tell
 from src.progress import ProgressBar
 
 log = logging.getLogger(__name__)
-PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
 Waiting = list[tuple[int, Sequence[str]]]  # jobs by their number
 CLAIMED = "ACTSWEEP_DEVICE_CLAIMED"  # where the device that this process sees is claimed
 
@@ -48,7 +47,7 @@ def shares(jobs: int, n_jobs: int | None, threads: int | None) -> tuple[int, int
     Memory limits the runs where the number isn't given.
     """
     cores = joblib.cpu_count(only_physical_cores=True)
-    fitting = int(grouping.SHARE_OF_MEMORY * grouping.free_bytes(torch.device("cpu")) / PROCESS_BYTES)
+    fitting = int(grouping.SHARE_OF_MEMORY * grouping.free_bytes(torch.device("cpu")) / grouping.PROCESS_BYTES)
     count = n_jobs or max(1, min(cores // (threads or 1), fitting))
     count = min(count, jobs)
     return count, threads or max(1, cores // count)

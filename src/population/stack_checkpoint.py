@@ -80,6 +80,7 @@ def state_of(training: "Training", epochs: int) -> dict[str, Any]:
     return {
         "epochs": epochs,
         "jobs": training.jobs,
+        "threads": torch.get_num_threads(),
         "seconds": time.perf_counter() - training.started,
         "rows": rows,
         "blocks": blocks,
@@ -93,6 +94,7 @@ def restore(training: "Training", state: dict[str, Any]) -> None:
     back that far."""
     training.first_epoch, training.jobs = state["epochs"], state["jobs"]
     training.started = time.perf_counter() - state["seconds"]
+    torch.set_num_threads(state.get("threads", torch.get_num_threads()))  # products may depend on it in the last bits
     for block, kept in zip(training.stack.blocks.values(), state["blocks"], strict=True):
         block.values.detach().copy_(kept["values"])
         block.best = None if kept["best"] is None else kept["best"].to(block.values.device, copy=True)

@@ -1,14 +1,19 @@
-"""Groups of jobs that train as one stack: split where memory runs out, shared out over several devices.
+"""Groups of jobs that train as one stack: split where memory runs out, shared out over processes.
 
 Flow: config → data → network → **training** → diagnostics → results.
 """
 
 import gc
 import logging
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +25,7 @@ from src.population.training import Job, Training
 from src.progress import UNSEEN, ProgressBar, Watcher
 
 log = logging.getLogger(__name__)
-GLANCE = 1.0  # seconds between two looks at what other processes have done
+THREADS = "OMP_NUM_THREADS"  # which torch reads when it is imported
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Group:
     jobs: list[Job]
     device: torch.device
     saving: Saving
+    seconds: float = 0.0  # about what it will take
     done: int = 0  # epochs, after which it goes on from its checkpoint
     trained: bool = False
 
@@ -90,36 +96,90 @@ def train_group(
 
 
 def deal(groups: Sequence[Group], shares: int) -> list[list[Group]]:
-    """Large groups first, each to the share that has the fewest members so far."""
+    """Long groups first, each to the share that takes least so far."""
     dealt: list[list[Group]] = [[] for _ in range(shares)]
-    for group in sorted(groups, key=lambda group: -len(group.jobs)):
-        min(dealt, key=lambda share: sum(len(each.jobs) for each in share)).append(group)
+    for group in sorted(groups, key=lambda group: -group.seconds):
+        min(dealt, key=lambda share: sum(each.seconds for each in share)).append(group)
     return dealt
 
 
-def train_share(share: Sequence[Group]) -> None:
-    """In a process of its own."""
+class Relay:
+    """A Watcher in another process, whose words come out of a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def ended(self, folder: Path) -> None:
+        self.pipe.send(("ended", (folder,)))
+
+    def reached(self, runs: int, left: float, each: float) -> None:
+        self.pipe.send(("reached", (runs, left, each)))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # nobody holds the sweep's lock any more
+
+
+def train_share(share: Sequence[Group], pipe: Connection) -> None:
+    """In a process of its own, which the one that started it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_libraries()
     ProgressBar.shown = False  # several would write over each other
     for group in share:
-        group.train()
+        group.train(Relay(pipe))
 
 
-def train_on_several(groups: Sequence[Group], devices: Sequence[int], watcher: Watcher = UNSEEN) -> None:
-    """Train groups on several devices at once, a process each. What a process leaves undone runs one by one later."""
-    shares = deal(groups, len(devices))
-    for device, share in zip(devices, shares, strict=True):
-        for group in share:
-            group.device = torch.device("cuda", device) if group.device.type == "cuda" else group.device
-    with ProcessPoolExecutor(len(devices), get_context("spawn")) as pool:
-        waiting = {pool.submit(train_share, share) for share in shares if share}
-        left = {folder: settings for group in groups for settings, folder in group.jobs}
-        while waiting:
-            ended, waiting = wait(waiting, GLANCE)
-            for folder in [folder for folder, settings in left.items() if results.finished(folder, settings)]:
-                del left[folder]
-                watcher.ended(folder)
-            for error in filter(None, (each.exception() for each in ended)):
-                log.warning("a process with stacks ended early: %s", error)
-    for group in groups:
-        group.trained = True
+@contextmanager
+def threads_of_new_processes(count: int) -> Iterator[None]:
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
+        if before is not None:
+            os.environ[THREADS] = before
+
+
+def train_side_by_side(shares: Sequence[Sequence[Group]], threads: int, watcher: Watcher = UNSEEN) -> None:
+    """Train each share in a process of its own, all at once. Stacks of a process that dies are left untrained."""
+    context = multiprocessing.get_context("spawn")
+    working: dict[Connection, Any] = {}
+    shares_of: dict[Connection, Sequence[Group]] = {}
+    said: dict[Connection, tuple[int, float, float]] = {}  # what each process said last of how far it is
+    try:
+        for share in shares:
+            here, there = context.Pipe(duplex=False)
+            shares_of[here] = share
+            working[here] = context.Process(target=train_share, args=(share, there), daemon=True)
+            with threads_of_new_processes(threads):
+                working[here].start()
+            there.close()
+        while working:
+            for pipe in wait(list(working)):
+                assert isinstance(pipe, Connection)
+                try:
+                    what, values = pipe.recv()
+                except EOFError:
+                    process = working.pop(pipe)
+                    said.pop(pipe, None)
+                    process.join()
+                    if process.exitcode:
+                        log.warning("a process with stacks ended early: exit code %s", process.exitcode)
+                    for group in shares_of[pipe]:
+                        # A process may have died of the others' need of memory: this one tries again, later.
+                        group.trained = not (process.exitcode and unfinished(group.jobs))
+                    continue
+                if what == "ended":
+                    watcher.ended(*values)
+                    continue
+                said[pipe] = values
+                runs, left, each = zip(*said.values(), strict=True)
+                watcher.reached(sum(runs), max(left), sum(each) / len(each) / len(working))
+    finally:
+        for process in working.values():
+            process.kill()
