@@ -5,7 +5,8 @@ A member-epoch is one network's epoch with all that it entails. The contenders t
     a  the tutorials' loop: PIL image, ToTensor, Normalize for every example; one network after another
     b  actsweep's plain path, all default diagnostics, one network after another
     c  b in as many processes side by side as there are cores, a thread each
-    d  stacks of M networks: six activations × seeds, all default diagnostics; "d bare": without
+    d  stacks of M networks in one process: six activations × seeds, all default diagnostics; "d bare": without
+    d side  the same M networks as hydra/launcher=stacked trains them on CPUs: a stack in a process for each core
     e  torch.func: stack_module_state and vmap, a call per activation; steps only
     f  the matrix products of M members' steps alone, batched
 
@@ -50,7 +51,7 @@ from src.command_line import quiet_libraries
 from src.data import datamodule
 from src.data.dataset import Examples
 from src.mlp import threads_for
-from src.population.grouping import device_for
+from src.population.grouping import device_for, pieces
 from src.population.training import Training
 from src.tables import Tables
 
@@ -134,31 +135,50 @@ def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
     return measure
 
 
-def _process(folder: Path, overrides: Sequence[str], epochs: int, barrier: Any, rates: Any) -> None:
+def _process(make: Callable[[], Contender], barrier: Any, rates: Any) -> None:
+    warnings.simplefilter("ignore")
     quiet_libraries()
     naming.register()
-    run = plain(folder, [*overrides, "threads=1"], epochs)
+    run = make()
     barrier.wait()
     rates.put(run())
 
 
-def side_by_side(folder: Path, overrides: Sequence[str], epochs: int, count: int) -> Contender:
+def at_once(contenders: Sequence[Callable[[], Contender]]) -> Contender:
+    """What these reach together, each in a process of its own."""
+
     def measure() -> float:
         context = multiprocessing.get_context("spawn")
-        barrier, rates = context.Barrier(count), context.Queue()
-        for number in range(count):
-            context.Process(target=_process, args=(folder / str(number), overrides, epochs, barrier, rates)).start()
-        return sum(rates.get() for _ in range(count))
+        barrier, rates = context.Barrier(len(contenders)), context.Queue()
+        for make in contenders:
+            context.Process(target=_process, args=(make, barrier, rates)).start()
+        return sum(rates.get() for _ in contenders)
 
     return measure
 
 
-def stacked(members: int, folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
-    settings = grid(members, [*overrides, f"trainer.max_epochs={epochs + 2}"])
+def side_by_side(folder: Path, overrides: Sequence[str], epochs: int, count: int) -> Contender:
+    own = [*overrides, "threads=1"]
+    return at_once([partial(plain, folder / str(number), own, epochs) for number in range(count)])
+
+
+def stacks_side_by_side(members: int, folder: Path, overrides: Sequence[str], epochs: int, count: int) -> Contender:
+    own = [*overrides, "threads=1"]
+    return at_once([partial(stacked, members, folder, own, epochs, (number, count)) for number in range(count)])
+
+
+def stacked(
+    members: int, folder: Path, overrides: Sequence[str], epochs: int, part: tuple[int, int] = (0, 1)
+) -> Contender:
+    """Of so many members a part, (which, of how many), as one stack."""
+    which, parts = part
+    numbers = pieces(range(members), parts)[which]
+    whole = grid(members, [*overrides, f"trainer.max_epochs={epochs + 2}"])
+    settings = sorted(whole, key=lambda each: ACTS.index(each.names.act))[numbers[0] : numbers[-1] + 1]
 
     def measure() -> float:
         device = device_for(settings[0], None)
-        training = Training([(each, folder / f"{number}") for number, each in enumerate(settings)], device)
+        training = Training([(each, folder / f"{which}-{number}") for number, each in enumerate(settings)], device)
         training.each(lambda _, member: member.open())
         training.diagnoses.start()
         training.epoch(0)
@@ -167,7 +187,7 @@ def stacked(members: int, folder: Path, overrides: Sequence[str], epochs: int) -
             started = now(device)
             training.epoch(epoch)
             seconds.append(now(device) - started)
-        return members / median(seconds)
+        return len(settings) / median(seconds)
 
     return measure
 
@@ -236,6 +256,10 @@ def contenders(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[st
     for members in arguments.members:
         yield f"d {members}", stacked(members, folder / f"d{members}", precise, epochs)
     most = max(number for number in arguments.members if number <= 18)
+    cores = os.cpu_count() or 1
+    for members in arguments.members if device.type == "cpu" else ():
+        if members >= 2 * cores:
+            yield f"d side {members}", stacks_side_by_side(members, folder / f"s{members}", precise, epochs, cores)
     yield f"d bare {most}", stacked(most, folder / "bare", [*precise, "diagnostics=[]"], epochs)
     yield f"e {most}", torch_func(most, base, device)
     yield f"f {most}", floor(most, settings, device)

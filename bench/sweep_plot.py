@@ -26,6 +26,7 @@ LINES = {
 }
 POINTS = {
     "d": ("stacked", "C0o-"),
+    "d side": ("stacked, a process per core", "C9^-"),
     "d bare": ("stacked, no diagnostics", "C5D"),
     "e": ("torch.func, steps only", "C7s"),
 }
