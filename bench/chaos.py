@@ -40,13 +40,16 @@ from src import REPOSITORY, results, train
 GRID = ["-m", "data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "depth=2", "width=16", "threads=1",
         "act=relu,tanh", "seed=0,1,2", "report=false", "figures=[]", "optim.lr=0.05",
         "diagnostics=[gradients,updates,histograms,units,predictions]"]  # fmt: skip
-# Epochs, and what else makes interruptions hit all that there is: a stack saves as often as it may.
+STACKS = ["trainer.max_epochs=60", "patience=12", "hydra.launcher.save_every=0"]  # it saves as often as it may
+# Epochs, and what else makes interruptions hit all that there is.
 OF_LAUNCHER = {
     "basic": ["trainer.max_epochs=16", "patience=5"],
-    "stacked": ["trainer.max_epochs=60", "patience=12", "hydra.launcher.save_every=0"],
+    "stacked": STACKS,
+    "stacked_processes": [*STACKS, "hydra.launcher.processes=2"],
     "side_by_side": ["trainer.max_epochs=16", "patience=5", "hydra.launcher.n_jobs=2"],
 }
-LONGEST = {"basic": 3.5, "stacked": 3.5, "side_by_side": 40.0}  # seconds of work before an interruption
+# Seconds of work before an interruption, of all processes.
+LONGEST = {"basic": 3.5, "stacked": 3.5, "stacked_processes": 30.0, "side_by_side": 40.0}
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 EXPECTED = {number: (128 + number, -number) for number in SIGNALS} | {signal.SIGKILL: (-9,)}  # below 0: at the start
 MOST_SAVES = 200
@@ -54,7 +57,8 @@ FORK = multiprocessing.get_context("fork")
 
 
 def arguments(folder: Path, launcher: str) -> list[str]:
-    return [*GRID, *OF_LAUNCHER[launcher], f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}"]
+    name = launcher.removesuffix("_processes")
+    return [*GRID, *OF_LAUNCHER[launcher], f"hydra/launcher={name}", f"hydra.sweep.dir={folder}"]
 
 
 def typed(folder: Path, launcher: str) -> int:

@@ -25,7 +25,7 @@ LINES = {
     "f": ("matrix products alone", "-"),
 }
 POINTS = {
-    "d": ("stacked", "C0o-"),
+    "d": ("stacked, one process", "C0o-"),
     "d side": ("stacked, a process per core", "C9^-"),
     "d bare": ("stacked, no diagnostics", "C5D"),
     "e": ("torch.func, steps only", "C7s"),
@@ -44,7 +44,7 @@ def draw(report: dict[str, Any], axes: Axes) -> None:
         spread = [[m - min(each), max(each) - m] for m, each in zip(middle, found.values(), strict=True)]
         axes.errorbar(list(found), middle, yerr=list(zip(*spread, strict=True)), fmt=style, capsize=3, label=label)
     members = sorted({int(name.split()[-1]) for name in rates if name.startswith("d ")})
-    axes.set(xscale="log", yscale="log", xlabel="networks in the stack")
+    axes.set(xscale="log", yscale="log", xlabel="networks")
     axes.set_xticks(members, [str(number) for number in members])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -20,7 +20,7 @@ from src.page import words
 from src.page.layers import mean_over_seeds, measured
 from src.page.tables import Folders
 from src.report import read_runs
-from tests.test_figures import result_of, tables_of
+from tests.made_up_runs import result_of, tables_of
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

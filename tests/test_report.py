@@ -15,7 +15,7 @@ from src import report, results
 from src.naming import run_name
 from src.statistics import trained
 from tests.conftest import SMALL
-from tests.test_figures import sweep
+from tests.made_up_runs import sweep
 
 Command = Callable[..., int]
 

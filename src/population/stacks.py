@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,24 @@ def train_share(share: Sequence[Group], pipe: Connection) -> None:
         group.train(Relay(pipe))
 
 
+@dataclass
+class Worker:
+    """A process and the stacks that it trains; what it said last of how far it is."""
+
+    process: SpawnProcess
+    share: Sequence[Group]
+    said: tuple[int, float, float] | None = None
+
+    def join(self) -> None:
+        """Wait for its end. Stacks of a process that died are left untrained: it may have died of others' memory."""
+        self.process.join()
+        died = self.process.exitcode
+        if died:
+            log.warning("a process with stacks ended early, what it left is trained later: exit code %s", died)
+        for group in self.share:
+            group.trained = not (died and unfinished(group.jobs))
+
+
 @contextmanager
 def threads_of_new_processes(count: int) -> Iterator[None]:
     before = os.environ.get(THREADS)
@@ -146,40 +165,32 @@ def threads_of_new_processes(count: int) -> Iterator[None]:
 
 
 def train_side_by_side(shares: Sequence[Sequence[Group]], threads: int, watcher: Watcher = UNSEEN) -> None:
-    """Train each share in a process of its own, all at once. Stacks of a process that dies are left untrained."""
+    """Train each share in a process of its own, with so many threads, all at once."""
     context = multiprocessing.get_context("spawn")
-    working: dict[Connection, Any] = {}
-    shares_of: dict[Connection, Sequence[Group]] = {}
-    said: dict[Connection, tuple[int, float, float]] = {}  # what each process said last of how far it is
+    working: dict[Connection, Worker] = {}
     try:
         for share in shares:
             here, there = context.Pipe(duplex=False)
-            shares_of[here] = share
-            working[here] = context.Process(target=train_share, args=(share, there), daemon=True)
+            working[here] = Worker(context.Process(target=train_share, args=(share, there), daemon=True), share)
             with threads_of_new_processes(threads):
-                working[here].start()
-            there.close()
+                working[here].process.start()
+            there.close()  # so that its end is heard
         while working:
             for pipe in wait(list(working)):
                 assert isinstance(pipe, Connection)
                 try:
                     what, values = pipe.recv()
                 except EOFError:
-                    process = working.pop(pipe)
-                    said.pop(pipe, None)
-                    process.join()
-                    if process.exitcode:
-                        log.warning("a process with stacks ended early: exit code %s", process.exitcode)
-                    for group in shares_of[pipe]:
-                        # A process may have died of the others' need of memory: this one tries again, later.
-                        group.trained = not (process.exitcode and unfinished(group.jobs))
+                    working.pop(pipe).join()
                     continue
                 if what == "ended":
                     watcher.ended(*values)
                     continue
-                said[pipe] = values
-                runs, left, each = zip(*said.values(), strict=True)
+                working[pipe].said = values
+                runs, left, each = zip(*(worker.said for worker in working.values() if worker.said), strict=True)
                 watcher.reached(sum(runs), max(left), sum(each) / len(each) / len(working))
     finally:
-        for process in working.values():
-            process.kill()
+        for worker in working.values():  # none, but where something was raised
+            if worker.process.pid:
+                worker.process.kill()
+                worker.process.join()
