@@ -49,7 +49,8 @@ def test_a_grid_is_cut_for_the_cores(settings_for: Make, monkeypatch: pytest.Mon
     assert share_out([short], [40], Limits()) == grouping.Shares(1, [1])  # not worth a process
     assert share_out([short], [40], Limits(processes=4)) == grouping.Shares(4, [4])
     assert share_out([long], [40], Limits(max_members=3)) == grouping.Shares(8, [14])
-    assert share_out([], [], Limits(), begun=[100.0, 100.0]) == grouping.Shares(2, [])
+    assert share_out([], [], Limits(), begun=[(CPU, 100.0)] * 2) == grouping.Shares(2, [])
+    assert share_out([], [], Limits(), begun=[(GPU, 100.0)] * 2) == grouping.Shares(1, [])
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 5 * grouping.PROCESS_BYTES)
     assert share_out([long], [40], Limits()) == grouping.Shares(3, [3])
 

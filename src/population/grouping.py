@@ -146,14 +146,16 @@ class Shares:
     parts: list[int]
 
 
-def share_out(shapes: Sequence[Shape], members: Sequence[int], limits: Limits, begun: Sequence[float] = ()) -> Shares:
+def share_out(
+    shapes: Sequence[Shape], members: Sequence[int], limits: Limits, begun: Sequence[tuple[torch.device, float]] = ()
+) -> Shares:
     """Cut so many members of each shape into stacks, such that all that can work at once has something to do.
 
-    `begun`: about how many seconds each stack will take that is there already.
+    `begun`: where each stack trains that is there already, and about how many seconds it will take.
     """
     seconds = [shape.seconds(number) for shape, number in zip(shapes, members, strict=True)]
-    whole = sum(seconds) + sum(begun)
-    on_gpu = any(shape.device.type == "cuda" for shape in shapes)
+    whole = sum(seconds) + sum(left for _, left in begun)
+    on_gpu = any(device.type == "cuda" for device in [shape.device for shape in shapes] + [at for at, _ in begun])
     count = len(limits.devices or [0])
     if not on_gpu:
         most = sum(number // 2 for number in members) + len(begun)  # one member alone is no stack

@@ -161,7 +161,8 @@ class Launch:
         if self.engine:  # the machine where they will train is not this one
             return [-(-number // (self.limits.max_members or number)) for number in members]
         shapes = [grouping.shape(_settings(found[0]), self.limits.devices) for found in alike]
-        shares = grouping.share_out(shapes, members, self.limits, [group.seconds for group in begun])
+        left = [(group.device, group.seconds) for group in begun]
+        shares = grouping.share_out(shapes, members, self.limits, left)
         self.shares = shares.count
         return shares.parts
 
