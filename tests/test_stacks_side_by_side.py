@@ -3,7 +3,6 @@
 import csv
 import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -150,17 +149,11 @@ def children_of(process: psutil.Process) -> list[psutil.Process]:
 
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     grid = [*STACKED, "seed=0,1,2,3", "trainer.max_epochs=100000", "patience=null", "hydra.launcher.processes=2"]
-    commands = {
-        number: psutil.Popen(
-            [sys.executable, "-m", "src.train", *grid, f"hydra.sweep.dir={tmp_path}/{number}"],
-            cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        for number in (signal.SIGTERM, signal.SIGKILL)
-    }  # fmt: skip
-    _until(lambda: len(list(tmp_path.glob("*/*/epochs.csv"))) == 8)
-    for number, command in commands.items():
-        children = children_of(command)
-        assert len(children) == 2
-        command.send_signal(number)
-        assert command.wait(10) == (143 if number == signal.SIGTERM else -number)
-        assert psutil.wait_procs(children, timeout=10)[1] == []
+    arguments = [sys.executable, "-m", "src.train", *grid, f"hydra.sweep.dir={tmp_path}"]
+    command = psutil.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _until(lambda: len(list(tmp_path.glob("*/epochs.csv"))) == 4)
+    children = children_of(command)
+    assert len(children) == 2
+    command.kill()  # it can't end them itself; where it can, it does
+    command.wait(10)
+    assert psutil.wait_procs(children, timeout=10)[1] == []
