@@ -158,8 +158,8 @@ def test_stacks_are_cut_into_about_equal_jobs(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # optuna 2's own
-@pytest.mark.parametrize("launcher", ["basic", "stacked"])
-def test_optuna_finds_the_largest_accuracy_also_with_stacks(command: Command, tmp_path: Path, launcher: str) -> None:
+@pytest.mark.parametrize("launcher", ["basic", "stacked", "side_by_side"])
+def test_optuna_finds_the_largest_accuracy_with_every_launcher(command: Command, tmp_path: Path, launcher: str) -> None:
     searched = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=4",
                 "hydra.sweeper.n_jobs=2", "hydra.sweeper.sampler.seed=1"]  # fmt: skip
     space = ["optim.lr=tag(log,interval(0.001,1))", "act=choice(relu,tanh)", "diagnostics=[]"]

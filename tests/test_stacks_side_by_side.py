@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ import pytorch_lightning as L
 import torch
 
 from src import REPOSITORY
-from src.population import grouping, stacks
+from src.population import grouping, launcher, stacks
 from src.population.grouping import Limits, Shape, share_out
 from src.population.stack_checkpoint import Saving
 from src.progress import Unseen
@@ -66,6 +67,26 @@ def test_gpus_get_a_piece_each_whatever_the_work(settings_for: Make) -> None:
     assert share_out([short], [5], Limits(devices=[0, 1])) == grouping.Shares(2, [2])
     assert share_out([short], [5], Limits()) == grouping.Shares(1, [1])
     assert share_out([shape(settings_for, LONG, device=GPU, most=2)], [5], Limits()) == grouping.Shares(1, [3])
+
+
+def test_a_grid_is_cut_so_that_every_device_gets_some(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def trained(shares: Sequence[Sequence[stacks.Group]], *_: Any) -> None:
+        for group in (group for share in shares for group in share):
+            seen.append((str(group.device), len(group.jobs)))
+            group.trained = True  # its runs run one by one
+
+    monkeypatch.setattr(launcher, "check", lambda *_: None)  # the devices are made up
+    monkeypatch.setattr(grouping, "device_for", lambda *_: GPU)
+    monkeypatch.setattr(grouping, "free_bytes", lambda _: 10**12)
+    monkeypatch.setattr(launcher, "train_side_by_side", trained)
+    grid = ["act=relu", "seed=0,1,2,3,4", "trainer.max_epochs=1", "diagnostics=[]", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*STACKED, "hydra.launcher.devices=[0,1]", *grid) == 0
+    assert seen == [("cuda:0", 3), ("cuda:1", 2)]
+    assert len(statuses(tmp_path)) == 5
 
 
 def test_what_a_shape_is_said_to_take_grows_with_its_members(settings_for: Make) -> None:

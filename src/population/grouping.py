@@ -26,7 +26,7 @@ MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
 OF_THE_OPTIMISER = ("lr", "momentum", "weight_decay")
 SHARE_OF_MEMORY = 0.7
 PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
-PROCESS_SECONDS = 10.0  # a process that saves less is not started: it takes about half of that until it trains
+PROCESS_SECONDS = 10.0  # processes that save less are not started
 # What a stack takes on two cores of an AMD EPYC, roughly: of a member in an epoch, of a step, of a multiply-add.
 MEMBER_SECONDS, STEP_SECONDS, PRODUCT_SECONDS = 0.01, 0.002, 2e-11
 PRODUCTS = 3  # of each weight and example: forward, and backward to the weights and to the inputs
@@ -86,6 +86,11 @@ def most_members(weights: int, units: int, inputs: int, batch: int, device: torc
     """
     bytes_each = 4 * (6 * weights + batch * (inputs + 4 * units) + 2048 * 8 * units)
     return max(1, int(SHARE_OF_MEMORY * free_bytes(device) / bytes_each))
+
+
+def most_processes() -> int:
+    """How many processes that train fit into memory."""
+    return int(SHARE_OF_MEMORY * free_bytes(torch.device("cpu")) / PROCESS_BYTES)
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,5 @@ def _processes(given: int | None, most: int, seconds: float, threads: int | None
     """How many processes share stacks on CPUs which one process would train in so many seconds."""
     if given:
         return max(1, min(given, most))
-    fitting = int(SHARE_OF_MEMORY * free_bytes(torch.device("cpu")) / PROCESS_BYTES)
-    count = max(1, min(ALL_THREADS // (threads or 1), fitting, most))
+    count = max(1, min(ALL_THREADS // (threads or 1), most_processes(), most))
     return count if seconds - seconds / count >= PROCESS_SECONDS else 1

@@ -2,7 +2,8 @@
 
 Flow: config → **launcher** → training; an engine stands between them (src.population.elsewhere), if there is one.
 Hydra's own `run_job` is called once per job, in the grid's order, as its basic launcher does: folders, `.hydra/`, logs,
-callbacks and JobReturn are Hydra's. The first job of a group trains the whole group; the others find their results.
+callbacks and JobReturn are Hydra's. The first job of a group trains the whole group, where no process did that before;
+the others find their results.
 """
 
 from collections import Counter

@@ -47,8 +47,7 @@ def shares(jobs: int, n_jobs: int | None, threads: int | None) -> tuple[int, int
     Memory limits the runs where the number isn't given.
     """
     cores = joblib.cpu_count(only_physical_cores=True)
-    fitting = int(grouping.SHARE_OF_MEMORY * grouping.free_bytes(torch.device("cpu")) / grouping.PROCESS_BYTES)
-    count = n_jobs or max(1, min(cores // (threads or 1), fitting))
+    count = n_jobs or max(1, min(cores // (threads or 1), grouping.most_processes()))
     count = min(count, jobs)
     return count, threads or max(1, cores // count)
 
