@@ -75,7 +75,7 @@ class Member:
         if self.is_done:
             return
         if not self.global_step:
-            results.prepare(self.folder)
+            results.prepare(self.folder, self.settings)
         self.callbacks = [part.make() for part in self.settings.diagnostics.values()]
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
         results.write_quantities(self.folder, quantities)
