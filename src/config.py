@@ -21,6 +21,7 @@ from src.errors import UserError
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
 NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
+MOST_EPOCHS = 1_000_000
 IMMATERIAL = {  # keys that don't say what a run is
     *("figures", "report", "data.source.root"),
     *("trainer.enable_progress_bar", "trainer.max_epochs"),
@@ -97,7 +98,7 @@ class Trainer(Target):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Size | Literal["auto", -1] | list[int]
     precision: str | int
-    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     gradient_clip_val: NonNegative | None
     gradient_clip_algorithm: Literal["norm", "value"]
     enable_progress_bar: bool
@@ -136,6 +137,11 @@ class Settings(Section):
     rerun: Literal["failed", "all", "none"]
     plan: bool
     content: str = ""  # digest of the data: the same settings with other data are another run
+
+    @property
+    def epochs_without_better(self) -> int:
+        """`patience` as early stopping takes it; the same for every max_epochs, because checkpoints hold it."""
+        return MOST_EPOCHS if self.patience is None else self.patience
 
     @property
     def layer_sizes(self) -> list[int]:

@@ -15,7 +15,7 @@ from src.data.dataset import Dataset
 SHOWN_ANYWAY = {"act", "depth", "seed"}
 OPERATIONAL = (
     *("hydra.", "hydra/", "sweeps", "figures", "report", "rerun", "plan"),
-    *("data.source.root", "trainer.enable_progress_bar"),
+    *("data.source.root", "trainer.enable_progress_bar", "trainer.max_epochs"),
 )
 LOCATION, SHOWN = "data.source.root=", 12  # characters of a digest
 LONGEST = 120

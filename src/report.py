@@ -20,6 +20,7 @@ from src import figures, files, results
 from src.command_line import one_line_errors, stop
 from src.statistics import trained
 
+RESULTS = results.RESULTS
 TOLD = ("question", "command")
 CHANGES_NOTHING = {"report", "figures", "trainer.enable_progress_bar"}  # of what a run finds
 

@@ -36,7 +36,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from src import REPOSITORY, figures, locks, ownership, plan, report, results, search
+from src import REPOSITORY, figures, files, locks, ownership, plan, report, results, search
 from src.command_line import at_early_end, quiet_libraries, stop, translate
 from src.composing import Composing
 from src.config import Data, Settings, keys, read
@@ -215,7 +215,7 @@ class Sweep(Callback):  # type: ignore[misc]
     def _end_early(self, config: DictConfig, error: Exception) -> None:
         """Report on what there is after a launcher has given up, as some do when one process of theirs dies."""
         folder = Path(config.hydra.sweep.dir)
-        results.write_atomically(folder / results.ERROR, "".join(traceback.format_exception(error)))
+        files.write_atomically(folder / results.ERROR, "".join(traceback.format_exception(error)))
         print(f"error: the launcher gave up, see {folder / results.ERROR}: {type(error).__name__}", file=sys.stderr)
         self.on_multirun_end(config)
         raise SystemExit(1)

@@ -66,9 +66,7 @@ class Member:
     is_done: bool = False  # its results are there already: it trains along unseen
 
     def __post_init__(self) -> None:
-        patience = self.settings.patience
-        epochs = self.settings.trainer.max_epochs
-        self.stopping = Stopping(self.classifier.monitor["mode"], epochs if patience is None else patience)
+        self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)
 
     def open(self) -> None:
         """Make the folder and what is written into it; of a member that is resumed, go on writing."""
