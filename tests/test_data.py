@@ -265,7 +265,7 @@ def test_a_line_has_one_label_and_a_sine_has_real_ones() -> None:
     curve = line.sine(points=200, noise=0.0)
     assert (len(curve.pool), len(curve.test or ()), curve.classes) == (150, 50, ())
     assert torch.equal(curve.pool.labels, curve.pool.inputs[:, 0].sin())
-    with pytest.raises(ValueError, match=r"data.source.label=2: must be 0 or 1"):
+    with pytest.raises(ValueError, match=r"data.source.label=2: must be a whole number from 0 to 1"):
         line.constant(label=2)
 
 
