@@ -172,8 +172,12 @@ class DataModule(L.LightningDataModule):
         self.dataset, self.sampling = dataset, sampling
         self.train, self.val = split(dataset.pool, val_size, split_seed)
         self.test = dataset.test or dataset.pool
-        absent = set(dataset.pool.labels.unique().tolist()) - set(self.train.labels.unique().tolist())
-        if dataset.classes and absent:
+        if dataset.classes and val_size:
+            self._check_classes(val_size, split_seed)
+
+    def _check_classes(self, val_size: int, split_seed: int) -> None:
+        dataset, left = self.dataset, set(self.train.labels.unique().tolist())
+        if absent := set(dataset.pool.labels.unique().tolist()) - left:
             raise UserError(
                 f"data.val_size={val_size}: leaves no example of {dataset.classes[min(absent)]} to train on; give a "
                 f"smaller one, or another data.split_seed than {split_seed}"
@@ -228,8 +232,9 @@ def _opened(source: config.Target) -> Dataset:
         while isinstance(cause, InstantiationException) and isinstance(cause.__cause__, Exception):
             cause = cause.__cause__
         if isinstance(cause, UserError):
-            raise cause from error
-        raise UserError(f"{where}: {type(cause).__name__}: {cause}") from cause
+            raise cause from cause.__cause__
+        said = " ".join(str(cause).split())
+        raise UserError(f"{where}: {type(cause).__name__}: {said}") from cause
     try:
         return checked(found)
     except UserError as error:

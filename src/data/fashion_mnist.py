@@ -52,8 +52,10 @@ def add(source: Path, root: Path) -> None:
         missing = [files[name] for name in files.keys() - there(root)]
         with tempfile.TemporaryDirectory(dir=root) as scratch:  # a copy that was interrupted must not look like a file
             for path in missing:
-                copy = shutil.copy(path, Path(scratch))
-                (root / path.name).hardlink_to(copy)  # fails where anything has the name
+                copy, target = Path(shutil.copy(path, scratch)), root / path.name
+                if target.exists() or target.is_symlink():
+                    raise UserError(f"{target} is in the way: it is no file")
+                copy.rename(target)
     except OSError as error:
         raise UserError(f"data.source.root={root}: {error}") from error
 

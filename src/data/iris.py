@@ -16,7 +16,7 @@ from src.errors import UserError
 @lru_cache(maxsize=4)
 def load(standardise: bool = True, factor: float = 1.0) -> Dataset:
     """100 rows of four float64 measurements, in cm times `factor`, or standardised by column; nothing is held out."""
-    check_range(-1e30, 1e30, float, factor=factor)
+    check_range(1e-30, 1e30, float, factor=factor)
     if not isinstance(standardise, bool):
         raise UserError(f"data.source.standardise={standardise}: must be true or false")
     iris = load_iris()
