@@ -54,7 +54,7 @@ def _canonical(given: Dataset) -> Dataset:
 
 
 def _kind(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else type(value).__name__
 
 
 def _names(classes: object) -> tuple[str, ...]:
@@ -175,7 +175,9 @@ def _scaled(scale: Any, raw: Tensor, name: str) -> Tensor:
         raise UserError(f"scale raises {type(error).__name__} for the {name}: {error}") from error
     if not isinstance(found, Tensor) or found.shape != raw.shape or found.requires_grad or found.device != raw.device:
         what = f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else _kind(found)
-        raise UserError(f"scale returns {what} for inputs {tuple(raw.shape)}: must be a plain tensor of that shape")
+        raise UserError(
+            f"scale returns {what} for inputs {tuple(raw.shape)}: must be a tensor of that shape, without gradients"
+        )
     if not torch.allclose(raw, before, rtol=0, atol=0, equal_nan=True):
         raise UserError("scale changes the tensor it is given: it must return a new one")
     return found
