@@ -78,6 +78,7 @@ READ = {
     "Kaggle's folders": (in_folders(four()), {}, TRAIN, TEST),
     "Kaggle's folders with a dot": (in_folders(dotted(four())), {}, TRAIN, TEST),
     "Kaggle's folders and files": (in_folders(four()) | dotted(four()), {}, TRAIN, TEST),
+    "Kaggle's EMNIST": (within("emnist_source_files", BALANCED), {}, TRAIN, TEST),
     "EMNIST's archive": (within("gzip", zipped(LETTERS)), {"first_label": 1}, *RENUMBERED),
     "one split of two": (zipped(LETTERS | BALANCED), {"split": "balanced"}, TRAIN, TEST),
     "one split of two, in full": (LETTERS | BALANCED, {"split": "emnist-letters", "first_label": 1}, *RENUMBERED),

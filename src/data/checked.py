@@ -5,13 +5,15 @@ Flow: config → **data** → network. Every data set comes through `checked`, t
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from torch import Tensor
 
 from src.data.dataset import Dataset, Examples, Scale
@@ -34,6 +36,25 @@ def checked(given: object) -> Dataset:
     if given not in _CHECKED:
         _CHECKED[given] = _canonical(given)
     return _CHECKED[given]
+
+
+def opened(source: Mapping[str, Any]) -> Dataset:
+    """What `data.source` describes, checked. Raises UserError, with whatever its function raised as the cause."""
+    where = f"data.source={source['_target_']}"
+    try:
+        found = instantiate({"_convert_": "all"} | dict(source))
+    except Exception as error:  # a function of one's own may raise anything
+        cause = error
+        while isinstance(cause, InstantiationException) and isinstance(cause.__cause__, Exception):
+            cause = cause.__cause__
+        if isinstance(cause, UserError):
+            raise cause from cause.__cause__
+        said = " ".join(str(cause).split())
+        raise UserError(f"{where}: {type(cause).__name__}: {said}") from cause
+    try:
+        return checked(found)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _canonical(given: Dataset) -> Dataset:

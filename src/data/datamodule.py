@@ -12,12 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as L
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import Tensor
 
 from src import config
-from src.data.checked import checked
+from src.data.checked import opened
 from src.data.dataset import Dataset, Examples, split
 from src.errors import UserError
 
@@ -222,28 +220,9 @@ class DataModule(L.LightningDataModule):
         return batch  # cut from tensors that are already there
 
 
-def _opened(source: config.Target) -> Dataset:
-    """What the source's function returns, checked. Raises UserError, with what the function raised as its cause."""
-    where = f"data.source={source.target}"
-    try:
-        found = instantiate({"_convert_": "all"} | source.plain())
-    except Exception as error:  # a function of one's own may raise anything
-        cause = error
-        while isinstance(cause, InstantiationException) and isinstance(cause.__cause__, Exception):
-            cause = cause.__cause__
-        if isinstance(cause, UserError):
-            raise cause from cause.__cause__
-        said = " ".join(str(cause).split())
-        raise UserError(f"{where}: {type(cause).__name__}: {said}") from cause
-    try:
-        return checked(found)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-
-
 def open_data(settings: config.Data, seed: int, untrained: bool = False) -> DataModule:
     """The data set of these settings, split. Raises UserError if it is missing, damaged, unfit or too small."""
-    dataset = _opened(settings.source)
+    dataset = opened(settings.source.plain())
     steps = 0 if untrained else settings.steps_per_epoch
     sampling = Sampling(settings.batch_size, settings.replacement, steps, seed)
     return DataModule(dataset, sampling, settings.val_size, settings.split_seed)

@@ -63,11 +63,16 @@ class Dataset:
     classes: tuple[str, ...]  # none where the labels are real numbers: a regression
     shape: tuple[int, ...]  # of one input, to draw it
     scale: Callable[[Tensor], Tensor]
-    published: bool = False  # its content has been compared with published checksums
+    expected: str | None = None  # digest of the published content
 
     @property
     def input_size(self) -> int:
         return self.pool.inputs.shape[1]
+
+    @property
+    def published(self) -> bool:
+        """Whether this is the published content, and not a part or a variant of it."""
+        return self.expected is not None and self.digest == self.expected
 
     @cached_property
     def digest(self) -> str:
@@ -83,7 +88,7 @@ class Dataset:
             tensors.append(self.scale(self.pool.inputs[:SCALED]))
         for tensor in tensors:
             content.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
-            content.update(tensor.contiguous().numpy())
+            content.update(tensor.contiguous().numpy().data)
         return content.hexdigest()
 
 

@@ -19,6 +19,7 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+DIGEST = "1a76f2124c352552fd528beb1ae47a41abbb4ad4f2b7d08ff414f8acd0d1a73d"  # of the Dataset made of it
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
@@ -94,5 +95,5 @@ def load(root: str, download: bool = True) -> Dataset:
         classes=CLASSES,
         shape=(28, 28),
         scale=Scale(divisor=255, mean=0.5, std=0.5),
-        published=True,
+        expected=DIGEST,
     )

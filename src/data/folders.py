@@ -4,6 +4,7 @@ Flow: config → **data**. Names: PART-KIND-idx3-ubyte as on yann.lecun.com, wit
 and with the name of a split before them in EMNIST and QMNIST.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,8 +61,11 @@ def listing(place: Path) -> Listing:
 
 
 def below(root: Path) -> Listing:
-    """The files in `root`, or below it where torchvision (NAME/raw) and EMNIST's archive (gzip) put them."""
-    for places in ([root], [root / "raw"], [root / "gzip"], sorted(root.glob("*/raw"))):
+    """The files in `root`, or in the one folder below that has some, as torchvision's NAME/raw and EMNIST's gzip."""
+    for depth in ("", "*", "*/*"):
+        places = (
+            [place for place in sorted(root.glob(depth)) if os.access(place, os.R_OK | os.X_OK)] if depth else [root]
+        )
         found = {place: there for place in places if (there := listing(place))}
         if len(found) > 1:
             raise UserError(
