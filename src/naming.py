@@ -6,10 +6,10 @@ Flow: **config** → data. Registered as OmegaConf resolvers, which conf/config.
 import hashlib
 import re
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src import REPOSITORY, tuned
+from src.data import checked
 from src.data.dataset import Dataset
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
@@ -47,7 +47,9 @@ def _run_name_of(root: DictConfig) -> str:
 
 
 def _dataset(root: DictConfig) -> Dataset:
-    return instantiate(OmegaConf.to_container(root.data.source, resolve=True))
+    source = OmegaConf.to_container(root.data.source, resolve=True)
+    assert isinstance(source, dict)
+    return checked.opened({str(key): value for key, value in source.items()})
 
 
 def _content_named(root: DictConfig) -> str:
