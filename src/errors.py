@@ -1,7 +1,17 @@
 """The person's mistakes, apart from the program's own.
 
-Flow: around everything; imports nothing.
+Flow: around everything; imports nothing of the project.
 """
+
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+HYDRAS = {"hydra", "omegaconf", "hydra_plugins"}
+LIBRARIES = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, "<")
+OURS = str(Path(__file__).parent)
+BORDER = ("src.config", "make")  # calls what a person names in a configuration, as Hydra does
 
 
 class UserError(ValueError):
@@ -9,3 +19,29 @@ class UserError(ValueError):
 
     The program ends with that line and exit code 2. Every other exception is a defect, and keeps its traceback.
     """
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception, what caused it, and so on. Hydra and OmegaConf hide some causes, which are their contexts."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        hides = type(seen).__module__.partition(".")[0] in HYDRAS
+        seen = seen.__cause__ or (seen.__context__ if hides else None)
+
+
+def mistake_in(error: BaseException) -> UserError | None:
+    """The person's mistake behind what Hydra or OmegaConf made of it, if there is one."""
+    return next((each for each in causes(error) if isinstance(each, UserError)), None)
+
+
+def is_ours(error: BaseException) -> bool | None:
+    """Whether this project's code raised it, or called the library that did; not so Hydra's, or code of the person's
+    own, such as an activation. None where neither was at work."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        module, file = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename
+        if file.startswith(OURS) or module.startswith("hydra_plugins.actsweep"):
+            return (module, frame.f_code.co_name) != BORDER
+        if module.partition(".")[0] in HYDRAS or not file.startswith(LIBRARIES):
+            return False
+    return None
