@@ -174,7 +174,7 @@ def mistake(error: Exception, known_keys: Sequence[str] = ()) -> str | None:
         return None if any(map(is_ours, foreign)) else translate(error, known_keys)
     if own := mistake_in(error):
         return str(own) if own is error else None
-    unwritable = (each for each in causes(error) if isinstance(each, OSError) and is_ours(error) is False)
+    unwritable = (each for each in causes(error) if isinstance(each, OSError) and not is_ours(error))
     return next(map(str, unwritable), None)
 
 

@@ -35,13 +35,18 @@ def mistake_in(error: BaseException) -> UserError | None:
     return next((each for each in causes(error) if isinstance(each, UserError)), None)
 
 
-def is_ours(error: BaseException) -> bool | None:
-    """Whether this project's code raised it, or called the library that did; not so Hydra's, or code of the person's
-    own, such as an activation. None where neither was at work."""
+def is_ours(error: BaseException) -> bool:
+    """Whether this project's code raised it, or called what did. Not so Hydra, nor a library that called code of the
+    person's own, as torch calls an activation."""
+    in_own_code = False
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         module, file = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename
         if file.startswith(OURS) or module.startswith("hydra_plugins.actsweep"):
             return (module, frame.f_code.co_name) != BORDER
-        if module.partition(".")[0] in HYDRAS or not file.startswith(LIBRARIES):
+        if module.partition(".")[0] in HYDRAS:
             return False
-    return None
+        if not file.startswith(LIBRARIES):
+            in_own_code = True
+        elif in_own_code:
+            return False
+    return False

@@ -100,7 +100,7 @@ def load_checkpoint(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str
         first = error.errors(include_url=False)[0]
         wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise UserError(f"{path}: not a checkpoint of this project ({wrong})") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a checkpoint of this project ({error} is missing or of another kind)") from error
     activations.refuse_foreign(described.network.act, allowed)
     return _fill(described.network.plain(), state, path), described.data, described.loss

@@ -240,7 +240,7 @@ def write_failure(settings: "Settings", folder: Path, error: Exception) -> None:
     try:
         write_atomically(folder / ERROR, trace)
         write_result(folder, describe(settings, folder) | reason)
-    except OSError as second:  # a full disk: what there is room for is on the terminal
+    except Exception as second:  # a full disk, say: what there is room for is on the terminal
         print(f"{trace}error: {folder}: not even the failure could be noted: {second}", file=sys.stderr)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from src.errors import UserError
 
@@ -93,13 +93,15 @@ def samples(axes: Sequence[list[str]]) -> list[list[str]]:
 
 def spell_out(config: DictConfig, loader: ConfigLoader) -> None:
     """Put choices in the place of globs, which only Hydra's own sweeper understands; make no params of none."""
-    sweeper, task = config.hydra.sweeper, config.hydra.overrides.task
+    sweeper, task = config.hydra.sweeper, list(config.hydra.overrides.task)
     for key, each in overrides(config, loader).items():
         if each.value_type == ValueType.GLOB_CHOICE_SWEEP:
             choices = f"choice({','.join(each.sweep_string_iterator())})"
             if each.input_line in task:
-                task[list(task).index(each.input_line)] = f"{key}={choices}"
+                task[task.index(each.input_line)] = f"{key}={choices}"
             else:
                 sweeper.params[key] = choices
+    with read_write(config.hydra.overrides):
+        config.hydra.overrides.task = task
     if "params" in sweeper and not sweeper.params:
         sweeper.params = None
