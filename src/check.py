@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from src import figures
 from src.config import Data, Settings
 from src.data.datamodule import open_data
-from src.errors import UserError, causes, is_ours, mistake_in
+from src.errors import UserError, refuse
 from src.losses import outputs_for
 
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
@@ -49,17 +49,10 @@ def _check_memory(settings: Settings) -> None:
 
 @lru_cache(maxsize=64)
 def _try(part: str, description: str) -> None:
-    """Make what a part describes. What Hydra, Lightning, torch or a class of the person's own says against it counts as
-    a mistake; what our own code raises, only if it says so itself."""
     try:
         TRIALS[part](json.loads(description))
     except Exception as error:
-        *_, first = causes(error)
-        if mistake := mistake_in(error):
-            raise mistake from error
-        if is_ours(first):
-            raise
-        raise UserError(f"{part}: {first if str(first) else repr(first)}") from error
+        refuse(part, error)
 
 
 def _try_trainer(arguments: dict[str, Any]) -> None:

@@ -1,27 +1,32 @@
 """What may be configured: every key, its type and its range, stated once.
 
 Flow: **config** → data. Hydra composes the YAML files under conf/ and the command line into a DictConfig; `read`
-turns that into a `Settings`, or raises ValueError with one line that names the key, the value and what is allowed.
+turns that into a `Settings`, or raises UserError with one line that names the key, the value and what is allowed.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
 from src import activations, naming
-from src.errors import UserError
+from src.errors import UserError, refuse
 
 naming.register()  # the resolvers in conf/: whoever reads a configuration may have composed it himself
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
 NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
+MOST_EPOCHS = 1_000_000
+IMMATERIAL = {  # keys that don't say what a run is
+    *("figures", "report", "data.source.root"),
+    *("trainer.enable_progress_bar", "trainer.max_epochs"),
+}
 
 
 class Section(BaseModel):
@@ -94,7 +99,7 @@ class Trainer(Target):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Size | Literal["auto", -1] | list[int]
     precision: str | int
-    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     gradient_clip_val: NonNegative | None
     gradient_clip_algorithm: Literal["norm", "value"]
     enable_progress_bar: bool
@@ -132,6 +137,12 @@ class Settings(Section):
     report: bool
     rerun: Literal["failed", "all", "none"]
     plan: bool
+    content: str = ""  # digest of the data: the same settings with other data are another run
+
+    @property
+    def epochs_without_better(self) -> int:
+        """`patience` as early stopping takes it; the same for every max_epochs, because checkpoints hold it."""
+        return MOST_EPOCHS if self.patience is None else self.patience
 
     @property
     def layer_sizes(self) -> list[int]:
@@ -144,14 +155,32 @@ class Settings(Section):
         return everything | {"hidden_sizes": self.layer_sizes}
 
     def hash(self) -> str:
-        """Twelve hexadecimal digits that change with anything that may change a result."""
-        what_matters = self.plain()
-        what_matters["trainer"].pop("enable_progress_bar")
-        for key in ("figures", "report"):
-            what_matters.pop(key)
-        what_matters["data"]["source"].pop("root", None)
+        """Twelve hexadecimal digits: what a run is, apart from how many epochs it is given, which it can go on to."""
+        what_matters = {key: value for key, value in flat(self.plain()).items() if key not in IMMATERIAL}
         text = json.dumps(what_matters, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def differences(self, there: Mapping[str, Any]) -> list[str]:
+        """In which keys another run's configuration, as plain data, differs from this, with both values."""
+        pairs, asked = flat(there), flat(self.plain())
+        keys = [key for key in dict.fromkeys([*asked, *pairs]) if key not in IMMATERIAL]
+        return [
+            f"{key}={pairs.get(key, '(none)')} instead of {asked.get(key, '(none)')}"
+            for key in keys
+            if str(pairs.get(key)) != str(asked.get(key))
+        ] or ["something that its files don't say"]
+
+
+def flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested configuration → dotted key → value.
+
+    >>> flat({"a": {"b": 1}, "c": {}})
+    {'a.b': 1, 'c': {}}
+    """
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found
 
 
 def _sentence(error: ValidationError) -> str:
@@ -172,9 +201,9 @@ def _plain(value: Any) -> Any:
 
 
 def read(config: DictConfig) -> Settings:
-    """The checked settings of a composed configuration. Raises ValueError with one line for the person who typed it."""
+    """The checked settings of a composed configuration. Raises UserError with one line for the person who typed it."""
     try:
-        plain = {str(key): _plain(config[key]) for key in config if key != "hydra"}
+        plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:
@@ -194,7 +223,15 @@ def read(config: DictConfig) -> Settings:
         settings.init.functions()
     except InstantiationException as error:
         raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
-    return settings
+    return settings.model_copy(update={"content": _content(config)})
+
+
+def _content(config: DictConfig) -> str:
+    """Last, because it takes opening the data."""
+    try:
+        return str(config.content)
+    except OmegaConfBaseException as error:
+        refuse("data", error)
 
 
 def keys() -> list[str]:

@@ -7,6 +7,7 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 HYDRAS = {"hydra", "omegaconf", "hydra_plugins"}
 LIBRARIES = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, "<")
@@ -24,7 +25,9 @@ class UserError(ValueError):
 def causes(error: BaseException) -> Iterator[BaseException]:
     """The exception, what caused it, and so on. Hydra and OmegaConf hide some causes, which are their contexts."""
     seen: BaseException | None = error
-    while seen is not None:
+    told: set[int] = set()
+    while seen is not None and id(seen) not in told:
+        told.add(id(seen))
         yield seen
         hides = type(seen).__module__.partition(".")[0] in HYDRAS
         seen = seen.__cause__ or (seen.__context__ if hides else None)
@@ -50,3 +53,16 @@ def is_ours(error: BaseException) -> bool:
         elif in_own_code:
             return False
     return False
+
+
+def refuse(part: str, error: Exception) -> NoReturn:
+    """Where a part of a configuration can't be had: raise the person's mistake, unless the fault is ours.
+
+    What Hydra, a library or a class of the person's own says against the part counts as a mistake.
+    """
+    *_, first = causes(error)
+    if mistake := mistake_in(error):
+        raise mistake
+    if is_ours(first):
+        raise error
+    raise UserError(f"{part}: {first if str(first) else repr(first)}") from error

@@ -16,11 +16,11 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from src import figures, results
+from src import figures, files, results
 from src.command_line import one_line_errors, stop
 from src.statistics import trained
 
-RESULTS = "results.csv"
+RESULTS = results.RESULTS
 TOLD = ("question", "command")
 CHANGES_NOTHING = {"report", "figures", "trainer.enable_progress_bar"}  # of what a run finds
 
@@ -215,10 +215,10 @@ def write(runs: list[dict[str, Any]], folders: list[Path], with_page: bool = Tru
     table, absent = table_of(runs), missing(runs, folders)
     rows = pd.DataFrame([{"status": "missing", "folder": str(path)} for path in absent], columns=table.columns)
     text = table.to_csv(index=False) + rows.to_csv(index=False, header=False)
-    results.write_atomically(folder / RESULTS, text)
+    files.write_atomically(folder / results.RESULTS, text)
     console = Console()
     show(by_setting(table), console if console.is_terminal else Console(width=120))
-    print(f"{statuses(runs, len(absent))}; {folder / RESULTS}")
+    print(f"{statuses(runs, len(absent))}; {folder / results.RESULTS}")
     with _beside(_draw, runs, folder):
         if with_page:
             from src import page  # here, because plotly takes a second to import

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from rich.console import Console
 
-from src import REPOSITORY, check, locks, plan, report, results, search
+from src import REPOSITORY, check, files, locks, ownership, plan, report, results, search
 from src.command_line import FAILED, Stopped, at_early_end, end, quiet_libraries, stop
 from src.composing import Composing
 from src.config import Settings, keys, read
@@ -71,6 +72,26 @@ def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+def _refuse_folder(config: DictConfig, settings: Settings) -> None:
+    """Raise UserError if a run, or the sweep that it is part of, can't have its folder."""
+    hydra = config.hydra
+    if hydra.mode != RunMode.MULTIRUN:
+        results.refuse(Path(hydra.run.dir), settings)
+        return
+    sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
+    began = f"{name}/" in ownership.recorded(sweep)  # Hydra's files may be there, and not be listed yet
+    results.refuse(sweep / name, settings, results.hydra_files(hydra) if began else ())
+
+
+@contextmanager
+def _in_a_folder_of_ours() -> Iterator[None]:
+    """Where a folder can't be made, or written, that is for the person to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(error)) from error
+
+
 class Sweep(Callback):  # type: ignore[misc]
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
@@ -86,7 +107,8 @@ class Sweep(Callback):  # type: ignore[misc]
     @_guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         self._end_with_plan(config, self._check([config]))
-        _take(Path(config.hydra.run.dir))
+        with _in_a_folder_of_ours():
+            ownership.record(Path(config.hydra.run.dir), *results.hydra_files(config.hydra))
 
     @_guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -107,11 +129,10 @@ class Sweep(Callback):  # type: ignore[misc]
         if search.is_search(config):
             names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
         command = shlex.join(["python", "-m", "src.train", *sys.argv[1:]])
-        _take(folder)
-        try:
+        with _in_a_folder_of_ours():
+            results.refuse_sweep(folder)
+            locks.take(folder)
             results.write_sweep(folder, question(config), command, names)
-        except OSError as error:
-            raise UserError(str(error)) from error
         self.names = names
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
@@ -129,7 +150,7 @@ class Sweep(Callback):  # type: ignore[misc]
             file=sys.stderr,
         )
         try:
-            results.write_atomically(folder / results.ERROR, "".join(traceback.format_exception(error)))
+            files.write_atomically(folder / results.ERROR, "".join(traceback.format_exception(error)))
         except OSError:  # a full disk
             traceback.print_exception(error)
         self.on_multirun_end(config)
@@ -151,6 +172,8 @@ class Sweep(Callback):  # type: ignore[misc]
             HydraConfig.instance().set_config(config)
             checked.append(read(config))
             check.run(checked[-1])
+            with _in_a_folder_of_ours():
+                _refuse_folder(config, checked[-1])
         if len(configs) > 1:
             names = Counter(str(config.hydra.sweep.subdir) for config in configs)
             if twice := [name for name, count in names.items() if count > 1]:
@@ -219,14 +242,6 @@ class Sweep(Callback):  # type: ignore[misc]
             if some
         ]
         return [*found, f"see {results.ERROR} in their folders; the same command does them again"] if found else []
-
-
-def _take(folder: Path) -> None:
-    """Make a folder this command's. Raises UserError where it can't be made or written, or is another's."""
-    try:
-        locks.take(folder)
-    except OSError as error:
-        raise UserError(str(error)) from error
 
 
 def _report(folder: Path, with_page: bool) -> list[str]:

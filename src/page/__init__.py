@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from src.figures._runs import SWITCH_ON, Run
+from src.files import write_atomically
 from src.page import provenance, verdict, words
 from src.page.curves import activation_functions, learning_curves
 from src.page.depth import by_depth
@@ -22,7 +23,6 @@ from src.page.histograms import MOST_SETTINGS, histograms_of
 from src.page.layers import layers_of
 from src.page.tables import Folders
 from src.page.theory import theory_of
-from src.results import write_atomically
 
 HERE = Path(__file__).parent
 REPORT = "report.html"
