@@ -170,8 +170,7 @@ def mistake(error: Exception, known_keys: Sequence[str] = ()) -> str | None:
     if isinstance(error, HYDRAS):
         if own := mistake_in(error):
             return str(own)
-        foreign = [each for each in causes(error) if not isinstance(each, HYDRAS)]
-        return None if any(map(is_ours, foreign)) else translate(error, known_keys)
+        return None if any(map(is_ours, causes(error))) else translate(error, known_keys)
     if own := mistake_in(error):
         return str(own) if own is error else None
     unwritable = (each for each in causes(error) if isinstance(each, OSError) and not is_ours(error))

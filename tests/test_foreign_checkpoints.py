@@ -1,7 +1,6 @@
 """Whatever a checkpoint file claims, evaluate measures it or refuses it in one line; exit code 2."""
 
 import json
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from src import results, train
+from src import evaluate, results, train
+from src.command_line import one_line_errors
 from src.config import Settings
 from tests.conftest import SMALL
 
@@ -36,7 +36,8 @@ def checkpoint(settings_for: SettingsFor, tmp_path: Path, checkpoints: dict[str,
 def evaluated(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
     try:
-        runpy.run_module("src.evaluate", run_name="__main__")
+        with one_line_errors():
+            evaluate.main()
     except SystemExit as end:
         return int(end.code or 0)
     return 0
@@ -161,7 +162,7 @@ def test_a_defect_of_ours_in_evaluate_keeps_its_traceback(
     def broken(*_: Any) -> None:
         raise ValueError("a defect")
 
-    monkeypatch.setattr("src.diagnostics.units.count_over", broken)
+    monkeypatch.setattr("src.evaluate.count_over", broken)
     torch.save(checkpoint, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="a defect"):
         evaluated(monkeypatch, str(tmp_path / "x.ckpt"))
