@@ -3,6 +3,7 @@
 Flow: around everything; imports nothing of the project.
 """
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 HYDRAS = {"hydra", "omegaconf", "hydra_plugins"}
-LIBRARIES = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, "<")
+LIBRARY = re.compile(rf"<|{re.escape(sysconfig.get_path('stdlib'))}/|.*/(site|dist)-packages/")
 OURS = str(Path(__file__).parent)
 BORDER = ("src.config", "make")  # calls what a person names in a configuration, as Hydra does
 
@@ -48,7 +49,7 @@ def is_ours(error: BaseException) -> bool:
             return (module, frame.f_code.co_name) != BORDER
         if module.partition(".")[0] in HYDRAS:
             return False
-        if not file.startswith(LIBRARIES):
+        if not LIBRARY.match(file):
             in_own_code = True
         elif in_own_code:
             return False

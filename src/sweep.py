@@ -145,10 +145,8 @@ class Sweep(Callback):  # type: ignore[misc]
         if mistake and not self.told:
             raise stop(mistake) from error
         folder = Path(config.hydra.sweep.dir)
-        print(
-            f"error: the sweep ended early: {mistake or type(error).__name__}; see {folder / results.ERROR}",
-            file=sys.stderr,
-        )
+        reason = mistake or type(error).__name__
+        print(f"error: the launcher gave up, see {folder / results.ERROR}: {reason}", file=sys.stderr)
         try:
             files.write_atomically(folder / results.ERROR, "".join(traceback.format_exception(error)))
         except OSError:  # a full disk

@@ -248,7 +248,7 @@ def test_what_goes_wrong_between_runs_is_kept_and_what_is_there_is_reported(
         broken.setattr(Composing, "__call__", after(3, kind("the queue is gone"), Composing.__call__))
         assert command(*sweep) == 1
     shown = capsys.readouterr().err
-    assert "error: the sweep ended early: " in shown
+    assert "error: the launcher gave up, see " in shown
     assert "1 of 2 runs left no result" in shown
     assert "the queue is gone" in (tmp_path / "sweep" / results.ERROR).read_text()
     assert (tmp_path / "sweep" / "results.csv").exists()
