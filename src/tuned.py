@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from src import REPOSITORY, results
+from src.errors import UserError
 
 
 @lru_cache(maxsize=64)
 def learning_rate(folder: str, act: str, init: str) -> float:
     """The learning rate with the highest mean validation accuracy, the smaller of equals; a broken run counts as 0.
 
-    Raises ValueError where the folder, within the repository, has no run of this activation and initialisation.
+    Raises UserError where the folder, within the repository, has no run of this activation and initialisation.
     """
     accuracies: dict[float, list[float]] = {}
     for path in Path(REPOSITORY, folder).glob(f"*/{results.RESULT}"):
@@ -24,5 +25,5 @@ def learning_rate(folder: str, act: str, init: str) -> float:
             completed = run["status"] == "completed"
             accuracies.setdefault(run["config"]["optim"]["lr"], []).append(run["val_accuracy"] if completed else 0.0)
     if not accuracies:
-        raise ValueError(f"{folder} has no run of act={act} init={init}: run `python -m src.train +sweeps=fair` first")
+        raise UserError(f"{folder} has no run of act={act} init={init}: run `python -m src.train +sweeps=fair` first")
     return max(sorted(accuracies), key=lambda lr: float(np.mean(accuracies[lr])))
