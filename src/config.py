@@ -16,6 +16,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
 from src import activations
+from src.errors import UserError
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
@@ -174,26 +175,26 @@ def read(config: DictConfig) -> Settings:
     try:
         plain = {str(key): _plain(config[key]) for key in config if key != "hydra"}
     except MissingMandatoryValue as error:
-        raise ValueError(f"{error.full_key}: missing, it has no default") from error
+        raise UserError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:
         if "init.by_act." not in str(error):
-            raise ValueError(str(error).splitlines()[0]) from error
+            raise UserError(str(error).splitlines()[0]) from error
         init, act = config.names.init, config.names.act
-        raise ValueError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
+        raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
     except OmegaConfBaseException as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+        raise UserError(str(error).splitlines()[0]) from error
     try:
         settings = Settings.model_validate(plain)
     except ValidationError as error:
-        raise ValueError(_sentence(error)) from error
+        raise UserError(_sentence(error)) from error
     try:
-        activations.check(settings.act.plain())
-    except ValueError as error:
-        raise ValueError(f"act={settings.names.act}: {error}") from error
+        activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
+    except UserError as error:
+        raise UserError(f"act={settings.names.act}: {error}") from error
     try:
         settings.init.functions()
     except InstantiationException as error:
-        raise ValueError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
+        raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
     return settings
 
 

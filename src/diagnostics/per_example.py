@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, vmap
 from src.classifier import Classifier
 from src.diagnostics.diagnostic import fixed_batch, publish_table
 from src.diagnostics.observation import find_taps, recorded, undisturbed
+from src.errors import UserError
 
 
 def per_example_gradients(module: Classifier, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -25,7 +26,13 @@ def per_example_gradients(module: Classifier, inputs: Tensor, labels: Tensor) ->
         value: Tensor = objective.value(functional_call(network, weights, (x.unsqueeze(0),)), label.unsqueeze(0))
         return value
 
-    gradients: dict[str, Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, inputs, labels)
+    try:
+        gradients: dict[str, Tensor] = vmap(grad(loss), (None, 0, 0), randomness="different")(
+            parameters, inputs, labels
+        )
+    except RuntimeError:  # an activation that torch can't batch, such as a torch.autograd.Function
+        each = [grad(loss)(parameters, x, label) for x, label in zip(inputs, labels, strict=True)]
+        gradients = {name: torch.stack([one[name] for one in each]) for name in parameters}
     return gradients
 
 
@@ -38,7 +45,7 @@ class PerExample(L.Callback):
 
     def __init__(self, probe_size: int = 1024) -> None:
         if probe_size < 1:
-            raise ValueError(f"PerExample.probe_size={probe_size}: must be at least 1")
+            raise UserError(f"PerExample.probe_size={probe_size}: must be at least 1")
         self.probe_size = probe_size
 
     def on_train_batch_start(
