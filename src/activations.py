@@ -232,8 +232,9 @@ def _is_known(path: str) -> bool:
     if path == f"torch.nn.functional.{name}":
         is_its_own = isinstance(found, FunctionType) and found.__module__ == "torch.nn.functional"
         return is_its_own or isinstance(found, BuiltinFunctionType)
-    is_in_place = isinstance(found, BuiltinFunctionType) and name.endswith("_") and hasattr(Tensor, name)
-    return is_in_place or any(found is each for those in get_overridable_functions().values() for each in those)
+    if path == f"torch.{name}" and name.endswith("_"):  # in place
+        return isinstance(found, BuiltinFunctionType) and _is_known(path.removesuffix("_"))
+    return any(found is each for those in get_overridable_functions().values() for each in those)
 
 
 def refuse_foreign(description: Description, allowed: tuple[str, ...] = ()) -> None:

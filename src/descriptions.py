@@ -93,6 +93,7 @@ def said(value: Any) -> str:
         return f"[{', '.join(map(said, value))}]"
     if not isinstance(value, Mapping) or "_target_" not in value:
         return repr(value)
-    given = [said(each) for each in value.get("_args_", ()) if isinstance(value["_args_"], list | tuple)]
+    positional = value.get("_args_", ())
+    given = [said(each) for each in positional] if isinstance(positional, list | tuple) else []
     given += [f"{key}={said(each)}" for key, each in value.items() if key not in SPECIAL]
     return f"{value['_target_']}({', '.join(given)})" if given else str(value["_target_"])

@@ -105,7 +105,8 @@ def _reason_of(activation: nn.Module, pieces: int) -> str | None:
     alone = activation(x.clone().view(-1, pieces)).view(2, 3, 4)
     if not torch.allclose(together, alone):
         return MIXES
-    used = torch.autograd.grad(together.sum(), [x, *own.values()], allow_unused=True)
+    wanted = [x, *own.values()]
+    used = torch.autograd.grad(together.sum(), wanted, allow_unused=True) if together.requires_grad else [None]
     if any(each is None for each in used):
         return "does not let a gradient pass to everything before it"
     if own and not torch.allclose(
