@@ -67,13 +67,14 @@ class Maxout(nn.Module):
 class Applied(nn.Module):
     """A callable that is no module, as one: called with the tensor, then these arguments."""
 
-    def __init__(self, function: Any, rest: tuple[Sequence[Any], Mapping[str, Any]], description: Description) -> None:
+    def __init__(
+        self, function: Any, positional: Sequence[Any], named: Mapping[str, Any], description: Description
+    ) -> None:
         super().__init__()
-        self.function, self.rest, self.description = function, rest, description
+        self.function, self.positional, self.named, self.description = function, positional, named, description
 
     def forward(self, x: Tensor) -> Any:
-        positional, named = self.rest
-        return self.function(x, *positional, **named)
+        return self.function(x, *self.positional, **self.named)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return build, (self.description,)  # neither a lambda nor a class made at run time can be pickled
@@ -92,22 +93,24 @@ def build(description: Description) -> nn.Module:
 
 def _built(description: Description) -> nn.Module:
     path = str(description["_target_"])
-    target, rest = find(path), ([], {})
+    target = find(path)
     if not callable(target):
         raise UserError("is neither a class nor a function")
     if isinstance(target, type) and issubclass(target, torch.autograd.Function):
         target = target.apply
+    positional, named = arguments(description)
     if isinstance(target, type) or description.get("_partial_"):
-        function = made(description)
+        function, positional, named = made(description), [], {}
     else:
-        # A function stays what it is, an object's state is the layer's own.
-        function, rest = deepcopy(target), arguments(description)
-    if isinstance(function, nn.Module) and not any(rest):
+        function = deepcopy(target)  # a function stays what it is, an object's state is the layer's own
+    if isinstance(function, nn.Module):
+        if positional or named:
+            raise UserError("is a module already, which takes no arguments")
         return function
-    if isinstance(function, nn.Module) or not callable(function):
-        raise UserError("is a module already, which takes no arguments" if any(rest) else "can't be called")
-    named: type[Applied] = type(path.rpartition(".")[2], (Applied,), {})  # so that messages show its name
-    return named(function, rest, description)
+    if not callable(function):
+        raise UserError("gives something that can't be called")
+    kind: type[Applied] = type(path.rpartition(".")[2], (Applied,), {})  # so that messages show its name
+    return kind(function, positional, named, description)
 
 
 def _given(activation: nn.Module, inputs: int) -> int:

@@ -1,6 +1,6 @@
 """Activations as people write them: what tests name with `act=tests.own_activations.…`."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -231,7 +231,7 @@ class Late(nn.Module):
 class Giving(nn.Module):
     """Gives anything but an activation."""
 
-    KINDS = {
+    KINDS: ClassVar[dict[str, Any]] = {
         "float64": lambda x: x.double(),
         "bool": lambda x: x > 0,
         "int": lambda x: x.long(),
