@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import get_overridable_functions
 
-from src.descriptions import Description, arguments, find, made, said, targets
+from src.descriptions import Description, arguments, find, made, reason, said, targets
 from src.errors import UserError
 
 LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
@@ -87,8 +87,9 @@ def build(description: Description) -> nn.Module:
     try:
         return _built(description)
     except Exception as error:  # a constructor may raise anything
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        raise UserError(f"{said(description)}: {reason}") from error
+        why = str(error) if isinstance(error, UserError) else reason(error)
+        is_of_it = why.startswith(str(description["_target_"]))  # that it can't be imported
+        raise UserError(why if is_of_it else f"{said(description)}: {why}") from error
 
 
 def _built(description: Description) -> nn.Module:
@@ -161,7 +162,7 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
             try:
                 fault = _fault_on(description, units, str(precision))
             except Exception as error:  # a forward may raise anything
-                fault = f"{type(error).__name__}: {error}"
+                fault = reason(error)
             if fault:
                 raise UserError(f"{said(description)} on a layer of {units} units: {fault}")
     _passed.add(key)

@@ -23,6 +23,16 @@ SPECIAL: dict[str, tuple[object, ...]] = {  # and the values they may have, () f
 }
 
 
+def reason(error: Exception) -> str:
+    """What somebody else's code has raised, in one line.
+
+    >>> reason(IndexError("too far\\nby 3"))
+    'IndexError: too far'
+    """
+    first = str(error).strip().splitlines()[:1]
+    return ": ".join([type(error).__name__, *first])
+
+
 def find(path: str) -> Any:
     """What stands at a dotted path of modules and attributes. Raises UserError where there is nothing.
 
@@ -37,7 +47,7 @@ def find(path: str) -> Any:
                 importlib.import_module(".".join(parts[:place]))
             found = getattr(found, part)
     except Exception as error:  # whatever a module does when it is imported
-        raise UserError(f"{path} can't be imported: {type(error).__name__}: {error}") from error
+        raise UserError(f"{path} can't be imported: {reason(error)}") from error
     return found
 
 
