@@ -47,7 +47,7 @@ def find(path: str) -> Any:
                 importlib.import_module(".".join(parts[:place]))
             found = getattr(found, part)
     except Exception as error:  # whatever a module does when it is imported
-        raise UserError(f"{path} can't be imported: {reason(error)}") from error
+        raise UserError(f"{path} is nothing that can be imported: {reason(error)}") from error
     return found
 
 

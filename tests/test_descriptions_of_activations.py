@@ -112,7 +112,7 @@ def test_nested_parts_are_fresh_in_every_layer() -> None:
         ({"_target_": "torch.nn.Tanh", "_convert_": "some"}, "_convert_='some': this key must be one of"),
         ({"_target_": "torch.nn.Tanh", "_args_": 3}, "_args_=3: must be a list"),
         (own("prototype", slope=1), "is a module already, which takes no arguments"),
-        (own("Wrapped", inner={"_target_": "no.such"}), "no.such can't be imported: ModuleNotFoundError"),
+        (own("Wrapped", inner={"_target_": "no.such"}), "no.such is nothing that can be imported: ModuleNotFoundError"),
         ({"_target_": "math.pi"}, "is neither a class nor a function"),
         ({"_target_": "math.sin"}, "on a layer of 8 units"),
         *((own("Raising", kind=kind), f"Raising.*{error.__name__}") for kind, error in enumerate(KINDS)),
