@@ -216,8 +216,8 @@ def read(config: DictConfig) -> Settings:
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
     try:
-        activations.check(settings.act.plain())
-    except ValueError as error:
+        activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
+    except UserError as error:
         raise UserError(f"act={settings.names.act}: {error}") from error
     try:
         settings.init.functions()

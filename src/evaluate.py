@@ -158,7 +158,7 @@ def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict
         },
         "hidden_sizes": [layer.weight.shape[2] for layer in layers[1:]],
         "dead_outputs": [int(counts[name]["dead_outputs"]) for name in counts],
-        "dead_units": [int(counts[name]["dead_units"]) for name in counts],
+        "dead_units": [int(each["dead_units"]) if "dead_units" in each else None for each in counts.values()],
         "grad_norm": [_number(grad_norm(layer.gradient)) for layer in layers],
         "grad_max_abs": [_number(grad_max_abs(layer.gradient)) for layer in layers],
     }
@@ -195,6 +195,7 @@ def describe(found: dict[str, Any]) -> str:
     for index, (size, norm) in enumerate(zip(sizes, found["grad_norm"], strict=True)):
         hidden = index < len(found["hidden_sizes"])
         silent, dead = (found["dead_outputs"][index], found["dead_units"][index]) if hidden else ("–", "–")
+        dead = "–" if dead is None else dead  # units that mix have no slope of their own
         shown = "not finite" if norm is None else f"{norm:.2e}"
         rows.append(f"  {index + 1:5}  {size:5}  {silent:>15}  {dead:>14}  {shown:>13}")
     return "\n".join(rows)
