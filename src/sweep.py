@@ -36,7 +36,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from src import REPOSITORY, figures, locks, ownership, plan, report, results, search
+from src import REPOSITORY, figures, locks, ownership, plan, ranks, report, results, search
 from src.command_line import at_early_end, quiet_libraries, stop, translate
 from src.composing import Composing
 from src.config import Data, Settings, keys, read
@@ -85,7 +85,7 @@ def question(config: DictConfig) -> str | None:
 def check(settings: Settings) -> None:
     """Raise ValueError if a run with these settings could not start. Parts that many runs share are tried once."""
     figures.check(settings.figures)
-    _try("trainer", json.dumps(settings.trainer.plain()))
+    ranks.check(settings, int(str(_try("trainer", json.dumps(settings.trainer.plain())))))
     _try("optim", json.dumps(settings.optim.plain()))
     _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
     _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
@@ -103,9 +103,9 @@ def _check_memory(settings: Settings) -> None:
 
 
 @lru_cache(maxsize=64)
-def _try(part: str, description: str) -> None:
+def _try(part: str, description: str) -> object:
     try:
-        TRIALS[part](json.loads(description))
+        return TRIALS[part](json.loads(description))
     except ValueError:
         raise
     except Exception as error:  # Hydra, Lightning and torch each have their own kinds
@@ -113,7 +113,8 @@ def _try(part: str, description: str) -> None:
         raise ValueError(f"{part}: {cause}") from error
 
 
-def _try_trainer(arguments: dict[str, Any]) -> None:
+def _try_trainer(arguments: dict[str, Any]) -> int:
+    """How many devices it would train on."""
     if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
         raise ValueError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
     quiet = {
@@ -123,7 +124,7 @@ def _try_trainer(arguments: dict[str, Any]) -> None:
         "enable_progress_bar": False,
     }
     try:
-        L.Trainer(**arguments | quiet)
+        return L.Trainer(**arguments | quiet).num_devices
     except (ValueError, MisconfigurationException) as error:
         raise ValueError(f"trainer: {error}") from error
 
