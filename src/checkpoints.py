@@ -134,7 +134,8 @@ def _read(path: Path) -> dict[str, Any]:
 def prepare(folder: Path, settings: Settings, is_told: bool = True) -> Start:
     """Make the run's folder ready: its tables cut back to the last checkpoint of the same settings, or emptied.
 
-    `is_told`: the person is told where a run goes on. Raises UserError where the folder holds anything that is not of such a run.
+    `is_told`: the person is told where a run goes on. Raises UserError where the folder holds anything that is not of
+    such a run.
     """
     results.refuse(folder, settings)
     resumes = settings.rerun != "all" and not settings.untrained

@@ -6,6 +6,7 @@ turns that into a `Settings`, or raises UserError with one line that names the k
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -141,6 +142,12 @@ class Settings(Section):
     def layer_sizes(self) -> list[int]:
         """Units of each hidden layer, after `depth` and `width` had their say."""
         return self.hidden_sizes if self.depth is None else [self.width] * self.depth
+
+    @property
+    def waits(self) -> int:
+        """For how many epochs a run waits for a better one. Where it is for ever, whatever `max_epochs` is: a
+        checkpoint holds the number, and the run may go on to more epochs."""
+        return sys.maxsize if self.patience is None else self.patience
 
     def plain(self) -> dict[str, Any]:
         """Plain data, with what `depth` means resolved: two ways to say the same network become one."""

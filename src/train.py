@@ -59,7 +59,7 @@ def build_trainer(
         logger=[tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
         callbacks=[
             BestAndLast(folder, **monitor, config_hash=settings.hash(), clock=start.clock),
-            EarlyStopping(**monitor, patience=epochs if settings.patience is None else settings.patience),
+            EarlyStopping(**monitor, patience=settings.waits),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
             *diagnostics,
         ],

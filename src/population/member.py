@@ -68,9 +68,7 @@ class Member:
     states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it goes on from
 
     def __post_init__(self) -> None:
-        patience = self.settings.patience
-        epochs = self.settings.trainer.max_epochs
-        self.stopping = Stopping(self.classifier.monitor["mode"], epochs if patience is None else patience)
+        self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.waits)
 
     def open(self, is_prepared: bool = False) -> None:
         """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on
@@ -116,7 +114,7 @@ class Member:
         return is_better, self.stopped or self.current_epoch + 1 >= self.settings.trainer.max_epochs
 
     def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> None:
-        """Checkpoints, the test and result.json. `kept`: what else the stack keeps for it (member_checkpoint.kept_for)."""
+        """Checkpoints, the test and result.json. `kept`: see member_checkpoint.kept_for."""
         if self.unseen:
             return
         self.current_epoch += 1
