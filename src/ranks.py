@@ -83,7 +83,8 @@ def beside(trainer: L.Trainer, settings: "Settings", folder: Path) -> Iterator[N
 
 
 def _restore(before: dict[str, str]) -> None:
-    os.environ.clear()
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
     os.environ.update(before)
 
 
