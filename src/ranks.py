@@ -8,6 +8,7 @@ what went wrong. They end with it, however it ends.
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from src.errors import UserError
 if TYPE_CHECKING:
     from src.config import Settings
 
+logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # it greets
 ENDS = 5.0  # seconds that a process gets to end by itself after one has failed
 Process = subprocess.Popen[bytes]
 
@@ -60,7 +62,6 @@ def beside(trainer: L.Trainer, settings: "Settings", folder: Path) -> Iterator[N
         yield
         return
     assert isinstance(trainer.strategy, ParallelStrategy)
-    logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
     before = dict(os.environ)
     shared = {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port)}
     os.environ |= shared | {"NODE_RANK": str(environment.node_rank()), "LOCAL_RANK": "0"}
@@ -117,7 +118,9 @@ def _join(process: Process, said: IO[bytes], rank: int, failed: Exception | None
     if code:
         said.seek(0)
         text = said.read().decode(errors="replace").strip()
-        error = RuntimeError(f"the process of device {rank} failed: {(text.splitlines() or [f'exit code {code}'])[-1]}")
+        ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        last = text.splitlines()[-1] if code > 0 and text else ending
+        error = RuntimeError(f"the process of device {rank} failed: {last}")
         error.add_note(text)
         raise error from failed
 

@@ -75,7 +75,7 @@ def test_a_sweep_on_two_devices_gives_one_table_with_all_runs(
 
 
 @pytest.mark.parametrize(
-    ("how", "words"), [("null", "device 1 is unlucky"), (str(int(signal.SIGKILL)), "exit code -9")]
+    ("how", "words"), [("null", "device 1 is unlucky"), (str(int(signal.SIGKILL)), "failed: SIGKILL")]
 )
 def test_a_rank_that_fails_ends_the_run_with_1_and_its_reason(tmp_path: Path, how: str, words: str) -> None:
     fails = f"+diagnostics.fails._target_={__name__}.{FailsInRankOne.__name__}"
