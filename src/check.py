@@ -18,7 +18,7 @@ from hydra.types import HydraContext
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src import figures
+from src import figures, ranks
 from src.config import Data, Settings
 from src.data.datamodule import open_data
 from src.errors import UserError, refuse
@@ -30,7 +30,7 @@ NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any o
 def run(settings: Settings) -> None:
     """Raise UserError if a run with these settings could not start. Parts that many runs share are tried once."""
     figures.check(settings.figures)
-    _try("trainer", json.dumps(settings.trainer.plain()))
+    ranks.check(settings, int(str(_try("trainer", json.dumps(settings.trainer.plain())))))
     _try("optim", json.dumps(settings.optim.plain()))
     _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
     _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
@@ -48,14 +48,15 @@ def _check_memory(settings: Settings) -> None:
 
 
 @lru_cache(maxsize=64)
-def _try(part: str, description: str) -> None:
+def _try(part: str, description: str) -> object:
     try:
-        TRIALS[part](json.loads(description))
+        return TRIALS[part](json.loads(description))
     except Exception as error:
         refuse(part, error)
 
 
-def _try_trainer(arguments: dict[str, Any]) -> None:
+def _try_trainer(arguments: dict[str, Any]) -> int:
+    """How many devices it would train on."""
     if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
     quiet = {
@@ -65,7 +66,7 @@ def _try_trainer(arguments: dict[str, Any]) -> None:
         "enable_progress_bar": False,
     }
     try:
-        L.Trainer(**arguments | quiet)
+        return L.Trainer(**arguments | quiet).num_devices
     except Exception as error:  # Lightning's answer to these arguments, of many kinds
         raise UserError(f"trainer: {error}") from error
 

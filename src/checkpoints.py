@@ -131,10 +131,11 @@ def _read(path: Path) -> dict[str, Any]:
     return checkpoint if isinstance(checkpoint, dict) else {}
 
 
-def prepare(folder: Path, settings: Settings) -> Start:
+def prepare(folder: Path, settings: Settings, is_told: bool = True) -> Start:
     """Make the run's folder ready: its tables cut back to the last checkpoint of the same settings, or emptied.
 
-    Raises UserError where the folder holds anything that is not of such a run.
+    `is_told`: the person is told where a run goes on. Raises UserError where the folder holds anything that is not of
+    such a run.
     """
     results.refuse(folder, settings)
     resumes = settings.rerun != "all" and not settings.untrained
@@ -145,7 +146,8 @@ def prepare(folder: Path, settings: Settings) -> Start:
             if path.name == results.BEST.name:
                 _copy(path, folder / results.LAST)
             results.go_on(folder, settings)
-            _say(f"{folder.name} goes on after epoch {checkpoint['epoch'] + 1}")
+            if is_told:
+                _say(f"{folder.name} goes on after epoch {checkpoint['epoch'] + 1}")
             return Start(time.perf_counter() - run["seconds"], path, checkpoint["global_step"])
     results.prepare(folder, settings)
     return Start(time.perf_counter())

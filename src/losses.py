@@ -31,10 +31,22 @@ def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
     return F.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
 
 
-LOSSES = {
-    "cross_entropy": Loss(F.cross_entropy, lambda outputs: outputs.argmax(1)),
-    "bce": Loss(binary_cross_entropy, lambda outputs: (outputs[:, 0] > 0).long()),
-    "mse": Loss(squared_error, lambda outputs: outputs[:, 0], classifies=False),
+def largest(outputs: Tensor) -> Tensor:
+    return outputs.argmax(1)
+
+
+def is_positive(outputs: Tensor) -> Tensor:
+    return (outputs[:, 0] > 0).long()
+
+
+def the_output(outputs: Tensor) -> Tensor:
+    return outputs[:, 0]
+
+
+LOSSES = {  # no lambdas: a Classifier can be pickled
+    "cross_entropy": Loss(F.cross_entropy, largest),
+    "bce": Loss(binary_cross_entropy, is_positive),
+    "mse": Loss(squared_error, the_output, classifies=False),
 }
 
 

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 
-from src import REPOSITORY, checkpoints, config, locks, naming, ownership, results, search
+from src import REPOSITORY, checkpoints, config, locks, naming, ownership, ranks, results, search
 from src.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from src.classifier import Classifier
 from src.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
@@ -79,10 +79,11 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
     tables = Tables(folder)
     trainer = build_trainer(settings, folder, tables, classifier.monitor, start)
-    trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
-    if not classifier.diverged:
-        checkpoint = folder / (results.BEST if settings.test == "best" else results.LAST)
-        trainer.test(classifier, data, checkpoint, verbose=False, weights_only=True)
+    with ranks.beside(trainer, settings, folder):
+        trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
+        if not classifier.diverged:
+            checkpoint = folder / (results.BEST if settings.test == "best" else results.LAST)
+            trainer.test(classifier, data, checkpoint, verbose=False, weights_only=True)
     result = results.describe(settings, folder) | results.summarise(tables, classifier.tested())
     result["classes"] = len(data.dataset.classes)
     result["device"] = device_name(trainer.strategy.root_device)

@@ -21,7 +21,9 @@ class SideBySideLauncher(Launcher):  # type: ignore[misc]
         try:
             import hydra_plugins.hydra_joblib_launcher  # noqa: F401
         except ImportError as error:
-            raise ValueError("hydra/launcher=side_by_side needs joblib: pip install 'actsweep[joblib]'") from error
+            from src.errors import UserError
+
+            raise UserError("hydra/launcher=side_by_side needs joblib: pip install 'actsweep[joblib]'") from error
         from src.population.side_by_side import Launch, check
 
         check(self.n_jobs, self.threads)

@@ -104,7 +104,7 @@ class GroupedSteps:
         self.examples, self.scale, self.sampling = examples, scale, sampling
         batch = ranks if sampling.batch_size == "all" else sampling.batch_size
         if batch % ranks:
-            raise ValueError(f"data.batch_size={batch}: must be divisible by the {ranks} devices")
+            raise UserError(f"data.batch_size={batch}: must be divisible by the {ranks} devices")
         self.share = slice(rank * batch // ranks, (rank + 1) * batch // ranks)
         self.groups = list(pairwise(cuts(sampling.steps(len(examples)), every))) or [(0, 0)]
         self.epoch = 0

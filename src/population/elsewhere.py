@@ -18,6 +18,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from src import locks, naming, results, search
+from src.errors import UserError
 from src.progress import ProgressBar
 from src.sweep import Sweep
 
@@ -44,13 +45,18 @@ def tell(context: HydraContext, returned: JobReturn) -> None:
             callback.on_job_end(config=returned.hydra_cfg, job_return=returned)
 
 
+def paired(jobs: Sequence[Numbered], returns: Mapping[int, JobReturn]) -> list[JobReturn]:
+    """A return for each job and in the jobs' order: sweepers that search tell by its place which job one is of."""
+    assert returns.keys() == {number for number, _ in jobs}
+    return [returns[number] for number, _ in jobs]
+
+
 @dataclass
 class Unit:
     """Jobs that go together to another process."""
 
     launch: "Launch"
     jobs: list[Numbered]
-    folders: list[Path]
     state: Any = field(default_factory=Singleton.get_state)
 
     def __call__(self) -> list[JobReturn]:
@@ -59,8 +65,6 @@ class Unit:
         naming.register()
         ProgressBar.shown = False  # nobody would see it
         with locks.released():
-            for folder in self.folders:
-                locks.take(folder)
             returned = self.launch.run(self.jobs)
         gc.collect()
         return returned
@@ -89,13 +93,13 @@ class Submitit:
         try:
             import submitit
         except ImportError as error:
-            raise ValueError("hydra/launcher=stacked_slurm needs submitit: pip install 'actsweep[slurm]'") from error
+            raise UserError("hydra/launcher=stacked_slurm needs submitit: pip install 'actsweep[slurm]'") from error
         limit = {f"{self.cluster}_max_num_timeout": self.max_num_timeout}
         try:
             executor = submitit.AutoExecutor(sweep / ".submitit" / "%j", cluster=self.cluster, **limit)
             executor.update_parameters(**self.parameters)
         except (RuntimeError, NameError, TypeError) as error:  # no srun here, or an unknown parameter
-            raise ValueError(f"hydra.launcher.engine: {error}") from error
+            raise UserError(f"hydra.launcher.engine: {error}") from error
         with executor.batch():
             jobs = [executor.submit(unit) for unit in units]
         places = {id(job): place for place, job in enumerate(jobs)}
@@ -118,7 +122,7 @@ class Ray:
         try:
             import ray
         except ImportError as error:
-            raise ValueError("hydra/launcher=stacked_ray needs Ray: pip install 'actsweep[ray]'") from error
+            raise UserError("hydra/launcher=stacked_ray needs Ray: pip install 'actsweep[ray]'") from error
         handler = signal.getsignal(signal.SIGTERM)
         ray.init(**self.init)
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
@@ -154,24 +158,17 @@ def run(launch: "Launch", engine: Engine, jobs: Sequence[Numbered]) -> list[JobR
     away = copy(launch)
     away.engine, away.hydra_context = None, silent(launch.hydra_context)
     away.limits = replace(launch.limits, processes=1)
-    units = [
-        Unit(away, [(number, overrides[number]) for number in numbers], _folders(tasks[number] for number in numbers))
-        for numbers in sent
-    ]
+    units = [Unit(away, [(number, overrides[number]) for number in numbers]) for numbers in sent]
     print(f"{len(units)} units of work", flush=True)
     returns = {number: launch.run_task(tasks[number]) for number in sorted(done)}
-    for place, outcome in engine.map(units, Path(str(launch.config.hydra.sweep.dir))) if units else ():
+    for place, outcome in engine.map(units, launch.sweep) if units else ():
         if isinstance(outcome, Exception):
             print(f"a unit of {len(sent[place])} ended early: {_first_line(outcome)}", flush=True)
             continue
         for returned in outcome:
             returns[int(returned.hydra_cfg.hydra.job.num)] = returned  # type: ignore[union-attr]
             tell(launch.hydra_context, returned)
-    return [returns.get(number) or _left(task) for number, task in tasks.items()]
-
-
-def _folders(tasks: Iterator["Task"]) -> list[Path]:
-    return [task.job[1] for task in tasks if task.job]
+    return paired(jobs, {number: returns.get(number) or _left(task) for number, task in tasks.items()})
 
 
 def _first_line(error: Exception) -> str:

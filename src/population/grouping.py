@@ -6,6 +6,8 @@ Flow: config → **grouping** → training.
 import json
 import math
 import os
+import resource
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +18,7 @@ import torch
 
 from src import activations, config
 from src.data import datamodule
+from src.errors import UserError
 from src.losses import outputs_for
 from src.mlp import ALL_THREADS
 from src.population import member, network, optimisers
@@ -26,6 +29,10 @@ MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
 OF_THE_OPTIMISER = ("lr", "momentum", "weight_decay")
 SHARE_OF_MEMORY = 0.7
 PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
+FILES, FILES_OF_A_MEMBER = (
+    256,
+    3,
+)  # open at once: by Python and its libraries; a lock, events, one that is being written
 PROCESS_SECONDS = 10.0  # processes that save less are not started
 # What a stack takes on two cores of an AMD EPYC, roughly: of a member in an epoch, of a step, of a multiply-add.
 MEMBER_SECONDS, STEP_SECONDS, PRODUCT_SECONDS = 0.01, 0.002, 2e-11
@@ -79,13 +86,29 @@ def free_bytes(device: torch.device) -> int:
 
 
 def most_members(weights: int, units: int, inputs: int, batch: int, device: torch.device) -> int:
-    """How many networks fit into the device's free memory, at least one: an estimate, which out-of-memory corrects.
+    """How many networks fit into the device's free memory, and their files into the limit of open ones, at least one:
+    an estimate, which out-of-memory corrects.
 
     Per member: weights, gradients, two optimiser states, the best epoch's weights and one temporary; a training batch
     and its activations, and 2,048 validation or probe examples, each a few times over. 4 bytes a number.
     """
     bytes_each = 4 * (6 * weights + batch * (inputs + 4 * units) + 2048 * 8 * units)
-    return max(1, int(SHARE_OF_MEMORY * free_bytes(device) / bytes_each))
+    return max(1, min(int(SHARE_OF_MEMORY * free_bytes(device) / bytes_each), most_open()))
+
+
+def allow_open_files(members: int) -> None:
+    """Raise this process's own limit of open files, as far as the system lets it, to what so many members need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES + members * FILES_OF_A_MEMBER
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def most_open() -> int:
+    """How many members can have their files open at the same time."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else max(1, (hard - FILES) // FILES_OF_A_MEMBER)
 
 
 def most_processes() -> int:
@@ -102,18 +125,18 @@ class Limits:
     processes: int | None = None
 
     def check(self) -> None:
-        """Raise ValueError for what a person can get wrong."""
+        """Raise UserError for what a person can get wrong."""
         meanings = {"max_members": "as many as fit", "processes": "one for each core, where that pays"}
         for name, meaning in meanings.items():
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"hydra.launcher.{name}={value}: must be at least 1, or null: {meaning}")
+                raise UserError(f"hydra.launcher.{name}={value}: must be at least 1, or null: {meaning}")
         if self.devices is None:
             return
         present = torch.cuda.device_count()
         if not self.devices or any(not isinstance(each, int) or not 0 <= each < present for each in self.devices):
             there = f"torch finds {present} CUDA devices here" + (f", 0 to {present - 1}" if present else "")
-            raise ValueError(f"hydra.launcher.devices={list(self.devices)}: {there}; null takes the first, or the CPU")
+            raise UserError(f"hydra.launcher.devices={list(self.devices)}: {there}; null takes the first, or the CPU")
 
 
 @dataclass(frozen=True)

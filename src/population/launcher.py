@@ -6,6 +6,7 @@ callbacks and JobReturn are Hydra's. The first job of a group trains the whole g
 the others find their results.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from src import config, ownership, results, search
+from src import config, locks, ownership, results, search
 from src.command_line import quiet_libraries
+from src.errors import UserError
 from src.mlp import ALL_THREADS
-from src.population import elsewhere, grouping
-from src.population.stack_checkpoint import FOLDER, Saving, path_for, read
+from src.population import elsewhere, grouping, member_checkpoint, stack_checkpoint
+from src.population.stack_checkpoint import Saving, path_for, read
 from src.population.stacks import Group, deal, train_side_by_side, unfinished
 from src.population.training import Job
 from src.progress import UNSEEN, Watcher
@@ -44,23 +46,23 @@ def _settings(task: Task) -> config.Settings:
 
 
 def check(limits: grouping.Limits, save_every: float) -> None:
-    """Raise ValueError for what a person can get wrong in hydra.launcher."""
+    """Raise UserError for what a person can get wrong in hydra.launcher."""
     limits.check()
     if isinstance(save_every, bool) or not isinstance(save_every, int | float) or not save_every >= 0:
-        raise ValueError(f"hydra.launcher.save_every={save_every}: must be a number of seconds, at least 0")
+        raise UserError(f"hydra.launcher.save_every={save_every}: must be a number of seconds, at least 0")
 
 
-def tidy(folder: Path) -> None:
+def tidy(sweep: Path) -> None:
     """Remove checkpoints of stacks that are done, and what was being written when a process died."""
-    for path in folder.glob("*") if folder.exists() else ():
+    for path in stack_checkpoint.paths(sweep):
         state = read(path) if path.suffix == ".ckpt" else None
-        done = [results.read_result(Path(row["folder"])) for row in state["rows"]] if state else []
+        done = [results.read_result(folder) for folder, _ in stack_checkpoint.rows(state, path)] if state else []
         if path.suffix == ".tmp" or (done and all(done)):
             path.unlink(missing_ok=True)
 
 
 class Launch:
-    """A grid's jobs, grouped, and run in order."""
+    """A grid's jobs, grouped, and run in order. As the Watcher of its stacks it notes which runs have ended in them."""
 
     def __init__(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig,
@@ -69,13 +71,15 @@ class Launch:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.limits, self.save_every, self.engine = limits, save_every, engine
         self.shares = 1  # devices, or processes on CPUs, that train at once
+        self.sweep = Path(str(config.hydra.sweep.dir)).resolve()  # a job may change the working directory
+        self.over: set[Path] = set()  # folders of runs that have ended in a stack
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         jobs = list(enumerate(job_overrides, start=initial_job_idx))
         if self.engine:
             return elsewhere.run(self, self.engine, jobs)
         returns = self.run(jobs)
-        tidy(Path(str(self.config.hydra.sweep.dir), FOLDER))  # elsewhere a process may still be writing there
+        tidy(self.sweep)  # elsewhere a process may still be writing there
         return returns
 
     def run(self, jobs: Sequence[elsewhere.Numbered]) -> list[JobReturn]:
@@ -84,7 +88,7 @@ class Launch:
         quiet_libraries()
         hydra = self.config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
-        Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        self.sweep.mkdir(parents=True, exist_ok=True)
         tasks = self.tasks(jobs)
         groups = self.group(tasks)
         if self.shares > 1:
@@ -93,7 +97,7 @@ class Launch:
         for task in tasks:
             returns.append(self.run_task(task))
             configure_log(hydra.hydra_logging, hydra.verbose)
-        return returns
+        return elsewhere.paired(jobs, dict(zip((number for number, _ in jobs), returns, strict=True)))
 
     def _train_side_by_side(self, groups: Sequence[Group]) -> None:
         shares = [share for share in deal(groups, self.shares) if share]
@@ -102,12 +106,19 @@ class Launch:
                 group.device = torch.device("cuda", device) if group.device.type == "cuda" else group.device
         threads = max(1, ALL_THREADS // len(shares))
         print(f"{len(shares)} processes side by side, {threads} thread{'s' * (threads > 1)} each", flush=True)
-        train_side_by_side(shares, threads, self.watcher())
+        train_side_by_side(shares, threads, self)
 
-    def watcher(self) -> Watcher:
+    def _watcher(self) -> Watcher:
         """Whoever tells the person how far the sweep is; in a process that only does a part of it, nobody."""
         callbacks = self.hydra_context.callbacks.callbacks
         return next((each for each in callbacks if isinstance(each, Sweep)), UNSEEN)
+
+    def ended(self, folder: Path) -> None:
+        self.over.add(folder)
+        self._watcher().ended(folder)
+
+    def reached(self, runs: int, left: float, each: float) -> None:
+        self._watcher().reached(runs, left, each)
 
     def tasks(self, jobs: Sequence[elsewhere.Numbered]) -> list[Task]:
         """The jobs, composed."""
@@ -121,11 +132,8 @@ class Launch:
         HydraConfig.instance().set_config(composed)
         try:
             settings = config.read(composed)
-            folder = Path(
-                str(OmegaConf.select(composed, "hydra.sweep.dir")), str(composed.hydra.sweep.subdir)
-            ).resolve()
-            return Task(composed, (settings, folder))
-        except ValueError:
+            return Task(composed, (settings, self.sweep / str(composed.hydra.sweep.subdir)))
+        except UserError:
             return Task(composed, None)  # the job itself says what is wrong
         finally:
             HydraConfig.instance().cfg = before
@@ -133,19 +141,21 @@ class Launch:
     def group(self, tasks: Sequence[Task]) -> list[Group]:
         """Deal the tasks that still have to run into groups; say which run one by one, and why."""
         reasons: Counter[str] = Counter()
-        alike: dict[str, list[Task]] = {}
+        alike: dict[tuple[str, int], list[Task]] = {}
         groups = self._interrupted(tasks)
         for task in tasks:
             if task.job is None or task.group or not unfinished([task.job]):
                 continue
             if reason := grouping.reason_against(task.job[0]):
                 reasons[reason] += 1
+            elif (done := member_checkpoint.epochs_done(*task.job)) is None:
+                reasons["trained already"] += 1
             else:
-                alike.setdefault(grouping.signature(task.job[0]), []).append(task)
-        for found, parts in zip(alike.values(), self._parts(list(alike.values()), groups), strict=True):
+                alike.setdefault((grouping.signature(task.job[0]), done), []).append(task)
+        for (key, found), parts in zip(alike.items(), self._parts(list(alike.values()), groups), strict=True):
             for part in grouping.pieces(found, parts):
                 if len(part) > 1:
-                    groups.append(self._group(part))
+                    groups.append(self._group(part, done=key[1]))
                 else:
                     reasons["no other run of its shape" if parts == 1 else "a stack holds no more than one"] += 1
         for group in groups:
@@ -170,7 +180,7 @@ class Launch:
     def _group(self, tasks: Sequence[Task], saving: Saving | None = None, done: int = 0) -> Group:
         """A stack of these, which goes on after so many epochs."""
         jobs = [task.job for task in tasks if task.job]
-        saving = saving or Saving(path_for(jobs, Path(str(self.config.hydra.sweep.dir))), self.save_every)
+        saving = saving or Saving(path_for(jobs, self.sweep), self.save_every)
         group = Group(jobs, torch.device("cpu"), saving, done=done)
         if not self.engine:
             shape = grouping.shape(_settings(tasks[0]), self.limits.devices)
@@ -181,19 +191,19 @@ class Launch:
 
     def _interrupted(self, tasks: Sequence[Task]) -> list[Group]:
         """The stacks that an earlier command left in the middle of their training, if this one has all their jobs."""
-        known = {(str(task.job[1]), task.job[0].hash()): task for task in tasks if task.job}
+        known = {(task.job[1], task.job[0].hash()): task for task in tasks if task.job}
         groups = []
-        for path in sorted(Path(str(self.config.hydra.sweep.dir), FOLDER).glob("*.ckpt")):
-            state = read(path)
-            found = [known.get((row["folder"], row["hash"])) for row in state["rows"]] if state else []
+        for path in stack_checkpoint.paths(self.sweep):
+            state = read(path) if path.suffix == ".ckpt" else None
+            found = [known.get(row) for row in stack_checkpoint.rows(state, path)] if state else []
             members = [task for task in found if task and task.job]
             jobs = [task.job for task in members if task.job]
             if state is None or not members or len(members) < len(found) or any(task.group for task in members):
                 continue
             if jobs[0][0].rerun == "all" or not unfinished(jobs):
                 path.unlink()
-                continue
-            groups.append(self._group(members, Saving(path, self.save_every), state["epochs"]))
+            elif state["epochs"] < jobs[0][0].trainer.max_epochs:
+                groups.append(self._group(members, Saving(path, self.save_every), state["epochs"]))
         return groups
 
     def run_task(self, task: Task) -> JobReturn:
@@ -211,8 +221,13 @@ class Launch:
         if task.group and task.job:
             ownership.adopt(task.job[1], *results.hydra_files(HydraConfig.get()))
             if not task.group.trained and unfinished([task.job]):
-                task.group.train(self.watcher())
+                task.group.train(self)
             done = results.read_result(task.job[1])
-            if task.group.trained and done and done["config_hash"] == task.job[0].hash():
+            if task.job[1] in self.over and done:
                 return search.score(done)  # None if it failed: the sweep goes on, its end reports it
-        return self.task_function(cfg)
+        try:
+            return self.task_function(cfg)
+        except locks.InUseError as error:
+            if not task.group:  # else its stack has said so
+                print(f"error: {error}", file=sys.stderr, flush=True)
+            return None  # the sweep goes on, its end reports that there is no result

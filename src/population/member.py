@@ -6,7 +6,6 @@ the attributes that the project's own diagnostics use.
 
 import math
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from src.diagnostics.diagnostic import Diagnostic
 from src.diagnostics.histograms import ActivationHistogram
 from src.diagnostics.units import DeadUnits
 from src.diagnostics.updates import UpdateRatio
+from src.population import member_checkpoint
 from src.population.steps import autocast
 from src.population.stopping import Stopping, rounded
 from src.tables import Tables, device_name
@@ -63,18 +63,24 @@ class Member:
     is_global_zero: bool = True
     best_epoch: tuple[int, int] = (0, 0)  # completed epochs, steps
     diverged: bool = False
-    is_done: bool = False  # its results are there already: it trains along unseen
+    stopped: bool = False  # before its last epoch, or in it
+    unseen: bool = False  # trains along and leaves nothing: it has its results, or somebody else is at work on it
+    states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it goes on from
 
     def __post_init__(self) -> None:
         self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)
 
-    def open(self) -> None:
-        """Make the folder and what is written into it; of a member that is resumed, go on writing."""
-        if self.is_done:
+    def open(self, is_prepared: bool = False) -> None:
+        """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on
+        writing."""
+        if self.unseen:
             return
-        if not self.global_step:
+        if not (is_prepared or self.global_step):
             results.prepare(self.folder, self.settings)
         self.callbacks = [part.make() for part in self.settings.diagnostics.values()]
+        for each in self.callbacks:
+            if each.state_key in self.states:
+                each.load_state_dict(self.states[each.state_key])
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
         results.write_quantities(self.folder, quantities)
         self.tables = Tables(self.folder)
@@ -104,18 +110,21 @@ class Member:
         is_better = self.stopping.saves(score)
         if is_better:
             self.best_epoch = self.current_epoch + 1, self.global_step
-        is_last = self.stopping.after(score) or self.diverged
-        return is_better, is_last or self.current_epoch + 1 >= self.settings.trainer.max_epochs
+        self.stopped = self.stopping.after(score) or self.diverged
+        return is_better, self.stopped or self.current_epoch + 1 >= self.settings.trainer.max_epochs
 
-    def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> None:
-        """Checkpoints, the test and result.json."""
-        if self.is_done:
+    def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> None:
+        """Checkpoints, the test and result.json. `kept`: see member_checkpoint.kept_for."""
+        if self.unseen:
             return
         self.current_epoch += 1
         for logger in self.loggers:
             logger.finalize("success")
-        self._save(results.LAST, last, (self.current_epoch, self.global_step))
-        self._save(results.BEST, best, self.best_epoch)
+        newest = member_checkpoint.whole(self, last, kept, seconds)
+        is_newest = self.best_epoch == (self.current_epoch, self.global_step)
+        older = member_checkpoint.weights_only(self, best, *self.best_epoch)
+        WholeFiles().save_checkpoint(newest if is_newest else older, self.folder / results.BEST)
+        WholeFiles().save_checkpoint(newest, self.folder / results.LAST)
         tested = None
         if not self.diverged:
             is_best = self.settings.test == "best"
@@ -125,18 +134,6 @@ class Member:
         result["device"] = device_name(self.classifier.device)
         result["seconds"] = round(seconds, 3)
         results.write_result(self.folder, result)
-
-    def _save(self, path: Path, weights: dict[str, Tensor], at: tuple[int, int]) -> None:
-        epochs, steps = at
-        checkpoint = {
-            "epoch": epochs - 1,  # Lightning counts from 0
-            "global_step": steps,
-            "pytorch-lightning_version": version("pytorch-lightning"),
-            "state_dict": weights,
-            "hparams_name": "kwargs",
-            "hyper_parameters": dict(self.classifier.hparams),
-        }
-        WholeFiles().save_checkpoint(checkpoint, self.folder / path)
 
     def test(self, weights: dict[str, Tensor], epoch: int) -> dict[str, Any]:
         """Test these weights, of the end of this epoch; returns what `Classifier.tested` would."""

@@ -9,6 +9,8 @@ import gc
 import logging
 import os
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -24,21 +26,21 @@ from hydra_plugins.hydra_joblib_launcher._core import execute_job
 from joblib.externals.loky import get_reusable_executor
 from omegaconf import DictConfig, open_dict
 
-from src import config, locks, naming, results
+from src import config, locks, naming, results, search
+from src.errors import UserError
 from src.population import grouping
-from src.population.elsewhere import silent, tell
+from src.population.elsewhere import Numbered, paired, silent, tell
 from src.progress import ProgressBar
 
 log = logging.getLogger(__name__)
-Waiting = list[tuple[int, Sequence[str]]]  # jobs by their number
 CLAIMED = "ACTSWEEP_DEVICE_CLAIMED"  # where the device that this process sees is claimed
 
 
 def check(n_jobs: int | None, threads: int | None) -> None:
-    """Raise ValueError for what a person can get wrong in hydra.launcher."""
+    """Raise UserError for what a person can get wrong in hydra.launcher."""
     for name, value in (("n_jobs", n_jobs), ("threads", threads)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"hydra.launcher.{name}={value}: must be at least 1, or null: what the cores allow")
+            raise UserError(f"hydra.launcher.{name}={value}: must be at least 1, or null: what the cores allow")
 
 
 def shares(jobs: int, n_jobs: int | None, threads: int | None) -> tuple[int, int]:
@@ -77,8 +79,14 @@ def claim(devices: Sequence[str], claims: Path) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"], os.environ[CLAIMED] = device, str(claims)
 
 
+def _begun(claims: Path, number: int) -> Path:
+    """The file that says that a run has begun."""
+    return claims / f"begun-{number}"
+
+
 def run(number: int, overrides: Sequence[str], devices: Sequence[str], claims: Path, *context: Any) -> JobReturn:
     """One job, in a process of its own."""
+    _begun(claims, number).touch()
     claim(devices, claims)
     naming.register()
     ProgressBar.shown = False  # several would write over each other
@@ -103,6 +111,7 @@ class Launch:
             return self._run(job_overrides, initial_job_idx)
 
     def _run(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        self.began = time.time()
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -110,32 +119,41 @@ class Launch:
         count, threads = shares(len(job_overrides), self.n_jobs or len(self.gpus) or None, self.threads)
         gpu = ", a GPU of its own for each" if count <= len(self.gpus) else ""
         print(f"{count} side by side, {threads} thread{'s' * (threads > 1)} each{gpu}", flush=True)
-        waiting: Waiting = list(enumerate(job_overrides, start=initial_job_idx))
-        alone: Waiting = []
-        returns: dict[int, JobReturn] = {}
-        while waiting or alone:
-            if not waiting:
-                waiting, alone, count = alone, [], 1
+        jobs = list(enumerate(job_overrides, start=initial_job_idx))
+        self.returns: dict[int, JobReturn] = {}
+        self.deaths: Counter[int] = Counter()
+        again = self._work_off(jobs, count, threads)
+        while again:
+            log.warning("processes died: %d runs are tried again, alone", len(again))
+            again = self._work_off(again, 1, threads)
+        return paired(jobs, self.returns)
+
+    def _work_off(self, jobs: Sequence[Numbered], count: int, threads: int) -> list[Numbered]:
+        """Run jobs, `count` at a time, fewer after each death. Returns those that may have been a death, but for those
+        that have died twice: they have failed."""
+        waiting, suspects = list(jobs), []
+        while waiting:
             try:
                 for each in self._pool(waiting, count, threads):
-                    returns[int(each.hydra_cfg.hydra.job.num)] = each  # type: ignore[union-attr]
+                    self.returns[int(each.hydra_cfg.hydra.job.num)] = each  # type: ignore[union-attr]
                     tell(self.hydra_context, each)
                 waiting = []
             except BrokenProcessPool:
-                left = [job for job in waiting if job[0] not in returns]
-                suspects, waiting = left[:count], left[count:]  # jobs start in order
-                if count > 1:
-                    log.warning("a process died: %d runs are tried again later, alone", len(suspects))
-                    alone += suspects
-                    count //= 2
-                for number, overrides in suspects if not alone else ():
-                    returns[number] = self._died(number, overrides)
-        return [returns[number] for number in sorted(returns)]
+                left = [job for job in waiting if job[0] not in self.returns]
+                begun = [job for job in left if _begun(self.claims, job[0]).exists()]
+                died = [job for job in begun or left[:count] if not self._returns(*job)]
+                if len(died) == 1 or not begun:  # else nobody knows which of them it was
+                    self.deaths.update(number for number, _ in died)
+                suspects += [job for job in died if self.deaths[job[0]] < 2 or self._returns(*job, has_failed=True)]
+                waiting, count = [job for job in left if job not in (begun or left[:count])], max(1, count // 2)
+        return [job for job in suspects if job[0] not in self.returns]
 
-    def _pool(self, jobs: Waiting, count: int, threads: int) -> Iterator[JobReturn]:
+    def _pool(self, jobs: list[Numbered], count: int, threads: int) -> Iterator[JobReturn]:
         """Run jobs, `count` at a time, and yield what they return as they end."""
         shared = silent(self.hydra_context), self.config, self.task_function, Singleton.get_state()
         context = self.gpus, self.claims, *shared
+        for number, _ in jobs:
+            _begun(self.claims, number).unlink(missing_ok=True)
         pool = joblib.Parallel(
             n_jobs=max(2, count),  # joblib would run the jobs of one process in this one
             pre_dispatch=count,
@@ -150,15 +168,21 @@ class Launch:
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
             raise
 
-    def _died(self, number: int, overrides: Sequence[str]) -> JobReturn:
-        """The failure of a run whose process died again."""
+    def _returns(self, number: int, overrides: Sequence[str], has_failed: bool = False) -> bool:
+        """Whether a run whose process is gone has left a result, or `has_failed`; that is then what it returns."""
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         folder = Path(str(composed.hydra.sweep.dir), str(composed.hydra.sweep.subdir)).resolve()
         with open_dict(composed):
             composed.hydra.job.id, composed.hydra.job.num = str(number), number
             composed.hydra.runtime.output_dir = str(folder)
         HydraConfig.instance().set_config(composed)
-        results.write_failure(config.read(composed), folder, RuntimeError("its process died, twice"))
-        returned = JobReturn(overrides=overrides, hydra_cfg=composed, status=JobStatus.COMPLETED)
-        tell(self.hydra_context, returned)
-        return returned
+        settings, path = config.read(composed), folder / results.RESULT
+        if has_failed:
+            results.write_failure(settings, folder, RuntimeError("its process died, twice"))
+        is_new = path.exists() and path.stat().st_mtime >= self.began
+        found = results.read_result(folder) if is_new else results.finished(folder, settings)
+        if found or has_failed:
+            self.returns[number] = JobReturn(overrides=overrides, hydra_cfg=composed, status=JobStatus.COMPLETED)
+            self.returns[number].return_value = search.score(found) if found else None
+            tell(self.hydra_context, self.returns[number])
+        return bool(found)

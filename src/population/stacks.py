@@ -8,10 +8,11 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -19,9 +20,12 @@ from typing import Any
 
 import torch
 
-from src import results
+from src import checkpoints, locks, results
 from src.command_line import outlive_readers, quiet_libraries
+from src.errors import UserError
+from src.population import grouping, member_checkpoint
 from src.population.stack_checkpoint import Saving, path_for, read, restore
+from src.population.steps import is_out_of_memory
 from src.population.training import Job, Training
 from src.progress import UNSEEN, ProgressBar, Watcher
 
@@ -37,21 +41,36 @@ class Group:
     device: torch.device
     saving: Saving
     seconds: float = 0.0  # about what it will take
-    done: int = 0  # epochs, after which it goes on from its checkpoint
+    done: int = 0  # epochs, after which it goes on
     trained: bool = False
 
     def train(self, watcher: Watcher = UNSEEN) -> None:
         self.trained = True
-        train_group(self.jobs, self.device, self.saving, read(self.saving.path) if self.done else None, watcher)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        state, epochs = read(self.saving.path, mmap=False), self.jobs[0][0].trainer.max_epochs
+        train_group(self.jobs, self.device, self.saving, state if state and state["epochs"] < epochs else None, watcher)
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
     """The jobs that have no result yet, or one that doesn't stand."""
     return [(settings, folder) for settings, folder in jobs if not results.finished(folder, settings)]
+
+
+@contextmanager
+def locked(jobs: Sequence[Job]) -> Iterator[list[Path]]:
+    """Lock the jobs' folders; yields those that can't be had, because somebody else is at work there, and says who."""
+    grouping.allow_open_files(len(jobs))
+    others = []
+    try:
+        for _, folder in jobs:
+            try:
+                locks.take(folder)
+            except (UserError, OSError) as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                others.append(folder)
+        yield others
+    finally:
+        for _, folder in jobs:
+            locks.release(folder)
 
 
 def train_group(
@@ -60,40 +79,98 @@ def train_group(
 ) -> None:  # fmt: skip
     """Train jobs as one stack; where memory runs out, those that have no result yet as two stacks of half the size.
 
-    With `state`, a checkpoint of these jobs, from there on. What can't be trained as a stack is left without a result.
+    With `state`, a checkpoint of these jobs, from there on, else from their own last.ckpt, if they have some. What
+    can't be trained as a stack, or is in use, is left without a result; what is finished is not touched.
     """
-    if state is None:
-        for settings, folder in jobs:
-            results.prepare(folder, settings)  # a result that is there afterwards is this attempt's
-    try:
-        training = Training(jobs, device, saving, watcher)
-        if state is not None:
-            restore(training, state)
+    with locked(jobs) as others:
+        if len(others) < len(jobs):
+            _train(Attempt(jobs, device, saving, state, watcher, others))
+
+
+@dataclass
+class Attempt:
+    """Jobs that are about to be trained as one stack, but for those whose folders are in use by `others`."""
+
+    jobs: Sequence[Job]
+    device: torch.device
+    saving: Saving | None
+    state: dict[str, Any] | None
+    watcher: Watcher
+    others: Sequence[Path]
+
+    def __post_init__(self) -> None:
+        if self.state is None:
+            self.jobs = [job for job in unfinished(self.jobs) if job[1] not in self.others]
+
+    def failure(self) -> tuple[str, bool] | None:
+        """Train; what went wrong and whether it was memory. In words: the exception would hold the stack's memory."""
+        try:
+            self._train()
+        except Exception as error:
+            log.debug("the stack failed", exc_info=True)
+            return f"{type(error).__name__}: {error}", is_out_of_memory(error)
+        return None
+
+    def _train(self) -> None:
+        steps = 0
+        if self.state is None:
+            steps, self.jobs = self._prepared()
+        if not self.jobs:
+            return
+        training = Training(self.jobs, self.device, self.saving, self.watcher, is_prepared=True)
+        if self.state is not None:
+            restore(training, self.state, self.others)
+        elif steps:
+            member_checkpoint.go_on(training)
         training.run()
-        error = None
-    except Exception as caught:
-        error = caught.with_traceback(None)  # its frames hold the stack's memory
+
+    def _prepared(self) -> tuple[int, list[Job]]:
+        """How many steps most of these jobs have done, and those jobs; their folders are ready to go on from there."""
+        at: dict[int, list[Job]] = {}
+        for settings, folder in self.jobs:
+            try:
+                steps = checkpoints.prepare(folder, settings, is_told=False).steps
+            except UserError:
+                continue  # its own turn says why
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                results.write_failure(settings, folder, error)
+            else:
+                at.setdefault(steps, []).append((settings, folder))
+        return max(at.items(), key=lambda each: len(each[1]), default=(0, []))
+
+    def left(self) -> list[Job]:
+        """Those that have no result of this attempt."""
+        if self.state is None:
+            return [job for job in self.jobs if results.read_result(job[1]) is None]
+        return [job for job in unfinished(self.jobs) if job[1] not in self.others]
+
+
+def _train(attempt: Attempt) -> None:
+    failure, saving = attempt.failure(), attempt.saving
     if saving:
         saving.path.unlink(missing_ok=True)
-    if error is None:
+    left = attempt.left()
+    if failure is None or not left:
         return
-    left = [job for job in jobs if results.read_result(job[1]) is None]
-    if not is_out_of_memory(error):
-        text = "the stack of %d runs failed, they run %s: %s: %s"
-        again = "one by one" if state is None else "once more"
-        log.warning(text, len(left), again, type(error).__name__, error)
-        if state is not None:
-            train_group(left, device, saving, watcher=watcher)
-        return
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    if len(left) > 1:
+    text, is_memory = failure
+    parts: list[list[Job]] = []
+    if not is_memory:
+        parts = [] if attempt.state is None else [left]
+        log.warning(
+            "the stack of %d runs failed, they run %s: %s", len(left), "once more" if parts else "one by one", text
+        )
+    elif len(left) > 1:
         half = -(-len(left) // 2)
-        log.warning("out of memory with %d runs in a stack: going on with %d", len(jobs), half)
-        for part in (left[:half], left[half:]):
-            own = saving and Saving(path_for(part, saving.path.parent.parent), saving.every)
-            train_group(part, device, own, watcher=watcher)
+        log.warning("out of memory with %d runs in a stack: going on with %d", len(attempt.jobs), half)
+        parts = [left[:half], left[half:]]
+    gc.collect()
+    if attempt.device.type == "cuda":
+        torch.cuda.empty_cache()
+    for part in parts:
+        own = saving and Saving(path_for(part, saving.path.parent.parent), saving.every)
+        _train(replace(attempt, jobs=part, saving=own, state=None))
 
 
 def deal(groups: Sequence[Group], shares: int) -> list[list[Group]]:

@@ -3,7 +3,9 @@
 Flow: data → **training**. Nothing here waits for the device: what a step finds out is summed up there.
 """
 
+import errno
 import logging
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,6 +21,15 @@ from src.population.optimisers import Optimiser, clip
 
 log = logging.getLogger(__name__)
 WARM_UP_STEPS = 3
+NO_MEMORY = re.compile("(can(no|')t allocate|not enough|out of) memory|alloc_failed|bad_alloc", re.IGNORECASE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it, or what it came from, says that no memory is left: CUDA, its libraries, torch on a CPU, NumPy, Python
+    and the system each say so in their own way."""
+    kinds = isinstance(error, torch.OutOfMemoryError | MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    cause = error.__cause__ or error.__context__
+    return kinds or bool(NO_MEMORY.search(str(error))) or (cause is not None and is_out_of_memory(cause))
 
 
 def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -157,7 +168,7 @@ class Steps:
         try:
             self.graph = self._captured()
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            if is_out_of_memory(error):
                 raise
             log.warning("no CUDA graph, every operation is launched by itself: %s", " ".join(str(error).split()))
         finally:

@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from src import config, results
+from src import config, locks, results
 from src.data import datamodule
 from src.data.dataset import Examples
 from src.losses import outputs_for
 from src.mlp import ALL_THREADS, WORTH_SHARING
+from src.population import member_checkpoint
 from src.population.diagnose import Diagnoses
 from src.population.member import Member
 from src.population.network import Stack, described
 from src.population.optimisers import Optimiser
 from src.population.stack_checkpoint import Saving
-from src.population.steps import LOSSES, Feed, Steps, Sums, autocast
+from src.population.steps import LOSSES, Feed, Steps, Sums, autocast, is_out_of_memory
 from src.progress import UNSEEN, ProgressBar, Watcher
 from src.train import build_network
 
@@ -47,10 +48,11 @@ class Training:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], device: torch.device, saving: Saving | None = None, watcher: Watcher = UNSEEN
-    ) -> None:
+        self, jobs: Sequence[Job], device: torch.device, saving: Saving | None = None, watcher: Watcher = UNSEEN,
+        is_prepared: bool = False,
+    ) -> None:  # fmt: skip
         self.started, self.jobs, self.saving, self.watcher = time.perf_counter(), len(jobs), saving, watcher
-        self.first_epoch = 0
+        self.first_epoch, self.is_prepared = 0, is_prepared
         first = jobs[0][0]
         self.settings, self.precision = first, str(first.trainer.precision)
         self.data = open_data(first, device)
@@ -91,15 +93,22 @@ class Training:
                 continue
             try:
                 do(row, member)
-            except torch.OutOfMemoryError:
-                raise
             except Exception as error:
-                self.members[row] = None
+                if is_out_of_memory(error):
+                    raise
                 results.write_failure(member.settings, member.folder, error)
+                self._end(row)
+
+    def _end(self, row: int) -> None:
+        """Of a member that has left its result."""
+        member, self.members[row] = self.members[row], None
+        if member and not member.unseen:
+            locks.release(member.folder)
+            self.watcher.ended(member.folder)
 
     def run(self) -> None:
         """From the first epoch, or that of a checkpoint, to the last member's end."""
-        self.each(lambda _, member: member.open())
+        self.each(lambda _, member: member.open(self.is_prepared))
         if not self.first_epoch:
             self.diagnoses.start()
         if self.saving:
@@ -117,17 +126,14 @@ class Training:
                     return
                 bar.set_description(f"stack of {len(present)} runs", refresh=False)
                 self.epoch(epoch)
-                self._tell(present, epoch + 1, began)
+                self._tell(epoch + 1, began)
                 self.drop_the_ended()
                 if self.saving and self._present():
                     self.saving.after_epoch(self, epoch + 1)
                 bar.update()
 
-    def _tell(self, worked: Sequence[Member], epochs: int, began: float) -> None:
-        """Say which runs have ended in this epoch, and how long the others need."""
-        for member in worked:
-            if member not in self.members:
-                self.watcher.ended(member.folder)
+    def _tell(self, epochs: int, began: float) -> None:
+        """Say how long the runs that are left need."""
         per_epoch = (time.perf_counter() - began) / (epochs - self.first_epoch)
         most = self.settings.trainer.max_epochs
         self.watcher.reached(len(self._present()), per_epoch * (most - epochs), per_epoch * most / self.jobs)
@@ -165,10 +171,11 @@ class Training:
         assert member is not None
         share = (time.perf_counter() - self.started) / self.jobs
         last, best = self.stack.state_dict(row), self.stack.state_dict(row, best=True)
+        kept = member_checkpoint.kept_for(self, row)
         for parameter in member.classifier.parameters():
             parameter.data = parameter.data.clone()  # the row trains on until the stack drops it
-        member.finish(last, best, share)
-        self.members[row] = None
+        member.finish(last, best, kept, share)
+        self._end(row)
 
     @torch.no_grad()
     def means(self) -> list[dict[str, float]]:

@@ -1,0 +1,158 @@
+"""Runs whose processes die: as many returns as jobs, in the jobs' order, and only those that die twice have failed."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as L
+from hydra.core.utils import JobReturn
+
+from src import results
+from src.population import elsewhere, launcher, side_by_side
+from tests.conftest import SMALL
+
+Command = Callable[..., int]
+QUICK = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", "hydra.sweep.subdir=s${seed}"]
+MARKS = "ACTSWEEP_TEST_DEATHS"
+
+
+class Dies(L.Callback):
+    """Takes its process with it when runs of these seeds begin; `once`: the first time only."""
+
+    def __init__(self, seeds: Sequence[int], once: bool = False) -> None:
+        self.seeds, self.once = seeds, once
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        seed = pl_module.hparams["seed"]
+        mark = Path(os.environ[MARKS], str(seed))
+        if seed in self.seeds and not (self.once and mark.exists()):
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying(seeds: list[int], once: bool = False) -> list[str]:
+    words = [f"_target_={__name__}.{Dies.__name__}", f"seeds={seeds}", f"once={once}"]
+    return [f"+diagnostics.dies.{word}" for word in words]
+
+
+def statuses(sweep: Path) -> dict[str, str]:
+    return {path.parent.name: json.loads(path.read_text())["status"] for path in sorted(sweep.glob("*/result.json"))}
+
+
+@pytest.fixture
+def returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[JobReturn]:
+    """What the launchers return."""
+    found: list[JobReturn] = []
+    for owner in (side_by_side.Launch, launcher.Launch):
+        call = owner.__call__
+
+        def spy(self: Any, *arguments: Any, call: Any = call) -> Any:
+            found.extend(call(self, *arguments))
+            return found
+
+        monkeypatch.setattr(owner, "__call__", spy)
+    (tmp_path / "marks").mkdir()
+    monkeypatch.setenv(MARKS, str(tmp_path / "marks"))
+    return found
+
+
+def assert_paired(returned: Sequence[JobReturn], sweep: Path, seeds: Sequence[int]) -> None:
+    """A return for each job, in the jobs' order, and its own score."""
+    assert [next(word for word in each.overrides or () if word.startswith("seed=")) for each in returned] == [
+        f"seed={seed}" for seed in seeds
+    ]
+    for each, seed in zip(returned, seeds, strict=True):
+        result = results.read_result(sweep / f"s{seed}") or {}
+        assert each.return_value == result.get("val_accuracy")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "at_a_time", "dead", "once", "failed"),
+    [
+        (6, 2, [1, 3], False, [1, 3]),
+        (4, 2, [0, 1], True, []),
+        (1, 1, [0], False, [0]),
+    ],
+)
+def test_every_run_beside_others_returns_and_dies_twice_before_it_has_failed(
+    command: Command, tmp_path: Path, returned: list[JobReturn], jobs: int, at_a_time: int, dead: list[int],
+    once: bool, failed: list[int],
+) -> None:  # fmt: skip
+    sweep = tmp_path / "sweep"
+    beside = ["-m", "hydra/launcher=side_by_side", f"hydra.launcher.n_jobs={at_a_time}", f"hydra.sweep.dir={sweep}"]
+    seeds = ",".join(map(str, range(jobs)))
+    assert command(*beside, *QUICK, f"seed={seeds}", *dying(dead, once)) == bool(failed)
+    assert statuses(sweep) == {f"s{seed}": "failed" if seed in failed else "completed" for seed in range(jobs)}
+    for seed in failed:
+        assert "its process died, twice" in (sweep / f"s{seed}" / results.ERROR).read_text()
+    assert_paired(returned, sweep, range(jobs))
+
+
+def test_where_no_process_can_start_every_run_has_failed(
+    command: Command, tmp_path: Path, returned: list[JobReturn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "run", _die_at_once)
+    sweep = tmp_path / "sweep"
+    beside = ["-m", "hydra/launcher=side_by_side", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={sweep}"]
+    assert command(*beside, *QUICK, "seed=0,1,2") == 1
+    assert statuses(sweep) == dict.fromkeys(["s0", "s1", "s2"], "failed")
+    assert_paired(returned, sweep, range(3))
+
+
+def _die_at_once(*_: Any) -> JobReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return JobReturn()
+
+
+def test_a_run_that_ended_before_its_process_died_keeps_its_result(
+    command: Command, tmp_path: Path, returned: list[JobReturn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = tmp_path / "sweep"
+    beside = ["-m", "hydra/launcher=side_by_side", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={sweep}"]
+    monkeypatch.setattr(side_by_side, "run", _run_and_die)
+    for again in (QUICK, [*QUICK, "rerun=all"]):
+        returned.clear()
+        assert command(*beside, *again, "seed=0,1,2") == 0
+        assert statuses(sweep) == dict.fromkeys(["s0", "s1", "s2"], "completed")
+        assert_paired(returned, sweep, range(3))
+
+
+_run = side_by_side.run
+
+
+def _run_and_die(*arguments: Any) -> JobReturn:
+    _run(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+    return JobReturn()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_stack_returns_as_many_as_jobs_and_in_order_whatever_ends_early(
+    command: Command, tmp_path: Path, returned: list[JobReturn], processes: int
+) -> None:
+    sweep = tmp_path / "sweep"
+    faulty = "+diagnostics.faulty._target_=tests.test_stacked_launcher.FailsForSeedOne"
+    stacked = ["-m", "hydra/launcher=stacked", f"hydra.launcher.processes={processes}", f"hydra.sweep.dir={sweep}"]
+    assert command(*stacked, *QUICK, "seed=3,1,2,0", faulty) == 1
+    assert statuses(sweep) == {f"s{seed}": "failed" if seed == 1 else "completed" for seed in range(4)}
+    assert_paired(returned, sweep, [3, 1, 2, 0])
+
+
+def test_an_engine_returns_as_many_as_jobs_and_in_order_whichever_unit_is_lost(
+    command: Command, tmp_path: Path, returned: list[JobReturn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mapped(self: elsewhere.Submitit, units: list[elsewhere.Unit], sweep: Path) -> Any:
+        yield 2, units[2]()
+        yield 0, RuntimeError("lost")
+        yield 1, units[1]()
+
+    monkeypatch.setattr(elsewhere.Submitit, "map", mapped)
+    sweep = tmp_path / "sweep"
+    away = ["-m", "hydra/launcher=stacked_slurm", "hydra.launcher.max_members=2", f"hydra.sweep.dir={sweep}"]
+    assert command(*away, *QUICK, "seed=3,1,2,0,5,4") == 1
+    assert statuses(sweep) == dict.fromkeys(["s0", "s2", "s4", "s5"], "completed")
+    assert_paired(returned, sweep, [3, 1, 2, 0, 5, 4])

@@ -1,0 +1,116 @@
+"""`trainer.devices=2`: one run, one report and the right exit codes; to rounding what one device finds."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as L
+import torch
+
+from src import REPOSITORY, losses, results, train
+from tests.conftest import SMALL, weights_of
+from tests.test_population import Make
+from tests.test_stacks_side_by_side import epochs_of
+
+Command = Callable[..., int]
+TWO = [*SMALL, "trainer.devices=2", "diagnostics=[]"]
+
+
+class FailsInRankOne(L.Callback):
+    """With a signal, if one is given, else with an error."""
+
+    def __init__(self, signal: int | None = None) -> None:
+        self.signal = signal
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_rank == 1:
+            if self.signal:
+                os.kill(os.getpid(), self.signal)
+            raise RuntimeError("device 1 is unlucky")
+
+
+def outside(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "src.train", *arguments]
+    environment: Mapping[str, str] = os.environ | {"OMP_NUM_THREADS": "1"} | more
+    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=False)
+
+
+def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tmp_path: Path) -> None:
+    done = outside(*SMALL, "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["two"]
+    found, expected = (
+        json.loads((tmp_path / "two" / results.RESULT).read_text()),
+        train.train(settings_for(*SMALL), tmp_path / "one"),
+    )
+    assert found["status"] == "completed"
+    assert found["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
+    assert found["test_accuracy"] == expected["test_accuracy"]
+    for two, one in zip(epochs_of(tmp_path / "two"), epochs_of(tmp_path / "one"), strict=True):
+        assert two == pytest.approx(one, rel=1e-5)
+    weights = weights_of(tmp_path / "two" / results.LAST)
+    for name, values in weights_of(tmp_path / "one" / results.LAST).items():
+        torch.testing.assert_close(weights[name], values, rtol=1e-4, atol=1e-6)
+    names = [
+        sorted(path.name.partition(".tfevents")[0] for path in (tmp_path / each).glob("*")) for each in ("one", "two")
+    ]
+    assert set(names[1]) - set(names[0]) == {".hydra", ".lock", "train.log"}
+
+
+def test_a_sweep_on_two_devices_gives_one_table_with_all_runs(
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command("-m", *TWO, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 0
+    assert not {"LOCAL_RANK", "MASTER_PORT"} & os.environ.keys()
+    said = capfd.readouterr()
+    assert said.out.count("test accuracy %") == 1
+    assert "2 runs expected: 2 completed;" in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("null", "device 1 is unlucky"), (str(int(signal.SIGKILL)), "failed: SIGKILL")]
+)
+def test_a_rank_that_fails_ends_the_run_with_1_and_its_reason(tmp_path: Path, how: str, words: str) -> None:
+    fails = f"+diagnostics.fails._target_={__name__}.{FailsInRankOne.__name__}"
+    done = outside(*TWO, fails, f"+diagnostics.fails.signal={how}", f"hydra.run.dir={tmp_path / 'run'}")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert words in line
+    assert f"(traceback: {tmp_path / 'run' / results.ERROR})" in line
+    assert words in (tmp_path / "run" / results.ERROR).read_text()
+    assert json.loads((tmp_path / "run" / results.RESULT).read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data.batch_size=63"], "data.batch_size=63: must be divisible by the 2 devices of trainer.devices"),
+        (["norm=batch"], "norm=batch: each of the 2 devices of trainer.devices would normalise its own share"),
+        (["+trainer.strategy=ddp_spawn"], "trainer.strategy=ddp_spawn: its processes can't share a run's folder"),
+        (["+trainer.strategy=ddp_fork"], "trainer.strategy=ddp_fork: its processes can't share a run's folder"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused_before_any_work(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    for mode in (["-m", f"hydra.sweep.dir={tmp_path}"], [f"hydra.run.dir={tmp_path}"]):
+        assert command(*mode, *TWO, *words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"error: {message}")
+    assert not list(tmp_path.glob("*/result.json"))
+
+
+@pytest.mark.parametrize("loss", sorted(losses.LOSSES))
+def test_a_classifier_can_be_pickled(settings_for: Make, loss: str) -> None:
+    built = train.build_network(settings_for(*SMALL, f"loss={loss}"), 64, 10)
+    again = pickle.loads(pickle.dumps(built))
+    inputs = torch.rand(5, 64)
+    assert torch.equal(again(inputs), built(inputs))
+    assert torch.equal(again.objective.predict(again(inputs)), built.objective.predict(built(inputs)))
