@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.figures._drawing import looks
-from src.figures._runs import Run, Setting, keep, layer_number, table, tested_epoch, with_table
+from src.figures._runs import keep, layer_number, table, with_table
+from src.setting import Run, Setting, tested_epoch
 
 MOST_ROWS, MOST_COLUMNS = 12, 12
 
@@ -47,7 +48,8 @@ def of_lowest_seed(
 
     def wanted(run: Run) -> bool:
         found = table(run, "histograms")
-        return bool((found["quantity"].isin(quantities) & ((found["epoch"] == 0) | tested)).any())
+        epochs = set(found.loc[found["quantity"].isin(quantities), "epoch"])
+        return (tested_epoch(run, epochs) if tested else 0) in epochs
 
     missing = f"no completed run has histograms of {', '.join(quantities)}: switch on diagnostics=[histograms]"
     groups = keep(with_table(runs, "histograms"), wanted, missing)
