@@ -21,14 +21,14 @@ from rich.table import Table
 from src import figures, locks, results
 from src.command_line import one_line_errors, stop
 from src.errors import UserError
-from src.setting import Run, Setting, chance, labels, missing_of, read_sweeps, settings_of
-from src.setting import read_runs as read_runs  # for those who report
+from src.runs import Run, read_sweeps
+from src.runs import read_runs as read_runs  # for those who report
+from src.setting import Setting, chance, labels, missing_of, repetitions, settings_of
 from src.statistics import trained
 
 RESULTS = "results.csv"
 TOLD = ("question", "command")
 ENDINGS = ("completed", "diverged", "failed")
-OUTCOME = ("status", "test_accuracy", "test_loss")
 COUNTED = {"n": "completed"} | {name: name for name in ("diverged", "failed", "missing", "repeated")}
 AVERAGED = ("test_loss", "epochs", "grad_norm_first", "grad_norm_last", "dead_fraction")
 
@@ -56,18 +56,9 @@ def _found(run: Run) -> dict[str, Any]:
     }
 
 
-def _repeats(settings: Sequence[Setting]) -> list[tuple[Run, Run]]:
-    """The runs of a seed that is there already, each with the one that counts."""
-    return [
-        (run, next(one for one in setting.runs if one["seed"] == run["seed"]))
-        for setting in settings
-        for run in setting.repeated
-    ]
-
-
 def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
     """One row per run: what was varied, what was found, where it lies; of a repeated seed, which run counts for it."""
-    counts = {id(run): first["folder"] for run, first in _repeats(settings)}
+    counts = {id(run): first["folder"] for setting in settings for run, first in setting.repeats}
     rows = []
     for run, label in zip(runs, labels(runs), strict=True):
         dead, repeats = run.get("dead_outputs"), counts.get(id(run))
@@ -156,16 +147,6 @@ def statuses(settings: Sequence[Setting], absent: int) -> str:
     counts = Counter({name: sum(len(getattr(each, name)) for each in settings) for name in ENDINGS}, missing=absent)
     named = [f"{count} {name}" for name, count in counts.items() if count]
     return f"{counts.total()} runs expected: {', '.join(named)}"
-
-
-def repetitions(settings: Sequence[Setting]) -> str:
-    """What is said of runs of a seed that is there already; nothing without any."""
-    pairs = _repeats(settings)
-    other = [run["folder"] for run, first in pairs if any(run.get(key) != first.get(key) for key in OUTCOME)]
-    if not pairs:
-        return ""
-    agree = f", but with another result in {', '.join(other)}" if other else ", with the same results"
-    return f"{len(pairs)} more repeat a seed of a setting, which counts once{agree}"
 
 
 def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:

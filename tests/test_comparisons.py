@@ -171,10 +171,25 @@ def test_pairs_are_matched_by_seed() -> None:
     assert found.improvement.value == (2 + 0.5) / 4
 
 
-def test_other_seeds_make_it_unpaired() -> None:
-    found = compare({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.5, 1: 2.0, 3: 1.0, 4: 0.0})
-    assert (found.n, found.paired) == (3, False)
+def test_too_few_common_seeds_make_it_unpaired() -> None:
+    found = compare({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.5, 3: 2.0, 4: 1.0, 5: 0.0})
+    assert (found.n, found.paired, found.seeds) == (3, False, 6)
     assert found.improvement.value == pytest.approx((2.5 + 3.5 + 4) / 12, **EXACTLY)
+    tens = seeds(np.arange(10.0)), seeds(np.arange(10.0) - 20, start=6)  # four common ones: p ≥ 0.125 if paired
+    assert compare(*tens).p_value < 1e-4
+    assert not compare(*tens).paired
+
+
+def test_a_missing_seed_leaves_the_other_pairs() -> None:
+    differences = np.array([0.8, 1.1, 0.9, 1.2, 1.0, 0.7, 1.3, 0.6, 1.4, 0.5])
+    noise = 10 * np.random.default_rng(0).normal(size=10)
+    first, second = seeds(noise + differences), seeds(noise)
+    assert compare(first, second).p_value == 2 / 2**10
+    del first[3]
+    found = compare(first, second)
+    assert (found.n, found.paired, found.seeds, found.p_value) == (9, True, 10, 2 / 2**9)
+    assert found.difference == mean(np.delete(differences, 3))
+    assert found.difference.value == compare(second, first).difference.value * -1
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 2), (5, 9), (30, 12)])

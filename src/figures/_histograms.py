@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from src.figures._drawing import looks
 from src.figures._runs import keep, layer_number, table, with_table
-from src.setting import Run, Setting, tested_epoch
+from src.runs import Run, tested_epoch
+from src.setting import Setting
 
 MOST_ROWS, MOST_COLUMNS = 12, 12
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from src.errors import UserError
-from src.setting import Run, Setting, chance, left_out, settings_of
+from src.runs import Run
+from src.setting import Setting, chance, left_out, settings_of
 
 LONG_ROW, MOST_LISTED = 4, 10  # seeds in a row that are shortened; how many are named
 SWITCH_ON = {

@@ -13,7 +13,8 @@ from src.figures._drawing import CHANCE, Drawing, looks, panels
 from src.figures._numbers import t_interval
 from src.figures._runs import keep, sample, with_diverged
 from src.figures._theory import reach
-from src.setting import Setting, act_order, natural, settings_of
+from src.runs import natural
+from src.setting import Setting, act_order, settings_of
 from src.statistics import proportion, trained
 
 COLUMNS = ["act", "init", "depth", "n", "test_accuracy_percent", "low", "high", "trained", "of", "theory_depth"]

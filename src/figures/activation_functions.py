@@ -8,7 +8,8 @@ import pandas as pd
 
 from src.figures._drawing import Drawing, looks, panels
 from src.figures._runs import table, with_table
-from src.setting import Run, act_order
+from src.runs import Run
+from src.setting import act_order
 
 
 def _distinct(runs: list[Run]) -> dict[str, Run]:

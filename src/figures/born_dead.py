@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 
 from src.figures._drawing import COLOURS, MARKERS, Drawing, panels
 from src.figures._runs import keep, sample, table
-from src.setting import Run, Setting, settings_of
+from src.runs import Run
+from src.setting import Setting, settings_of
 from src.statistics import proportion
 
 NEEDS = "no completed run looked for layers that are off: switch on diagnostics=[taxonomy]"

@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 
 from src.figures._drawing import Drawing, Look, looks, panels
 from src.figures._runs import keep, sample
-from src.setting import Run, Setting, settings_of
+from src.runs import Run
+from src.setting import Setting, settings_of
 
 WHEN = ("untrained", "trained")
 # UvA DL notebooks, tutorial 3, ReLU: the PyTorch edition's counts (seed 42), the JAX edition's

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from src.figures._data import training_examples
 from src.figures._drawing import COLOURS, Drawing, panels
 from src.figures._runs import sample, table, with_table
-from src.setting import Run, tested_epoch
+from src.runs import Run, tested_epoch
 
 MOST_POINTS = 2000
 

@@ -21,7 +21,8 @@ from src.figures._drawing import (
 )
 from src.figures._numbers import geometric_mean
 from src.figures._runs import keep, loss_unit, sample
-from src.setting import Run, Setting, settings_of
+from src.runs import Run
+from src.setting import Setting, settings_of
 
 WHEN = ("untrained", "trained")
 

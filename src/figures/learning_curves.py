@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 from src.errors import UserError
 from src.figures._drawing import CHANCE, Drawing, Line, facets, legend, panels, plain_numbers, roomy, whole_numbers
 from src.figures._runs import keep, loss_unit, sample, table, with_table
-from src.setting import Run, Setting
+from src.runs import Run
+from src.setting import Setting
 
 SIZE = (3.4, 2.6)
 

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from src.figures._drawing import Drawing, Line, facets, legend, panels, plain_numbers, plot_log, roomy
 from src.figures._numbers import thin
 from src.figures._runs import loss_unit, sample, table, with_table
-from src.setting import Run
+from src.runs import Run
 
 AT = (0, 1000, 2000, 3000, 4000, 5000, 49000)
 PUBLISHED = {  # vanishing-gradients notebook of Stanford's CS231n: loss printed at these steps

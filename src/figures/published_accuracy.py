@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from src.figures._drawing import Drawing, looks
 from src.figures._numbers import Values, t_interval
 from src.figures._runs import keep, sample, with_diverged
-from src.setting import Run, Setting, settings_of
+from src.runs import Run
+from src.setting import Setting, settings_of
 
 # UvA DL notebooks, tutorial 3: test accuracy in % of the notebooks' runs
 PUBLISHED = {

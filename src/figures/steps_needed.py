@@ -7,7 +7,7 @@ import pandas as pd
 from src.figures._drawing import Drawing, looks
 from src.figures._rows import beside, rows, spread
 from src.figures._runs import keep, sample, table, with_table
-from src.setting import Run
+from src.runs import Run
 
 
 def _steps(run: Run) -> tuple[int | None, int]:

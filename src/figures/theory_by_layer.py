@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 from src.figures._drawing import Drawing, looks, panels, whole_numbers
 from src.figures._numbers import geometric_mean
 from src.figures._runs import keep, layer_number, sample, table
-from src.setting import Run, Setting, act_order, settings_of
+from src.runs import Run
+from src.setting import Setting, act_order, settings_of
 
 SHOWN = {"length": "√(mean z²)", "delta_ratio": "‖∂L/∂z‖, layer / next layer"}
 

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from src.figures._drawing import Drawing, panels
 from src.figures._runs import keep, sample
 from src.figures._theory import reach
-from src.setting import Run, Setting, act_order, settings_of
+from src.runs import Run
+from src.setting import Setting, act_order, settings_of
 from src.statistics import proportion, trained
 
 DIVERGED = " (Diverged runs are counted here as not trained.)"

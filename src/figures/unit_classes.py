@@ -11,7 +11,8 @@ from matplotlib.patches import Patch
 
 from src.figures._drawing import COLOURS, MOST_PANELS, Drawing, Look, panels, whole_numbers
 from src.figures._runs import keep, layer_number, sample, table
-from src.setting import Run, Setting, settings_of
+from src.runs import Run
+from src.setting import Setting, settings_of
 
 CLASSES = {
     "always_off": "always off",

@@ -9,7 +9,8 @@ from typing import Any
 from src.figures._drawing import facets
 from src.figures._runs import loss_unit
 from src.page import words
-from src.setting import Run, Setting, chance, data_of, left_out
+from src.runs import Run, data_of
+from src.setting import Setting, chance, left_out
 
 Styles = Mapping[str, dict[str, Any]]  # by a setting's label
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
@@ -34,10 +35,6 @@ class Metric:
     unit: str
     factor: int
     higher_is_better: bool
-
-    def of(self, run: Run) -> float | None:
-        value = run.get(self.key)
-        return None if value is None or not math.isfinite(value) else self.factor * float(value)
 
     @property
     def possible(self) -> tuple[float, float]:
@@ -68,6 +65,10 @@ class Task:
         found = setting.outcomes(chance(setting, self.settings) if with_diverged else None)
         return {seed: self.metric.factor * value for seed, value in found.items()}
 
+    def value(self, run: Run) -> float | None:
+        found = run.get(self.metric.key)
+        return None if found is None or not math.isfinite(found) else self.metric.factor * float(found)
+
     @property
     def stands(self) -> str:
         """What stands for a diverged run, in words."""
@@ -84,7 +85,7 @@ def styles(settings: Sequence[Setting]) -> dict[str, dict[str, Any]]:
             names = {"act": line.setting.act, "panel": panel, "name": line.name or line.setting.label}
             look = {"dash": DASHES[line.look["linestyle"]], "symbol": SYMBOLS[line.look["marker"]]}
             drawn[line.setting.label] = names | {"colour": line.look["color"]} | look
-    return {each.label: {"label": each.label, "position": i} | drawn[each.label] for i, each in enumerate(settings)}
+    return {each.label: {"label": each.label, "position": i, "broken": each.broken} | drawn[each.label] for i, each in enumerate(settings)}
 
 
 def tasks_of(settings: Sequence[Setting]) -> list[Task]:
@@ -108,13 +109,13 @@ def _arguments(source: str) -> str:
     return ", ".join(f"{key} {value}" for key, value in arguments.items() if key != "_target_")
 
 
-def sampled(settings: Iterable[Setting], used: int | None = None, lowest_seed: bool = False) -> str:
+def sampled(settings: Iterable[Setting], used: int | None = None) -> str:
     """How many runs a figure shows per setting, and how many it can't: the end of its caption.
 
     `used`: the completed runs that have what the figure needs, where not all do.
     """
     settings = list(settings)
-    sizes = sorted({min(len(each.completed), 1 if lowest_seed else len(each.completed)) for each in settings})
+    sizes = sorted({len(each.completed) for each in settings})
     n = "0" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    text = f"n = {n} completed {'run' if n == '1' else 'runs'} per setting, {words.counted(len(settings), 'setting')}"
-    return text + (", of each its lowest seed." if lowest_seed else ".") + left_out(settings, used)
+    per = f"completed {'run' if n == '1' else 'runs'} per setting, {words.counted(len(settings), 'setting')}."
+    return f"n = {n} {per}{left_out(settings, used)}"
