@@ -44,5 +44,7 @@ def _run_name_of(root: DictConfig) -> str:
 def register() -> None:
     """Make `${run_name:}`, `${tuned_lr:}` and `${repository:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
-    OmegaConf.register_new_resolver("tuned_lr", lambda *which: tuned.learning_rate(*which), replace=True)
+    OmegaConf.register_new_resolver(
+        "tuned_lr", lambda *which, _root_: tuned.learning_rate(*which, _root_), replace=True
+    )
     OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)

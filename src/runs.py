@@ -51,6 +51,14 @@ def read_sweeps(folders: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     return {path: results.read_sweep(path) for path in paths}
 
 
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested configuration → dotted key → value as text."""
+    found: dict[str, str] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
+    return found
+
+
 def data_of(run: Run) -> str:
     """What a run was trained on, as JSON: its source's arguments, with the content's digest for where it lies."""
     source = dict((run["config"].get("data") or {}).get("source") or {})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from src import results
-from src.runs import DIGEST, Run, natural, status
+from src.runs import DIGEST, Run, flat, natural, status
 
 Identity = tuple[str, int | str]  # the setting's label and the seed
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
@@ -28,20 +28,9 @@ def act_order(act: str) -> tuple[int, str]:
     return (ACTS.index(act) if act in ACTS else len(ACTS), act)
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested configuration → dotted key → value as text."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
-    return flat
-
-
 def _configs(runs: Sequence[Run]) -> list[dict[str, str]]:
     """Flat configurations. Where known data lie is no part of them, unless it names what differs in content alone."""
-    configs = [_flat(run["config"]) for run in runs]
+    configs = [flat(run["config"]) for run in runs]
     contents: dict[str, dict[str, str]] = {}  # a source's other arguments → digest → where that content lay first
     known = [
         (config, run[DIGEST], config.pop(ROOT, ""))

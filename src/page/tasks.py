@@ -79,13 +79,16 @@ class Task:
 
 def styles(settings: Sequence[Setting]) -> dict[str, dict[str, Any]]:
     """Label → where and as what the page's figures draw a setting, in the words of plotly.js."""
-    drawn = {}
+    drawn: dict[str, dict[str, Any]] = {}
     for panel, lines in facets(settings).items():
         for line in lines:
             names = {"act": line.setting.act, "panel": panel, "name": line.name or line.setting.label}
             look = {"dash": DASHES[line.look["linestyle"]], "symbol": SYMBOLS[line.look["marker"]]}
             drawn[line.setting.label] = names | {"colour": line.look["color"]} | look
-    return {each.label: {"label": each.label, "position": i, "broken": each.broken} | drawn[each.label] for i, each in enumerate(settings)}
+    return {
+        each.label: {"label": each.label, "position": i, "broken": each.broken} | drawn[each.label]
+        for i, each in enumerate(settings)
+    }
 
 
 def tasks_of(settings: Sequence[Setting]) -> list[Task]:
