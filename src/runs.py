@@ -72,7 +72,7 @@ def status(run: Run) -> str:
     return str(run["status"]) if finite or run["status"] != "completed" else "diverged"
 
 
-def tested_epoch(run: Run, recorded: Iterable[int]) -> int | None:
+def measured_at(run: Run, recorded: Iterable[int]) -> int | None:
     """When the tested weights were measured: at the tested epoch, else in the latest one before it; None: never.
 
     What was measured later is of weights that were given up. Of a run that was not tested, the last epoch.

@@ -534,7 +534,7 @@ def imported(module: str, known: set[str]) -> set[str]:
 
 def test_the_page_needs_none_of_the_code_that_trains() -> None:
     modules = imported("src.page", set())
-    assert {"src.page.layers", "src.report", "src.statistics", "src.figures._data"} <= modules
+    assert {"src.page.layers", "src.setting", "src.statistics", "src.figures._data"} <= modules
     assert [name for name in modules if re.match(r"src\.(train|classifier|mlp|diagnostics)\b", name)] == []
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from src.page.tables import Folders
 from src.page.words import plain_list, thinned
-from src.runs import Run, natural, tested_epoch
+from src.runs import Run, measured_at, natural
 from src.setting import Setting
 
 FIRST = ("grad_norm", "update_ratio", "dead_fraction", "saturated_fraction")
@@ -137,7 +137,7 @@ def _profiles(runs: Sequence[Run], parts: Sequence[Measured], logarithmic: bool)
     trained = [
         (part.layers, part.at(epoch))
         for run, part in zip(runs, parts, strict=True)
-        if (epoch := tested_epoch(run, part.epochs.tolist()))
+        if (epoch := measured_at(run, part.epochs.tolist()))
     ]
     for name, rows in (("untrained", untrained), ("trained", trained)):
         if rows:
