@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,7 +82,8 @@ def by_setting(settings: Sequence[Setting]) -> pd.DataFrame:
     for setting in settings:
         found = [{"epochs": run.get("epochs")} | _found(run) for run in setting.completed]
         numbers = pd.DataFrame(found, columns=["trained", *AVERAGED]).astype(float)
-        row = dict(setting.values) | {name: len(getattr(setting, of)) for name, of in COUNTED.items()}
+        row: dict[str, Any] = dict(setting.values)
+        row |= {name: len(getattr(setting, of)) for name, of in COUNTED.items()}
         row["trained"] = int(numbers["trained"].sum())
         for name, diverged in (("test_accuracy", None), ("accuracy_or_chance", chance(setting, settings))):
             values = setting.outcomes(diverged) if setting.measure == "test_accuracy" else {}
@@ -116,7 +116,7 @@ def show(summary: pd.DataFrame, console: Console) -> None:
     console.print(table)
 
 
-def _percent(row: dict[str, Any], name: str) -> str:
+def _percent(row: dict[Any, Any], name: str) -> str:
     mean, std = 100 * row[f"{name}_mean"], 100 * row[f"{name}_std"]
     return _cell(mean, ".2f") + ("" if pd.isna(std) else f" ± {std:.2f}")
 
@@ -144,9 +144,9 @@ def told(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def statuses(settings: Sequence[Setting], absent: int) -> str:
     """How many runs there should be, and what became of them, in words; a seed of a setting is one run."""
-    counts = Counter({name: sum(len(getattr(each, name)) for each in settings) for name in ENDINGS}, missing=absent)
+    counts = {name: sum(len(getattr(each, name)) for each in settings) for name in ENDINGS} | {"missing": absent}
     named = [f"{count} {name}" for name, count in counts.items() if count]
-    return f"{counts.total()} runs expected: {', '.join(named)}"
+    return f"{sum(counts.values())} runs expected: {', '.join(named)}"
 
 
 def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -169,7 +169,7 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
     return list(forgotten)
 
 
-def write(runs: Sequence[Run], folders: Sequence[Path], with_page: bool = True) -> None:
+def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> None:
     """results.csv, figures/ and report.html in the first folder, and the table by setting in the terminal."""
     folder, sweeps = folders[0], read_sweeps(folders)
     absent = missing_of(runs, sweeps)
@@ -196,7 +196,7 @@ def forgetting(folders: Sequence[Path]) -> str:
     return shlex.join(["python", "-m", "src.report", *map(str, folders), "--forget"])
 
 
-def _draw(runs: Sequence[Run], folder: Path) -> None:
+def _draw(runs: list[Run], folder: Path) -> None:
     asked = dict.fromkeys(name for run in runs for name in run["config"].get("figures", []))
     if asked and figures.draw(asked, runs, folder):
         print(f"figures: {folder / figures.FOLDER}", flush=True)

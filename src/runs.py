@@ -14,7 +14,6 @@ from typing import Any
 from src import results
 
 Run = dict[str, Any]
-DIGEST = "data_digest"  # of the content of the data set, in a run's summary
 NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
@@ -62,7 +61,8 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
 def data_of(run: Run) -> str:
     """What a run was trained on, as JSON: its source's arguments, with the content's digest for where it lies."""
     source = dict((run["config"].get("data") or {}).get("source") or {})
-    return json.dumps(source | ({"root": run[DIGEST]} if run.get(DIGEST) else {}), sort_keys=True)
+    content = run["config"].get("content")
+    return json.dumps(source | ({"root": content} if content else {}), sort_keys=True)
 
 
 def status(run: Run) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from src import results
-from src.runs import DIGEST, Run, flat, natural, status
+from src.runs import Run, flat, natural, status
 
 Identity = tuple[str, int | str]  # the setting's label and the seed
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
@@ -32,11 +32,7 @@ def _configs(runs: Sequence[Run]) -> list[dict[str, str]]:
     """Flat configurations. Where known data lie is no part of them, unless it names what differs in content alone."""
     configs = [flat(run["config"]) for run in runs]
     contents: dict[str, dict[str, str]] = {}  # a source's other arguments → digest → where that content lay first
-    known = [
-        (config, run[DIGEST], config.pop(ROOT, ""))
-        for config, run in zip(configs, runs, strict=True)
-        if run.get(DIGEST)
-    ]
+    known = [(config, digest, config.pop(ROOT, "")) for config in configs if (digest := config.pop("content", ""))]
     for config, digest, root in known:
         contents.setdefault(_source(config), {}).setdefault(digest, root)
     for config, digest, _ in known:
@@ -217,7 +213,8 @@ def missing_of(runs: Sequence[Run], sweeps: Mapping[Path, dict[str, Any]]) -> li
     interrupted."""
     there = {Path(run["folder"]).resolve() for run in runs}
     expected = [folder / name for folder, sweep in sweeps.items() for name in sweep.get("expected") or []]
-    known, absent = _known(runs), {}
+    known = _known(runs)
+    absent: dict[Identity, Path] = {}
     found: set[Identity] = {(Setting(label).label, run["seed"]) for run, label in zip(runs, labels(runs), strict=True)}
     for path in expected:
         identity = _identity(path, known)

@@ -72,7 +72,7 @@ class Task:
     @property
     def stands(self) -> str:
         """What stands for a diverged run, in words."""
-        values = {chance(each, self.settings) for each in self.settings} - {None}
+        values = [value for each in self.settings if (value := chance(each, self.settings)) is not None]
         what = "chance" if self.metric.higher_is_better else "the highest loss of any run here"
         return f"{what}, {self.metric.with_unit(self.metric.factor * max(values, default=math.nan))}"
 
