@@ -35,6 +35,7 @@ from hydra.core.hydra_config import HydraConfig
 from src import REPOSITORY, config, naming, results, train
 from src.command_line import quiet_libraries
 from src.data import datamodule, fashion_mnist
+from src.provenance import provenance
 from src.tables import Tables
 
 SIZES = (784, 512, 256, 256, 128, 10)
@@ -149,7 +150,7 @@ def ours(folder: Path, *overrides: str) -> Contender:
 
     def epoch() -> float:
         times = EpochTimes()
-        results.prepare(folder)
+        results.prepare(folder, settings)
         data = datamodule.open_data(settings.data, settings.seed)
         network = train.build_network(settings, 784, 10)
         trainer = train.build_trainer(settings, folder, Tables(folder), network.monitor)
@@ -242,7 +243,7 @@ def main() -> None:
     }
     rounded = {name: round(value, 3) for name, value in ratios.items()}
     report = {
-        **results.provenance(),
+        **provenance(),
         "machine": machine(),
         "rounds": arguments.rounds,
         "seconds": seconds,

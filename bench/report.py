@@ -28,6 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from src import REPOSITORY, results
+from src.provenance import provenance
 
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
 RATES = [round(0.0001 * 1.05**step, 7) for step in range(180)]
@@ -53,7 +54,7 @@ def make(run: Path, count: int, folder: Path, least_seeds: int = 3) -> None:
         other = varied(result, act, lr, seed)
         target = folder / other["name"]
         shutil.copytree(run, target, copy_function=os.link, ignore=_only_tables)
-        results.write_atomically(target / results.RESULT, json.dumps(other))
+        (target / results.RESULT).write_text(json.dumps(other))
 
 
 def _only_tables(folder: str, names: list[str]) -> set[str]:
@@ -116,9 +117,9 @@ def main() -> None:
         "figures": result["config"]["figures"],
         "processor": processor(),
         "date": time.strftime("%Y-%m-%d"),
-    } | results.provenance()
+    } | provenance()
     if arguments.json:
-        results.write_atomically(arguments.json, json.dumps(summary, indent=2) + "\n")
+        arguments.json.write_text(json.dumps(summary, indent=2) + "\n")
     print(json.dumps(summary))
 
 

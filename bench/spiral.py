@@ -134,7 +134,7 @@ def main() -> None:
     for act, (theirs, ours) in pairs.items():
         print(f"{act}: accuracy {ours.accuracy:.4f} (NumPy {theirs.accuracy:.4f}), last loss {ours.losses[-1]:.6f}")
     if arguments.json:
-        results.write_atomically(arguments.json, json.dumps({"steps": arguments.steps} | summary, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"steps": arguments.steps} | summary, indent=2) + "\n")
     print(json.dumps(summary))
 
 

@@ -46,6 +46,7 @@ from src.data import datamodule
 from src.mlp import threads_for
 from src.population.grouping import device_for, pieces
 from src.population.training import Training
+from src.provenance import provenance
 from src.tables import Tables
 
 
@@ -54,7 +55,7 @@ def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
 
     def measure() -> float:
         times = EpochTimes()
-        results.prepare(folder)
+        results.prepare(folder, settings)
         data = datamodule.open_data(settings.data, settings.seed)
         network = train.build_network(settings, *sizes_of(data))
         torch.set_num_threads(settings.threads or threads_for(network, data.examples_per_step))
@@ -184,7 +185,7 @@ def main() -> None:
         seconds = whole_sweep(Path(folder) / "main") if arguments.sweep else None
     middle = {name: median(values) for name, values in rates.items()}
     report = {
-        **results.provenance(), "machine": machine(), "precision": arguments.precision, "data": arguments.data,
+        **provenance(), "machine": machine(), "precision": arguments.precision, "data": arguments.data,
         "overrides": arguments.overrides, "tf32": torch.backends.cuda.matmul.allow_tf32,
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "member_epochs_per_second": rates, "peak_bytes": peaks, "sweep_seconds": seconds,

@@ -26,7 +26,7 @@ from src import REPOSITORY, activations, config, naming
 from src.classifier import Classifier
 from src.data.datamodule import open_data
 from src.diagnostics.theory import GROUPS, averaged, deltas, measured
-from src.results import provenance
+from src.provenance import provenance
 from src.theory.critical import critical_of
 from src.theory.integrals import Function
 from src.theory.meanfield import Layers, layers

@@ -19,7 +19,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Checkpoint
 
-from src import results
+from src import files, results
 from src.config import Settings
 
 
@@ -31,13 +31,13 @@ class WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
-        temporary = results.temporary_beside(target)
+        temporary = files.temporary_beside(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         whole = io.BytesIO()
         torch.save(checkpoint, whole)
         try:
             temporary.write_bytes(whole.getbuffer())
-            results.replace(temporary, target)
+            files.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -132,7 +132,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def prepare(folder: Path, settings: Settings) -> Start:
-    """Make the run's folder ready: its tables cut back to the last checkpoint of the same settings, or emptied."""
+    """Make the run's folder ready: its tables cut back to the last checkpoint of the same settings, or emptied.
+
+    Raises UserError where the folder holds anything that is not of such a run.
+    """
+    results.refuse(folder, settings)
     resumes = settings.rerun != "all" and not settings.untrained
     for path in (folder / results.LAST, folder / results.BEST) if resumes else ():
         checkpoint = _read(path)
@@ -140,18 +144,19 @@ def prepare(folder: Path, settings: Settings) -> Start:
         if run.get("config_hash") == settings.hash() and results.rewind(folder, run["tables"]):
             if path.name == results.BEST.name:
                 _copy(path, folder / results.LAST)
+            results.go_on(folder, settings)
             _say(f"{folder.name} goes on after epoch {checkpoint['epoch'] + 1}")
             return Start(time.perf_counter() - run["seconds"], path, checkpoint["global_step"])
-    results.prepare(folder)
+    results.prepare(folder, settings)
     return Start(time.perf_counter())
 
 
 @rank_zero_only
 def _copy(source: Path, target: Path) -> None:
-    temporary = results.temporary_beside(target)
+    temporary = files.temporary_beside(target)
     try:
         shutil.copyfile(source, temporary)
-        results.replace(temporary, target)
+        files.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,12 +1,12 @@
 """What may be configured: every key, its type and its range, stated once.
 
 Flow: **config** → data. Hydra composes the YAML files under conf/ and the command line into a DictConfig; `read`
-turns that into a `Settings`, or raises ValueError with one line that names the key, the value and what is allowed.
+turns that into a `Settings`, or raises UserError with one line that names the key, the value and what is allowed.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from hydra.errors import InstantiationException
@@ -16,10 +16,16 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
 from src import activations
+from src.errors import UserError
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
 NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
+MOST_EPOCHS = 1_000_000
+IMMATERIAL = {  # keys that don't say what a run is
+    *("figures", "report", "data.source.root"),
+    *("trainer.enable_progress_bar", "trainer.max_epochs"),
+}
 
 
 class Section(BaseModel):
@@ -92,7 +98,7 @@ class Trainer(Target):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Size | Literal["auto", -1] | list[int]
     precision: str | int
-    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     gradient_clip_val: NonNegative | None
     gradient_clip_algorithm: Literal["norm", "value"]
     enable_progress_bar: bool
@@ -130,6 +136,12 @@ class Settings(Section):
     report: bool
     rerun: Literal["failed", "all", "none"]
     plan: bool
+    content: str = ""  # digest of the data: the same settings with other data are another run
+
+    @property
+    def epochs_without_better(self) -> int:
+        """`patience` as early stopping takes it; the same for every max_epochs, because checkpoints hold it."""
+        return MOST_EPOCHS if self.patience is None else self.patience
 
     @property
     def layer_sizes(self) -> list[int]:
@@ -142,14 +154,32 @@ class Settings(Section):
         return everything | {"hidden_sizes": self.layer_sizes}
 
     def hash(self) -> str:
-        """Twelve hexadecimal digits that change with anything that may change a result."""
-        what_matters = self.plain()
-        what_matters["trainer"].pop("enable_progress_bar")
-        for key in ("figures", "report"):
-            what_matters.pop(key)
-        what_matters["data"]["source"].pop("root", None)
+        """Twelve hexadecimal digits: what a run is, apart from how many epochs it is given, which it can go on to."""
+        what_matters = {key: value for key, value in flat(self.plain()).items() if key not in IMMATERIAL}
         text = json.dumps(what_matters, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def differences(self, there: Mapping[str, Any]) -> list[str]:
+        """In which keys another run's configuration, as plain data, differs from this, with both values."""
+        pairs, asked = flat(there), flat(self.plain())
+        keys = [key for key in dict.fromkeys([*asked, *pairs]) if key not in IMMATERIAL]
+        return [
+            f"{key}={pairs.get(key, '(none)')} instead of {asked.get(key, '(none)')}"
+            for key in keys
+            if str(pairs.get(key)) != str(asked.get(key))
+        ] or ["something that its files don't say"]
+
+
+def flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested configuration → dotted key → value.
+
+    >>> flat({"a": {"b": 1}, "c": {}})
+    {'a.b': 1, 'c': {}}
+    """
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found
 
 
 def _sentence(error: ValidationError) -> str:
@@ -170,31 +200,42 @@ def _plain(value: Any) -> Any:
 
 
 def read(config: DictConfig) -> Settings:
-    """The checked settings of a composed configuration. Raises ValueError with one line for the person who typed it."""
+    """The checked settings of a composed configuration. Raises UserError with one line for the person who typed it."""
     try:
-        plain = {str(key): _plain(config[key]) for key in config if key != "hydra"}
+        plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
     except MissingMandatoryValue as error:
-        raise ValueError(f"{error.full_key}: missing, it has no default") from error
+        raise UserError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:
         if "init.by_act." not in str(error):
-            raise ValueError(str(error).splitlines()[0]) from error
+            raise UserError(str(error).splitlines()[0]) from error
         init, act = config.names.init, config.names.act
-        raise ValueError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
+        raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
     except OmegaConfBaseException as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+        raise UserError(str(error).splitlines()[0]) from error
     try:
         settings = Settings.model_validate(plain)
     except ValidationError as error:
-        raise ValueError(_sentence(error)) from error
+        raise UserError(_sentence(error)) from error
     try:
         activations.check(settings.act.plain())
     except ValueError as error:
-        raise ValueError(f"act={settings.names.act}: {error}") from error
+        raise UserError(f"act={settings.names.act}: {error}") from error
     try:
         settings.init.functions()
     except InstantiationException as error:
-        raise ValueError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
-    return settings
+        raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
+    return settings.model_copy(update={"content": _content(config)})
+
+
+def _content(config: DictConfig) -> str:
+    """Last, because it takes opening the data."""
+    try:
+        return str(config.content)
+    except OmegaConfBaseException as error:
+        cause: BaseException | None = error
+        while cause and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        raise cause or error from error
 
 
 def keys() -> list[str]:

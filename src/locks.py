@@ -15,20 +15,23 @@ from typing import IO
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from src import ownership
+from src.errors import UserError
+
 LOCK = ".lock"
 _held: dict[Path, IO[str]] = {}  # by this process, which may ask again
 
 
-class InUseError(OSError):
+class InUseError(UserError):
     """Somebody else is at work there; the message says who, where and since when."""
 
 
 def take(folder: Path) -> None:
     """Lock the folder, which is made if need be, until `release`. Raises InUseError if another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder.resolve() / LOCK
     if path in _held or getattr(rank_zero_only, "rank", False):  # of several processes of a run the first one locks
         return
+    ownership.record(folder, LOCK)
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

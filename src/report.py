@@ -4,7 +4,6 @@ Flow: statistics → **report**.
 """
 
 import argparse
-import json
 import multiprocessing
 import shlex
 import sys
@@ -17,7 +16,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from src import figures, locks, results
+from src import figures, files, locks, results
 from src.command_line import one_line_errors, stop
 from src.errors import UserError
 from src.runs import Run, read_sweeps
@@ -25,7 +24,6 @@ from src.runs import read_runs as read_runs  # for those who report
 from src.setting import Setting, chance, labels, missing_of, repetitions, settings_of
 from src.statistics import trained
 
-RESULTS = "results.csv"
 TOLD = ("question", "command")
 ENDINGS = ("completed", "diverged", "failed")
 COUNTED = {"n": "completed"} | {name: name for name in ("diverged", "failed", "missing", "repeated")}
@@ -160,8 +158,7 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
             gone = dict.fromkeys(name for name in absent if not names or name in names)
             kept = [name for name in sweep.get("expected") or [] if name not in gone]
             if gone:
-                text = json.dumps(sweep | {"expected": kept}, indent=2) + "\n"
-                results.write_atomically(folder / results.SWEEP, text)
+                files.write_atomically(folder / results.SWEEP, files.as_json(sweep | {"expected": kept}))
             forgotten |= gone
     if unknown := [name for name in names if name not in forgotten]:
         places = ", ".join(map(str, folders))
@@ -177,10 +174,12 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> N
     table = table_of(runs, settings)
     rows = pd.DataFrame([{"status": "missing", "folder": str(path)} for path in absent], columns=table.columns)
     text = table.to_csv(index=False) + rows.to_csv(index=False, header=False)
-    results.write_atomically(folder / RESULTS, text)
+    files.write_atomically(folder / results.RESULTS, text)
     console = Console()
     show(by_setting(settings), console if console.is_terminal else Console(width=120))
-    print("; ".join(filter(None, (statuses(settings, len(absent)), repetitions(settings), str(folder / RESULTS)))))
+    print(
+        "; ".join(filter(None, (statuses(settings, len(absent)), repetitions(settings), str(folder / results.RESULTS))))
+    )
     sweep = told(list(sweeps.values())) | {"missing": absent, "forget": forgetting(folders)}
     if absent:
         print(f"missing: {', '.join(path.name for path in absent)}; if they are not wanted: {sweep['forget']}")

@@ -8,9 +8,12 @@ Flow: diagnostics → **results** → statistics.
     NAME.csv          what some diagnostics measure besides: the columns are theirs
     quantities.json   what each quantity of layers.csv and histograms.csv means, its unit and scale
     checkpoints/      best.ckpt, last.ckpt
-    result.json       the run's summary, written last: while it is missing, the run has not ended
+    run.json          what the run was asked to do, with what: written first
+    result.json       the same and the run's summary, written last: while it is missing, the run has not ended
     error.txt         the traceback of a failed run
     NAME.unreadable   a damaged file, set aside
+    .replaced/        an earlier run, moved aside by rerun=all; nobody reads it
+    .actsweep         lists the files that are ours (src/ownership.py)
     .lock             names the process at work here (src/locks.py)
 
 and in a sweep's folder:
@@ -22,79 +25,49 @@ and in a sweep's folder:
 import json
 import math
 import os
-import platform
-import subprocess
 import sys
 import traceback
 from collections.abc import Iterable
-from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-from src import REPOSITORY
+from src import ownership
+from src.errors import UserError
+from src.files import as_json, listed_at, read_json, sync, write_atomically
+from src.provenance import provenance
 
 if TYPE_CHECKING:  # whoever only reads runs loads neither torch nor Lightning
     from src.config import Settings
     from src.tables import Tables
 
 RESULT, EPOCHS, LAYERS, HISTOGRAMS = "result.json", "epochs.csv", "layers.csv", "histograms.csv"
-QUANTITIES, ERROR, SWEEP = "quantities.json", "error.txt", "sweep.json"
+QUANTITIES, ERROR, RUN, SWEEP, RESULTS = "quantities.json", "error.txt", "run.json", "sweep.json", "results.csv"
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
 COUNTS = ("dead_outputs", "dead_units")
 SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_max_abs")
 HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
-
-
-def temporary_beside(path: Path) -> Path:
-    """Where to write what shall replace `path`: on the same file system. Leftovers of a kill have the same ending."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def sync(path: Path) -> None:
-    """Have the system put a file's content, or a folder's list of names, on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace(source: Path, target: Path) -> None:
-    """Rename so that `target` is at any time the old file or the whole new one, also after a power cut."""
-    sync(source)
-    source.replace(target)
-    sync(target.parent)
-
-
-def write_atomically(path: Path, text: str, durable: bool = True) -> None:
-    """Write so that the file at `path` is at any time either the old one or the whole new one.
-
-    `durable`: also after a power cut; that takes the disk some milliseconds.
-    """
-    temporary = temporary_beside(path)
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        replace(temporary, path) if durable else temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+EVENTS, REPLACED = "events.out.tfevents.*", ".replaced"
+OF_SWEEPERS = ("multirun.yaml", "optimization_results.yaml", ".submitit/")  # what Hydra's plugins write for a sweep
+MOST_NAMED = 3
 
 
 @rank_zero_only
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Once everything else that the run left is on disk."""
-    for path in folder.glob("*.csv"):
+    for path in _tables(folder):
         sync(path)
-    write_atomically(folder / RESULT, json.dumps(result, indent=2, allow_nan=False, default=str) + "\n")
+    write_atomically(folder / RESULT, as_json(result))
 
 
 @rank_zero_only
 def set_aside(path: Path, reason: str) -> None:
     """Rename a damaged file, which is neither trusted nor deleted, and say so."""
-    aside = path.with_name(f"{path.name}.unreadable")
+    names = (f"{path.name}.unreadable{number}" for number in ["", *range(2, 10**6)])
+    aside = next(each for name in names if not os.path.lexists(each := path.with_name(name)))
+    ownership.record(*listed_at(aside))
     path.replace(aside)
     print(f"warning: {path} can't be read ({reason}); it is now {aside.name}", file=sys.stderr)
 
@@ -102,37 +75,77 @@ def set_aside(path: Path, reason: str) -> None:
 def finished(folder: Path, settings: "Settings") -> dict[str, Any] | None:
     """The result of these settings that `rerun` lets stand, if there is one. A damaged one is set aside."""
     found = read_result(folder)
-    if found is None and (folder / RESULT).exists():
+    if found is None and (folder / RESULT).exists() and RESULT in ownership.recorded(folder):
         set_aside(folder / RESULT, "no JSON of a run's summary")
     if found is None or settings.rerun == "all" or found.get("config_hash") != settings.hash():
         return None
+    if found.get("config", {}).get("trainer", {}).get("max_epochs") != settings.trainer.max_epochs:
+        return None  # it goes on
     return None if found["status"] == "failed" and settings.rerun == "failed" else found
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
     """A run's summary, or None where there is none (yet) that can be read."""
-    try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return result if isinstance(result, dict) and "status" in result else None
+    result = read_json(folder / RESULT)
+    return result if "status" in result else None
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What the run in the folder was asked to do, and with what; nothing where none has begun."""
+    return read_json(folder / RUN)
+
+
+def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
+    """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
+    there, and no run with other settings, unless `rerun` has that one replaced."""
+    ownership.refuse_foreign(folder, besides)
+    if SWEEP in ownership.recorded(folder):
+        raise UserError(f"{folder} is the folder of a sweep: a run needs one of its own")
+    status = (read_result(folder) or {}).get("status")
+    if settings.rerun == "all" or (settings.rerun == "failed" and status == "failed"):
+        return
+    there = read_run(folder) or read_result(folder) or {}
+    goes_on = not there or there.get("config_hash") == settings.hash()
+    differing = _too_few_epochs(folder, settings) if goes_on else settings.differences(there.get("config", {}))
+    if differing:
+        more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
+        raise UserError(
+            f"{folder} holds a run with other settings: {', '.join(differing[:MOST_NAMED])}{more}; choose another "
+            "folder, or have rerun=all do it again and move what is there aside"
+        )
+
+
+def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:
+    """A run can go on to more epochs, but not back."""
+    done, asked = (read_result(folder) or {}).get("epochs", 0), settings.trainer.max_epochs
+    return [f"trainer.max_epochs={asked}, and it has trained {done} epochs"] if done > asked else []
+
+
+def refuse_sweep(folder: Path) -> None:
+    """Raise UserError unless a sweep may write into the folder."""
+    ownership.refuse_foreign(folder)
+    if RUN in ownership.recorded(folder):
+        raise UserError(f"{folder} is the folder of a run: a sweep needs one of its own")
+
+
+def hydra_files(hydra: Any) -> list[str]:
+    """What Hydra itself writes into a run's folder, by the section `hydra` of its configuration."""
+    subfolder, log = hydra.output_subdir, f"{hydra.job.name}.log"
+    names = ("config.yaml", "hydra.yaml", "overrides.yaml") if subfolder is not None else ()
+    return [log, *(f"{subfolder}/{name}" for name in names)]
 
 
 def write_sweep(folder: Path, question: str | None, command: str, expected: list[str]) -> None:
     """Note what a sweep is, before its first run. Runs that an earlier command put into the folder stay expected."""
     earlier = read_sweep(folder).get("expected", [])
-    folder.mkdir(parents=True, exist_ok=True)
+    ownership.record(folder, SWEEP, ERROR, *OF_SWEEPERS, *(f"{name}/" for name in expected))
     noted = {"question": question, "command": command, "expected": list(dict.fromkeys([*earlier, *expected]))}
     write_atomically(folder / SWEEP, json.dumps(noted, indent=2) + "\n")
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
     """What `write_sweep` noted; nothing where it can't be read."""
-    try:
-        noted = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return noted if isinstance(noted, dict) else {}
+    return read_json(folder / SWEEP)
 
 
 def table(folder: Path, name: str) -> Path:
@@ -141,18 +154,39 @@ def table(folder: Path, name: str) -> Path:
 
 
 @rank_zero_only
-def prepare(folder: Path) -> None:
-    """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files: list[str | Path] = [RESULT, QUANTITIES, ERROR, BEST, LAST]
-    patterns = ("*.csv", "events.out.tfevents.*", ".*.tmp", "checkpoints/.*.tmp")
-    for path in [*(folder / name for name in files), *(path for each in patterns for path in folder.glob(each))]:
-        path.unlink(missing_ok=True)
+def prepare(folder: Path, settings: "Settings") -> None:
+    """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix. A run that
+    has ended well is moved aside instead."""
+    refuse(folder, settings)
+    earlier = _of_a_run(folder)
+    if (read_result(folder) or {}).get("status") in {"completed", "diverged"}:
+        aside = ownership.move_aside(folder, earlier, REPLACED)
+        print(f"{folder.name}: the run that was there is in {aside}", flush=True)
+    else:
+        ownership.remove(earlier)
+    ownership.record(folder, RUN, RESULT, QUANTITIES, ERROR, str(BEST), str(LAST))
+    write_atomically(folder / RUN, as_json(asked(settings, folder.name)))
+
+
+def _of_a_run(folder: Path) -> list[Path]:
+    """The files there are of a run, of what the folder lists; not what Hydra has just written for the next one."""
+    files = [folder / name for name in (RUN, RESULT, QUANTITIES, ERROR, BEST, LAST)]
+    mine = set(ownership.own(folder))
+    return [path for path in files if path in mine] + [*_tables(folder), *ownership.own(folder, EVENTS), *_left(folder)]
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [path for path in ownership.own(folder, "*.csv") if path.parent == folder and path.name != RESULTS]
+
+
+def _left(folder: Path) -> list[Path]:
+    """What was being written when a process died."""
+    return ownership.own(folder, "*.tmp")
 
 
 def table_sizes(folder: Path) -> dict[str, int]:
     """How many bytes each of a run's tables has."""
-    return {path.name: path.stat().st_size for path in sorted(folder.glob("*.csv"))}
+    return {path.name: path.stat().st_size for path in _tables(folder)}
 
 
 def rewind(folder: Path, sizes: dict[str, int]) -> bool:
@@ -166,26 +200,24 @@ def rewind(folder: Path, sizes: dict[str, int]) -> bool:
 
 @rank_zero_only
 def _cut(folder: Path, sizes: dict[str, int]) -> None:
-    for path in folder.glob("*.csv"):
+    for path in _tables(folder):
         if path.name in sizes:
             os.truncate(path, sizes[path.name])
         else:
             path.unlink()  # written after the checkpoint: the resumed run writes it again
-    for path in (folder / RESULT, folder / ERROR, *folder.glob(".*.tmp"), *folder.glob("checkpoints/.*.tmp")):
-        path.unlink(missing_ok=True)
+    ownership.remove([*(path for path in ownership.own(folder) if path.name in {RESULT, ERROR}), *_left(folder)])
 
 
 @rank_zero_only
 def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
-    described = {quantity.name: vars(quantity) for quantity in quantities}
-    write_atomically(folder / QUANTITIES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(folder / QUANTITIES, as_json({quantity.name: vars(quantity) for quantity in quantities}))
 
 
-def describe(settings: "Settings", folder: Path) -> dict[str, Any]:
-    """What a run was asked to do, with what: known before it starts."""
+def asked(settings: "Settings", name: str) -> dict[str, Any]:
+    """What a run is asked to do, with what."""
     names = settings.names
     return {
-        "name": folder.name,
+        "name": name,
         "act": names.act,
         "depth": len(settings.layer_sizes),
         "hidden_sizes": settings.layer_sizes,
@@ -197,6 +229,20 @@ def describe(settings: "Settings", folder: Path) -> dict[str, Any]:
         "config_hash": settings.hash(),
         "config": settings.plain(),
     } | provenance()
+
+
+@rank_zero_only
+def go_on(folder: Path, settings: "Settings") -> None:
+    """Note what a run that goes on is asked now; the code may be another than the one that began it."""
+    earlier, now = read_run(folder), asked(settings, folder.name)
+    revisions = dict.fromkeys([*str(earlier.get("git")).split(", then "), str(now["git"])])
+    write_atomically(folder / RUN, as_json(now | {"git": ", then ".join(revisions)}))
+
+
+def describe(settings: "Settings", folder: Path) -> dict[str, Any]:
+    """What the run in the folder was asked to do, as it was when it began."""
+    now, noted = asked(settings, folder.name), read_run(folder)
+    return now | ({key: noted[key] for key in provenance()} if noted.get("config_hash") == now["config_hash"] else {})
 
 
 def summarise(tables: "Tables", tested: dict[str, Any] | None) -> dict[str, Any]:
@@ -240,27 +286,5 @@ def write_failure(settings: "Settings", folder: Path, error: Exception) -> None:
     try:
         write_atomically(folder / ERROR, trace)
         write_result(folder, describe(settings, folder) | reason)
-    except OSError as second:  # a full disk: what there is room for is on the terminal
+    except Exception as second:  # a full disk, say: what there is room for is on the terminal
         print(f"{trace}error: {folder}: not even the failure could be noted: {second}", file=sys.stderr)
-
-
-@lru_cache(maxsize=1)
-def provenance() -> dict[str, Any]:
-    """Versions, machine and git revision: what else a result may depend on."""
-    packages = ("torch", "pytorch-lightning", "hydra-core", "numpy")
-    return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
-        "git": _git_revision(),
-    }
-
-
-def _git_revision() -> str | None:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(REPOSITORY), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

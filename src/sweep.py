@@ -14,6 +14,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,11 +36,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from src import REPOSITORY, figures, locks, plan, report, results, search
+from src import REPOSITORY, figures, files, locks, ownership, plan, report, results, search
 from src.command_line import at_early_end, quiet_libraries, stop, translate
 from src.composing import Composing
 from src.config import Data, Settings, keys, read
 from src.data.datamodule import open_data
+from src.errors import UserError
 from src.losses import outputs_for
 from src.progress import SweepProgress
 
@@ -143,6 +145,26 @@ TRIALS: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+def _refuse_folder(config: DictConfig, settings: Settings) -> None:
+    """Raise UserError if a run, or the sweep that it is part of, can't have its folder."""
+    hydra = config.hydra
+    if hydra.mode != RunMode.MULTIRUN:
+        results.refuse(Path(hydra.run.dir), settings)
+        return
+    sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
+    began = f"{name}/" in ownership.recorded(sweep)  # Hydra's files may be there, and not be listed yet
+    results.refuse(sweep / name, settings, results.hydra_files(hydra) if began else ())
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """End with one line where the person's folders can't be had."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        raise stop(str(error)) from error
+
+
 class Sweep(Callback):  # type: ignore[misc]
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
@@ -156,6 +178,9 @@ class Sweep(Callback):  # type: ignore[misc]
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         self._end_with_plan(config, self._check([config]))
+        folder = Path(config.hydra.run.dir)
+        with told():
+            ownership.record(folder, *results.hydra_files(config.hydra))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         began = time.perf_counter()
@@ -170,16 +195,16 @@ class Sweep(Callback):  # type: ignore[misc]
         # It would compose every job once more, to the same end.
         BasicSweeper.validate_batch_is_legal = lambda *_: None  # type: ignore[method-assign]
         folder, names = Path(config.hydra.sweep.dir), [str(each.hydra.sweep.subdir) for each in configs]
+        with told():
+            results.refuse_sweep(folder)
         count = len(names)
         if search.is_search(config):
             names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
-        try:
+        with told():
             locks.take(folder)
             results.write_sweep(
                 folder, question(config), shlex.join(["python", "-m", "src.train", *sys.argv[1:]]), names
             )
-        except OSError as error:
-            raise stop(str(error)) from error
         self.names = names
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
@@ -190,7 +215,7 @@ class Sweep(Callback):  # type: ignore[misc]
     def _end_early(self, config: DictConfig, error: Exception) -> None:
         """Report on what there is after a launcher has given up, as some do when one process of theirs dies."""
         folder = Path(config.hydra.sweep.dir)
-        results.write_atomically(folder / results.ERROR, "".join(traceback.format_exception(error)))
+        files.write_atomically(folder / results.ERROR, "".join(traceback.format_exception(error)))
         print(f"error: the launcher gave up, see {folder / results.ERROR}: {type(error).__name__}", file=sys.stderr)
         self.on_multirun_end(config)
         raise SystemExit(1)
@@ -215,6 +240,7 @@ class Sweep(Callback):  # type: ignore[misc]
                 HydraConfig.instance().set_config(config)
                 checked.append(read(config))
                 check(checked[-1])
+                _refuse_folder(config, checked[-1])
         except ValueError as error:
             raise stop(str(error)) from error
         if len(configs) > 1:

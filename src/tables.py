@@ -17,7 +17,9 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
-from src.results import EPOCHS, HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER_COLUMNS, LAYERS, table, write_atomically
+from src import ownership
+from src.files import write_atomically
+from src.results import EPOCHS, HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER_COLUMNS, LAYERS, table
 
 Numbers = npt.NDArray[np.float64]
 
@@ -131,7 +133,8 @@ class Tables(Logger):
         if not rows:
             return
         path = self.folder / name
-        is_new = not path.exists()
+        if is_new := not path.exists():
+            ownership.record(self.folder, name)
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if is_new:

@@ -4,6 +4,7 @@ Flow: diagnostics → **results**. Events lie in the run folder itself, so that 
 """
 
 import json
+import secrets
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 
+from src import ownership
 from src.diagnostics.diagnostic import Quantity
 from src.tables import Numbers
 
@@ -34,7 +36,9 @@ class TensorBoard(TensorBoardLogger):
     def __init__(self, folder: Path, settings: dict[str, Any], quantities: Iterable[Quantity], steps: int = 0) -> None:
         # Of a resumed run TensorBoard hides what it recorded after those steps.
         purge = steps + 1 if steps else None
-        super().__init__(folder, name="", version="", default_hp_metric=False, purge_step=purge)
+        suffix = f".{secrets.token_hex(8)}"  # of the file's name, the rest of which TensorBoard chooses
+        super().__init__(folder, name="", version="", default_hp_metric=False, purge_step=purge, filename_suffix=suffix)
+        ownership.record(folder, f"events.out.tfevents.*{suffix}")
         self.settings = settings
         self.charted = [quantity.name for quantity in quantities if quantity.kind == "scalar"]
 

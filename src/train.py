@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 
-from src import REPOSITORY, checkpoints, config, locks, naming, results, search
+from src import REPOSITORY, checkpoints, config, locks, naming, ownership, results, search
 from src.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from src.classifier import Classifier
 from src.command_line import ended_by_signals, one_line_errors, quiet_libraries, stop
@@ -59,7 +59,7 @@ def build_trainer(
         logger=[tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
         callbacks=[
             BestAndLast(folder, **monitor, config_hash=settings.hash(), clock=start.clock),
-            EarlyStopping(**monitor, patience=epochs if settings.patience is None else settings.patience),
+            EarlyStopping(**monitor, patience=settings.epochs_without_better),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
             *diagnostics,
         ],
@@ -96,6 +96,7 @@ def job(cfg: DictConfig) -> float | None:
     """What Hydra calls for each run. Returns its score, which a sweeper may maximise: the best validation accuracy."""
     quiet_libraries()
     settings, folder = config.read(cfg), Path(HydraConfig.get().runtime.output_dir)
+    ownership.adopt(folder, *results.hydra_files(HydraConfig.get()))
     with locks.held(folder):
         done = results.finished(folder, settings)  # a repeated sweep doesn't repeat its runs
         try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from src import REPOSITORY, results
@@ -20,7 +21,7 @@ from src.runs import Run, flat, read_runs
 
 FREE = {  # what the two parts of a study need not have in common
     *("seed", "optim.lr", "names", "figures", "report", "diagnostics", "threads"),
-    *("trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar"),
+    *("data.source.root", "trainer.accelerator", "trainer.devices", "trainer.enable_progress_bar"),
 }
 
 
@@ -67,12 +68,12 @@ def _asked(asked: DictConfig, act: str, init: str) -> dict[str, str] | None:
     plain = {
         str(key): OmegaConf.to_container(asked[key], resolve=True) if OmegaConf.is_config(asked[key]) else asked[key]
         for key in asked
-        if key not in {"hydra", "optim"}
+        if key not in {"hydra", "optim", "content"}
     }
     optim = {str(key): asked.optim[key] for key in asked.optim if key != "lr"} | {"lr": 1.0}  # lr is what is asked for
     try:
-        settings = config.Settings.model_validate(plain | {"optim": optim})
-    except ValidationError:
+        settings = config.Settings.model_validate(plain | {"optim": optim, "content": str(asked.content)})
+    except (ValidationError, OmegaConfBaseException):
         return None  # as config.read will say
     found = flat(json.loads(json.dumps(settings.plain(), default=str)))
     return {key: value for key, value in found.items() if not _is_free(key) and key.partition(".")[0] not in other}

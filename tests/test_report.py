@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,12 +113,11 @@ def test_the_table_and_the_last_line_say_what_became_of_every_run_that_is_expect
 
 
 def test_result_files_are_valid_json_whatever_was_measured(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        results.write_result(tmp_path, {"status": "completed", "loss": float("nan")})
-    assert results.read_result(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
-    results.write_result(tmp_path, {"status": "completed", "loss": None})
-    assert json.loads((tmp_path / results.RESULT).read_text())["loss"] is None
+    found = {"status": "completed", "losses": [math.inf, -math.inf, math.nan, None, 0.5], "name": "inf.0"}
+    results.write_result(tmp_path, found)
+    written = json.loads((tmp_path / results.RESULT).read_text(), parse_constant=pytest.fail)
+    assert written == found | {"losses": ["inf", "-inf", "nan", None, 0.5]}
+    assert repr(results.read_result(tmp_path)) == repr(found)
 
 
 @pytest.mark.parametrize(

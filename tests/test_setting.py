@@ -59,10 +59,10 @@ def test_runs_given_twice_count_once_everywhere(
     a, b = twice
     alone = told([a], monkeypatch, capsys)
     assert "6 runs expected: 6 completed; " in alone
-    first, page_alone = pd.read_csv(a / report.RESULTS), page_of(a)
+    first, page_alone = pd.read_csv(a / results.RESULTS), page_of(a)
     both = told([a, b], monkeypatch, capsys)
     assert "6 runs expected: 6 completed; 6 more repeat a seed of a setting, which counts once, with the same" in both
-    table = pd.read_csv(a / report.RESULTS)
+    table = pd.read_csv(a / results.RESULTS)
     counted = table[table["status"] == "completed"].reset_index(drop=True)
     pd.testing.assert_frame_equal(counted.drop(columns="repeats"), first.drop(columns="repeats"))
     repeated = table[table["status"] == "repeated"]

@@ -18,7 +18,8 @@ def dataset_of(run: dict[str, Any]) -> "Dataset":
     A run folder is data: it must not decide what is imported or called. All it may name is a function that a module in
     src/data/ defines and that says it returns a Dataset; and nothing is downloaded for it.
     """
-    from src.data.dataset import Dataset  # here, because importing torch takes a second
+    from src.data.checked import checked  # here, because importing torch takes a second
+    from src.data.dataset import Dataset
 
     arguments = dict(run["config"]["data"]["source"])
     target = str(arguments.pop("_target_", None))
@@ -30,7 +31,7 @@ def dataset_of(run: dict[str, Any]) -> "Dataset":
     if not is_own or get_type_hints(function).get("return") is not Dataset:
         raise UserError(f"data.source={target}: only functions of modules in src/data/ are called here")
     offline = {"download": False} if "download" in inspect.signature(function).parameters else {}
-    return function(**arguments | offline)
+    return checked(function(**arguments | offline))
 
 
 def training_examples(run: dict[str, Any]) -> "tuple[Dataset, Examples]":

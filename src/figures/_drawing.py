@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from src import ownership
+from src.files import listed_at
 from src.setting import ACTS, Setting, act_order
 
 Look = dict[str, Any]
@@ -67,6 +69,8 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
     """Write STEM.svg, STEM.png and STEM.csv; the same runs give the same bytes."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     svg, png, csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "png", "csv"))
+    for path in (svg, png, csv):
+        ownership.record(*listed_at(path))
     characters = int(drawing.figure.get_figwidth() * 17.5)  # of this size fill a line
     drawing.figure.supxlabel(fill(drawing.caption, characters), fontsize=7.5, x=0.01, ha="left", color="#444444")
     drawing.figure.draw_without_rendering()

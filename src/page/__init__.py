@@ -14,6 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from src.figures._runs import SWITCH_ON
+from src.files import write_atomically
 from src.page import provenance, summary, verdict, words
 from src.page.curves import activation_functions, learning_curves
 from src.page.depth import by_depth
@@ -23,7 +24,6 @@ from src.page.layers import layers_of
 from src.page.tables import Folders
 from src.page.tasks import Styles, Task, sampled, styles, tasks_of
 from src.page.theory import theory_of
-from src.results import write_atomically
 from src.runs import Run
 from src.setting import Setting, repetitions, settings_of
 

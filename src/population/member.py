@@ -66,16 +66,14 @@ class Member:
     is_done: bool = False  # its results are there already: it trains along unseen
 
     def __post_init__(self) -> None:
-        patience = self.settings.patience
-        epochs = self.settings.trainer.max_epochs
-        self.stopping = Stopping(self.classifier.monitor["mode"], epochs if patience is None else patience)
+        self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)
 
     def open(self) -> None:
         """Make the folder and what is written into it; of a member that is resumed, go on writing."""
         if self.is_done:
             return
         if not self.global_step:
-            results.prepare(self.folder)
+            results.prepare(self.folder, self.settings)
         self.callbacks = [part.make() for part in self.settings.diagnostics.values()]
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
         results.write_quantities(self.folder, quantities)

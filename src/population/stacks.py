@@ -63,8 +63,8 @@ def train_group(
     With `state`, a checkpoint of these jobs, from there on. What can't be trained as a stack is left without a result.
     """
     if state is None:
-        for _, folder in jobs:
-            results.prepare(folder)  # a result that is there afterwards is this attempt's
+        for settings, folder in jobs:
+            results.prepare(folder, settings)  # a result that is there afterwards is this attempt's
     try:
         training = Training(jobs, device, saving, watcher)
         if state is not None:
