@@ -24,6 +24,7 @@ from src.runs import read_runs as read_runs  # for those who report
 from src.setting import Setting, chance, labels, missing_of, repetitions, settings_of
 from src.statistics import trained
 
+RESULTS = results.RESULTS
 TOLD = ("question", "command")
 ENDINGS = ("completed", "diverged", "failed")
 COUNTED = {"n": "completed"} | {name: name for name in ("diverged", "failed", "missing", "repeated")}
@@ -177,9 +178,7 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> N
     files.write_atomically(folder / results.RESULTS, text)
     console = Console()
     show(by_setting(settings), console if console.is_terminal else Console(width=120))
-    print(
-        "; ".join(filter(None, (statuses(settings, len(absent)), repetitions(settings), str(folder / results.RESULTS))))
-    )
+    print("; ".join(filter(None, (statuses(settings, len(absent)), repetitions(settings), str(folder / RESULTS)))))
     sweep = told(list(sweeps.values())) | {"missing": absent, "forget": forgetting(folders)}
     if absent:
         print(f"missing: {', '.join(path.name for path in absent)}; if they are not wanted: {sweep['forget']}")

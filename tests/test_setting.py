@@ -46,9 +46,9 @@ def verdict(runs: list[Run], with_diverged: bool = False) -> list[str]:
 @pytest.fixture
 def twice(tmp_path: Path) -> tuple[Path, Path]:
     """Two activations, three seeds, and a copy of it all."""
-    sweep(tmp_path / "a", seeds=[0, 1, 2])
-    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    names = [f"{act}-d3-s{seed}" for act in ("relu", "tanh") for seed in range(3)]
     results.write_sweep(tmp_path / "a", "Why?", "x", names)
+    sweep(tmp_path / "a", seeds=[0, 1, 2])
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     return tmp_path / "a", tmp_path / "b"
 
