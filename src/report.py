@@ -95,11 +95,11 @@ def by_setting(settings: Sequence[Setting]) -> pd.DataFrame:
 def show(summary: pd.DataFrame, console: Console) -> None:
     """Print the table by setting."""
     keys = list(summary.columns[: summary.columns.get_loc("n")])  # type: ignore[misc]
-    broken = [name for name in COUNTED if name != "n" and summary[name].any()]
+    lacking = [name for name in COUNTED if name != "n" and summary[name].any()]
     diverged = summary["diverged"].any() and summary["accuracy_or_chance_mean"].notna().any()
     table = Table(
         *keys, "n", "trained", "test accuracy %", *(["diverged as chance %"] if diverged else []),
-        "test loss", "epochs", "grad_norm first", "last", "dead", *broken,
+        "test loss", "epochs", "grad_norm first", "last", "dead", *(["left out"] if lacking else []),
         caption="mean ± standard deviation over the n completed runs"
         + ("; then with diverged runs counted as chance; trained: of both" if diverged else ""),
     )  # fmt: skip
@@ -110,7 +110,7 @@ def show(summary: pd.DataFrame, console: Console) -> None:
             f"{row['trained']}/{row['n'] + row['diverged']}",
             *(_percent(row, name) for name in ("test_accuracy", "accuracy_or_chance")[: 1 + bool(diverged)]),
             *(_cell(row[name], form) for name, form in (forms | {"dead_fraction": ".1%"}).items()),
-            *(str(row[name]) for name in broken),
+            *([", ".join(f"{row[name]} {name}" for name in lacking if row[name])] if lacking else []),
         )
     console.print(table)
 

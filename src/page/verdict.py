@@ -99,16 +99,17 @@ def pairing(pair: Comparison) -> str:
 
 def _ahead(best: Found, other: Found, pair: Comparison, verdict: Verdict) -> str:
     metric, label = verdict.task.metric, other.setting.label
-    broken = other.setting.broken if not verdict.with_diverged else ""
+    sides = (best.setting, other.setting) if not verdict.with_diverged else ()  # who counts the diverged has said it
+    without = ", ".join(f"{each.label} without {each.broken}" for each in sides if each.broken)
+    lacking = f"; {without}" if without else ""
     if other.mean.value == best.mean.value and pair.difference.value == 0:
-        return f"{label} has the same mean (n = {other.mean.n}{broken and f'; {broken}'})."
+        return f"{label} has the same mean (n = {other.mean.n}{lacking})."
     size = f"{metric.text(abs(pair.difference.value))} {metric.difference_unit}"
     low, high = pair.difference.low, pair.difference.high
     sure = (
         f"95 % interval {metric.text(low)} to {metric.text(high)}" if not math.isnan(low) else "too few for an interval"
     )
     together = f"{sure}, Holm-corrected {words.p_value(pair.p_holm)}, {pairing(pair)}, n = {pair.n}"
-    lacking = f"; without {broken}" if broken else ""
     apart = pair.p_holm < SIGNIFICANT
     ending = "that is a real difference." if apart else "these runs can’t tell the two apart."
     where = "behind" if pair.difference.value >= 0 else "ahead"
