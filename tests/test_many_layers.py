@@ -66,7 +66,7 @@ def test_the_pages_histograms_are_in_order(deep: list[Run]) -> None:
 
 def test_the_figure_of_theory_is_drawn_in_order(deep: list[Run]) -> None:
     drawing = theory_by_layer(deep)
-    assert drawing.table.query("quantity == 'length'")["measured"].tolist() == list(range(1, DEPTH + 1))
+    assert drawing.table.query("quantity == 'length'")["measured"].tolist() == pytest.approx(np.arange(1.0, DEPTH + 1))
     assert np.asarray(drawing.figure.axes[0].lines[0].get_xdata()).tolist() == list(range(1, DEPTH + 1))
 
 

@@ -191,7 +191,8 @@ def test_what_diverged_is_said_on_both_sides_and_counted_as_chance(tmp_path: Pat
     assert said[0].endswith("n = 3. That mean leaves out 3 diverged.")
     assert said[1] == (
         "tanh is 10.00 percentage points behind (95 % interval 10.00 to 10.00, Holm-corrected p = 0.25, paired over "
-        "the 3 of 5 seeds that both have, n = 3; relu without 3 diverged, tanh without 1 failed): these runs can’t tell the two apart."
+        "the 3 of 5 seeds that both have, n = 3; relu without 3 diverged, tanh without 1 failed): these runs can’t "
+        "tell the two apart."
     )
     counted = verdict(runs, with_diverged=True)
     assert counted[0].startswith("With diverged runs counted as chance, 10.00 %: tanh has the highest mean")
