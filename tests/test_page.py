@@ -512,7 +512,7 @@ def test_the_same_runs_give_the_same_page_and_nothing_else_is_left(sweep: Path, 
     runs = read_runs([sweep])
     first = page.write(runs, tmp_path, {}).read_bytes()
     assert page.write(runs, tmp_path, {}).read_bytes() == first
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".actsweep", "report.html"]
     with pytest.raises(ValueError, match="at least one run"):
         page.write([], tmp_path, {})
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,6 +18,7 @@ from src.page.tasks import tasks_of
 from src.page.verdict import judge, sentences
 from src.runs import Run, measured_at, read_runs, read_sweeps
 from src.setting import left_out, missing_of, repetitions, settings_of
+from src.statistics import compare
 from tests.made_up_runs import sweep
 
 DRAWN = ("accuracy_by_setting", "overview", "accuracy_by_depth", "learning_curves", "gradient_by_layer", "dead_units")
@@ -179,6 +181,18 @@ def test_missing_runs_are_named_once_and_can_be_forgotten(
     assert not [path for path in a.iterdir() if path.suffix == ".tmp"]
 
 
+def test_a_missing_seed_leaves_the_other_pairs() -> None:
+    differences = np.array([0.8, 1.1, 0.9, 1.2, 1.0, 0.7, 1.3, 0.6, 1.4, 0.5])
+    noise = 10 * np.random.default_rng(0).normal(size=10)
+    first, second = dict(enumerate(noise + differences)), dict(enumerate(noise))
+    assert compare(first, second).p_value == 2 / 2**10
+    del first[3]
+    found = compare(first, second)
+    assert (found.n, found.paired, found.seeds, found.p_value) == (9, True, 10, 2 / 2**9)
+    assert found.difference.value == pytest.approx(np.delete(differences, 3).mean())
+    assert found.difference.value == compare(second, first).difference.value * -1
+
+
 def test_what_diverged_is_said_on_both_sides_and_counted_as_chance(tmp_path: Path) -> None:
     runs = sweep(tmp_path, seeds=range(6), test_accuracy=None)
     for run in runs:
@@ -196,7 +210,7 @@ def test_what_diverged_is_said_on_both_sides_and_counted_as_chance(tmp_path: Pat
     )
     counted = verdict(runs, with_diverged=True)
     assert counted[0].startswith("With diverged runs counted as chance, 10.00 %: tanh has the highest mean")
-    assert "relu is 22.00 percentage points behind" in counted[1]  # over seeds 0 to 4: (30 + 0 - … ) of both
+    assert "relu is 22.00 percentage points behind" in counted[1]
     summary = report.by_setting(settings_of(runs)).set_index("act")
     assert summary.loc["relu", "accuracy_or_chance_mean"] == pytest.approx((3 * 0.9 + 3 * 0.1) / 6)
     assert summary.loc["tanh", "accuracy_or_chance_mean"] == summary.loc["tanh", "test_accuracy_mean"]
