@@ -15,9 +15,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
-from src import activations
-from src.errors import UserError
+from src import activations, naming
+from src.errors import UserError, refuse
 
+naming.register()  # the resolvers in conf/: whoever reads a configuration may have composed it himself
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
 NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
@@ -210,15 +211,13 @@ def read(config: DictConfig) -> Settings:
             raise UserError(str(error).splitlines()[0]) from error
         init, act = config.names.init, config.names.act
         raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
-    except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
     try:
         settings = Settings.model_validate(plain)
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
     try:
-        activations.check(settings.act.plain())
-    except ValueError as error:
+        activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
+    except UserError as error:
         raise UserError(f"act={settings.names.act}: {error}") from error
     try:
         settings.init.functions()
@@ -232,10 +231,7 @@ def _content(config: DictConfig) -> str:
     try:
         return str(config.content)
     except OmegaConfBaseException as error:
-        cause: BaseException | None = error
-        while cause and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        raise cause or error from error
+        refuse("data", error)
 
 
 def keys() -> list[str]:

@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from src import REPOSITORY, checkpoints, config, locks, naming, ownership, results, search
 from src.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from src.classifier import Classifier
-from src.command_line import ended_by_signals, one_line_errors, quiet_libraries, stop
+from src.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
 from src.data import datamodule
 from src.losses import outputs_for
 from src.mlp import initialise, threads_for
@@ -95,6 +95,7 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
 def job(cfg: DictConfig) -> float | None:
     """What Hydra calls for each run. Returns its score, which a sweeper may maximise: the best validation accuracy."""
     quiet_libraries()
+    outlive_readers()
     settings, folder = config.read(cfg), Path(HydraConfig.get().runtime.output_dir)
     ownership.adopt(folder, *results.hydra_files(HydraConfig.get()))
     with locks.held(folder):

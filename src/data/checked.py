@@ -5,6 +5,7 @@ Flow: config → **data** → network. Every data set comes through `checked`, t
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -82,8 +83,8 @@ def _names(classes: object) -> tuple[str, ...]:
     if isinstance(classes, str) or not isinstance(classes, Sequence | np.ndarray):
         raise UserError(f"classes is {_kind(classes)}: must be a tuple of names, and () for a regression")
     names = tuple(str(each) for each in classes)
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"classes: {twice} stands there more than once")
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise UserError(f"classes: {twice[0]} stands there more than once")
     if len(names) == 1:
         raise UserError(f"classes: there is {names[0]} only, nothing to tell apart; a regression has ()")
     return names

@@ -97,7 +97,9 @@ class Function:
             first, second = self(x), self(x)
             with torch.no_grad():
                 row = self.module(torch.as_tensor(x).view(1, -1).clone())
-        except (RuntimeError, TypeError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # a forward may raise anything
             raise UserError(f"{self.name} can't be applied to a column of numbers: {error}") from error
         finally:
             torch.random.set_rng_state(generator)
