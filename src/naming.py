@@ -65,5 +65,6 @@ def register() -> None:
     """Make `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${repository:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
     OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_root_).digest[:SHOWN], replace=True)
-    OmegaConf.register_new_resolver("tuned_lr", lambda *which: tuned.learning_rate(*which), replace=True)
+    tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
+    OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
     OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
