@@ -83,7 +83,7 @@ class Classifier(L.LightningModule):
         self.seed = seed
         self.objective = LOSSES[loss]
         self.clip_val, self.clip_algorithm = clip_val, clip_algorithm
-        self.monitor = {"monitor": "val_loss", "mode": "min"}
+        self.monitor: dict[str, Any] = {"monitor": "val_loss", "mode": "min"}
         if self.objective.classifies:
             self.monitor = {"monitor": "val_accuracy", "mode": "max"}
         self.diverged = False

@@ -7,10 +7,12 @@ import hashlib
 import re
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from src import REPOSITORY, tuned
 from src.data import checked
 from src.data.dataset import Dataset
+from src.errors import UserError
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
 OPERATIONAL = (
@@ -56,7 +58,7 @@ def _content_named(root: DictConfig) -> str:
     """What stands in names for where data lie: what they are, unless the data set's name says it."""
     try:
         dataset = _dataset(root)
-    except Exception:
+    except (UserError, OmegaConfBaseException):
         return ""  # reading the settings says what is wrong
     return "" if dataset.published else f"content={dataset.digest[:SHOWN]}"
 

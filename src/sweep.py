@@ -28,7 +28,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from rich.console import Console
 
-from src import REPOSITORY, check, files, locks, ownership, plan, report, results, search
+from src import REPOSITORY, check, claims, files, locks, ownership, plan, report, results, search
 from src.command_line import FAILED, Stopped, at_early_end, end, quiet_libraries, stop
 from src.composing import Composing
 from src.config import Settings, keys, read
@@ -76,11 +76,11 @@ def _refuse_folder(config: DictConfig, settings: Settings) -> None:
     """Raise UserError if a run, or the sweep that it is part of, can't have its folder."""
     hydra = config.hydra
     if hydra.mode != RunMode.MULTIRUN:
-        results.refuse(Path(hydra.run.dir), settings)
+        claims.refuse(Path(hydra.run.dir), settings)
         return
     sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
     began = f"{name}/" in ownership.recorded(sweep)  # Hydra's files may be there, and not be listed yet
-    results.refuse(sweep / name, settings, results.hydra_files(hydra) if began else ())
+    claims.refuse(sweep / name, settings, claims.hydra_files(hydra) if began else ())
 
 
 @contextmanager
@@ -108,7 +108,7 @@ class Sweep(Callback):  # type: ignore[misc]
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         self._end_with_plan(config, self._check([config]))
         with _in_a_folder_of_ours():
-            ownership.record(Path(config.hydra.run.dir), *results.hydra_files(config.hydra))
+            ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
 
     @_guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
@@ -130,7 +130,7 @@ class Sweep(Callback):  # type: ignore[misc]
             names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
         command = shlex.join(["python", "-m", "src.train", *sys.argv[1:]])
         with _in_a_folder_of_ours():
-            results.refuse_sweep(folder)
+            claims.refuse_sweep(folder)
             locks.take(folder)
             results.write_sweep(folder, question(config), command, names)
         self.names = names

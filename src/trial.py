@@ -22,7 +22,7 @@ from src.config import Settings, Target
 from src.data import datamodule
 from src.errors import UserError, causes, is_ours
 from src.population import grouping
-from src.population.stacks import is_out_of_memory
+from src.population.steps import is_out_of_memory
 from src.population.training import Training
 
 EPOCHS, STEPS = 3, 8  # the first epoch and the last have more to do than those between

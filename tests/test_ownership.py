@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import ownership, provenance, report, results, train
+from src import claims, ownership, provenance, report, results, train
 from src.errors import UserError
 from tests.conftest import SMALL
 from tests.test_train import FailsInTraining
@@ -85,7 +85,7 @@ def test_a_folder_with_anything_of_somebody_elses_is_refused_and_left_as_it_is(
 def test_a_sweep_is_refused_for_each_kind_of_file(name: str, tmp_path: Path) -> None:
     before = lay(tmp_path, [name])
     with pytest.raises(UserError, match=f"did not write: {re.escape(name)};"):
-        results.refuse_sweep(tmp_path)
+        claims.refuse_sweep(tmp_path)
     with pytest.raises(UserError):
         ownership.record(tmp_path, name)
     assert {each: text for each, text in content(tmp_path).items() if each in before} == before
