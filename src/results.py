@@ -221,7 +221,8 @@ def summarise(tables: "Tables", tested: dict[str, Any] | None) -> dict[str, Any]
     def per_layer(quantity: str, at: int | None) -> list[float | None] | None:
         # Where it is not measured in every epoch: the latest before the tested weights.
         epochs = [epoch for epoch, name in layers if name == quantity and at is not None]
-        values = layers.get((max((each for each in epochs if each == at or 0 < each < (at or 0)), default=-1), quantity))
+        measured = max((epoch for epoch in epochs if epoch == at or 0 < epoch < (at or 0)), default=-1)
+        values = layers.get((measured, quantity))
         as_number = int if quantity in COUNTS else float
         return [as_number(value) if math.isfinite(value) else None for value in values.values()] if values else None
 
