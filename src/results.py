@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-from src import REPOSITORY
+from src import REPOSITORY, threads
 
 if TYPE_CHECKING:  # whoever only reads runs loads neither torch nor Lightning
     from src.config import Settings
@@ -251,6 +251,7 @@ def provenance() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "waiting": threads.waiting(),
         "git": _git_revision(),
     }
 
