@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from src import locks, results, train
 from src.command_line import ended_by_signals, one_line_errors
 from src.config import Settings
+from tests import processes
 from tests.conftest import SMALL
 
 SettingsFor = Callable[..., Settings]
@@ -38,10 +38,6 @@ MOMENTS = [
     "src.diagnostics.predictions:confidence:1",  # in the test, when nothing is left to train
     "src.results:write_result:1",
 ]
-
-
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -74,7 +70,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system than temporary files, where there is one."""
     memory = Path("/dev/shm")
-    if memory.is_dir() and memory.stat().st_dev != tmp_path.stat().st_dev:
+    if os.access(memory, os.W_OK) and memory.stat().st_dev != tmp_path.stat().st_dev:
         with tempfile.TemporaryDirectory(dir=memory) as folder:
             yield Path(folder)
     else:
@@ -86,8 +82,8 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
 ) -> None:
     command = [sys.executable, "-m", "tests.killed", str(elsewhere), *MOMENTS, "--", *RICH]
     (tmp_path / "temporary").mkdir()
-    surroundings = environment() | {"TMPDIR": str(tmp_path / "temporary")}
-    subprocess.run(command, check=True, timeout=300, env=surroundings)
+    ended = processes.run(command, {"TMPDIR": str(tmp_path / "temporary")})
+    assert ended.returncode == 0, ended.stderr
     assert not list((tmp_path / "temporary").iterdir())
     settings = settings_for(*RICH)
     result = train.train(settings, tmp_path / "whole")
@@ -103,27 +99,20 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
     assert result["epochs"] >= 3
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} does not appear"
-        time.sleep(0.02)
-
-
 def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_the_command_that_resumes(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = ["-m", *SMALL, "seed=0,1", "trainer.max_epochs=1000000", "patience=null", "diagnostics=[]"]
     sweep += [f"hydra.sweep.dir={tmp_path}/a sweep"]
     program = [sys.executable, "-m", "src.train", *sweep]
-    first = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     one, other = (tmp_path / "a sweep" / name_of(seed) for seed in (0, 1))
-    wait_for(one / results.LAST)
-    assert command(*sweep) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert f"a sweep is in use by process {first.pid} on {socket.gethostname()} since 20" in line
-    first.send_signal(signal.SIGTERM)
-    shown = first.communicate(timeout=60)[1]
+    with processes.running(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
+        processes.until((one / results.LAST).exists, first)
+        assert command(*sweep) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert f"a sweep is in use by process {first.pid} on {socket.gethostname()} since 20" in line
+        first.send_signal(signal.SIGTERM)
+        shown = first.communicate()[1]
     assert first.returncode == 143
     assert shown.startswith("stopped by SIGTERM; to go on: python -m src.train ")
     assert shlex.join(sweep) in shown

@@ -1,7 +1,5 @@
 import io
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src import results, train
+from src import results, threads, train
 from src.classifier import Classifier
 from src.config import Settings
 from src.data import datamodule
 from src.mlp import threads_for
+from tests import processes
 from tests.conftest import SMALL, names_in, weights_of
 
 SettingsFor = Callable[..., Settings]
@@ -128,7 +127,7 @@ def test_a_run_leaves_what_the_design_says(settings_for: SettingsFor, tmp_path: 
     result = train.train(settings_for(*SMALL, "act=relu", "seed=0"), tmp_path)
     assert json.loads((tmp_path / results.RESULT).read_text()) == json.loads(json.dumps(result))
     wanted = {"status", "act", "hidden_sizes", "seed", "epochs", "best_epoch", "val_accuracy", "test_accuracy",
-              "dead_outputs", "seconds", "device", "versions", "git", "config_hash"}  # fmt: skip
+              "dead_outputs", "seconds", "device", "versions", "waiting", "git", "config_hash"}  # fmt: skip
     assert wanted <= set(result)
     assert 0 <= result["test_accuracy"] <= 1
     assert len(result["dead_outputs"]) == 2
@@ -158,8 +157,9 @@ def test_two_processes_train_what_one_trains(command: Command, tmp_path: Path) -
     common = [*SMALL, "norm=layer", "seed=1", "trainer.max_epochs=3"]  # 54 steps
     assert command(*common, f"hydra.run.dir={tmp_path}/one") == 0
     both = [sys.executable, "-m", "src.train", *common, "trainer.devices=2", f"hydra.run.dir={tmp_path}/two"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    subprocess.run(both, check=True, capture_output=True, timeout=180, env=environment)
+    ended = processes.run(both)
+    assert ended.returncode == 0, ended.stderr
+    assert results.read_result(tmp_path / "two")["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
     one, two = (pd.read_csv(tmp_path / name / results.EPOCHS) for name in ("one", "two"))
     assert np.abs(one - two).max().max() < 1e-6
     first, second = (weights_of(tmp_path / name / results.LAST) for name in ("one", "two"))
