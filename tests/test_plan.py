@@ -69,7 +69,7 @@ def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) 
     alone = settings_for(*SMALL, "norm=batch")
     costs = plan.plan([*runs, alone], Launcher(1, members=4))
     assert [(cost.runs, cost.together) for cost in costs] == [(4, 4), (2, 2), (1, 1)]
-    assert all(cost.epoch_seconds > 0 and cost.start_seconds > 0 and cost.run_bytes > 10_000 for cost in costs)
+    assert all(cost.epoch_seconds > 0 and cost.run_bytes > 10_000 for cost in costs)
     assert plan.summary(costs, Launcher(1, 4)).startswith("7 runs in 3 stacks, one after another: at most ")
 
 
