@@ -26,11 +26,12 @@ data: $(VENV)/installed
 	$(BIN)/python -m src.data.fetch
 
 test: data browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --numprocesses 2 --dist worksteal --durations 30
 
 # Pages are tested in a real browser: Debian's, installed if this user may.
 browser:
-	@command -v chromium >/dev/null || { apt-get -qq update && apt-get -qq install --yes chromium; }
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qq install --yes chromium; } \
+	|| { echo "error: no chromium: the tests of pages need it; as root: apt-get install chromium" >&2; exit 1; }
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

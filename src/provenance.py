@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from src import REPOSITORY
+from src import REPOSITORY, threads
 
 
 @lru_cache(maxsize=1)
@@ -20,6 +20,7 @@ def provenance() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
+        "waiting": threads.waiting(),
         "git": _git_revision(),
     }
 

@@ -1,7 +1,9 @@
 """What tests share: composed settings, small runs on digits, and a command line that runs in this process."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
 from src import REPOSITORY, config, naming, train
+from tests.processes import pytest_configure, pytest_runtest_call  # noqa: F401
 
 SMALL = [
     "data=digits",
@@ -23,8 +27,10 @@ SMALL = [
     "report=false",
     "figures=[]",
 ]
+PATIENCE = 600_000  # ms: a browser can't be asked whether it is still at work. What it draws takes it seconds
 BROWSER: dict[str, Any] = {
-    "executable_path": "/usr/bin/chromium",
+    "executable_path": shutil.which("chromium") or shutil.which("google-chrome") or "/usr/bin/chromium",
+    "timeout": PATIENCE,
     "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run"],
 }  # fmt: skip
@@ -44,15 +50,20 @@ def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> 
     GlobalHydra.instance().clear()
 
 
+@cache
+def composed(overrides: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return compose("config", list(overrides), return_hydra_config=True)
+
+
 @pytest.fixture
 def settings_for() -> Callable[..., config.Settings]:
     """Settings from overrides, as the command line would make them."""
 
     def make(*overrides: str) -> config.Settings:
-        with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-            composed = compose("config", list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(composed)
-        return config.read(composed)
+        found = composed(overrides)  # a tenth of a second; many tests ask for the same
+        HydraConfig.instance().set_config(found)
+        return config.read(found)
 
     return make
 
@@ -77,8 +88,3 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
     return state
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first, so that no worker waits for it at the end: the published 50,000 steps take minutes."""
-    items.sort(key=lambda item: item.path.name != "test_studies.py")

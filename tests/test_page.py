@@ -19,11 +19,9 @@ from src.page import words
 from src.page.layers import mean_over_seeds, measured
 from src.page.tables import Folders
 from src.runs import Run, read_runs
+from tests.conftest import BROWSER, PATIENCE
 from tests.made_up_runs import result_of, tables_of
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-ARGUMENTS += ["--disable-sync", "--no-first-run"]
 WIDTHS = (390, 1280, 1920)
 EPOCHS = 4
 ACCURACIES = {"tanh": 0.88, "relu": 0.89, "sigmoid": 0.10}
@@ -126,7 +124,7 @@ class Opened:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(**BROWSER)
         yield browser
         browser.close()
 
@@ -138,13 +136,14 @@ Open = Callable[..., Opened]
 def open_page(browser: Browser) -> Open:
     def opened(path: Path, width: int = 1280, **context: Any) -> Opened:
         view = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
+        view.set_default_timeout(PATIENCE)
         found = Opened(view)
         view.on("console", lambda m: found.problems.append(m.text) if m.type in ("error", "warning", "trace") else None)
         view.on("pageerror", lambda error: found.problems.append(str(error)))
         view.on("dialog", lambda dialog: (found.problems.append(dialog.message), dialog.dismiss()))
         view.on("request", lambda request: found.requests.append(request.url))
         view.goto(path.as_uri())
-        view.wait_for_selector("html[data-drawn]", state="attached", timeout=20_000)
+        view.wait_for_selector("html[data-drawn]", state="attached")
         return found
 
     return opened

@@ -1,15 +1,15 @@
 """`plan=true` counts what the launcher uses at once and what diagnostics cost; that it does nothing: test_bad_input."""
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as L
 
-from src import plan
+from src import plan, trial
 from src.config import Settings
 from src.plan import Cost, Launcher
 from tests.conftest import SMALL
@@ -20,33 +20,48 @@ CORES = os.cpu_count() or 1
 
 
 class Slow(L.Callback):
-    """A diagnostic that takes 0.3 s when training starts and 0.1 s in each epoch."""
+    """A diagnostic that takes 0.3 s when training starts, 0.1 s an epoch and 1 ms a step, by a clock of its own."""
+
+    now: ClassVar[float] = 0.0
+
+    def takes(self, seconds: float) -> None:
+        Slow.now += seconds
 
     def on_train_start(self, *_: Any) -> None:
-        time.sleep(0.3)
+        self.takes(0.3)
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        time.sleep(0.1)
+        self.takes(0.1)
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        self.takes(0.001)
 
 
+SLOW = [*SMALL, "diagnostics=[]", "+diagnostics.slow._target_=tests.test_plan.Slow"]
+
+
+@pytest.fixture
+def _only_diagnostics_take_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=lambda: Slow.now))
+
+
+@pytest.mark.usefixtures("_only_diagnostics_take_time")
 def test_a_run_costs_what_its_diagnostics_cost_too(settings_for: SettingsFor) -> None:
-    slow = "+diagnostics.slow._target_=tests.test_plan.Slow"
-    runs = [settings_for(*SMALL, "diagnostics=[]", slow, f"seed={seed}", "trainer.max_epochs=50") for seed in range(4)]
+    runs = [settings_for(*SLOW, f"seed={seed}", "trainer.max_epochs=50") for seed in range(4)]
     [cost] = plan.plan(runs, run_seconds=100)
     assert (cost.runs, cost.together, cost.epochs) == (4, 1, 50)
-    assert cost.epoch_seconds >= 0.1
-    assert cost.start_seconds >= 100.3 - 0.2  # epochs of 0.1 s more or less
-    assert cost.seconds == pytest.approx(4 * (cost.start_seconds + 50 * cost.epoch_seconds))
+    assert cost.start_seconds == pytest.approx(100.3)
+    assert cost.epoch_seconds == pytest.approx(0.1 + 18 * 0.001)
+    assert cost.seconds == pytest.approx(4 * (100.3 + 50 * 0.118))
     assert cost.run_bytes > 2 * 4 * 64 * 16  # two checkpoints of the first layer alone
 
 
+@pytest.mark.usefixtures("_only_diagnostics_take_time")
 def test_a_longer_epoch_costs_more_by_its_steps(settings_for: SettingsFor) -> None:
-    few, many = (
-        settings_for(*SMALL, "diagnostics=[]", "data.replacement=true", f"data.steps_per_epoch={n}")
-        for n in (10, 100_000)
-    )
+    few, many = (settings_for(*SLOW, "data.replacement=true", f"data.steps_per_epoch={n}") for n in (10, 100_000))
     short, long = plan.plan([few, many])
-    assert long.epoch_seconds > 100 * short.epoch_seconds  # ten thousand times the steps, and as much besides
+    assert short.epoch_seconds == pytest.approx(0.1 + 0.01)
+    assert long.epoch_seconds == pytest.approx(0.1 + 100)
 
 
 def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) -> None:
@@ -54,7 +69,7 @@ def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) 
     alone = settings_for(*SMALL, "norm=batch")
     costs = plan.plan([*runs, alone], Launcher(1, members=4))
     assert [(cost.runs, cost.together) for cost in costs] == [(4, 4), (2, 2), (1, 1)]
-    assert all(cost.epoch_seconds > 0 and cost.start_seconds > 0 and cost.run_bytes > 10_000 for cost in costs)
+    assert all(cost.epoch_seconds > 0 and cost.run_bytes > 10_000 for cost in costs)
     assert plan.summary(costs, Launcher(1, 4)).startswith("7 runs in 3 stacks, one after another: at most ")
 
 

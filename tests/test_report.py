@@ -1,6 +1,5 @@
 import json
 import math
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from src.naming import run_name
 from src.runs import read_sweeps
 from src.setting import labels, settings_of
 from src.statistics import trained
+from tests import processes
 from tests.conftest import SMALL
 from tests.made_up_runs import sweep
 
@@ -217,8 +217,8 @@ def test_a_report_loads_torch_only_for_raw_images_and_never_lightning(tmp_path: 
             if name == "without":
                 (folder / "predictions.csv").unlink()
     command = [sys.executable, "-c", WRITE, str(tmp_path / "without"), str(tmp_path / "with")]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stderr == ""
+    done = processes.run(command)
+    assert (done.returncode, done.stderr) == (0, "")
     loaded = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("LOADED")]
     assert loaded == [[], ["torch"]]
     assert "data:image/png" in (tmp_path / "with" / "report.html").read_text()

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from src import locks, results, train
 from src.command_line import ended_by_signals, one_line_errors
 from src.config import Settings
+from tests import processes
 from tests.conftest import SMALL
 
 SettingsFor = Callable[..., Settings]
@@ -38,10 +38,6 @@ MOMENTS = [
     "src.diagnostics.predictions:confidence:1",  # in the test, when nothing is left to train
     "src.results:write_result:1",
 ]
-
-
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -74,7 +70,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder on another file system than temporary files, where there is one."""
     memory = Path("/dev/shm")
-    if memory.is_dir() and memory.stat().st_dev != tmp_path.stat().st_dev:
+    if os.access(memory, os.W_OK) and memory.stat().st_dev != tmp_path.stat().st_dev:
         with tempfile.TemporaryDirectory(dir=memory) as folder:
             yield Path(folder)
     else:
@@ -86,8 +82,8 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
 ) -> None:
     command = [sys.executable, "-m", "tests.killed", str(elsewhere), *MOMENTS, "--", *RICH]
     (tmp_path / "temporary").mkdir()
-    surroundings = environment() | {"TMPDIR": str(tmp_path / "temporary")}
-    subprocess.run(command, check=True, timeout=300, env=surroundings)
+    ended = processes.run(command, {"TMPDIR": str(tmp_path / "temporary")})
+    assert ended.returncode == 0, ended.stderr
     assert not list((tmp_path / "temporary").iterdir())
     settings = settings_for(*RICH)
     result = train.train(settings, tmp_path / "whole")
@@ -103,27 +99,20 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
     assert result["epochs"] >= 3
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} does not appear"
-        time.sleep(0.02)
-
-
 def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_the_command_that_resumes(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = ["-m", *SMALL, "seed=0,1", "trainer.max_epochs=1000000", "patience=null", "diagnostics=[]"]
     sweep += [f"hydra.sweep.dir={tmp_path}/a sweep"]
     program = [sys.executable, "-m", "src.train", *sweep]
-    first = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     one, other = (tmp_path / "a sweep" / name_of(seed) for seed in (0, 1))
-    wait_for(one / results.LAST)
-    assert command(*sweep) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert f"a sweep is in use by process {first.pid} on {socket.gethostname()} since 20" in line
-    first.send_signal(signal.SIGTERM)
-    shown = first.communicate(timeout=60)[1]
+    with processes.running(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
+        processes.until((one / results.LAST).exists, first)
+        assert command(*sweep) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert f"a sweep is in use by process {first.pid} on {socket.gethostname()} since 20" in line
+        first.send_signal(signal.SIGTERM)
+        shown = first.communicate()[1]
     assert first.returncode == 143
     assert shown.startswith("stopped by SIGTERM; to go on: python -m src.train ")
     assert shlex.join(sweep) in shown
@@ -251,94 +240,3 @@ def test_rerun_chooses_which_results_stand(command: Command, tmp_path: Path) -> 
         before = times()
         assert command(*sweep, f"rerun={rerun}") == 1
         assert {act for act, when in times().items() if when != before[act]} == redone
-
-
-def can_mount() -> bool:
-    """Whether this user may: root, outside of most containers."""
-    with tempfile.TemporaryDirectory() as place:
-        try:
-            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            return False
-        subprocess.run(["umount", place], check=True)
-        return True
-
-
-MOUNTS = can_mount()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], check=True)
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-
-
-@pytest.mark.skipif(not MOUNTS, reason="needs the right to mount a file system")
-def test_a_full_disk_costs_neither_the_old_checkpoints_nor_other_runs_and_with_room_the_run_goes_on(
-    command: Command, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sweep = ["-m", *SMALL, "width=512,16", "trainer.max_epochs=2", "diagnostics=[]"]  # checkpoints of 2.4 MB and 30 kB
-    assert command(*sweep, f"hydra.sweep.dir={small_disk}/sweep") == 1
-    shown = capsys.readouterr().err
-    assert "1 of 2 runs failed" in shown
-    assert "Traceback" not in shown
-    wide, narrow = sorted((small_disk / "sweep").glob("*width*"), key=lambda path: "=16" in path.name)
-    reason = json.loads((wide / results.RESULT).read_text())
-    assert (reason["status"], "No space left on device" in reason["error"]) == ("failed", True)
-    assert json.loads((narrow / results.RESULT).read_text())["status"] == "completed"
-    for name in (results.BEST, results.LAST):
-        assert torch.load(wide / name, weights_only=True)["epoch"] == 0
-    assert not list(small_disk.rglob("*.tmp"))
-    subprocess.run(["mount", "-o", "remount,size=60m", small_disk], check=True)
-    assert command(*sweep, f"hydra.sweep.dir={small_disk}/sweep") == 0
-    assert f"{wide.name} goes on after epoch 1\n" in capsys.readouterr().out
-    assert command(*sweep, f"hydra.sweep.dir={tmp_path}/whole") == 0
-    assert_same_run(tmp_path / "whole" / wide.name, wide)
-
-
-@pytest.mark.skipif(not MOUNTS, reason="needs the right to mount a file system")
-@pytest.mark.parametrize("many", [True, False])
-def test_a_disk_that_cant_be_written_is_named(
-    many: bool, command: Command, small_disk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    place = f"hydra.sweep.dir={small_disk}/out" if many else f"hydra.run.dir={small_disk}/out"
-    assert command(*(["-m", "seed=0,1"] if many else []), *SMALL, place) == 2
-    [line] = capsys.readouterr().err.splitlines()
-    assert "Read-only file system" in line
-    assert str(small_disk) in line
-
-
-@pytest.mark.skipif(MOUNTS, reason="a full disk shows more")
-def test_a_file_that_grows_too_large_costs_no_other_run(tmp_path: Path) -> None:
-    overrides = ["-m", *SMALL, "depth=1", "width=16,512", "trainer.max_epochs=2", "diagnostics=[]"]
-    limit = ["bash", "-c", 'ulimit -f 100; exec "$@"', "-"]  # no file of more than 100 kB, as on a disk without room
-    command = [sys.executable, "-m", "src.train", *overrides, f"hydra.sweep.dir={tmp_path}"]
-    ended = subprocess.run([*limit, *command], capture_output=True, text=True, env=environment(), timeout=120)
-    assert ended.returncode == 1
-    assert "1 of 2 runs failed" in ended.stderr
-    assert "Traceback" not in ended.stderr
-    found = {json.loads(path.read_text())["hidden_sizes"][0]: json.loads(path.read_text())
-             for path in tmp_path.glob("*/result.json")}  # fmt: skip
-    assert (found[16]["status"], found[512]["status"]) == ("completed", "failed")
-    assert "File too large" in found[512]["error"]
-    assert not list(tmp_path.rglob("*.tmp"))
-
-
-def test_a_checkpoint_that_cant_be_written_leaves_the_one_before(tmp_path: Path) -> None:
-    path = tmp_path / "last.ckpt"
-    script = """
-import resource, sys, torch
-from src.checkpoints import WholeFiles
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-WholeFiles().save_checkpoint({"x": torch.zeros(100)}, sys.argv[1])
-WholeFiles().save_checkpoint({"x": torch.zeros(100_000)}, sys.argv[1])
-"""
-    ended = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120)
-    assert "File too large" in ended.stderr
-    assert len(torch.load(path, weights_only=True)["x"]) == 100
-    assert sorted(each.name for each in tmp_path.iterdir()) == [".actsweep", "last.ckpt"]

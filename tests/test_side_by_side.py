@@ -17,7 +17,7 @@ from src.population import grouping, side_by_side
 from tests.conftest import SMALL, weights_of
 
 Command = Callable[..., int]
-BESIDE = ["-m", "hydra/launcher=side_by_side", "hydra.launcher.n_jobs=2", *SMALL]
+BESIDE = ["-m", "hydra/launcher=side_by_side", "hydra.launcher.n_jobs=2", "hydra.launcher.threads=1", *SMALL]
 
 
 class DiesForSeedOne(L.Callback):
@@ -99,7 +99,7 @@ def test_every_process_sees_one_gpu_that_no_other_sees(
     monkeypatch.setattr(side_by_side, "devices_for", lambda *_: ["4", "7"])
     notes = "+diagnostics.notes._target_=tests.test_side_by_side.NotesItsDevice"
     grid = ["seed=0,1,2,3", "diagnostics=[]", notes, f"hydra.sweep.dir={tmp_path}"]
-    assert command("-m", "hydra/launcher=side_by_side", *SMALL, *grid) == 0
+    assert command("-m", "hydra/launcher=side_by_side", "hydra.launcher.threads=1", *SMALL, *grid) == 0
     assert "2 side by side, 1 thread each, a GPU of its own for each" in capsys.readouterr().out
     seen = [path.read_text().split() for path in tmp_path.glob("*/device")]
     assert len(seen) == 4

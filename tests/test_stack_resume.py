@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 from src import ownership, results
 from src.population import stack_checkpoint
 from src.population.steps import Steps
+from tests import processes
 from tests.conftest import SMALL, weights_of
-from tests.test_resume import environment
 
 Command = Callable[..., int]
 GRID = ["-m", "hydra/launcher=stacked", "hydra.launcher.save_every=0", *SMALL, "act=prelu,tanh", "seed=0,1",
@@ -82,7 +81,8 @@ def whole(command: Command, tmp_path: Path) -> Path:
 def test_a_killed_stack_keeps_what_is_finished_and_goes_on_bit_for_bit(
     command: Command, tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), *GRID], check=True, timeout=300, env=environment())
+    ended = processes.run([sys.executable, "-c", KILLED, str(tmp_path), *GRID])
+    assert ended.returncode == 0, ended.stderr
     for place, (_, function, count) in enumerate(MOMENTS):
         sweep = tmp_path / str(place)
         before = written(sweep)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from src import REPOSITORY
 from src.population import grouping, launcher, stacks
 from src.population.grouping import Limits, Shape, share_out
 from src.population.stack_checkpoint import Saving
 from src.progress import Unseen
+from tests import processes
 from tests.test_population import CPU, Make, several
 from tests.test_stacked_launcher import STACKED, Command, statuses, tree
 
@@ -157,13 +157,6 @@ def test_stacks_of_a_process_that_dies_are_trained_here(
     assert len(statuses(tmp_path)) == 4
 
 
-def _until(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def children_of(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
 
@@ -171,10 +164,11 @@ def children_of(process: psutil.Process) -> list[psutil.Process]:
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     grid = [*STACKED, "seed=0,1,2,3", "trainer.max_epochs=100000", "patience=null", "hydra.launcher.processes=2"]
     arguments = [sys.executable, "-m", "src.train", *grid, f"hydra.sweep.dir={tmp_path}"]
-    command = psutil.Popen(arguments, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _until(lambda: len(list(tmp_path.glob("*/epochs.csv"))) == 4)
-    children = children_of(command)
-    assert len(children) == 2
-    command.kill()  # it can't end them itself; where it can, it does
-    command.wait(10)
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    with processes.running(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
+        processes.until(lambda: len(list(tmp_path.glob("*/epochs.csv"))) == 4, command)
+        children = children_of(psutil.Process(command.pid))
+        assert len(children) == 2
+        command.kill()  # it can't end them itself; where it can, it does
+        for child in children:
+            while processes.lives(child):
+                time.sleep(0.02)

@@ -1,9 +1,7 @@
 """TensorBoard, opened in a real browser on the folder of a real sweep."""
 
-import socket
-import subprocess
+import re
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,39 +11,24 @@ from playwright.sync_api import sync_playwright
 
 from src import train
 from src.config import Settings
-from tests.conftest import BROWSER, SMALL
+from tests import processes
+from tests.conftest import BROWSER, PATIENCE, SMALL
 
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port
+ADDRESS = re.compile(r"TensorBoard \S+ at (http://\S+)/")
 
 
 @pytest.fixture
 def tensorboard(settings_for: Callable[..., Settings], tmp_path: Path) -> Iterator[str]:
-    """The address of a TensorBoard that shows two runs."""
+    """The address of a TensorBoard that shows two runs, at a port of its own choice."""
     for act in ("relu", "tanh"):
         train.train(settings_for(*SMALL, f"act={act}"), tmp_path / f"{act}-d2-s42")
-    port = free_port()
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                if b"relu-d2-s42" in urllib.request.urlopen(f"{address}/data/runs", timeout=5).read():
-                    break
-            except OSError:
-                pass
-            time.sleep(0.5)
-        else:
-            pytest.fail("TensorBoard did not show the runs within a minute")
+    said = tmp_path / "said"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", "0"]
+    with said.open("w") as file, processes.running(command, stdout=file, stderr=file) as server:
+        processes.until(lambda: ADDRESS.search(said.read_text()), server)
+        address = str(ADDRESS.findall(said.read_text())[0])
+        processes.until(lambda: b"relu-d2-s42" in urllib.request.urlopen(f"{address}/data/runs").read(), server)
         yield address
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def test_tensorboard_shows_charts_images_text_and_hyperparameters(tensorboard: str) -> None:
@@ -61,8 +44,8 @@ def test_tensorboard_shows_charts_images_text_and_hyperparameters(tensorboard: s
         browser = playwright.chromium.launch(**BROWSER)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         for tab, text in expected.items():
-            page.goto(f"{tensorboard}/#{tab}")
-            page.reload()
-            page.get_by_text(text).first.wait_for(state="attached", timeout=60_000)
-            page.get_by_text("relu-d2-s42").first.wait_for(state="attached", timeout=60_000)
+            page.goto(f"{tensorboard}/#{tab}", timeout=PATIENCE)
+            page.reload(timeout=PATIENCE)
+            page.get_by_text(text).first.wait_for(state="attached", timeout=PATIENCE)
+            page.get_by_text("relu-d2-s42").first.wait_for(state="attached", timeout=PATIENCE)
         browser.close()

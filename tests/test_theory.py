@@ -1,7 +1,6 @@
 """Mean-field theory: closed forms, published numbers, and what wide random networks do."""
 
 import math
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -289,15 +288,14 @@ def test_useless_units_are_told_apart() -> None:
     assert collapsed(relu6).tolist() == [[True, False, False, True, True]]
 
 
-def theory(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "src.theory", *arguments], capture_output=True, text=True)
-
-
-def test_the_command_prints_a_table_and_a_verdict() -> None:
-    ended = theory("act=swish", "init=default", "depth=50")
-    assert ended.returncode == 0
-    assert "√χ₁ = 0.2889" in ended.stdout
-    assert "gradients vanish, 4.3e-27 of the last hidden layer's reach the first of 50" in ended.stdout
+def test_the_command_prints_a_table_and_a_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["theory", "act=swish", "init=default", "depth=50"])
+    program.main()
+    shown = capsys.readouterr().out
+    assert "√χ₁ = 0.2889" in shown
+    assert "gradients vanish, 4.3e-27 of the last hidden layer's reach the first of 50" in shown
 
 
 @pytest.mark.parametrize(

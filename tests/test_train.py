@@ -1,7 +1,5 @@
 import io
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src import results, train
+from src import results, threads, train
 from src.classifier import Classifier
 from src.config import Settings
 from src.data import datamodule
 from src.mlp import threads_for
+from tests import processes
 from tests.conftest import SMALL, names_in, weights_of
 
 SettingsFor = Callable[..., Settings]
@@ -129,7 +127,7 @@ def test_a_run_leaves_what_the_design_says(settings_for: SettingsFor, tmp_path: 
     result = train.train(settings_for(*SMALL, "act=relu", "seed=0"), tmp_path)
     assert json.loads((tmp_path / results.RESULT).read_text()) == json.loads(json.dumps(result))
     wanted = {"status", "act", "hidden_sizes", "seed", "epochs", "best_epoch", "val_accuracy", "test_accuracy",
-              "dead_outputs", "seconds", "device", "versions", "git", "config_hash"}  # fmt: skip
+              "dead_outputs", "seconds", "device", "versions", "waiting", "git", "config_hash"}  # fmt: skip
     assert wanted <= set(result)
     assert 0 <= result["test_accuracy"] <= 1
     assert len(result["dead_outputs"]) == 2
@@ -148,44 +146,6 @@ def test_a_run_leaves_what_the_design_says(settings_for: SettingsFor, tmp_path: 
     assert first.histogram_value.num == 1024 * 16
 
 
-def test_a_sweep_runs_every_combination_and_tabulates_it(command: Command, tmp_path: Path, capsys: Any) -> None:
-    sweep = [f"hydra.sweep.dir={tmp_path}", "act=relu,torch.nn.Hardshrink", "seed=0,1"]
-    assert command("-m", *SMALL, *sweep) == 0
-    table = pd.read_csv(tmp_path / "results.csv")
-    assert sorted(zip(table["act"], table["seed"], strict=True)) == [
-        ("relu", 0), ("relu", 1), ("torch.nn.Hardshrink", 0), ("torch.nn.Hardshrink", 1),
-    ]  # fmt: skip
-    assert (table["status"] == "completed").all()
-    assert (tmp_path / "relu-d2-s1-data=digits-trainer=cpu-width=16" / ".hydra" / "config.yaml").exists()
-    shown = capsys.readouterr().out
-    assert "torch.nn.Hardshrink" in shown
-    assert "2/2" in shown or "0/2" in shown
-
-
-def test_a_repeated_sweep_repeats_nothing_but_what_changed(command: Command, tmp_path: Path) -> None:
-    sweep = ["-m", *SMALL, f"hydra.sweep.dir={tmp_path}"]
-    command(*sweep, "seed=0")
-    [path] = tmp_path.glob("*/result.json")
-    first = path.stat().st_mtime_ns
-    command(*sweep, "seed=0,1")
-    assert path.stat().st_mtime_ns == first
-    assert len(list(tmp_path.glob("*/result.json"))) == 2
-    path.write_text("{ truncated")
-    command(*sweep, "seed=0,1")
-    assert json.loads(path.read_text())["status"] == "completed"
-
-
-def test_a_diverged_run_is_marked_and_the_sweep_goes_on(command: Command, tmp_path: Path, capsys: Any) -> None:
-    code = command("-m", *SMALL, f"hydra.sweep.dir={tmp_path}", "optim.lr=1e30,0.01", "act=linear")
-    assert code == 0
-    table = pd.read_csv(tmp_path / "results.csv").set_index("lr")
-    assert table["status"].to_dict() == {1e30: "diverged", 0.01: "completed"}
-    assert pd.isna(table.loc[1e30, "test_accuracy"])
-    assert "diverged" in capsys.readouterr().out
-    diverged = json.loads(next(tmp_path.glob("*lr=1e+30*/result.json")).read_text())
-    assert (diverged["status"], diverged["test_accuracy"], diverged["epochs"]) == ("diverged", None, 1)
-
-
 class FailsInTraining(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and len(x) == 64:
@@ -193,51 +153,13 @@ class FailsInTraining(torch.nn.Module):
         return x
 
 
-def test_a_failed_run_costs_no_other_run(command: Command, tmp_path: Path, capsys: Any) -> None:
-    failing = "tests.test_train.FailsInTraining"
-    code = command("-m", *SMALL, f"hydra.sweep.dir={tmp_path}", f"act={failing},relu", "diagnostics=[gradients]")
-    assert code == 1
-    table = pd.read_csv(tmp_path / "results.csv").set_index("act")
-    assert table["status"].to_dict() == {failing: "failed", "relu": "completed"}
-    assert "a defect of this activation" in next(tmp_path.glob(f"{failing}*/error.txt")).read_text()
-    assert "1 of 2 runs failed" in capsys.readouterr().err
-    assert command(*SMALL, f"hydra.run.dir={tmp_path}/one", f"act={failing}", "diagnostics=[gradients]") == 1
-
-
-@pytest.mark.parametrize("name", ["main", "depth", "quick"])
-def test_a_named_study_is_found_and_states_its_question(name: str, command: Command, tmp_path: Path) -> None:
-    question = (Path("sweeps") / f"{name}.yaml").read_text().splitlines()[1]
-    assert question.startswith("# ")
-    assert "?" in question
-    small = ["data=digits", "trainer.max_epochs=1", "width=8", "depth=1", "seed=0", "act=relu", "init=default"]
-    small += [
-        "model=tutorial",
-        "trainer=cpu",
-        "diagnostics=[]",
-        "report=false",
-        "figures=[]",
-        f"hydra.sweep.dir={tmp_path}",
-    ]
-    assert command(f"+sweeps={name}", *small) == 0
-    assert len(pd.read_csv(tmp_path / "results.csv")) == 1
-
-
-def test_twenty_runs_in_one_sweep_keep_memory_flat(command: Command, tmp_path: Path) -> None:
-    process = psutil.Process()
-    sweep = ["-m", *SMALL, "width=64", f"hydra.sweep.dir={tmp_path}"]
-    command(*sweep, "seed=100,101,102")  # imports, caches and thread pools
-    before = process.memory_info().rss
-    command(*sweep, "seed=range(20)")
-    assert process.memory_info().rss < 1.05 * before
-    assert process.num_fds() < 200
-
-
 def test_two_processes_train_what_one_trains(command: Command, tmp_path: Path) -> None:
     common = [*SMALL, "norm=layer", "seed=1", "trainer.max_epochs=3"]  # 54 steps
     assert command(*common, f"hydra.run.dir={tmp_path}/one") == 0
     both = [sys.executable, "-m", "src.train", *common, "trainer.devices=2", f"hydra.run.dir={tmp_path}/two"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    subprocess.run(both, check=True, capture_output=True, timeout=180, env=environment)
+    ended = processes.run(both)
+    assert ended.returncode == 0, ended.stderr
+    assert results.read_result(tmp_path / "two")["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
     one, two = (pd.read_csv(tmp_path / name / results.EPOCHS) for name in ("one", "two"))
     assert np.abs(one - two).max().max() < 1e-6
     first, second = (weights_of(tmp_path / name / results.LAST) for name in ("one", "two"))
