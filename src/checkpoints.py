@@ -19,7 +19,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Checkpoint
 
-from src import files, results
+from src import claims, files, results
 from src.config import Settings
 
 
@@ -137,7 +137,7 @@ def prepare(folder: Path, settings: Settings, is_told: bool = True) -> Start:
     `is_told`: the person is told where a run goes on. Raises UserError where the folder holds anything that is not of
     such a run.
     """
-    results.refuse(folder, settings)
+    claims.refuse(folder, settings)
     resumes = settings.rerun != "all" and not settings.untrained
     for path in (folder / results.LAST, folder / results.BEST) if resumes else ():
         checkpoint = _read(path)

@@ -5,7 +5,7 @@ Flow: network → **training** → diagnostics. Its hyper-parameters are plain d
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from hydra.utils import get_class
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
 
+from src import activations
 from src.data.datamodule import Batch, Steps
 from src.losses import LOSSES
 from src.mlp import MLP
@@ -82,12 +83,18 @@ class Classifier(L.LightningModule):
         self.seed = seed
         self.objective = LOSSES[loss]
         self.clip_val, self.clip_algorithm = clip_val, clip_algorithm
-        self.monitor = {"monitor": "val_loss", "mode": "min"}
+        self.monitor: dict[str, Any] = {"monitor": "val_loss", "mode": "min"}
         if self.objective.classifies:
             self.monitor = {"monitor": "val_accuracy", "mode": "max"}
         self.diverged = False
         self.running: dict[str, Running] = {}
         self.means: dict[str, dict[str, float]] = {}  # by phase; what is logged, before Lightning rounds it to float32
+
+    @classmethod
+    def load_from_checkpoint(cls, *arguments: Any, allow: Sequence[str] = (), **named: Any) -> "Classifier":  # type: ignore[override]
+        """Lightning's. The file may name torch's activations and this project's, and those in `allow`, nothing else."""
+        with activations.from_a_file(tuple(allow)):
+            return super().load_from_checkpoint(*arguments, **named)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.network(x)
@@ -99,12 +106,13 @@ class Classifier(L.LightningModule):
         return self.objective.value(self(x), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Weight decay is for weights: biases and learnt activations' parameters are left alone."""
+        """Weight decay is for the linear layers' weights, not for biases and what norms and activations learn."""
         arguments = dict(self.optim)
         groups: list[dict[str, Any]] = [{"params": list(self.parameters())}]
         if arguments.get("weight_decay") != 0:
-            weights = [parameter for parameter in self.parameters() if parameter.ndim > 1]
-            others = [parameter for parameter in self.parameters() if parameter.ndim <= 1]
+            weights = [tap.linear.weight for tap in self.network.taps()]
+            known = {id(weight) for weight in weights}
+            others = [parameter for parameter in self.parameters() if id(parameter) not in known]
             groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
         optimizer: torch.optim.Optimizer = get_class(arguments.pop("_target_"))(groups, **arguments)
         return optimizer

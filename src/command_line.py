@@ -1,29 +1,38 @@
-"""What a person's mistake looks like: one line that says what was given, what is allowed and what to do; exit code 2.
+"""How a command ends. A person's mistake: one line that says what was given, what is allowed, what to do; exit code 2.
 
-Flow: around **config**. Hydra's own messages are turned into the same form.
+Flow: around **config**. Hydra's own messages are turned into the same form. A defect keeps its traceback; exit code 1.
 """
 
 import difflib
+import errno
+import io
 import logging
 import os
 import re
 import shlex
 import signal
 import sys
+import threading
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-BAD_INPUT = 2
+from src.errors import causes, is_ours, mistake_in
+
+BAD_INPUT, FAILED = 2, 1
+HYDRAS = (HydraException, OmegaConfBaseException, YAMLError)
 AGAIN_AFTER = 5.0  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # the last is how clusters announce that time is up
-at_early_end: list[Callable[[Exception], None]] = []  # of a sweep that is under way
+at_early_end: list[Callable[[Exception, str | None], None]] = []  # of a sweep that is under way
 
 
 class Stopped(SystemExit):
@@ -38,6 +47,14 @@ def stop(message: str, code: int = BAD_INPUT) -> SystemExit:
     """Print one line to stderr and return the exception that ends the program."""
     print("error:", " ".join(message.split()), file=sys.stderr)
     return SystemExit(code)
+
+
+def end(error: Exception, known_keys: Sequence[str] = ()) -> SystemExit:
+    """Show an error, and return the exception that ends the program: the person's mistake in one line, or a defect."""
+    if (message := mistake(error, known_keys)) is not None:
+        return stop(message)
+    traceback.print_exception(error)
+    return SystemExit(FAILED)
 
 
 def command_to_go_on() -> str:
@@ -60,6 +77,9 @@ def ended_by_signals() -> Iterator[None]:
     resumed exactly, and the latest epoch's is there.
     """
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
     received: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -99,13 +119,28 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _closest(word: str, allowed: list[str]) -> str:
+def _closest(word: str, allowed: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, allowed, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def translate(error: Exception, known_keys: list[str]) -> str:
+def _ungrammatical(error: OverrideParseException) -> str:
+    """What Hydra's grammar doesn't allow, such as a bare `~`, and how to write it."""
+    override, reason = error.override, str(error).splitlines()[0]
+    key, _, value = override.partition("=")
+    if not value or reason.startswith("Error parsing"):  # no value, or a function given wrong arguments
+        return str(error)
+    if reason.startswith("LexerNoViableAlt"):
+        character = override[str(error).splitlines()[1].index("^") - len(reason) + len(override) :][:1]
+        reason = f"Hydra reads {character!r} only within quotes"
+    quoted = shlex.quote(f'{key}="{value}"')
+    return f"{override}: {reason}; if it is one value, write {quoted}"
+
+
+def translate(error: Exception, known_keys: Sequence[str]) -> str:
     """Hydra's and OmegaConf's messages, some of them twenty lines long, as one."""
+    if isinstance(error, OverrideParseException):
+        return _ungrammatical(error)
     text = "\n".join(str(part) for part in (error, error.__cause__) if part)
     if match := re.search(
         r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+([\w\s.]+?)\n(?!\t)", text + "\n"
@@ -120,22 +155,84 @@ def translate(error: Exception, known_keys: list[str]) -> str:
         return f"{key}: there is no such key{_closest(key, known_keys)}; to add one, write +{key}=…"
     if match := re.search(r"Could not override '([^']+)'. No match in the defaults list", text):
         return f"{match[1]}: there is no such key{_closest(match[1], known_keys)}"
-    return text.split("\nSet the environment variable")[0]
+    if match := re.search(r"Sweeping over Hydra's configuration is not supported : '([^=]+)=(.*)'", text):
+        quoted = shlex.quote(f'{match[1]}="{match[2]}"')
+        return f"{match[1]}={match[2]}: Hydra sweeps over no key of its own; as one value, quote it: {quoted}"
+    return re.sub(r"\s+(object_type|reference_type)=\S+", "", text.split("\nSet the environment variable")[0])
+
+
+def mistake(error: Exception, known_keys: Sequence[str] = ()) -> str | None:
+    """What the person can mend, as one line; None where the program is at fault.
+
+    It is a UserError, what Hydra and OmegaConf say of what they were given, and a place where Hydra can't write. Not so
+    what an error of our own becomes where Hydra called the code that raised it.
+    """
+    if isinstance(error, HYDRAS):
+        if own := mistake_in(error):
+            return str(own)
+        return None if any(map(is_ours, causes(error))) else translate(error, known_keys)
+    if own := mistake_in(error):
+        return str(own) if own is error else None
+    unwritable = (each for each in causes(error) if isinstance(each, OSError) and not is_ours(error))
+    return next(map(str, unwritable), None)
+
+
+class _Output(io.FileIO):
+    """A standard stream whose loss costs no run. Where nobody reads it any more, as after `| head`, it is given up."""
+
+    lost: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno in {errno.EPIPE, errno.EIO}:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.fileno())  # for processes that are started from here, too
+                os.close(nowhere)
+            else:  # a full disk
+                self.lost = error
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """Have this process end its work, and leave its files, whatever becomes of its terminal or of who reads it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream is not getattr(sys, f"__{name}__"):
+            continue  # closed; or somebody else's already, as a notebook's
+        stream.flush()
+        raw = _Output(stream.fileno(), "w", closefd=False)
+        buffer = raw if stream.write_through else io.BufferedWriter(raw)  # as `python -u` asks
+        form = {part: getattr(stream, part) for part in ("encoding", "errors", "line_buffering", "write_through")}
+        setattr(sys, name, io.TextIOWrapper(buffer, **form))
+
+
+def _complain_of_lost_output() -> None:
+    print(end="", flush=True)
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    if isinstance(raw, _Output) and raw.lost:
+        raise stop(f"what was printed could not be written: {raw.lost}", FAILED)
 
 
 @contextmanager
-def one_line_errors(known_keys: list[str] | None = None) -> Iterator[None]:
+def one_line_errors(known_keys: Sequence[str] = ()) -> Iterator[None]:
     """Turn the errors that a person can cause into one line and exit code 2; let every other error through."""
     # Hydra would print such errors itself, in its own words, and exit; this makes it raise them.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    outlive_readers()
     at_early_end.clear()
+    before = HydraConfig.instance().cfg
     try:
         yield
-    except (HydraException, OmegaConfBaseException) as error:
-        raise stop(translate(error, known_keys or [])) from error
-    except (ValueError, OSError) as error:
-        raise stop(str(error)) from error
-    except Exception as error:  # a launcher's: the death of a process, a queue that doesn't answer
-        if not at_early_end:
+        _complain_of_lost_output()
+    except Exception as error:
+        message = mistake(error, known_keys)
+        if at_early_end:
+            at_early_end.pop()(error, message)
+        if message is None:
             raise
-        at_early_end.pop()(error)
+        raise stop(message) from error
+    finally:
+        HydraConfig.instance().cfg = before

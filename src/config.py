@@ -6,7 +6,6 @@ turns that into a `Settings`, or raises UserError with one line that names the k
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -16,12 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, ValidationError
 
-from src import activations
-from src.errors import UserError
+from src import activations, naming
+from src.errors import UserError, refuse
 
+naming.register()  # the resolvers in conf/: whoever reads a configuration may have composed it himself
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
 NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
+MOST_EPOCHS = 1_000_000
 IMMATERIAL = {  # keys that don't say what a run is
     *("figures", "report", "data.source.root"),
     *("trainer.enable_progress_bar", "trainer.max_epochs"),
@@ -98,7 +99,7 @@ class Trainer(Target):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Size | Literal["auto", -1] | list[int]
     precision: str | int
-    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)]
+    max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     gradient_clip_val: NonNegative | None
     gradient_clip_algorithm: Literal["norm", "value"]
     enable_progress_bar: bool
@@ -139,15 +140,14 @@ class Settings(Section):
     content: str = ""  # digest of the data: the same settings with other data are another run
 
     @property
+    def epochs_without_better(self) -> int:
+        """`patience` as early stopping takes it; the same for every max_epochs, because checkpoints hold it."""
+        return MOST_EPOCHS if self.patience is None else self.patience
+
+    @property
     def layer_sizes(self) -> list[int]:
         """Units of each hidden layer, after `depth` and `width` had their say."""
         return self.hidden_sizes if self.depth is None else [self.width] * self.depth
-
-    @property
-    def waits(self) -> int:
-        """For how many epochs a run waits for a better one. Where it is for ever, whatever `max_epochs` is: a
-        checkpoint holds the number, and the run may go on to more epochs."""
-        return sys.maxsize if self.patience is None else self.patience
 
     def plain(self) -> dict[str, Any]:
         """Plain data, with what `depth` means resolved: two ways to say the same network become one."""
@@ -211,15 +211,13 @@ def read(config: DictConfig) -> Settings:
             raise UserError(str(error).splitlines()[0]) from error
         init, act = config.names.init, config.names.act
         raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
-    except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
     try:
         settings = Settings.model_validate(plain)
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
     try:
-        activations.check(settings.act.plain())
-    except ValueError as error:
+        activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
+    except UserError as error:
         raise UserError(f"act={settings.names.act}: {error}") from error
     try:
         settings.init.functions()
@@ -233,10 +231,7 @@ def _content(config: DictConfig) -> str:
     try:
         return str(config.content)
     except OmegaConfBaseException as error:
-        cause: BaseException | None = error
-        while cause and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        raise cause or error from error
+        refuse("data", error)
 
 
 def keys() -> list[str]:

@@ -8,22 +8,23 @@ from them, an activation is built from torch.nn or this project by name, and not
 import argparse
 import json
 import math
-import pickle
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from omegaconf import OmegaConf
+from pydantic import ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from src import REPOSITORY, activations
 from src.command_line import one_line_errors
-from src.config import Data
+from src.config import Data, Section, Size
 from src.data.datamodule import DataModule, open_data
 from src.diagnostics.gradients import grad_max_abs, grad_norm
 from src.diagnostics.observation import observe
 from src.diagnostics.units import count_over
+from src.errors import UserError
 from src.losses import LOSSES, Loss, outputs_for
 from src.mlp import MLP
 
@@ -42,44 +43,71 @@ def _load(path: Path) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):  # about old pickle protocols
             return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except OSError as error:
+        raise _unread(path, error) from error
+    except Exception as error:  # torch's, of many kinds, for the many ways in which a file can be damaged or malicious
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
+        raise UserError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
+
+
+def _unread(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror or error}")
+
+
+class Network(Section):
+    """What a checkpoint says of its network: the arguments of MLP."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    input_size: Size
+    hidden_sizes: Annotated[list[Size], Field(max_length=10_000)]
+    output_size: Size
+    act: dict[str, Any]
+    norm: Literal["none", "batch", "layer"] = "none"
+
+
+class Described(Section):
+    """What evaluate needs of a checkpoint's hyper-parameters, among others."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    network: Network
+    data: str
+    loss: Literal["cross_entropy", "bce", "mse"]
 
 
 def _fill(arguments: dict[str, Any], state: Any, path: Path) -> MLP:
-    """The network with these weights. It is built without memory of its own: a description may claim any size."""
+    """The network with these weights, tried once. It is built without memory: a description may claim any size."""
     try:
         with torch.device("meta"):
             network = MLP(**arguments)
         network.load_state_dict(state, assign=True)
+        network.eval()(torch.zeros(2, arguments["input_size"]))
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: its weights don't fit the network that it describes") from error
+        raise UserError(f"{path}: its weights don't fit the network that it describes") from error
     return network
 
 
 def load_checkpoint(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
-    """The network in one of this project's checkpoints, its data set's name and its loss's. Raises ValueError for
+    """The network in one of this project's checkpoints, its data set's name and its loss's. Raises UserError for
     anything else.
 
     `allowed`: dotted paths of activation classes outside torch.nn and this project that may be imported.
     """
     checkpoint = _load(path)
     try:
-        described = checkpoint["hyper_parameters"]
-        arguments, data, loss = dict(described["network"]), str(described["data"]), str(described["loss"])
+        described = Described.model_validate(checkpoint["hyper_parameters"])
         state = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
-        activations.refuse_foreign(arguments["act"], allowed)
-        LOSSES[loss]  # a KeyError if the file names something else
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a checkpoint of this project ({error} is missing or of another kind)") from error
-    return _fill(arguments, state, path), data, loss
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise UserError(f"{path}: not a checkpoint of this project ({wrong})") from error
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a checkpoint of this project ({error} is missing or of another kind)") from error
+    activations.refuse_foreign(described.network.act, allowed)
+    return _fill(described.network.plain(), state, path), described.data, described.loss
 
 
 def load_tutorial_pair(config_path: Path) -> MLP:
-    """The network in a tutorial's NAME.config and NAME.tar. Raises ValueError where they don't fit the format."""
+    """The network in a tutorial's NAME.config and NAME.tar. Raises UserError where they don't fit the format."""
     try:
         described = json.loads(config_path.read_text(encoding="utf-8"))
         act = dict(described["act_fn"])
@@ -88,11 +116,11 @@ def load_tutorial_pair(config_path: Path) -> MLP:
             activation["negative_slope"] = float(act["alpha"])
         sizes = [int(described["input_size"]), *map(int, described["hidden_sizes"]), int(described["num_classes"])]
         if min(sizes) < 1 or max(sizes) > 1_000_000 or len(sizes) > 10_000:
-            raise ValueError(f"{len(sizes)} layer sizes up to {max(sizes)}")
-    except FileNotFoundError as error:
-        raise ValueError(f"{config_path}: no such file") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{config_path}: not a tutorial's .config ({type(error).__name__}: {error})") from error
+            raise UserError(f"{len(sizes)} layer sizes up to {max(sizes)}")
+    except OSError as error:
+        raise _unread(config_path, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{config_path}: not a tutorial's .config ({type(error).__name__}: {error})") from error
     state = _load(config_path.with_suffix(".tar"))
     arguments = {"input_size": sizes[0], "hidden_sizes": sizes[1:-1], "output_size": sizes[-1], "act": activation}
     return _fill(arguments, state, config_path.with_suffix(".tar"))
@@ -124,28 +152,29 @@ def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict
     layers = observe(network, lambda: objective.value(network(inputs), targets))
     counts = count_over(network, data.all_training_batches())
     return {
-        "test_accuracy": correct.double().mean().item(),
+        "test_accuracy": _number(correct.double().mean()),
         "class_accuracy": {
-            data.dataset.classes[number]: correct[labels == number].double().mean().item() for number in classes
+            data.dataset.classes[number]: _number(correct[labels == number].double().mean()) for number in classes
         },
         "hidden_sizes": [layer.weight.shape[2] for layer in layers[1:]],
         "dead_outputs": [int(counts[name]["dead_outputs"]) for name in counts],
-        "dead_units": [int(counts[name]["dead_units"]) for name in counts],
+        "dead_units": [int(each["dead_units"]) if "dead_units" in each else None for each in counts.values()],
         "grad_norm": [_number(grad_norm(layer.gradient)) for layer in layers],
         "grad_max_abs": [_number(grad_max_abs(layer.gradient)) for layer in layers],
     }
 
 
 def _number(value: Tensor) -> float | None:
+    """None for what JSON has no number for, such as the accuracy in a class without examples."""
     number = value.item()
     return number if math.isfinite(number) else None
 
 
 def open_named(name: str, root: str | None = None) -> DataModule:
-    """The data set of conf/data/NAME.yaml. Raises ValueError if there is no such file or no such data."""
+    """The data set of conf/data/NAME.yaml. Raises UserError if there is no such file or no such data."""
     known = sorted(path.stem for path in (REPOSITORY / "conf" / "data").glob("*.yaml"))
     if name not in known:
-        raise ValueError(f"data={name}: must be one of {', '.join(known)}")
+        raise UserError(f"data={name}: must be one of {', '.join(known)}")
     description = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf" / "data" / f"{name}.yaml"), resolve=True)
     assert isinstance(description, dict)
     if root is not None and "root" in description["source"]:
@@ -153,15 +182,20 @@ def open_named(name: str, root: str | None = None) -> DataModule:
     return open_data(Data.model_validate(description), seed=0)
 
 
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{fraction:.2%}"
+
+
 def describe(found: dict[str, Any]) -> str:
     """What was measured, for a person."""
-    rows = [f"{found['checkpoint']}", f"  test accuracy {found['test_accuracy']:.2%}"]
-    rows += [f"    {accuracy:7.2%} {name}" for name, accuracy in found["class_accuracy"].items()]
+    rows = [f"{found['checkpoint']}", f"  test accuracy {_percent(found['test_accuracy'])}"]
+    rows += [f"    {_percent(accuracy):>7} {name}" for name, accuracy in found["class_accuracy"].items()]
     rows.append("  layer  units  output always 0  slope always 0  gradient norm")
     sizes = [*found["hidden_sizes"], len(found["class_accuracy"])]
     for index, (size, norm) in enumerate(zip(sizes, found["grad_norm"], strict=True)):
         hidden = index < len(found["hidden_sizes"])
         silent, dead = (found["dead_outputs"][index], found["dead_units"][index]) if hidden else ("–", "–")
+        dead = "–" if dead is None else dead  # units that mix have no slope of their own
         shown = "not finite" if norm is None else f"{norm:.2e}"
         rows.append(f"  {index + 1:5}  {size:5}  {silent:>15}  {dead:>14}  {shown:>13}")
     return "\n".join(rows)
@@ -179,10 +213,13 @@ def main() -> None:
         network, trained_on, loss = load(path, tuple(arguments.allow))
         data = open_named(arguments.data or trained_on, arguments.root)
         if not LOSSES[loss].classifies:
-            raise ValueError(f"{path} is a regression: evaluate measures classifiers")
-        expected, given = network.taps()[0].linear.weight.shape[1], data.dataset.input_size
+            raise UserError(f"{path} is a regression: evaluate measures classifiers")
+        taps, given = network.taps(), data.dataset.input_size
+        expected, outputs = taps[0].linear.weight.shape[1], taps[-1].linear.weight.shape[0]
         if expected != given:
-            raise ValueError(f"{path} takes {expected} inputs, the data set has {given}; name another with --data")
+            raise UserError(f"{path} takes {expected} inputs, the data set has {given}; name another with --data")
+        if outputs != (needed := outputs_for(loss, data.dataset)):
+            raise UserError(f"{path} has {outputs} outputs, the data set needs {needed}; name another with --data")
         found = {"checkpoint": str(path)} | measure(network, data, loss)
         print(json.dumps(found) if arguments.json else describe(found), flush=True)
 

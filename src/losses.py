@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.data.dataset import Dataset
+from src.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,12 @@ LOSSES = {  # no lambdas: a Classifier can be pickled
 
 
 def outputs_for(loss: str, dataset: Dataset) -> int:
-    """How many outputs a network needs for this loss on this data. Raises ValueError where they don't go together."""
+    """How many outputs a network needs for this loss on this data. Raises UserError where they don't go together."""
     classes = len(dataset.classes)
     if loss == "mse" and classes:
-        raise ValueError(f"loss=mse is for real-valued labels, the data set has {classes} classes: use cross_entropy")
+        raise UserError(f"loss=mse is for real-valued labels, the data set has {classes} classes: use cross_entropy")
     if loss != "mse" and not classes:
-        raise ValueError(f"loss={loss} is for classes, the data set's labels are real numbers: use loss=mse")
+        raise UserError(f"loss={loss} is for classes, the data set's labels are real numbers: use loss=mse")
     if loss == "bce" and classes != 2:
-        raise ValueError(f"loss=bce has one output for 2 classes, the data set has {classes}: use cross_entropy")
+        raise UserError(f"loss=bce has one output for 2 classes, the data set has {classes}: use cross_entropy")
     return classes if loss == "cross_entropy" else 1

@@ -5,7 +5,7 @@ Flow: data → **network** → training. With `norm=none` the state dict has the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -22,6 +22,10 @@ ALL_THREADS = torch.get_num_threads()
 WORTH_SHARING = 10_000_000  # multiply-adds a step, about a millisecond's: below, threads wait longer than they work
 
 
+# What an activation draws when it is made must not shift the weights, which are the same for every activation.
+_own_random_numbers = partial(torch.random.fork_rng, devices=[])
+
+
 class Tap(NamedTuple):
     """Where one layer can be watched: a module's weights, and the activation that follows it, if any."""
 
@@ -34,8 +38,9 @@ class MLP(nn.Module):
     """Fully connected layers with one activation function between them.
 
     `hidden_sizes` may be empty: a linear classifier. Inputs of shape (N, …) are flattened to (N, input_size); the
-    outputs (N, output_size), logits or real numbers, have no activation of their own. An activation with `pieces` > 1,
-    such as Maxout, is given so many inputs per unit. Every `stride`-th of `layers` is a linear one.
+    outputs (N, output_size), logits or real numbers, have no activation of their own. A hidden layer's size is what its
+    activation gives; its linear part makes what the activation takes for that, which for Maxout or a gated linear unit
+    is more. Every `stride`-th of `layers` is a linear one.
     """
 
     def __init__(
@@ -48,13 +53,16 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [input_size, *hidden_sizes, output_size]
-        pieces = [getattr(activations.build(act), "pieces", 1) if hidden_sizes else 1] * len(hidden_sizes) + [1]
-        # All linear layers first: an activation that drew random numbers would shift the weights after it.
-        linears = [nn.Linear(fan_in, fan_out * n) for (fan_in, fan_out), n in zip(pairwise(sizes), pieces, strict=True)]
+        with _own_random_numbers():
+            taken = {units: activations.inputs_for(activations.build(act), units) for units in set(hidden_sizes)}
+        made = [*(taken[units] for units in hidden_sizes), output_size]
+        linears = [nn.Linear(fan_in, outputs) for fan_in, outputs in zip(sizes, made, strict=False)]
+        with _own_random_numbers():
+            between = [activations.build(act) for _ in hidden_sizes]  # a fresh activation for every layer
         layers: list[nn.Module] = []
-        for linear in linears[:-1]:
-            between = [] if norm == "none" else [NORMS[norm](linear.out_features)]
-            layers += [linear, *between, activations.build(act)]  # a fresh activation for every layer
+        for linear, activation in zip(linears, between, strict=False):
+            normed = [] if norm == "none" else [NORMS[norm](linear.out_features)]
+            layers += [linear, *normed, activation]
         self.layers = nn.Sequential(*layers, linears[-1])
         self.stride = 2 if norm == "none" else 3
 

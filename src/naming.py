@@ -6,16 +6,18 @@ Flow: **config** → data. Registered as OmegaConf resolvers, which conf/config.
 import hashlib
 import re
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from src import REPOSITORY, tuned
+from src.data import checked
 from src.data.dataset import Dataset
+from src.errors import UserError
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
 OPERATIONAL = (
     *("hydra.", "hydra/", "sweeps", "figures", "report", "rerun", "plan"),
-    *("data.source.root", "trainer.enable_progress_bar"),
+    *("data.source.root", "trainer.enable_progress_bar", "trainer.max_epochs"),
 )
 LOCATION, SHOWN = "data.source.root=", 12  # characters of a digest
 LONGEST = 120
@@ -47,14 +49,16 @@ def _run_name_of(root: DictConfig) -> str:
 
 
 def _dataset(root: DictConfig) -> Dataset:
-    return instantiate(OmegaConf.to_container(root.data.source, resolve=True))
+    source = OmegaConf.to_container(root.data.source, resolve=True)
+    assert isinstance(source, dict)
+    return checked.opened({str(key): value for key, value in source.items()})
 
 
 def _content_named(root: DictConfig) -> str:
     """What stands in names for where data lie: what they are, unless the data set's name says it."""
     try:
         dataset = _dataset(root)
-    except Exception:
+    except (UserError, OmegaConfBaseException):
         return ""  # reading the settings says what is wrong
     return "" if dataset.published else f"content={dataset.digest[:SHOWN]}"
 
@@ -63,5 +67,6 @@ def register() -> None:
     """Make `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${repository:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
     OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_root_).digest[:SHOWN], replace=True)
-    OmegaConf.register_new_resolver("tuned_lr", lambda *which: tuned.learning_rate(*which), replace=True)
+    tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
+    OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
     OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)

@@ -30,7 +30,7 @@ def record(folder: Path, *names: str) -> None:
     """List files before they are made; the folder is made if need be. Raises UserError where one is somebody else's."""
     there = [name for name in names if _exists(folder / name)]  # looked at first: another process may be listing it
     known = recorded(folder)
-    if taken := [name for name in there if not _is_listed(name, known)]:
+    if taken := [name for name in there if not (_is_listed(name, known) or _lists(folder / name))]:
         raise UserError(_refusal(folder, taken))
     adopt(folder, *names)
 
@@ -51,12 +51,14 @@ def adopt(folder: Path, *names: str) -> None:
 
 
 def foreign(folder: Path) -> Iterator[str]:
-    """The names of files in or below the folder that it doesn't list."""
+    """The names of files in or below the folder that it doesn't list, nor a folder in it that has a list of its own."""
     known = recorded(folder)
     for place, folders, files in os.walk(folder):
         inside = Path(place).relative_to(folder)
         found = {name: (inside / name).as_posix() for name in [*files, *folders]}
-        folders[:] = sorted(name for name in folders if not _is_listed(f"{found[name]}/", known))
+        folders[:] = sorted(
+            name for name in folders if not (_is_listed(f"{found[name]}/", known) or _lists(Path(place, name)))
+        )
         links = [name for name in folders if Path(place, name).is_symlink()]
         yield from (found[name] for name in sorted([*files, *links]) if not _is_listed(found[name], known))
 
@@ -91,6 +93,10 @@ def move_aside(folder: Path, paths: Iterable[Path], into: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
     return aside
+
+
+def _lists(path: Path) -> bool:
+    return bool(recorded(path))
 
 
 def _exists(path: Path) -> bool:

@@ -85,7 +85,7 @@ def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Lau
 def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds: float = 0.0) -> list[Cost]:
     """The cost of the runs, by shape and number of epochs, on this machine as it is now.
 
-    `run_seconds`: what every run takes besides, such as composing its configuration. Raises ValueError where a run
+    `run_seconds`: what every run takes besides, such as composing its configuration. Raises UserError where a run
     can't be tried.
     """
     groups = _groups(runs, launcher)

@@ -106,7 +106,8 @@ def _started(rank: int, settings: "Settings", folder: Path) -> Iterator[tuple[Pr
         finally:
             process.kill()
             process.wait()
-            process.stdin.close()
+            if process.stdin:
+                process.stdin.close()
 
 
 def _join(process: Process, said: IO[bytes], rank: int, failed: Exception | None) -> None:

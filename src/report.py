@@ -5,9 +5,9 @@ Flow: statistics → **report**.
 
 import argparse
 import multiprocessing
+import shlex
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,64 +16,19 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from src import figures, files, results
+from src import figures, files, locks, results
 from src.command_line import one_line_errors, stop
+from src.errors import UserError
+from src.runs import Run, read_sweeps
+from src.runs import read_runs as read_runs  # for those who report
+from src.setting import Setting, chance, labels, missing_of, repetitions, settings_of
 from src.statistics import trained
 
+RESULTS = results.RESULTS
 TOLD = ("question", "command")
-CHANGES_NOTHING = {"report", "figures", "trainer.enable_progress_bar"}  # of what a run finds
-
-
-def read_runs(folders: Iterable[Path]) -> list[dict[str, Any]]:
-    """The summaries of all runs in or below the folders, sorted by path."""
-    paths = sorted({path for folder in folders for path in folder.rglob(results.RESULT)})
-    summaries = ((path.parent, results.read_result(path.parent)) for path in paths)
-    return [summary | {"folder": str(folder)} for folder, summary in summaries if summary]
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested configuration → dotted key → value as text."""
-    flat: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
-    return flat
-
-
-def varied(runs: list[dict[str, Any]]) -> list[str]:
-    """The configuration keys, other than the seed, whose values differ between runs; `names.act` stands for `act.*`."""
-    configs = [_flat(run["config"]) for run in runs]
-    keys = dict.fromkeys(key for config in configs for key in config if key not in CHANGES_NOTHING)
-    differing = [key for key in keys if len({config.get(key) for config in configs}) > 1]
-    named = {key.removeprefix("names.") for key in differing if key.startswith("names.")}
-    own = [key for key in differing if key.partition(".")[0] not in named | {"seed"}]
-    return [key for key in own if key == "names.act" or not _follows_from_act(key, configs)]
-
-
-def _follows_from_act(key: str, configs: list[dict[str, str]]) -> bool:
-    """Whether a key's value is a matter of the activation alone, so that naming the activation names it."""
-    values = {(config["names.act"], config.get(key)) for config in configs}
-    return len(values) == len({config["names.act"] for config in configs})
-
-
-def settings_of(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """What distinguishes each run from the others, seed apart, under short names; always its activation."""
-    shapes = {(run["depth"], tuple(run["hidden_sizes"])) for run in runs}
-    named_by_depth = len(shapes) == len({depth for depth, _ in shapes})
-    unsaid = {"names.act", "hidden_sizes"} if named_by_depth else {"names.act"}
-    keys = [key for key in varied(runs) if key not in unsaid]
-    labels = []
-    for run in runs:
-        flat = _flat(run["config"])
-        label = {"act": run["act"], "depth": str(run["depth"])}
-        label |= {key.removeprefix("names.").rpartition(".")[2]: flat.get(key, "") for key in keys}
-        labels.append(label)
-    if len({run["depth"] for run in runs}) == 1:
-        for label in labels:
-            del label["depth"]
-    return labels
+ENDINGS = ("completed", "diverged", "failed")
+COUNTED = {"n": "completed"} | {name: name for name in ("diverged", "failed", "missing", "repeated")}
+AVERAGED = ("test_loss", "epochs", "grad_norm_first", "grad_norm_last", "dead_fraction")
 
 
 def _ends(values: list[float | None] | None) -> tuple[float | None, float | None]:
@@ -84,87 +39,85 @@ def _mean(values: list[float] | None) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def table_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row per run: what was varied, what was found, where it lies."""
+def _found(run: Run) -> dict[str, Any]:
+    """What a run found, in numbers that can be averaged."""
+    norms = run if run["status"] == "completed" else run.get("initial") or {}
+    first, last = _ends(norms.get("grad_norm"))
+    accuracy = run["test_accuracy"]
+    return {
+        "test_loss": run.get("test_loss"),
+        "trained": None if accuracy is None else trained(accuracy, run["classes"]),
+        "grad_norm_first": first,
+        "grad_norm_last": last,
+        "dead_fraction": _mean(run.get("dead_fraction")),
+        "saturated_fraction": _mean(run.get("saturated_fraction")),
+    }
+
+
+def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
+    """One row per run: what was varied, what was found, where it lies; of a repeated seed, which run counts for it."""
+    counts = {id(run): first["folder"] for setting in settings for run, first in setting.repeats}
     rows = []
-    for run, label in zip(runs, settings_of(runs), strict=True):
-        completed = run["status"] == "completed"
-        accuracy = run["test_accuracy"]
-        first, last = _ends(run.get("grad_norm") if completed else (run.get("initial") or {}).get("grad_norm"))
-        dead = run.get("dead_outputs")
+    for run, label in zip(runs, labels(runs), strict=True):
+        dead, repeats = run.get("dead_outputs"), counts.get(id(run))
         rows.append(
             label
             | {key: run.get(key) for key in ("seed", "status", "epochs", "best_epoch", "val_accuracy", "test_accuracy")}
+            | ({"status": "repeated"} if repeats else {})
+            | _found(run)
             | {
-                "test_loss": run.get("test_loss"),
-                "trained": None if accuracy is None else trained(accuracy, run["classes"]),
-                "grad_norm_first": first,
-                "grad_norm_last": last,
-                "dead_fraction": _mean(run.get("dead_fraction")),
-                "saturated_fraction": _mean(run.get("saturated_fraction")),
                 "dead_outputs": " ".join(str(int(count)) for count in dead) if dead else None,
                 "hidden_sizes": "-".join(map(str, run["hidden_sizes"])),
                 **{key: run.get(key) for key in ("seconds", "device", "config_hash", "error", "folder")},
+                "repeats": repeats,
             }
         )
     return pd.DataFrame(rows)
 
 
-def by_setting(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per setting: n of each status, and mean ± std over completed runs only."""
-    keys = list(table.columns[: table.columns.get_loc("seed")])  # type: ignore[misc]
+def by_setting(settings: Sequence[Setting]) -> pd.DataFrame:
+    """One row per setting: n of each status, and mean ± std over completed runs; then with diverged ones as chance."""
     rows = []
-    for values, group in table.groupby(keys, sort=False, dropna=False):
-        done = group[group["status"] == "completed"]
-        rows.append(
-            dict(zip(keys, values, strict=True))
-            | {
-                "n": len(done),
-                "diverged": int((group["status"] == "diverged").sum()),
-                "failed": int((group["status"] == "failed").sum()),
-                "trained": int(done["trained"].eq(True).sum()),
-                "test_accuracy_mean": done["test_accuracy"].astype(float).mean(),
-                "test_accuracy_std": done["test_accuracy"].astype(float).std(),
-                **{
-                    name: done[name].astype(float).mean()
-                    for name in ("test_loss", "epochs", "grad_norm_first", "grad_norm_last", "dead_fraction")
-                },
-            }
-        )
+    for setting in settings:
+        found = [{"epochs": run.get("epochs")} | _found(run) for run in setting.completed]
+        numbers = pd.DataFrame(found, columns=["trained", *AVERAGED]).astype(float)
+        row: dict[str, Any] = dict(setting.values)
+        row |= {name: len(getattr(setting, of)) for name, of in COUNTED.items()}
+        row["trained"] = int(numbers["trained"].sum())
+        for name, diverged in (("test_accuracy", None), ("accuracy_or_chance", chance(setting, settings))):
+            values = setting.outcomes(diverged) if setting.measure == "test_accuracy" else {}
+            accuracies = pd.Series(values, dtype=float)
+            row |= {f"{name}_mean": accuracies.mean(), f"{name}_std": accuracies.std()}
+        rows.append(row | numbers[[*AVERAGED]].mean().to_dict())
     return pd.DataFrame(rows)
 
 
 def show(summary: pd.DataFrame, console: Console) -> None:
     """Print the table by setting."""
     keys = list(summary.columns[: summary.columns.get_loc("n")])  # type: ignore[misc]
-    headings = [*keys, "n", "trained", "test accuracy %", "test loss", "epochs", "grad_norm first", "last", "dead"]
-    broken = summary["diverged"].sum() or summary["failed"].sum()
+    lacking = [name for name in COUNTED if name != "n" and summary[name].any()]
+    diverged = summary["diverged"].any() and summary["accuracy_or_chance_mean"].notna().any()
     table = Table(
-        *headings,
-        *(["diverged", "failed"] if broken else []),
-        caption="mean ± standard deviation over the n completed runs",
-    )
+        *keys, "n", "trained", "test accuracy %", *(["diverged as chance %"] if diverged else []),
+        "test loss", "epochs", "grad_norm first", "last", "dead", *(["left out"] if lacking else []),
+        caption="mean ± standard deviation over the n completed runs"
+        + ("; then with diverged runs counted as chance; trained: of both" if diverged else ""),
+    )  # fmt: skip
+    forms = {"test_loss": ".3g", "epochs": ".1f", "grad_norm_first": ".1e", "grad_norm_last": ".1e"}
     for row in summary.to_dict("records"):
-        mean, std = 100 * row["test_accuracy_mean"], 100 * row["test_accuracy_std"]
-        cells = [
-            *(str(row[key]) for key in keys),
-            str(row["n"]),
-            f"{row['trained']}/{row['n']}",
-            _cell(mean, ".2f") + ("" if pd.isna(std) else f" ± {std:.2f}"),
-            *(
-                _cell(row[name], digits)
-                for name, digits in (
-                    ("test_loss", ".3g"),
-                    ("epochs", ".1f"),
-                    ("grad_norm_first", ".1e"),
-                    ("grad_norm_last", ".1e"),
-                    ("dead_fraction", ".1%"),
-                )
-            ),
-            *([str(row["diverged"]), str(row["failed"])] if broken else []),
-        ]
-        table.add_row(*cells)
+        table.add_row(
+            *(str(row[key]) for key in (*keys, "n")),
+            f"{row['trained']}/{row['n'] + row['diverged']}",
+            *(_percent(row, name) for name in ("test_accuracy", "accuracy_or_chance")[: 1 + bool(diverged)]),
+            *(_cell(row[name], form) for name, form in (forms | {"dead_fraction": ".1%"}).items()),
+            *([", ".join(f"{row[name]} {name}" for name in lacking if row[name])] if lacking else []),
+        )
     console.print(table)
+
+
+def _percent(row: dict[Any, Any], name: str) -> str:
+    mean, std = 100 * row[f"{name}_mean"], 100 * row[f"{name}_std"]
+    return _cell(mean, ".2f") + ("" if pd.isna(std) else f" ± {std:.2f}")
 
 
 def _cell(value: float, form: str) -> str:
@@ -183,49 +136,65 @@ def one_line(run: dict[str, Any]) -> str:
     return f"{run['name']}: {found}, {when}, {run['seconds']:.1f} s"
 
 
-def sweep_of(folders: list[Path]) -> dict[str, Any]:
-    """What the folders' sweeps asked, were started with and expected, taken together."""
-    sweeps = [sweep for folder in folders if (sweep := results.read_sweep(folder))]
-    together = {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in TOLD}
-    return together | {"expected": [name for sweep in sweeps for name in sweep.get("expected", [])]}
+def told(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What sweeps asked and were started with, taken together."""
+    return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in TOLD}
 
 
-def missing(runs: list[dict[str, Any]], folders: list[Path]) -> list[Path]:
-    """Folders of the runs that the folders' sweeps expect and that left no result: not begun, or interrupted."""
-    found = {Path(run["folder"]).resolve() for run in runs}
-    expected = [folder / name for folder in folders for name in results.read_sweep(folder).get("expected") or []]
-    return [path for path in expected if path.resolve() not in found]
+def statuses(settings: Sequence[Setting], absent: int) -> str:
+    """How many runs there should be, and what became of them, in words; a seed of a setting is one run."""
+    counts = {name: sum(len(getattr(each, name)) for each in settings) for name in ENDINGS} | {"missing": absent}
+    named = [f"{count} {name}" for name, count in counts.items() if count]
+    return f"{sum(counts.values())} runs expected: {', '.join(named)}"
 
 
-def statuses(runs: list[dict[str, Any]], absent: int) -> str:
-    """How many runs there should be, and what became of them, in words.
+def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Take missing runs, all or the named ones, from what the folders' sweeps expect; returns their names."""
+    there = {Path(run["folder"]).resolve() for run in read_runs(folders)}
+    forgotten: dict[str, None] = {}
+    for folder in read_sweeps(folders):
+        with locks.held(folder):  # what a sweep at work has not begun yet is not missing
+            sweep = results.read_sweep(folder)
+            absent = [name for name in sweep.get("expected") or [] if (folder / name).resolve() not in there]
+            gone = dict.fromkeys(name for name in absent if not names or name in names)
+            kept = [name for name in sweep.get("expected") or [] if name not in gone]
+            if gone:
+                files.write_atomically(folder / results.SWEEP, files.as_json(sweep | {"expected": kept}))
+            forgotten |= gone
+    if unknown := [name for name in names if name not in forgotten]:
+        places = ", ".join(map(str, folders))
+        raise UserError(f"--forget {' '.join(unknown)}: no missing run of {places}; the report names those there are")
+    return list(forgotten)
 
-    >>> statuses([{"status": "completed"}, {"status": "failed"}], 1)
-    '3 runs expected: 1 completed, 1 failed, 1 missing'
-    """
-    counts = Counter(run["status"] for run in runs) + Counter(missing=absent)
-    named = [f"{counts[name]} {name}" for name in ("completed", "diverged", "failed", "missing") if counts[name]]
-    return f"{counts.total()} runs expected: {', '.join(named)}"
 
-
-def write(runs: list[dict[str, Any]], folders: list[Path], with_page: bool = True) -> None:
+def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> None:
     """results.csv, figures/ and report.html in the first folder, and the table by setting in the terminal."""
-    folder = folders[0]
-    table, absent = table_of(runs), missing(runs, folders)
+    folder, sweeps = folders[0], read_sweeps(folders)
+    absent = missing_of(runs, sweeps)
+    settings = settings_of(runs, absent)
+    table = table_of(runs, settings)
     rows = pd.DataFrame([{"status": "missing", "folder": str(path)} for path in absent], columns=table.columns)
     text = table.to_csv(index=False) + rows.to_csv(index=False, header=False)
     files.write_atomically(folder / results.RESULTS, text)
     console = Console()
-    show(by_setting(table), console if console.is_terminal else Console(width=120))
-    print(f"{statuses(runs, len(absent))}; {folder / results.RESULTS}")
+    show(by_setting(settings), console if console.is_terminal else Console(width=120))
+    print("; ".join(filter(None, (statuses(settings, len(absent)), repetitions(settings), str(folder / RESULTS)))))
+    sweep = told(list(sweeps.values())) | {"missing": absent, "forget": forgetting(folders)}
+    if absent:
+        print(f"missing: {', '.join(path.name for path in absent)}; if they are not wanted: {sweep['forget']}")
     with _beside(_draw, runs, folder):
         if with_page:
             from src import page  # here, because plotly takes a second to import
 
-            print(f"report: {page.write(runs, folder, sweep_of(folders))}", flush=True)
+            print(f"report: {page.write(runs, folder, sweep)}", flush=True)
 
 
-def _draw(runs: list[dict[str, Any]], folder: Path) -> None:
+def forgetting(folders: Sequence[Path]) -> str:
+    """The command after which missing runs are no longer expected."""
+    return shlex.join(["python", "-m", "src.report", *map(str, folders), "--forget"])
+
+
+def _draw(runs: list[Run], folder: Path) -> None:
     asked = dict.fromkeys(name for run in runs for name in run["config"].get("figures", []))
     if asked and figures.draw(asked, runs, folder):
         print(f"figures: {folder / figures.FOLDER}", flush=True)
@@ -255,11 +224,15 @@ def main() -> None:
         description="results.csv, figures and report.html of one or more sweeps, in the first folder.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several")
-    folders = parser.parse_args().folders
-    runs = read_runs(folders)
-    if not runs:
-        raise stop(f"no {results.RESULT} in {', '.join(map(str, folders))}: give the folder of a sweep or a run")
-    write(runs, folders)
+    parser.add_argument("--forget", nargs="*", metavar="NAME", help="no longer expect these missing runs (none: any)")
+    given = parser.parse_args()
+    if given.forget is not None:
+        names = forget(given.folders, given.forget)
+        print(f"no longer expected: {', '.join(names) or 'nothing was missing'}")
+    if runs := read_runs(given.folders):
+        write(runs, given.folders)
+    elif given.forget is None:
+        raise stop(f"no {results.RESULT} in {', '.join(map(str, given.folders))}: give the folder of a sweep or a run")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ from typing import TYPE_CHECKING, Any
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from src import ownership
-from src.errors import UserError
 from src.files import as_json, listed_at, read_json, sync, write_atomically
 from src.provenance import provenance
 
@@ -51,7 +50,6 @@ SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_ma
 HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 EVENTS, REPLACED = "events.out.tfevents.*", ".replaced"
 OF_SWEEPERS = ("multirun.yaml", "optimization_results.yaml", ".submitit/")  # what Hydra's plugins write for a sweep
-MOST_NAMED = 3
 
 
 @rank_zero_only
@@ -95,46 +93,6 @@ def read_run(folder: Path) -> dict[str, Any]:
     return read_json(folder / RUN)
 
 
-def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
-    """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
-    there, and no run with other settings, unless `rerun` has that one replaced."""
-    ownership.refuse_foreign(folder, besides)
-    if SWEEP in ownership.recorded(folder):
-        raise UserError(f"{folder} is the folder of a sweep: a run needs one of its own")
-    status = (read_result(folder) or {}).get("status")
-    if settings.rerun == "all" or (settings.rerun == "failed" and status == "failed"):
-        return
-    there = read_run(folder) or read_result(folder) or {}
-    goes_on = not there or there.get("config_hash") == settings.hash()
-    differing = _too_few_epochs(folder, settings) if goes_on else settings.differences(there.get("config", {}))
-    if differing:
-        more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
-        raise UserError(
-            f"{folder} holds a run with other settings: {', '.join(differing[:MOST_NAMED])}{more}; choose another "
-            "folder, or have rerun=all do it again and move what is there aside"
-        )
-
-
-def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:
-    """A run can go on to more epochs, but not back."""
-    done, asked = (read_result(folder) or {}).get("epochs", 0), settings.trainer.max_epochs
-    return [f"trainer.max_epochs={asked}, and it has trained {done} epochs"] if done > asked else []
-
-
-def refuse_sweep(folder: Path) -> None:
-    """Raise UserError unless a sweep may write into the folder."""
-    ownership.refuse_foreign(folder)
-    if RUN in ownership.recorded(folder):
-        raise UserError(f"{folder} is the folder of a run: a sweep needs one of its own")
-
-
-def hydra_files(hydra: Any) -> list[str]:
-    """What Hydra itself writes into a run's folder, by the section `hydra` of its configuration."""
-    subfolder, log = hydra.output_subdir, f"{hydra.job.name}.log"
-    names = ("config.yaml", "hydra.yaml", "overrides.yaml") if subfolder is not None else ()
-    return [log, *(f"{subfolder}/{name}" for name in names)]
-
-
 def write_sweep(folder: Path, question: str | None, command: str, expected: list[str]) -> None:
     """Note what a sweep is, before its first run. Runs that an earlier command put into the folder stay expected."""
     earlier = read_sweep(folder).get("expected", [])
@@ -157,7 +115,6 @@ def table(folder: Path, name: str) -> Path:
 def prepare(folder: Path, settings: "Settings") -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix. A run that
     has ended well is moved aside instead."""
-    refuse(folder, settings)
     earlier = _of_a_run(folder)
     if (read_result(folder) or {}).get("status") in {"completed", "diverged"}:
         aside = ownership.move_aside(folder, earlier, REPLACED)
@@ -190,12 +147,18 @@ def table_sizes(folder: Path) -> dict[str, int]:
 
 
 def rewind(folder: Path, sizes: dict[str, int]) -> bool:
-    """Cut the tables back to the sizes they had at a checkpoint; False, and nothing done, where one is too short."""
+    """Cut the tables back to the sizes they had at a checkpoint; False, and nothing done, where no row ends there."""
     present = table_sizes(folder)
-    if any(present.get(name, -1) < size for name, size in sizes.items()):
+    if any(present.get(name, -1) < size or not _ends_a_row(folder / name, size) for name, size in sizes.items()):
         return False
     _cut(folder, sizes)
     return True
+
+
+def _ends_a_row(path: Path, size: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(size - 1, 0))
+        return size == 0 or file.read(1) == b"\n"
 
 
 @rank_zero_only
@@ -256,7 +219,9 @@ def summarise(tables: "Tables", tested: dict[str, Any] | None) -> dict[str, Any]
     at_epoch = {} if epoch is None else tables.epochs.get(max(epoch, 1), {})  # untrained: validated in epoch 1
 
     def per_layer(quantity: str, at: int | None) -> list[float | None] | None:
-        values = layers.get((-1 if at is None else at, quantity))
+        # Where it is not measured in every epoch: the latest before the tested weights.
+        epochs = [epoch for epoch, name in layers if name == quantity and at is not None]
+        values = layers.get((max((each for each in epochs if each == at or 0 < each < (at or 0)), default=-1), quantity))
         as_number = int if quantity in COUNTS else float
         return [as_number(value) if math.isfinite(value) else None for value in values.values()] if values else None
 

@@ -61,6 +61,7 @@ class Comparison:
 
     n: int  # pairs, or the smaller group's size
     paired: bool
+    seeds: int  # different ones of both together
     difference: Estimate  # mean of first - second
     p_value: float  # two-sided
     p_holm: float  # corrected within the family given to compare_all; = p_value for a lone comparison
@@ -126,26 +127,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparison:
-    """Compare two settings, given as seed → value: paired over the seeds if both have the same ones, else unpaired.
+    """Compare two settings, given as seed → value: paired over the seeds that both have, at least two and half of the
+    smaller group's; with fewer in common unpaired, because pairs would drop more runs than they are worth.
 
     The p-value is that of a permutation test of the mean difference. Paired, signs are flipped: the differences are
     symmetric about 0 if there is nothing to find. Unpaired, runs change groups: both have one distribution then, and if
-    the smaller one spreads more, p ≤ 0.05 comes too often (8 and 10 runs, 4-fold sd: 10 %; 5 and 15: 25 %). Unlike p,
-    the difference's interval leans on Student's t (unpaired: Welch's); where they disagree, believe p.
+    the smaller one spreads more, p ≤ 0.05 comes too often (8 and 10 runs, 4-fold sd: 10 %; 5 and 15: 25 %). The
+    interval leans on Student's t (unpaired: Welch's); where it disagrees with p, believe p.
     """
-    paired = first.keys() == second.keys()
-    a, b = (_finite([group[seed] for seed in sorted(group)]) for group in (first, second))
-    n = min(len(a), len(b))
-    if n == 0:
-        return Comparison(0, paired, Estimate(), math.nan, math.nan, math.nan, Estimate())
+    common, seeds = first.keys() & second.keys(), len(first.keys() | second.keys())
+    paired = len(common) == seeds or len(common) >= max(2, min(len(first), len(second)) / 2)
+    a, b = (_finite([group[seed] for seed in sorted(common if paired else group)]) for group in (first, second))
+    if (n := min(len(a), len(b))) == 0:
+        return Comparison(0, paired, seeds, Estimate(), math.nan, math.nan, math.nan, Estimate())
     noise = ROUNDING * float(np.abs([*a, *b]).max())
     differences = a - b if paired else np.subtract.outer(a, b)
     differences[np.abs(differences) <= noise] = 0
     groups = (differences,) if paired else (a, b)
-    difference = _mean(*groups)
+    difference, improvement = _mean(*groups), _improvement(np.heaviside(differences, 0.5))
     p = _sign_flip_p(differences, noise) if paired else _shuffle_p(a, b, noise)
-    improvement = _improvement(np.heaviside(differences, 0.5))
-    return Comparison(n, paired, difference, p, p, _effect_size(difference.value, groups, noise), improvement)
+    return Comparison(n, paired, seeds, difference, p, p, _effect_size(difference.value, groups, noise), improvement)
 
 
 def compare_all(groups: Mapping[str, Mapping[int, float]]) -> dict[tuple[str, str], Comparison]:
@@ -236,8 +237,7 @@ def _finite(values: Sequence[float]) -> Floats:
 
 def _mean(*groups: Floats) -> Estimate:
     """The mean with Student's interval; of two groups, the difference of their means with Welch's (1947)."""
-    n = min(len(group) for group in groups)
-    if n == 0:
+    if (n := min(len(group) for group in groups)) == 0:
         return Estimate()
     value = float(np.subtract.reduce([group[0] + np.mean(group - group[0]) for group in groups]))  # exact if constant
     if n == 1:

@@ -5,6 +5,7 @@ Lightning.
 """
 
 import csv
+import os
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,13 +35,16 @@ class Tables(Logger):
     """A Lightning logger that writes a run's tidy tables, in the first process only where there are several.
 
     What a LightningModule logs once per epoch goes to epochs.csv; what diagnostics measure goes to layers.csv and
-    histograms.csv. Rows are on disk at the end of each epoch.
+    histograms.csv. Rows are in their files at the end of each epoch.
     """
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.folder = folder
         self.epochs = self._read_epochs()  # of a run that is resumed, else none
+        self._changed: set[int] = set()  # epochs whose rows are not on disk as they are here
+        self._columns: list[str] = []  # on disk
+        self._last, self._last_at = 0, 0  # the epoch of the last row on disk, and where in the file that begins
         self._layer_rows: list[tuple[Any, ...]] = []
         self._histogram_rows: list[tuple[Any, ...]] = []
 
@@ -69,8 +73,11 @@ class Tables(Logger):
         metrics = dict(metrics)
         epoch = int(metrics.pop("epoch", -1)) + 1  # Lightning counts from 0, the tables count completed epochs
         if epoch and not any(name.startswith("test_") for name in metrics):
+            before = dict(self.epochs.get(epoch, {}))
             row = self.epochs.setdefault(epoch, {"step": step or 0})
             row.update({name: float(f"{value:.7g}") for name, value in metrics.items()})  # all that float32 holds
+            if row != before:
+                self._changed.add(epoch)
 
     @rank_zero_only
     def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
@@ -96,13 +103,31 @@ class Tables(Logger):
     def save(self) -> None:
         self._append(LAYERS, LAYER_COLUMNS, self._layer_rows)
         self._append(HISTOGRAMS, HISTOGRAM_COLUMNS, self._histogram_rows)
-        if self.epochs:
-            columns = ["epoch", *dict.fromkeys(name for row in self.epochs.values() for name in row)]
-            lines = [",".join(columns)]
-            for epoch, row in self.epochs.items():
-                lines.append(",".join(str({"epoch": epoch, **row}.get(name, "")) for name in columns))
-            # Not forced to disk in every epoch: a checkpoint knows how long the file has to be.
-            write_atomically(self.folder / EPOCHS, "\n".join(lines) + "\n", durable=False)
+        if self._changed:
+            self._save_epochs()
+
+    def _save_epochs(self) -> None:
+        """Append what is new. The last row is replaced where more of it is known, all rows where a column was added.
+
+        Not forced to disk in every epoch: a checkpoint knows how long the file has to be.
+        """
+        path, changed = self.folder / EPOCHS, sorted(self._changed)
+        if changed[0] < self._last or any(name not in self._columns for each in changed for name in self.epochs[each]):
+            self._columns = list(dict.fromkeys(["epoch", *(name for row in self.epochs.values() for name in row)]))
+            lines = [",".join(self._columns) + "\n", *map(self._line, self.epochs)]
+            write_atomically(path, "".join(lines), durable=False)
+        else:
+            lines = [self._line(epoch) for epoch in changed]
+            with path.open("r+", newline="", encoding="utf-8") as file:
+                file.seek(*((self._last_at, os.SEEK_SET) if changed[0] == self._last else (0, os.SEEK_END)))
+                file.truncate()
+                file.writelines(lines)
+        self._last, self._last_at = max(self.epochs), path.stat().st_size - len(lines[-1].encode())
+        self._changed.clear()
+
+    def _line(self, epoch: int) -> str:
+        row = {"epoch": epoch} | self.epochs[epoch]
+        return ",".join(str(row.get(name, "")) for name in self._columns) + "\n"
 
     def _append(self, name: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
         if not rows:

@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 
-from src import REPOSITORY, checkpoints, config, locks, naming, ownership, ranks, results, search
+from src import REPOSITORY, checkpoints, claims, config, locks, naming, ranks, results, search
 from src.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from src.classifier import Classifier
-from src.command_line import ended_by_signals, one_line_errors, quiet_libraries, stop
+from src.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
 from src.data import datamodule
 from src.losses import outputs_for
 from src.mlp import initialise, threads_for
@@ -59,7 +59,7 @@ def build_trainer(
         logger=[tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
         callbacks=[
             BestAndLast(folder, **monitor, config_hash=settings.hash(), clock=start.clock),
-            EarlyStopping(**monitor, patience=settings.waits),
+            EarlyStopping(**monitor, patience=settings.epochs_without_better),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
             *diagnostics,
         ],
@@ -77,8 +77,7 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
     data = datamodule.open_data(settings.data, settings.seed, settings.untrained)
     classifier = build_network(settings, data.dataset.input_size, outputs_for(settings.loss, data.dataset))
     torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
-    tables = Tables(folder)
-    trainer = build_trainer(settings, folder, tables, classifier.monitor, start)
+    trainer = build_trainer(settings, folder, tables := Tables(folder), classifier.monitor, start)
     with ranks.beside(trainer, settings, folder):
         trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
         if not classifier.diverged:
@@ -96,9 +95,9 @@ def train(settings: config.Settings, folder: Path) -> dict[str, Any]:
 def job(cfg: DictConfig) -> float | None:
     """What Hydra calls for each run. Returns its score, which a sweeper may maximise: the best validation accuracy."""
     quiet_libraries()
+    outlive_readers()
     settings, folder = config.read(cfg), Path(HydraConfig.get().runtime.output_dir)
-    ownership.adopt(folder, *results.hydra_files(HydraConfig.get()))
-    with locks.held(folder):
+    with claims.held(folder, settings, HydraConfig.get()):
         done = results.finished(folder, settings)  # a repeated sweep doesn't repeat its runs
         try:
             return search.score(done or train(settings, folder))

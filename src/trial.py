@@ -15,14 +15,18 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as L
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from src import train
 from src.config import Settings, Target
 from src.data import datamodule
+from src.errors import UserError, causes, is_ours
 from src.population import grouping
+from src.population.steps import is_out_of_memory
 from src.population.training import Training
 
 EPOCHS, STEPS = 3, 8  # the first epoch and the last have more to do than those between
+FOREIGN = (MisconfigurationException, OSError, MemoryError)  # not our fault, though they arise below our code
 MOST_MEMBERS = 32  # in a trial; a larger stack is reckoned to take time in proportion
 
 
@@ -67,13 +71,18 @@ class Timed(Training):
 
 
 def measure(together: Sequence[Settings]) -> Parts:
-    """Train these, one alone or several as a stack. Raises ValueError where that fails."""
+    """Train these, one alone or several as a stack. Raises UserError where that fails for a reason of the person's."""
     threads = torch.get_num_threads()
     try:
         with tempfile.TemporaryDirectory() as folder:
             return _stack(together, Path(folder)) if len(together) > 1 else _alone(together[0], Path(folder))
-    except Exception as error:  # whatever a user's own activation, data set or diagnostic may raise
-        raise ValueError(f"act={together[0].names.act}: trying a run failed: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        *_, first = causes(error)
+        if is_ours(first) and not (isinstance(first, FOREIGN) or is_out_of_memory(first)):
+            raise
+        raise UserError(f"act={together[0].names.act}: trying a run failed: {str(error) or repr(error)}") from error
     finally:
         torch.set_num_threads(threads)
 

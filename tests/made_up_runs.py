@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.figures._runs import Run
-from src.report import read_runs
+from src.runs import Run, read_runs
 
 SOURCES = {
     "digits": {"_target_": "src.data.digits.load"},

@@ -171,10 +171,13 @@ def test_pairs_are_matched_by_seed() -> None:
     assert found.improvement.value == (2 + 0.5) / 4
 
 
-def test_other_seeds_make_it_unpaired() -> None:
-    found = compare({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.5, 1: 2.0, 3: 1.0, 4: 0.0})
-    assert (found.n, found.paired) == (3, False)
+def test_too_few_common_seeds_make_it_unpaired() -> None:
+    found = compare({0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.5, 3: 2.0, 4: 1.0, 5: 0.0})
+    assert (found.n, found.paired, found.seeds) == (3, False, 6)
     assert found.improvement.value == pytest.approx((2.5 + 3.5 + 4) / 12, **EXACTLY)
+    tens = seeds(np.arange(10.0)), seeds(np.arange(10.0) - 20, start=6)  # four common ones: p ≥ 0.125 if paired
+    assert compare(*tens).p_value < 1e-4
+    assert not compare(*tens).paired
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 2), (5, 9), (30, 12)])

@@ -60,5 +60,6 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
         assert plain(composing(master, [*COMMON[:1], *overrides])) == config, overrides
     assert len(composed) == 6
     assert len(pickle.dumps(composing)) < 100_000  # what processes are sent holds none of them
-    assert plain(composing(master, [*COMMON[:1], *GRID[1]])) == expected[1]  # handed out once, then composed
+    sent: Composing = pickle.loads(pickle.dumps(composing))
+    assert plain(sent(master, [*COMMON[:1], *GRID[1]])) == expected[1]
     assert len(composed) == 7

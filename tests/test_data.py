@@ -254,8 +254,9 @@ def test_a_folder_whose_images_and_labels_dont_match_is_refused(tmp_path: Path) 
             (tmp_path / f"{part}-{name}-ubyte").write_bytes(idx_bytes(values.astype(np.uint8)))
     with pytest.raises(ValueError, match=r"\(4, 2, 2\) and labels \(3,\) don't match"):
         mnist_folder.load(str(tmp_path))
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="needs one file of train images"):
-        mnist_folder.load(str(tmp_path.parent))
+        mnist_folder.load(str(tmp_path / "empty"))
 
 
 def test_a_line_has_one_label_and_a_sine_has_real_ones() -> None:
@@ -265,7 +266,7 @@ def test_a_line_has_one_label_and_a_sine_has_real_ones() -> None:
     curve = line.sine(points=200, noise=0.0)
     assert (len(curve.pool), len(curve.test or ()), curve.classes) == (150, 50, ())
     assert torch.equal(curve.pool.labels, curve.pool.inputs[:, 0].sin())
-    with pytest.raises(ValueError, match=r"data.source.label=2: must be 0 or 1"):
+    with pytest.raises(ValueError, match=r"data.source.label=2: must be a whole number from 0 to 1"):
         line.constant(label=2)
 
 

@@ -15,11 +15,10 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from src import page, statistics
-from src.figures._runs import Run
 from src.page import words
 from src.page.layers import mean_over_seeds, measured
 from src.page.tables import Folders
-from src.report import read_runs
+from src.runs import Run, read_runs
 from tests.made_up_runs import result_of, tables_of
 
 CHROMIUM = "/usr/bin/chromium"
@@ -163,8 +162,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_run(folder, "relu", 3, status="diverged", **broken)
     add_run(folder, "relu", 4, status="failed", error="ValueError: <b>bold</b> & 'quoted'", **broken)
     (add_run(folder, "relu", 5) / "result.json").write_text('{"status": "comp')
-    expected = [run["name"] for run in read_runs([folder])] + ["relu-d3-s5"]
-    written(folder, question="Which is <best>?", command="python -m src.train -m act=relu", expected=expected)
+    missing = [folder / "relu-d3-s5"]
+    written(folder, question="Which is <best>?", command="python -m src.train -m act=relu", missing=missing)
     return folder
 
 
@@ -322,7 +321,7 @@ def test_estimates_and_comparisons_are_those_of_statistics(sweep: Path, wide: Op
         assert cells[label][3].split("\n") == [f"{mean.value:.2f}", f"[{mean.low:.2f}, {mean.high:.2f}]"]
         if label != "relu, depth 3":  # whose diverged run counts as not trained
             assert cells[label][2].split("\n")[1] == f"[{100 * share.low:.0f}, {100 * share.high:.0f}] %"
-    assert cells["relu, depth 3"][1:3] == ["3\n1 diverged, 1 failed", "3/4\n[30, 95] %"]
+    assert cells["relu, depth 3"][1:3] == ["3\n1 diverged, 1 failed, 1 missing", "3/4\n[30, 95] %"]
     tanh, relu = "tanh, depth 3", "relu, depth 3"
     family = statistics.compare_all({tanh: groups.pop(tanh), relu: groups.pop(relu)} | groups)
     pair = family[tanh, relu]
@@ -399,7 +398,7 @@ def test_hostile_names_are_shown_and_do_nothing(tmp_path: Path, open_page: Open)
                 json.dumps({"grad_norm": {"unit": HOSTILE, "definition": HOSTILE, "scale": "log"}})
             )
     add_run(tmp_path, "relu", 0, status="failed", error=HOSTILE, test_accuracy=None, name="javascript:alert(1)")
-    path = written(tmp_path, question=HOSTILE, command=HOSTILE, expected=[HOSTILE])
+    path = written(tmp_path, question=HOSTILE, command=HOSTILE, missing=[tmp_path / HOSTILE[:100]])
     opened = open_page(path, 390)
     assert opened.problems == []
     assert opened.view.evaluate("window.owned") is None
@@ -513,7 +512,7 @@ def test_the_same_runs_give_the_same_page_and_nothing_else_is_left(sweep: Path, 
     runs = read_runs([sweep])
     first = page.write(runs, tmp_path, {}).read_bytes()
     assert page.write(runs, tmp_path, {}).read_bytes() == first
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".actsweep", "report.html"]
     with pytest.raises(ValueError, match="at least one run"):
         page.write([], tmp_path, {})
 
@@ -535,7 +534,7 @@ def imported(module: str, known: set[str]) -> set[str]:
 
 def test_the_page_needs_none_of_the_code_that_trains() -> None:
     modules = imported("src.page", set())
-    assert {"src.page.layers", "src.report", "src.statistics", "src.figures._data"} <= modules
+    assert {"src.page.layers", "src.setting", "src.statistics", "src.figures._data"} <= modules
     assert [name for name in modules if re.match(r"src\.(train|classifier|mlp|diagnostics)\b", name)] == []
 
 

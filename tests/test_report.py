@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from rich.console import Console
 
 from src import report, results
 from src.naming import run_name
+from src.runs import read_sweeps
+from src.setting import labels, settings_of
 from src.statistics import trained
 from tests.conftest import SMALL
 from tests.made_up_runs import sweep
@@ -43,7 +46,7 @@ def test_means_are_over_completed_runs_alone() -> None:
     accuracies = [0.8, 0.9, 0.85]
     runs = [run("relu", seed, accuracy) for seed, accuracy in enumerate(accuracies)]
     runs += [run("relu", 3, None, "diverged"), run("relu", 4, None, "failed"), run("tanh", 0, 0.1)]
-    summary = report.by_setting(report.table_of(runs)).set_index("act")
+    summary = report.by_setting(settings_of(runs)).set_index("act")
     relu = summary.loc["relu"]
     assert (relu["n"], relu["diverged"], relu["failed"], relu["trained"]) == (3, 1, 1, 3)
     assert relu["test_accuracy_mean"] == pytest.approx(np.mean(accuracies))
@@ -56,21 +59,21 @@ def test_means_are_over_completed_runs_alone() -> None:
 
 def test_a_setting_is_whatever_was_varied() -> None:
     runs = [run("relu", seed, 0.9, optim={"lr": lr}) for seed in (0, 1) for lr in (0.1, 0.01)]
-    summary = report.by_setting(report.table_of(runs))
-    assert summary[["act", "lr", "n"]].to_numpy().tolist() == [["relu", "0.1", 2], ["relu", "0.01", 2]]
+    summary = report.by_setting(settings_of(runs))
+    assert summary[["act", "lr", "n"]].to_numpy().tolist() == [["relu", "0.01", 2], ["relu", "0.1", 2]]
 
 
 def test_runs_that_were_shown_in_different_ways_are_of_one_setting() -> None:
     runs = [run("relu", seed, 0.9, report=bool(seed), figures=[str(seed)]) for seed in (0, 1)]
-    assert report.settings_of(runs) == [{"act": "relu"}] * 2
+    assert labels(runs) == [{"act": "relu"}] * 2
 
 
 def test_a_sweep_without_a_completed_run_is_tabulated(capsys: pytest.CaptureFixture[str]) -> None:
-    summary = report.by_setting(report.table_of([run("relu", 0, None, "diverged"), run("relu", 1, None, "failed")]))
+    summary = report.by_setting(settings_of([run("relu", 0, None, "diverged"), run("relu", 1, None, "failed")]))
     report.show(summary, Console(width=120))
     shown = capsys.readouterr().out
     assert "diverged" in shown
-    assert "0/0" in shown
+    assert "0/1" in shown
 
 
 def test_the_command_reads_folders_and_skips_what_cant_be_read(
@@ -110,12 +113,11 @@ def test_the_table_and_the_last_line_say_what_became_of_every_run_that_is_expect
 
 
 def test_result_files_are_valid_json_whatever_was_measured(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        results.write_result(tmp_path, {"status": "completed", "loss": float("nan")})
-    assert results.read_result(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
-    results.write_result(tmp_path, {"status": "completed", "loss": None})
-    assert json.loads((tmp_path / results.RESULT).read_text())["loss"] is None
+    found = {"status": "completed", "losses": [math.inf, -math.inf, math.nan, None, 0.5], "name": "inf.0"}
+    results.write_result(tmp_path, found)
+    written = json.loads((tmp_path / results.RESULT).read_text(), parse_constant=pytest.fail)
+    assert written == found | {"losses": ["inf", "-inf", "nan", None, 0.5]}
+    assert repr(results.read_result(tmp_path)) == repr(found)
 
 
 @pytest.mark.parametrize(
@@ -179,21 +181,20 @@ def test_several_sweeps_are_reported_together(tmp_path: Path) -> None:
     results.write_sweep(tmp_path / "a", "Why?", "python -m src.train +sweeps=a", ["one"])
     results.write_sweep(tmp_path / "b", None, "python -m src.train -m seed=1", ["two"])
     (tmp_path / "c").mkdir()
-    together = report.sweep_of([tmp_path / "a", tmp_path / "b", tmp_path / "c"])
+    together = report.told(list(read_sweeps([tmp_path]).values()))
     assert together["question"] == "Why?"
     assert together["command"] == "python -m src.train +sweeps=a · python -m src.train -m seed=1"
-    assert together["expected"] == ["one", "two"]
 
 
 def test_networks_of_equal_depth_and_other_widths_are_other_settings() -> None:
     narrow, wide = run("relu", 0, 0.8), run("relu", 0, 0.9)
     for one, width in ((narrow, 8), (wide, 16)):
         one["hidden_sizes"] = one["config"]["hidden_sizes"] = [width] * 4
-    assert report.settings_of([narrow, wide]) == [
+    assert labels([narrow, wide]) == [
         {"act": "relu", "hidden_sizes": "[8, 8, 8, 8]"},
         {"act": "relu", "hidden_sizes": "[16, 16, 16, 16]"},
     ]
-    assert len(report.by_setting(report.table_of([narrow, wide]))) == 2
+    assert len(report.by_setting(settings_of([narrow, wide]))) == 2
 
 
 WRITE = """

@@ -33,8 +33,8 @@ MOMENTS = [
     "src.classifier:Classifier.training_step:2",  # before the first checkpoint
     "src.classifier:Classifier.training_step:50",  # in the middle of an epoch
     "src.tables:Tables._append:9",
-    "src.results:replace:4",  # a checkpoint is written, but has not taken its place
-    "src.results:replace:5",  # best.ckpt has taken its place, last.ckpt not yet
+    "src.files:replace:5",  # a checkpoint is written, but has not taken its place
+    "src.files:replace:6",  # best.ckpt has taken its place, last.ckpt not yet
     "src.diagnostics.predictions:confidence:1",  # in the test, when nothing is left to train
     "src.results:write_result:1",
 ]
@@ -135,7 +135,7 @@ def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_
 
 
 def name_of(seed: int) -> str:
-    return f"relu-d2-s{seed}-data=digits-trainer=cpu-max_epochs=1000000-width=16-patience=null-diagnostics=[]"
+    return f"relu-d2-s{seed}-data=digits-trainer=cpu-width=16-patience=null-diagnostics=[]"
 
 
 class Interrupts(torch.nn.Module):
@@ -195,7 +195,7 @@ def test_a_signal_counts_also_where_a_library_puts_an_error_of_its_own_in_its_pl
 
 def test_a_run_goes_on_only_from_its_own_checkpoints(settings_for: SettingsFor, tmp_path: Path) -> None:
     train.train(settings_for(*SMALL, "optim.lr=0.1"), tmp_path / "run")
-    other = settings_for(*SMALL, "optim.lr=0.2")
+    other = settings_for(*SMALL, "optim.lr=0.2", "rerun=all")
     (tmp_path / "run" / results.RESULT).unlink()
     train.train(other, tmp_path / "run")
     train.train(other, tmp_path / "fresh")
@@ -341,4 +341,4 @@ WholeFiles().save_checkpoint({"x": torch.zeros(100_000)}, sys.argv[1])
     ended = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=120)
     assert "File too large" in ended.stderr
     assert len(torch.load(path, weights_only=True)["x"]) == 100
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".actsweep", "last.ckpt"]

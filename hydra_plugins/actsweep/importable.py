@@ -1,8 +1,8 @@
-"""`act=package.module.Class`: a config source that answers for any dotted path in the group `act`.
+"""`act=package.module.Class` or `act=torch.sin`: a config source that answers for any dotted path in the group `act`.
 
 Hydra finds plugins only in the namespace `hydra_plugins`. Listed as `importable://` in conf/config.yaml, this source
-stands behind conf/act/, so that names of files there win. Whether the class can be imported is checked later, with
-everything else (src/config.py).
+stands behind conf/act/, so that names of files there win. Whether a class or a function can be imported is checked
+later, with everything else (src/config.py).
 """
 
 from hydra.core.object_type import ObjectType

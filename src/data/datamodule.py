@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as L
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 
 from src import config
+from src.data.checked import opened
 from src.data.dataset import Dataset, Examples, split
 from src.errors import UserError
 
@@ -141,31 +141,45 @@ class OrderedBatches:
             yield self.scale(self.examples.inputs[rows]), self.examples.labels[rows]
 
 
+def _check_sizes(pool: int, sampling: Sampling, val_size: int) -> None:
+    batch_size, left = sampling.batch_size, pool - val_size
+    if val_size >= pool:
+        raise UserError(f"data.val_size={val_size}: must be between 0 and {pool - 1}, the data has {pool} examples")
+    if batch_size == "all" and sampling.replacement:
+        raise UserError("data.replacement=true: with data.batch_size=all nothing is drawn; give data.replacement=false")
+    if batch_size == "all" or sampling.replacement:
+        return
+    if batch_size > left:
+        raise UserError(f"data.batch_size={batch_size}: must be at most {left}, the training split's size")
+    if sampling.steps(left) > left // batch_size:
+        raise UserError(
+            f"data.steps_per_epoch={sampling.steps_per_epoch}: must be at most {left // batch_size}, one pass "
+            "through the training split; or draw with data.replacement=true"
+        )
+
+
 class DataModule(L.LightningDataModule):
     """Training, validation and test batches of a Dataset, on the device that trains.
 
-    Raises ValueError where the sizes leave nothing to train on or to validate with.
+    Raises UserError where the sizes leave nothing to train on or to validate with.
     """
 
     def __init__(self, dataset: Dataset, sampling: Sampling, val_size: int, split_seed: int) -> None:
         super().__init__()
-        pool, batch_size = len(dataset.pool), sampling.batch_size
-        if val_size >= pool:
-            raise ValueError(
-                f"data.val_size={val_size}: must be between 0 and {pool - 1}, the data has {pool} examples"
-            )
-        left = pool - val_size
-        if batch_size != "all" and not sampling.replacement:
-            if batch_size > left:
-                raise ValueError(f"data.batch_size={batch_size}: must be at most {left}, the training split's size")
-            if sampling.steps(left) > left // batch_size:
-                raise ValueError(
-                    f"data.steps_per_epoch={sampling.steps_per_epoch}: must be at most {left // batch_size}, one pass "
-                    "through the training split; or draw with data.replacement=true"
-                )
+        _check_sizes(len(dataset.pool), sampling, val_size)
         self.dataset, self.sampling = dataset, sampling
         self.train, self.val = split(dataset.pool, val_size, split_seed)
         self.test = dataset.test or dataset.pool
+        if dataset.classes and val_size:
+            self._check_classes(val_size, split_seed)
+
+    def _check_classes(self, val_size: int, split_seed: int) -> None:
+        dataset, left = self.dataset, set(self.train.labels.unique().tolist())
+        if absent := set(dataset.pool.labels.unique().tolist()) - left:
+            raise UserError(
+                f"data.val_size={val_size}: leaves no example of {dataset.classes[min(absent)]} to train on; give a "
+                f"smaller one, or another data.split_seed than {split_seed}"
+            )
 
     @property
     def examples_per_step(self) -> int:
@@ -207,8 +221,8 @@ class DataModule(L.LightningDataModule):
 
 
 def open_data(settings: config.Data, seed: int, untrained: bool = False) -> DataModule:
-    """The data set of these settings, split. Raises ValueError if it is missing, damaged or too small."""
-    dataset = instantiate(settings.source.plain())
+    """The data set of these settings, split. Raises UserError if it is missing, damaged, unfit or too small."""
+    dataset = opened(settings.source.plain())
     steps = 0 if untrained else settings.steps_per_epoch
     sampling = Sampling(settings.batch_size, settings.replacement, steps, seed)
     return DataModule(dataset, sampling, settings.val_size, settings.split_seed)

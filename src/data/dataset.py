@@ -5,11 +5,15 @@ Flow: config → **data** → network.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
+
+from src.errors import UserError
+
+SCALED = 256  # examples whose scaled values stand in a digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +42,7 @@ class Scale:
     std: float
 
     def __call__(self, raw: Tensor) -> Tensor:
-        return raw.float().div_(self.divisor).sub_(self.mean).div_(self.std)
+        return raw.to(torch.float32, copy=True).div_(self.divisor).sub_(self.mean).div_(self.std)
 
 
 def as_given(raw: Tensor) -> Tensor:
@@ -46,11 +50,12 @@ def as_given(raw: Tensor) -> Tensor:
     return raw
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set as published: a pool for training and validation, a test set, and what they show.
 
-    Without a test set nothing can be held out for it: the pool is what is tested.
+    Without a test set nothing can be held out for it: the pool is what is tested. src.data.checked says what a data set
+    of one's own may be, and makes it this.
     """
 
     pool: Examples
@@ -58,20 +63,41 @@ class Dataset:
     classes: tuple[str, ...]  # none where the labels are real numbers: a regression
     shape: tuple[int, ...]  # of one input, to draw it
     scale: Callable[[Tensor], Tensor]
-    published: bool = False
-
-    @cached_property
-    def digest(self) -> str:
-        """TEMP: replaced by the helper's."""
-        found = hashlib.sha256()
-        for part in (self.pool, self.test):
-            for each in (part.inputs, part.labels) if part else ():
-                found.update(each.contiguous().numpy().tobytes())
-        return found.hexdigest()
+    expected: str | None = None  # digest of the published content
 
     @property
     def input_size(self) -> int:
         return self.pool.inputs.shape[1]
+
+    @property
+    def published(self) -> bool:
+        """Whether this is the published content, and not a part or a variant of it."""
+        return self.expected is not None and self.digest == self.expected
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content in hexadecimal: what the data are, not where they lie.
+
+        A scale of one's own counts by what it makes of the first examples.
+        """
+        scale = [float(number) for number in astuple(self.scale)] if type(self.scale) is Scale else None
+        content = hashlib.sha256(repr((self.classes, self.shape, scale)).encode())
+        parts = [self.pool, *([self.test] if self.test else [])]
+        tensors = [tensor for part in parts for tensor in (part.inputs, part.labels)]
+        if scale is None:
+            tensors.append(self.scale(self.pool.inputs[:SCALED]))
+        for tensor in tensors:
+            content.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+            content.update(tensor.contiguous().numpy().data)
+        return content.hexdigest()
+
+
+def check_range(low: float, high: float, kind: type[int] | type[float] = int, /, **given: object) -> None:
+    """Raise UserError unless each argument of a data set is a number of this kind, from `low` to `high`."""
+    for key, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | kind) or not low <= value <= high:
+            what = "a whole number" if kind is int else "a number"
+            raise UserError(f"data.source.{key}={value}: must be {what} from {low} to {high}")
 
 
 @lru_cache(maxsize=2)  # the runs of a sweep share one copy

@@ -5,42 +5,42 @@ dpkg into data/ as an ordinary user; torchvision's download.
 """
 
 import argparse
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from src.command_line import one_line_errors
-from src.data import fashion_mnist
+from src.data import fashion_mnist, folders
 
 PACKAGE = "dataset-fashion-mnist"
 
 
-def from_debian(root: Path) -> None:
-    """Unpack the Debian package's four files into `root`. Raises OSError or CalledProcessError if that fails."""
-    with tempfile.TemporaryDirectory() as scratch:
-        lists, cache = Path(scratch, "lists"), Path(scratch, "cache")
-        for folder in (lists / "partial", cache / "archives" / "partial"):
-            folder.mkdir(parents=True)
-        # Package lists and cache of our own, because the system's belong to root.
-        apt = ["apt-get", "-qq", "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}"]
-        for command in (["update"], ["download", PACKAGE]):
-            subprocess.run([*apt, *command], cwd=scratch, check=True, capture_output=True)
-        package = next(Path(scratch).glob("*.deb"))
-        subprocess.run(["dpkg-deb", "-x", package, "unpacked"], cwd=scratch, check=True, capture_output=True)
-        root.mkdir(parents=True, exist_ok=True)
-        unpacked = Path(scratch, "unpacked", fashion_mnist.DEBIAN_FOLDER.relative_to("/"))
-        for file in unpacked.glob("*.gz"):
-            shutil.copy(file, root)
+def from_debian(scratch: Path) -> Path:
+    """The folder below `scratch` with the Debian package's files. Raises OSError or CalledProcessError without them."""
+    lists, cache = scratch / "lists", scratch / "cache"
+    for folder in (lists / "partial", cache / "archives" / "partial"):
+        folder.mkdir(parents=True)
+    # Package lists and cache of our own, because the system's belong to root.
+    apt = ["apt-get", "-qq", "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}"]
+    for command in (["update"], ["download", PACKAGE]):
+        subprocess.run([*apt, *command], cwd=scratch, check=True, capture_output=True)
+    package = next(scratch.glob("*.deb"))
+    subprocess.run(["dpkg-deb", "-x", package, "unpacked"], cwd=scratch, check=True, capture_output=True)
+    return scratch / "unpacked" / fashion_mnist.DEBIAN_FOLDER.relative_to("/")
 
 
 def fetch(root: Path) -> Path:
-    """The folder that now holds verified files. Raises ValueError if no source had them."""
+    """The folder that now holds verified files; none is replaced. Raises UserError if no source had them."""
     if fashion_mnist.find(root) is None:
-        try:
-            from_debian(root)
-        except (OSError, subprocess.CalledProcessError) as error:
-            print(f"Debian's {PACKAGE} can't be had here ({error}); trying torchvision's download")
+        fashion_mnist.verify(fashion_mnist.there(root))
+        with tempfile.TemporaryDirectory() as scratch:
+            unpacked = None
+            try:
+                unpacked = from_debian(Path(scratch))
+            except (OSError, subprocess.CalledProcessError) as error:
+                print(f"Debian's {PACKAGE} can't be had here ({error}); trying torchvision's download")
+            if unpacked:
+                fashion_mnist.add(unpacked, root)
     fashion_mnist.load(str(root))
     files = fashion_mnist.find(root)
     assert files is not None
@@ -50,7 +50,7 @@ def fetch(root: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.data.fetch", description="Get FashionMNIST, once.")
     parser.add_argument("--root", type=Path, default=Path("data"), help="where to put it (default: data)")
-    print("FashionMNIST, verified, in", fetch(parser.parse_args().root))
+    print("FashionMNIST, verified, in", fetch(folders.folder(parser.parse_args().root)))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.dataset import Dataset, Examples, as_given
+from src.data.dataset import Dataset, Examples, as_given, check_range
 
 
 @lru_cache(maxsize=16)
 def load(seed: int = 0, points: int = 100, classes: int = 3, noise: float = 0.2) -> Dataset:
     """`points` float64 positions (N, 2) per class; nothing is held out."""
+    check_range(0, 2**32 - 1, seed=seed)
+    check_range(1, 100_000, points=points)
+    check_range(2, 1000, classes=classes)
+    check_range(0, 1e30, float, noise=noise)
     generator = np.random.RandomState(seed)
     radius = np.linspace(0.0, 1.0, points)
     arms = []

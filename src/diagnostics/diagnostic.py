@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from src.diagnostics.observation import Layer, observe
+from src.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Diagnostic(L.Callback):
             ("probe_size", probe_size),
         ):
             if value is not None and value < 1:
-                raise ValueError(f"{type(self).__name__}.{name}={value}: must be at least 1")
+                raise UserError(f"{type(self).__name__}.{name}={value}: must be at least 1")
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
         self.probe_size = probe_size

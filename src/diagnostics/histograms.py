@@ -14,6 +14,7 @@ from torch import Tensor
 
 from src.diagnostics.diagnostic import Diagnostic, Quantity
 from src.diagnostics.observation import Layer
+from src.errors import UserError
 
 CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -89,7 +90,7 @@ class ActivationHistogram(Diagnostic):
     ) -> None:
         super().__init__(every_n_epochs, every_n_steps, probe_size)
         if bins < 1:
-            raise ValueError(f"ActivationHistogram.bins={bins}: must be at least 1")
+            raise UserError(f"ActivationHistogram.bins={bins}: must be at least 1")
         self.bins = bins
 
     def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:

@@ -6,13 +6,18 @@ nothing that training depends on (gradients, buffers, random numbers, logs) is c
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from src.diagnostics.elementwise import is_elementwise
+from src.errors import UserError
 from src.mlp import Tap
+
+MODULES_OWN = set(vars(nn.Module()))
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,8 @@ class Layer:
 
     weight, gradient: (K, out, in). pre, post, slope: (K, N, H): what enters the activation, what leaves it, and its
     derivative there. The output layer has no activation: its pre are the logits, post and slope are None.
-    max_slope: (K,), the activation's largest |derivative| on [−10, 10].
+    max_slope: (K,), the activation's largest |derivative| on [−10, 10]. An activation that is no function of one number
+    has no slope, and its post may have another H.
     """
 
     name: str
@@ -49,7 +55,7 @@ def find_taps(module: nn.Module) -> list[Tap]:
         elif found and not found[-1].activation and type(child).__module__ == nn.ReLU.__module__:
             found[-1] = found[-1]._replace(activation=child)
     if not found:
-        raise ValueError(f"{type(module).__name__} has no linear or convolutional layers; give it a taps() method")
+        raise UserError(f"{type(module).__name__} has no linear or convolutional layers; give it a taps() method")
     return found
 
 
@@ -70,7 +76,7 @@ def _max_slope(activation: nn.Module, like: Tensor) -> Tensor:
     units = like.shape[1]
     grid = torch.linspace(-10, 10, 201, device=like.device, dtype=like.dtype)
     pre = grid.unsqueeze(1).expand(-1, units).clone().requires_grad_()
-    return slope(pre, activation(pre)).abs().max().unsqueeze(0)
+    return slope(pre, activation(pre.clone())).abs().max().unsqueeze(0)
 
 
 @contextmanager
@@ -82,8 +88,7 @@ def recorded(taps: Sequence[Tap]) -> Iterator[dict[str, tuple[Tensor, Tensor | N
     def before(name: str) -> Callable[..., Any]:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             inputs[name] = arguments[0]
-            # An in-place activation would overwrite what it was given.
-            return (arguments[0].clone(),) if getattr(module, "inplace", False) else arguments
+            return arguments[0].clone(), *arguments[1:]  # an in-place activation would overwrite what it was given
 
         return hook
 
@@ -103,10 +108,33 @@ def recorded(taps: Sequence[Tap]) -> Iterator[dict[str, tuple[Tensor, Tensor | N
         yield seen
 
 
+def _noted(part: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """The module's own attributes, such as counters, apart from what every module has; of lists and the like, what is
+    in them."""
+    own = {name: value for name, value in vars(part).items() if name not in MODULES_OWN}
+    return {name: (value, copy(value) if isinstance(value, list | dict | set) else None) for name, value in own.items()}
+
+
+def _restore(part: nn.Module, noted: dict[str, tuple[Any, Any]]) -> None:
+    for name in _noted(part).keys() - noted.keys():
+        del vars(part)[name]
+    for name, (value, content) in noted.items():
+        if content is not None:
+            value.clear()
+            (value.extend if isinstance(value, list) else value.update)(content)
+        vars(part)[name] = value
+
+
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
-    """Restore the module's buffers (running statistics) and the random generators afterwards; silence its logging."""
-    buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    """Restore the module's buffers (running statistics), what its parts have noted in attributes, and the random
+    generators afterwards; silence its logging."""
+    buffers = [
+        (part, name, buffer, buffer.clone())
+        for part in module.modules()
+        for name, buffer in part.named_buffers(recurse=False)
+    ]
+    noted = [(part, _noted(part)) for part in module.modules() if part is not module]
     devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
     for name in (logs := ("log", "log_dict")):
         vars(module)[name] = lambda *_, **__: None
@@ -117,15 +145,18 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         for name in logs:
             del vars(module)[name]
         with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+            for part, name, buffer, value in buffers:
+                setattr(part, name, buffer.copy_(value))
+        for part, before in noted:
+            _restore(part, before)
 
 
 def observe(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
     """Every layer during one evaluation of `loss`, a function that runs the module and returns a scalar."""
     taps = find_taps(module)
-    with undisturbed(module), recorded(taps) as seen:
-        value = loss()
+    with undisturbed(module):
+        with recorded(taps) as seen:
+            value = loss()
         weights = [tap.linear.weight for tap in taps]
         gradients = dict(zip(taps, _gradients(value, weights), strict=True))
         return [_layer(tap, gradients[tap], *seen[tap.name]) for tap in taps if tap.name in seen]
@@ -138,13 +169,10 @@ def _gradients(loss: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
 def _layer(tap: Tap, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
     weight = tap.linear.weight.detach()
     matrices = weight.flatten(1).unsqueeze(0), gradient.flatten(1).unsqueeze(0)
+    layer = Layer(tap.name, *matrices, as_units(pre.detach()))
     if post is None or tap.activation is None:
-        return Layer(tap.name, *matrices, as_units(pre.detach()))
-    return Layer(
-        tap.name,
-        *matrices,
-        pre=as_units(pre.detach()),
-        post=as_units(post.detach()),
-        slope=as_units(slope(pre, post)),
-        max_slope=_max_slope(tap.activation, pre.detach()),
-    )
+        return layer
+    layer = replace(layer, post=as_units(post.detach()))
+    if not is_elementwise(tap.activation, pre):
+        return layer
+    return replace(layer, slope=as_units(slope(pre, post)), max_slope=_max_slope(tap.activation, pre.detach()))

@@ -4,6 +4,7 @@ Flow: training → **diagnostics**. Where the network has one input, such as a c
 of that input.
 """
 
+import warnings
 from typing import Any, cast
 
 import pytorch_lightning as L
@@ -14,6 +15,7 @@ from torch.func import functional_call, grad, vmap
 from src.classifier import Classifier
 from src.diagnostics.diagnostic import fixed_batch, publish_table
 from src.diagnostics.observation import find_taps, recorded, undisturbed
+from src.errors import UserError
 
 
 def per_example_gradients(module: Classifier, inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -25,8 +27,19 @@ def per_example_gradients(module: Classifier, inputs: Tensor, labels: Tensor) ->
         value: Tensor = objective.value(functional_call(network, weights, (x.unsqueeze(0),)), label.unsqueeze(0))
         return value
 
-    gradients: dict[str, Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, inputs, labels)
-    return gradients
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a "performance drop"
+            together = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
+            gradients: dict[str, Tensor] = together(parameters, inputs, labels)
+        return gradients
+    except RuntimeError:  # torch can't do it for all at once, as with most of torch.autograd.Function
+        for parameter in parameters.values():
+            parameter.requires_grad_()
+        each = [
+            torch.autograd.grad(loss(parameters, x, label), list(parameters.values()), materialize_grads=True)
+            for x, label in zip(inputs, labels, strict=True)
+        ]
+        return {name: torch.stack(own) for name, own in zip(parameters, zip(*each, strict=True), strict=True)}
 
 
 class PerExample(L.Callback):
@@ -38,7 +51,7 @@ class PerExample(L.Callback):
 
     def __init__(self, probe_size: int = 1024) -> None:
         if probe_size < 1:
-            raise ValueError(f"PerExample.probe_size={probe_size}: must be at least 1")
+            raise UserError(f"PerExample.probe_size={probe_size}: must be at least 1")
         self.probe_size = probe_size
 
     def on_train_batch_start(

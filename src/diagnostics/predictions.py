@@ -11,6 +11,7 @@ from torch import Tensor
 
 from src.classifier import Classifier
 from src.diagnostics.diagnostic import publish_table
+from src.errors import UserError
 
 
 def confidence(outputs: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class DecisionRegions(L.Callback):
 
     def __init__(self, points: int = 161, margin: float = 0.5) -> None:
         if points < 2:
-            raise ValueError(f"DecisionRegions.points={points}: must be at least 2")
+            raise UserError(f"DecisionRegions.points={points}: must be at least 2")
         self.points, self.margin = points, margin
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -42,7 +42,8 @@ class EveryStep(L.Callback):
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        gradients = [weight.grad for weight in self._weights if weight.grad is not None]
+        # Behind an activation without a gradient there is none.
+        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._weights]
         sums = torch._foreach_norm(gradients, 1)
         lengths = torch._foreach_norm(self._decayed) if self._decayed else ()
         self._rows.append(torch.stack([self._loss, *sums, *lengths]))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from src.diagnostics.diagnostic import Quantity, probe_loss, publish
 from src.diagnostics.observation import find_taps, recorded, undisturbed
+from src.errors import UserError
 from src.mlp import Tap
 from src.theory.critical import of_layer
 from src.theory.integrals import describe
@@ -48,14 +49,14 @@ def measured(pre: list[Tensor], gradients: list[Tensor]) -> tuple[Tensor, Tensor
 def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
     """The theory for these layers on these inputs (N, D), averaged over groups of examples of similar length.
 
-    Raises ValueError where the theory doesn't apply: convolutions, weights that aren't random around 0, activations
+    Raises UserError where the theory doesn't apply: convolutions, weights that aren't random around 0, activations
     that aren't elementwise.
     """
     first = taps[0].activation
     if first is None or any(tap.activation is None for tap in taps[:-1]):
-        raise ValueError("the theory is of hidden layers with an activation each")
+        raise UserError("the theory is of hidden layers with an activation each")
     if any(tap.linear.weight.ndim != 2 for tap in taps):
-        raise ValueError("the theory is of linear layers")
+        raise UserError("the theory is of linear layers")
     spread = [of_layer(tap.linear.weight, tap.linear.bias) for tap in taps]
     widths = [tap.linear.weight.shape[0] for tap in taps]
     act = describe(first)  # all layers have the same one
@@ -72,7 +73,8 @@ def averaged(parts: list[Layers]) -> Layers:
     total = np.mean(passed, axis=0)
     with np.errstate(invalid="ignore"):
         chi = np.nan_to_num(total / np.append(1.0, total[:-1]))
-    return Layers(lengths, chi[::-1], parts[0].length_noise, parts[0].chi_noise)
+    noise = [np.max([each.length_noise for each in parts], axis=0), np.max([each.chi_noise for each in parts], axis=0)]
+    return Layers(lengths, chi[::-1], *noise)  # of one example: a bound for what is measured on many
 
 
 def relative(found: float, expected: float) -> float:
@@ -94,7 +96,7 @@ class Theory(L.Callback):
 
     def __init__(self, probe_size: int = 256) -> None:
         if probe_size < 1:
-            raise ValueError(f"Theory.probe_size={probe_size}: must be at least 1")
+            raise UserError(f"Theory.probe_size={probe_size}: must be at least 1")
         self.probe_size = probe_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -111,7 +113,7 @@ class Theory(L.Callback):
         taps, pre, gradients = deltas(module, batch)
         try:
             theory = predicted(taps, batch[0])
-        except ValueError:
+        except UserError:
             return {}
         lengths, ratios = measured(pre, gradients)
         return {

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from src.diagnostics.diagnostic import Diagnostic, Quantity, publish
+from src.diagnostics.elementwise import is_elementwise
 from src.diagnostics.observation import Layer, as_units, find_taps, recorded, slope, undisturbed
 
 SATURATED_BELOW = 0.05  # of the largest slope: |tanh| > 0.975, sigmoid outside ±4.4, ReLU where it is off
@@ -36,9 +37,11 @@ def saturated_fraction(slopes: Tensor, max_slope: Tensor) -> Tensor:
 def count_over(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:
     """Per hidden layer: units that are dead, and units whose output is zero, on all examples of all batches.
 
-    Ends as soon as every unit has shown itself alive.
+    Where units mix, none is counted as dead: they have no slope of their own. Ends as soon as every unit has shown
+    itself alive.
     """
     taps = [tap for tap in find_taps(module) if tap.activation is not None]
+    watched = {tap.name: tap.activation for tap in taps if tap.activation is not None}
     dead: dict[str, Tensor] = {}
     silent: dict[str, Tensor] = {}
     with undisturbed(module), recorded(taps) as seen:
@@ -46,15 +49,15 @@ def count_over(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> d
             module(inputs)
             for name, (pre, post) in seen.items():
                 assert post is not None
-                now_dead, now_silent = (
-                    dead_units(as_units(slope(pre, post))),
-                    dead_output_units(as_units(post)),
-                )
-                dead[name] = now_dead & dead.get(name, now_dead)
+                now_silent = dead_output_units(as_units(post))
                 silent[name] = now_silent & silent.get(name, now_silent)
+                if is_elementwise(watched[name], pre):
+                    now_dead = dead_units(as_units(slope(pre, post)))
+                    dead[name] = now_dead & dead.get(name, now_dead)
             if not any(units.any() for units in (*dead.values(), *silent.values())):
                 break
-    return {name: {"dead_units": dead[name].sum(1), "dead_outputs": silent[name].sum(1)} for name in dead}
+    counted = {"dead_units": dead, "dead_outputs": silent}
+    return {layer: {name: units[layer].sum(1) for name, units in counted.items() if layer in units} for layer in silent}
 
 
 class DeadUnits(Diagnostic):

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from src.errors import UserError
+
 FOLDER = "figures"
 
 
@@ -18,16 +20,16 @@ def known() -> list[str]:
 
 
 def check(names: Iterable[str]) -> None:
-    """Raises ValueError at the first name that is no figure."""
+    """Raises UserError at the first name that is no figure."""
     for name in names:
         if name not in known():
-            raise ValueError(f"figures=[{name}]: must be among {', '.join(known())}")
+            raise UserError(f"figures=[{name}]: must be among {', '.join(known())}")
 
 
 def draw(names: Iterable[str], runs: list[dict[str, Any]], folder: Path) -> list[Path]:
     """Draw the named figures of these runs into folder/figures, each as NAME.svg, NAME.png and NAME.csv.
 
-    A figure that these runs can't give is skipped with one sentence on stderr. Raises ValueError for an unknown name.
+    A figure that these runs can't give is skipped with one sentence on stderr. Raises UserError for an unknown name.
     """
     names = list(names)
     check(names)
@@ -41,7 +43,7 @@ def draw(names: Iterable[str], runs: list[dict[str, Any]], folder: Path) -> list
             with style():
                 drawing = importlib.import_module(f"src.figures.{name}").draw(runs)
                 written += save(drawing, folder / FOLDER / name)
-        except ValueError as error:
+        except UserError as error:
             print(f"figure {name}: {error}", file=sys.stderr)
         except Exception as error:  # one figure's defect must not cost the report
             print(f"figure {name}: {type(error).__name__}: {error}", file=sys.stderr)

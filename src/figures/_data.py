@@ -6,17 +6,20 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from src.errors import UserError
+
 if TYPE_CHECKING:
     from src.data.dataset import Dataset, Examples
 
 
 def dataset_of(run: dict[str, Any]) -> "Dataset":
-    """The run's data set. Raises ValueError if it comes from elsewhere than src/data/.
+    """The run's data set. Raises UserError if it comes from elsewhere than src/data/.
 
     A run folder is data: it must not decide what is imported or called. All it may name is a function that a module in
     src/data/ defines and that says it returns a Dataset; and nothing is downloaded for it.
     """
-    from src.data.dataset import Dataset  # here, because importing torch takes a second
+    from src.data.checked import checked  # here, because importing torch takes a second
+    from src.data.dataset import Dataset
 
     arguments = dict(run["config"]["data"]["source"])
     target = str(arguments.pop("_target_", None))
@@ -26,9 +29,9 @@ def dataset_of(run: dict[str, Any]) -> "Dataset":
             function = getattr(importlib.import_module(match[1]), match[2], None)
     is_own = match and callable(function) and getattr(function, "__module__", None) == match[1]
     if not is_own or get_type_hints(function).get("return") is not Dataset:
-        raise ValueError(f"data.source={target}: only functions of modules in src/data/ are called here")
+        raise UserError(f"data.source={target}: only functions of modules in src/data/ are called here")
     offline = {"download": False} if "download" in inspect.signature(function).parameters else {}
-    return function(**arguments | offline)
+    return checked(function(**arguments | offline))
 
 
 def training_examples(run: dict[str, Any]) -> "tuple[Dataset, Examples]":

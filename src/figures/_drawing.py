@@ -19,8 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from src import ownership
-from src.figures._runs import ACTS, Setting, act_order
 from src.files import listed_at
+from src.setting import ACTS, Setting, act_order
 
 Look = dict[str, Any]
 # Okabe & Ito: distinguishable for colour-blind readers too; the first six belong to the six main activations.

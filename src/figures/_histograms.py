@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.figures._drawing import looks
-from src.figures._runs import Run, Setting, keep, layer_number, table, tested_epoch, with_table
+from src.figures._runs import keep, layer_number, table, with_table
+from src.runs import Run, measured_at
+from src.setting import Setting
 
 MOST_ROWS, MOST_COLUMNS = 12, 12
 
@@ -22,7 +24,7 @@ def densities(run: Run, quantities: Sequence[str], tested: bool) -> pd.DataFrame
     """
     found = table(run, "histograms")
     found = found[found["quantity"].isin(quantities)]
-    epoch = tested_epoch(run, found["epoch"]) if tested else 0
+    epoch = measured_at(run, found["epoch"]) if tested else 0
     found = found[found["epoch"] == epoch].drop_duplicates(["layer", "quantity"], keep="last")
     tables = []
     for row in found.to_dict("records"):
@@ -47,7 +49,8 @@ def of_lowest_seed(
 
     def wanted(run: Run) -> bool:
         found = table(run, "histograms")
-        return bool((found["quantity"].isin(quantities) & ((found["epoch"] == 0) | tested)).any())
+        epochs = set(found.loc[found["quantity"].isin(quantities), "epoch"])
+        return (measured_at(run, epochs) if tested else 0) in epochs
 
     missing = f"no completed run has histograms of {', '.join(quantities)}: switch on diagnostics=[histograms]"
     groups = keep(with_table(runs, "histograms"), wanted, missing)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.figures._runs import Setting
+from src.setting import Setting
 
 LONGEST = 45  # characters of a label's line
 

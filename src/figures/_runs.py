@@ -1,19 +1,16 @@
-"""What the figures read: runs grouped by setting, and the tables in their folders."""
+"""What the figures read: the runs of settings, and the tables in their folders."""
 
-import math
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from src.report import settings_of
+from src.errors import UserError
+from src.runs import Run
+from src.setting import Setting, chance, left_out, settings_of
 
-Run = dict[str, Any]
 LONG_ROW, MOST_LISTED = 4, 10  # seeds in a row that are shortened; how many are named
-ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
 SWITCH_ON = {
     "epochs": "train for at least one epoch",
     "layers": "switch on diagnostics=[gradients]",
@@ -26,69 +23,16 @@ SWITCH_ON = {
 }
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Completed runs that differ in their seed only, by seed; `rest` is what else than the activation varies."""
-
-    act: str
-    rest: str
-    runs: tuple[Run, ...]
-    diverged: int = 0
-    failed: int = 0
-
-    @property
-    def label(self) -> str:
-        return f"{self.act}, {self.rest}" if self.rest else self.act
-
-    @property
-    def label_with_broken(self) -> str:
-        """The label, and how many more runs of this setting did not complete."""
-        broken = [f"{count} {what}" for count, what in ((self.diverged, "diverged"), (self.failed, "failed")) if count]
-        return f"{self.label} ({', '.join(broken)})" if broken else self.label
-
-    @property
-    def first(self) -> Run:
-        """The run with the lowest seed."""
-        return self.runs[0]
-
-
-def act_order(act: str) -> tuple[int, str]:
-    """Sorts the six main activations first, in the order of the tutorials."""
-    return (ACTS.index(act) if act in ACTS else len(ACTS), act)
-
-
-def _natural(text: str) -> list[tuple[float, str]]:
-    """Sorts "depth 4" before "depth 10"."""
-    parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", text)
-    return [(float(part), "") if index % 2 else (math.inf, part) for index, part in enumerate(parts)]
-
-
-def settings(runs: Sequence[Run]) -> list[Setting]:
-    """All settings, also those of which no run completed, by what varies besides the activation, then by activation."""
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for run, label in zip(runs, settings_of(list(runs)), strict=True):
-        rest = ", ".join(f"{key} {value}" for key, value in label.items() if key != "act" and value.lower() != "none")
-        groups.setdefault((label["act"], rest), []).append(run)
-    found = []
-    for (act, rest), group in groups.items():
-        by_status = {
-            status: [run for run in group if run["status"] == status] for status in ("completed", "diverged", "failed")
-        }
-        completed = tuple(sorted(by_status["completed"], key=lambda run: run["seed"]))
-        found.append(Setting(act, rest, completed, len(by_status["diverged"]), len(by_status["failed"])))
-    return sorted(found, key=lambda each: (_natural(each.rest), act_order(each.act)))
-
-
 def keep(groups: Iterable[Setting], wanted: Callable[[Run], bool], otherwise: str) -> list[Setting]:
-    """The settings' runs for which `wanted(run)`. Raises ValueError, `otherwise`, if none is left."""
-    kept = [replace(group, runs=tuple(run for run in group.runs if wanted(run))) for group in groups]
-    if not any(group.runs for group in kept):
-        raise ValueError(otherwise)
-    return [group for group in kept if group.runs]
+    """The settings' completed runs for which `wanted(run)`. Raises UserError, `otherwise`, if none is left."""
+    kept = [replace(group, completed=tuple(run for run in group.completed if wanted(run))) for group in groups]
+    if not any(group.completed for group in kept):
+        raise UserError(otherwise)
+    return [group for group in kept if group.completed]
 
 
 def with_table(runs: Sequence[Run], name: str) -> list[Setting]:
-    """The settings' completed runs whose folder has NAME.csv. Raises ValueError that says what to do if none has."""
+    """The settings' completed runs whose folder has NAME.csv. Raises UserError that says what to do if none has."""
     missing = f"no completed run has {name}.csv: {SWITCH_ON[name]}"
 
     def has(run: Run) -> bool:
@@ -97,7 +41,7 @@ def with_table(runs: Sequence[Run], name: str) -> list[Setting]:
         )  # an untrained network was validated, which is no learning curve
         return trained and Path(run["folder"], f"{name}.csv").is_file()
 
-    return keep(settings(runs), has, missing)
+    return keep(settings_of(runs), has, missing)
 
 
 def table(run: Run, name: str) -> pd.DataFrame:
@@ -108,13 +52,6 @@ def table(run: Run, name: str) -> pd.DataFrame:
 def layer_number(layer: str) -> int:
     """layer_03 → 3."""
     return int(layer.rpartition("_")[2])
-
-
-def tested_epoch(run: Run, recorded: Iterable[int]) -> int:
-    """The epoch whose weights were tested, or the last recorded one."""
-    epochs = sorted(recorded)
-    best = run.get("best_epoch")
-    return best if best in epochs else epochs[-1]
 
 
 def listed(seeds: Iterable[int]) -> str:
@@ -143,21 +80,31 @@ def sample(
 
     `usable` are the settings with what the figure needs, where it shows only some of them.
     """
-    used = [run for group in groups for run in (group.runs[:1] if lowest_seed else group.runs)]
+    used = [run for group in groups for run in (group.completed[:1] if lowest_seed else group.completed)]
     seeds = listed({run["seed"] for run in used})
-    sizes = sorted({1 if lowest_seed else len(group.runs) for group in groups})
+    sizes = sorted({1 if lowest_seed else len(group.completed) for group in groups})
     n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     which = f"seed {seeds}" if seeds.isdigit() else f"seeds {seeds}"
-    if lowest_seed and any(len(group.runs) > 1 for group in groups):
+    if lowest_seed and any(len(group.completed) > 1 for group in groups):
         which += ", the lowest"
     runs_word = "run" if n == "1" else "runs"
     per = f" per setting, {len(groups)} settings" if len(groups) > 1 else ""
-    text = f"n = {n} {runs_word} ({which}){per}."
-    completed = sum(run["status"] == "completed" for run in runs)
-    left_out = {status: sum(run["status"] == status for run in runs) for status in ("diverged", "failed")}
-    left_out["completed without these numbers"] = completed - sum(len(group.runs) for group in usable or groups)
-    named = [f"{count} {what}" for what, count in left_out.items() if count]
-    return text + (f" Left out: {', '.join(named)}." if named else "")
+    used_at_all = sum(len(group.completed) for group in usable or groups)
+    return f"n = {n} {runs_word} ({which}){per}." + left_out(settings_of(runs), used_at_all)
+
+
+def with_diverged(groups: Sequence[Setting]) -> str:
+    """The means of the settings of which runs diverged, if those are counted too: a sentence for the caption."""
+    told = []
+    for group in groups:
+        stands = chance(group, groups)
+        if group.diverged and stands is not None:
+            values = list(group.outcomes(stands).values())
+            mean, of = sum(values) / len(values), f"{group.label} {{}} (n = {len(values)})"
+            told.append(of.format(f"{100 * mean:.2f} %" if group.measure == "test_accuracy" else f"{mean:.3g}"))
+    regressions = any(group.measure == "test_loss" for group in groups)
+    how = "with the highest loss of all" if regressions else "as chance"
+    return f"Means with diverged runs counted {how}: {', '.join(told)}. " if told else ""
 
 
 def loss_unit(runs: Iterable[Run]) -> str:

@@ -5,7 +5,7 @@ import math
 from functools import lru_cache
 
 from src import activations
-from src.figures._runs import Run
+from src.runs import Run
 
 TRAINS_TO = 6  # depth scales ξ_c: how deep networks train (Schoenholz et al. 2017)
 

@@ -11,20 +11,24 @@ from matplotlib.lines import Line2D
 
 from src.figures._drawing import CHANCE, Drawing, looks, panels
 from src.figures._numbers import t_interval
-from src.figures._runs import Run, act_order, keep, sample, settings
+from src.figures._runs import keep, sample, with_diverged
 from src.figures._theory import reach
+from src.runs import natural
+from src.setting import Setting, act_order, settings_of
 from src.statistics import proportion, trained
 
-Cells = dict[tuple[str, str], list[Run]]
-COLUMNS = ["act", "init", "depth", "n", "test_accuracy_percent", "low", "high", "trained", "theory_depth"]
+COLUMNS = ["act", "init", "depth", "n", "test_accuracy_percent", "low", "high", "trained", "of", "theory_depth"]
 
 
-def _row(act: str, init: str, depth: int, runs: list[Run]) -> tuple[Any, ...]:
+def _row(group: Setting) -> tuple[Any, ...]:
+    """Accuracy of the completed runs, and how many trained of those and the ones that diverged, which did not."""
+    runs = group.completed
     values = [100 * run["test_accuracy"] for run in runs]
-    low, high = t_interval(values) or (values[0], values[0])
+    low, high = t_interval(values, (0, 100)) or (values[0], values[0])
     count = sum(trained(run["test_accuracy"], run["classes"]) for run in runs)
-    expected = reach(runs[0])
-    return act, init, depth, len(runs), float(np.mean(values)), max(low, 0), min(high, 100), count, expected
+    where = ", ".join(filter(None, [group.first["init"], group.besides("init", "depth")]))
+    found = len(runs), float(np.mean(values)), low, high, count, len(runs) + len(group.diverged)
+    return group.act, where, group.first["depth"], *found, reach(group.first)
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
@@ -81,12 +85,12 @@ def sentence(table: pd.DataFrame, chance: float) -> str:
 
 def deepest(table: pd.DataFrame) -> str:
     """How many of the deepest networks on the edge of chaos learnt something, and how much."""
-    own = table[(table["init"] == "critical") & (table["depth"] == table["depth"].max())]
+    own = table[table["init"].str.startswith("critical") & (table["depth"] == table["depth"].max())]
     words = []
     for row in own.to_dict("records"):
-        share = proportion(row["trained"], row["n"])
+        share = proportion(row["trained"], row["of"])
         words.append(
-            f"{row['act']} {row['trained']} of {row['n']} [{100 * share.low:.0f}, {100 * share.high:.0f}] %, "
+            f"{row['act']} {row['trained']} of {row['of']} [{100 * share.low:.0f}, {100 * share.high:.0f}] %, "
             f"mean {row['test_accuracy_percent']:.0f} % [{row['low']:.0f}, {row['high']:.0f}]"
         )
     if not words:
@@ -99,27 +103,24 @@ def deepest(table: pd.DataFrame) -> str:
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = "no completed run has a test accuracy: only classifiers can be shown"
-    groups = keep(settings(runs), lambda run: run.get("test_accuracy") is not None, missing)
-    cells: dict[tuple[str, str, int], list[Run]] = {}
-    for run in (run for group in groups for run in group.runs):
-        cells.setdefault((run["init"], run["act"], run["depth"]), []).append(run)
-    order = sorted(cells, key=lambda key: (key[0] == "critical", key[0], act_order(key[1]), key[2]))
-    table = pd.DataFrame(
-        [_row(act, init, depth, cells[init, act, depth]) for init, act, depth in order], columns=COLUMNS
-    )
+    groups = keep(settings_of(runs), lambda run: run.get("test_accuracy") is not None, missing)
+    found = [_row(group) for group in groups]
+    found.sort(key=lambda row: (row[1].startswith("critical"), natural(row[1]), act_order(row[0]), row[2]))
+    table = pd.DataFrame(found, columns=COLUMNS)
     look = looks(table["act"])
     inits = list(dict.fromkeys(table["init"]))
     figure, axes = panels(len(inits), (3.3, 2.9), "hidden layers", "test accuracy (%)", sharey=True)
     for each, init in zip(axes, inits, strict=True):
         _panel(each, table[table["init"] == init], look)
         each.set_title(f"init={init}")
-        for chance in {100 / run["classes"] for group in groups for run in group.runs}:
+        for chance in {100 / run["classes"] for group in groups for run in group.completed}:
             each.axhline(chance, **CHANCE)
     handles = [Line2D([], [], label=act, **look[act]) for act in dict.fromkeys(table["act"])]
     figure.legend(handles=handles, loc="outside right upper")
     caption = (
         "Test accuracy in % by depth: means over seeds, bands: 95 % t-intervals. Dotted: chance. Bars: the depth to "
         "which theory expects training, 6 ξ_c (Schoenholz et al. 2017); no bar: the edge of chaos, or no limit. "
-        + sentence(table, 100 / groups[0].first["classes"]) + deepest(table) + sample(runs, groups)
+        + sentence(table, 100 / groups[0].first["classes"]) + deepest(table)
+        + with_diverged(groups) + sample(runs, groups)
     )  # fmt: skip
     return Drawing(figure, table.replace([np.inf, -np.inf], np.nan), caption)

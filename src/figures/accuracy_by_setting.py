@@ -8,14 +8,15 @@ import pandas as pd
 from src.figures._drawing import CHANCE, Drawing, looks
 from src.figures._numbers import t_interval
 from src.figures._rows import beside, rows, spread
-from src.figures._runs import Setting, keep, loss_unit, sample, settings
+from src.figures._runs import keep, loss_unit, sample, with_diverged
+from src.setting import Setting, settings_of
 
 MOST_ROWS = 60
 
 
 def _quantity(groups: list[Setting]) -> tuple[str, list[Setting]]:
     """What the settings are compared by, and the runs that have it: accuracies, or losses in regressions."""
-    if any(run.get("test_accuracy") is not None for group in groups for run in group.runs):
+    if any(run.get("test_accuracy") is not None for group in groups for run in group.completed):
         return "test_accuracy", keep(groups, lambda run: run.get("test_accuracy") is not None, "")
     missing = "no completed run has a test accuracy or a test loss"
     return "test_loss", keep(groups, lambda run: run.get("test_loss") is not None, missing)
@@ -23,7 +24,7 @@ def _quantity(groups: list[Setting]) -> tuple[str, list[Setting]]:
 
 def _values(groups: list[Setting], quantity: str, column: str) -> pd.DataFrame:
     factor = 100 if quantity == "test_accuracy" else 1
-    found = [(g.act, g.label, run["seed"], factor * run[quantity]) for g in groups for run in g.runs]
+    found = [(g.act, g.label, run["seed"], factor * run[quantity]) for g in groups for run in g.completed]
     return pd.DataFrame(found, columns=["act", "setting", "seed", column])
 
 
@@ -35,11 +36,11 @@ def _best(groups: list[Setting], values: pd.DataFrame, column: str, is_accuracy:
 
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
-    quantity, groups = _quantity(settings(runs))
+    quantity, groups = _quantity(settings_of(runs))
     is_accuracy = quantity == "test_accuracy"
     column = "test_accuracy_percent" if is_accuracy else "test_loss"
     values = _values(groups, quantity, column)
-    broken = [each for each in settings(runs) if not each.runs]
+    broken = [each for each in settings_of(runs) if not each.completed]
     shown = _best(groups, values, column, is_accuracy)
     xlabel = "test accuracy (%)" if is_accuracy else f"test loss ({loss_unit(runs)})"
     figure, axes = rows([*shown, *broken][:MOST_ROWS], xlabel)
@@ -55,7 +56,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
             words += " [{:.2f}, {:.2f}]".format(*interval) if is_accuracy else " [{:.3g}, {:.3g}]".format(*interval)
         beside(axes, row, words)
     low, high = values[column].min(), values[column].max()
-    chances = {100 / run["classes"] for group in groups for run in group.runs if is_accuracy}
+    chances = {100 / run["classes"] for group in groups for run in group.completed if is_accuracy}
     outside = [f"{chance:.3g} %" for chance in chances if not low - 5 <= chance <= high + 5]
     if is_accuracy:
         for chance in chances:
@@ -69,6 +70,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
         "and brackets: its 95 % t-interval, cut at what is possible (from two seeds on). "
         + (f"Chance, 100 / classes, is {where}. " if is_accuracy else "")
         + (f"The {MOST_ROWS} best of {len(groups)} settings are shown. " if len(shown) < len(groups) else "")
+        + with_diverged([*groups, *broken])
         + sample(runs, groups)
     )
     return Drawing(figure, values, caption)

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from src.figures._drawing import Drawing, looks, panels
-from src.figures._runs import Run, act_order, table, with_table
+from src.figures._runs import table, with_table
+from src.runs import Run
+from src.setting import act_order
 
 
 def _distinct(runs: list[Run]) -> dict[str, Run]:
@@ -22,7 +24,7 @@ def _distinct(runs: list[Run]) -> dict[str, Run]:
 
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
-    functions = _distinct([run for group in with_table(runs, "curves") for run in group.runs])
+    functions = _distinct([run for group in with_table(runs, "curves") for run in group.completed])
     look = looks(run["act"] for run in functions.values())
     figure, axes = panels(len(functions), (2.4, 1.9), "input x (1)", "φ(x), φ′(x) (1)", sharex=True, sharey=True)
     tables = []

@@ -1,5 +1,6 @@
 """How often is a network dead before it trains, and does it keep to the bound of Lu et al. 2019?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from src.figures._drawing import COLOURS, MARKERS, Drawing, panels
-from src.figures._runs import Run, act_order, keep, sample, settings, table
+from src.figures._runs import keep, sample, table
+from src.runs import Run
+from src.setting import Setting, settings_of
 from src.statistics import proportion
 
 NEEDS = "no completed run looked for layers that are off: switch on diagnostics=[taxonomy]"
@@ -23,19 +26,18 @@ def _born_dead(run: Run) -> bool | None:
     return None if off.empty else bool((off == 1).any())
 
 
-def _table(runs: list[Run]) -> pd.DataFrame:
+def _table(groups: Sequence[Setting]) -> pd.DataFrame:
     from src.theory.meanfield import born_dead  # here: only this figure needs it
 
-    cells: dict[tuple[str, str, int, int], list[Run]] = {}
-    for run in runs:
-        cells.setdefault((run["act"], run["init"], min(run["hidden_sizes"]), run["depth"]), []).append(run)
     rows = []
-    for (act, init, width, depth), own in sorted(cells.items(), key=lambda cell: (act_order(cell[0][0]), *cell[0][1:])):
-        count = sum(bool(_born_dead(run)) for run in own)
-        share = proportion(count, len(own))
-        bound = float(born_dead(own[0]["hidden_sizes"])[-1])
-        rows.append((act, init, width, depth, len(own), count, share.value, share.low, share.high, bound))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    for group in groups:
+        sizes, n = group.first["hidden_sizes"], len(group.completed)
+        count = sum(bool(_born_dead(run)) for run in group.completed)
+        share = proportion(count, n)
+        where = ", ".join(filter(None, [group.first["init"], group.besides("init", "depth", "width", "hidden_sizes")]))
+        bound = float(born_dead(sizes)[-1])
+        rows.append((group.act, where, min(sizes), len(sizes), n, count, share.value, share.low, share.high, bound))
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS[:4], ignore_index=True)
 
 
 def verdict(values: pd.DataFrame) -> str:
@@ -52,9 +54,9 @@ def verdict(values: pd.DataFrame) -> str:
 
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
-    measured = keep(settings(runs), lambda run: _born_dead(run) is not None, NEEDS)
+    measured = keep(settings_of(runs), lambda run: _born_dead(run) is not None, NEEDS)
     groups = keep(measured, lambda run: run["act"] == "relu", "the bound is of ReLU networks: use act=relu")
-    values = _table([run for group in groups for run in group.runs])
+    values = _table(groups)
     titles = list(dict.fromkeys(zip(values["act"], values["init"], strict=True)))
     widths = sorted(values["width"].unique())
     look = {width: (COLOURS[place % 8], MARKERS[place % 8]) for place, width in enumerate(widths)}

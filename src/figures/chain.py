@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from src.figures._drawing import ZEROS, Drawing, has_zeros, layer_colours, layer_scale, plot_log
-from src.figures._runs import Setting, act_order, layer_number, loss_unit, sample, table, with_table
+from src.figures._runs import layer_number, loss_unit, sample, table, with_table
+from src.setting import Setting, act_order
 
 QUANTITIES = ("activation", "grad_norm")
 

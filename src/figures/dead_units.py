@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from src.figures._drawing import Drawing, Look, looks, panels
-from src.figures._runs import Run, Setting, keep, sample, settings
+from src.figures._runs import keep, sample
+from src.runs import Run
+from src.setting import Setting, settings_of
 
 WHEN = ("untrained", "trained")
 # UvA DL notebooks, tutorial 3, ReLU: the PyTorch edition's counts (seed 42), the JAX edition's
@@ -39,10 +41,10 @@ def _values(groups: list[Setting]) -> pd.DataFrame:
     for group in groups:
         sizes = group.first["hidden_sizes"]
         for when in WHEN:
-            for run in group.runs:
+            for run in group.completed:
                 for layer, count in enumerate(_counts(run, when) or [], start=1):
                     rows.append((group.act, group.label, "actsweep", run["seed"], when, layer, sizes[layer - 1], count))
-            if any(run["act"] == "relu" and run["seed"] == 42 for run in group.runs):
+            if any(run["act"] == "relu" and run["seed"] == 42 for run in group.completed):
                 for edition, counts in zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False):
                     for layer, count in enumerate(counts, start=1):
                         rows.append((group.act, group.label, edition, None, when, layer, sizes[layer - 1], count))
@@ -73,7 +75,7 @@ def _panel(axes: Axes, found: pd.DataFrame, colour: str) -> None:
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     counted = keep(
-        settings(runs),
+        settings_of(runs),
         lambda run: any(_counts(run, when) is not None for when in WHEN),
         "no completed run counted dead units: switch on diagnostics=[units]",
     )

@@ -9,7 +9,8 @@ from matplotlib.colors import to_rgb
 
 from src.figures._data import training_examples
 from src.figures._drawing import COLOURS, Drawing, panels
-from src.figures._runs import Run, sample, table, tested_epoch, with_table
+from src.figures._runs import sample, table, with_table
+from src.runs import Run, measured_at
 
 MOST_POINTS = 2000
 
@@ -21,7 +22,7 @@ def _training_accuracy(run: Run) -> float | None:
     except OSError:
         return None
     found = dict(epochs.get("train_accuracy", pd.Series(dtype=float)).dropna())
-    return found[tested_epoch(run, found)] if found else None
+    return found.get(measured_at(run, found))
 
 
 def _points(run: Run) -> tuple[pd.DataFrame, tuple[str, ...]]:

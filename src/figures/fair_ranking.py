@@ -1,6 +1,6 @@
 """How do activation functions rank with one learning rate for all, and how with the one that suits each?"""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,34 +8,45 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from src.errors import UserError
 from src.figures._drawing import Drawing, looks, panels
 from src.figures._numbers import t_interval
-from src.figures._runs import Run, Setting, act_order, keep, sample, settings
+from src.figures._runs import keep, sample, with_diverged
+from src.setting import Setting, act_order, chance, settings_of
 from src.statistics import compare_all, too_few
 
 SHARED, OWN = "one learning rate for all", "the learning rate that suits each"
-Cell = dict[int, float]  # seed → test accuracy in %
+Cells = dict[tuple[str, str, str], tuple[float, dict[int, float]]]  # seed → test accuracy in %
 
 
-def _cells(runs: list[Run]) -> dict[tuple[str, str, str], tuple[float, Cell]]:
-    """(init, side, act) → its learning rate and accuracies. The shared rate is the one that all functions have."""
+def _cells(groups: Sequence[Setting], all_runs: bool = False) -> Cells:
+    """(where, side, act) → its learning rate and accuracies. The shared rate is the one that all functions have."""
     rates: dict[tuple[str, str], set[float]] = {}
-    for run in runs:
-        rates.setdefault((run["act"], run["init"]), set()).add(run["config"]["optim"]["lr"])
+    for group in groups:
+        rates.setdefault((group.act, _where(group)), set()).add(_rate(group))
     common = set.intersection(*rates.values())
     if len(common) != 1:
-        raise ValueError("these runs don't have one learning rate that all functions share: run +sweeps=fair_fresh")
-    cells: dict[tuple[str, str, str], tuple[float, Cell]] = {}
-    for run in runs:
-        rate = run["config"]["optim"]["lr"]
-        alone = len(rates[run["act"], run["init"]]) == 1  # what suits it is the shared one
+        raise UserError("these runs don't have one learning rate that all functions share: run +sweeps=fair_fresh")
+    cells: Cells = {}
+    for group in groups:
+        rate, where = _rate(group), _where(group)
+        alone = len(rates[group.act, where]) == 1  # what suits it is the shared one
+        found = group.outcomes(chance(group, groups) if all_runs else None)
         for side in [SHARED] * (rate in common) + [OWN] * (rate not in common or alone):
-            cell = cells.setdefault((run["init"], side, run["act"]), (rate, {}))
-            cell[1][run["seed"]] = 100 * run["test_accuracy"]
+            cells[where, side, group.act] = rate, {seed: 100 * value for seed, value in found.items()}
     return cells
 
 
-def _rows(cells: dict[tuple[str, str, str], tuple[float, Cell]]) -> pd.DataFrame:
+def _rate(group: Setting) -> float:
+    return float(group.observed[0]["config"]["optim"]["lr"])
+
+
+def _where(group: Setting) -> str:
+    """The panel: the initialisation, and whatever varies besides it and the learning rate."""
+    return ", ".join(filter(None, [group.observed[0]["init"], group.besides("init", "lr")]))
+
+
+def _rows(cells: Cells) -> pd.DataFrame:
     rows = []
     for (init, side, act), (rate, found) in cells.items():
         values = list(found.values())
@@ -64,7 +75,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
     axes.set_xlim(-0.4, 1.4)
 
 
-def claims(cells: dict[tuple[str, str, str], tuple[float, Cell]]) -> str:
+def claims(cells: Cells) -> str:
     """For each panel and side, how many pairs of functions the paired tests tell apart."""
     words = []
     for init, side in dict.fromkeys((init, side) for init, side, _ in cells):
@@ -77,15 +88,13 @@ def claims(cells: dict[tuple[str, str, str], tuple[float, Cell]]) -> str:
     return f"Told apart by paired tests (Holm, 5 %): {'; '.join(words)}. " + (f"{why}. " if why else "")
 
 
-def once(setting: Setting) -> Setting:
-    """Each seed's run once: where the shared learning rate is the one that suits, both parts of the study have it."""
-    return replace(setting, runs=tuple({run["seed"]: run for run in setting.runs}.values()))
-
-
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = "no completed run has a test accuracy: only classifiers are ranked"
-    groups = keep(settings(runs), lambda run: run.get("test_accuracy") is not None, missing)
-    cells = _cells([run for group in groups for run in group.runs])
+    settings = settings_of(runs)
+    groups = keep(settings, lambda run: run.get("test_accuracy") is not None, missing)
+    cells = _cells(groups)
+    observed = [*groups, *(each for each in settings if each.diverged and not each.completed)]
+    diverged = any(each.diverged for each in observed)
     table = _rows(cells)
     look = looks(table["act"])
     inits = list(dict.fromkeys(table["init"]))
@@ -98,6 +107,8 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     caption = (
         "Test accuracy in %: means over seeds that chose no learning rate; bars: 95 % t-intervals. "
         + claims(cells)
-        + sample(runs, [once(group) for group in groups], usable=groups)
+        + (f"With diverged runs as chance: {claims(_cells(observed, True))}" if diverged else "")
+        + with_diverged(observed)
+        + sample(runs, groups)
     )
     return Drawing(figure, table, caption)

@@ -20,7 +20,9 @@ from src.figures._drawing import (
     whole_numbers,
 )
 from src.figures._numbers import geometric_mean
-from src.figures._runs import Run, Setting, keep, loss_unit, sample, settings
+from src.figures._runs import keep, loss_unit, sample
+from src.runs import Run
+from src.setting import Setting, settings_of
 
 WHEN = ("untrained", "trained")
 
@@ -34,7 +36,7 @@ def _norms(run: Run, when: str) -> list[float | None] | None:
 def values_of(group: Setting, when: str) -> pd.DataFrame:
     """One row per layer: geometric mean, minimum and maximum over the n seeds with a finite norm."""
     rows = []
-    norms = [found for run in group.runs if (found := _norms(run, when))]
+    norms = [found for run in group.completed if (found := _norms(run, when))]
     for layer, values in enumerate(zip(*norms, strict=True), start=1):
         finite = [value for value in values if value is not None and math.isfinite(value)]
         if finite:
@@ -59,8 +61,8 @@ def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame]) -> None:
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = "no completed run has gradient norms: switch on diagnostics=[gradients]"
-    groups = keep(settings(runs), lambda run: any(_norms(run, when) for when in WHEN), missing)
-    whens = [when for when in WHEN if any(_norms(run, when) for group in groups for run in group.runs)]
+    groups = keep(settings_of(runs), lambda run: any(_norms(run, when) for when in WHEN), missing)
+    whens = [when for when in WHEN if any(_norms(run, when) for group in groups for run in group.completed)]
     by_panel, left_out = roomy(facets(groups))
     unit = loss_unit(runs)
     figure, axes = panels(

@@ -6,7 +6,8 @@ import pandas as pd
 
 from src.figures._drawing import ZEROS, Drawing, has_zeros, layer_colours, layer_scale, panels, plot_log
 from src.figures._numbers import thin
-from src.figures._runs import Run, layer_number, loss_unit, sample, table, with_table
+from src.figures._runs import layer_number, loss_unit, sample, table, with_table
+from src.runs import Run
 
 MEANING = {
     "grad_mean_abs": "mean |∂L/∂W|",

@@ -6,8 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from src.errors import UserError
 from src.figures._drawing import CHANCE, Drawing, Line, facets, legend, panels, plain_numbers, roomy, whole_numbers
-from src.figures._runs import Run, Setting, keep, loss_unit, sample, table, with_table
+from src.figures._runs import keep, loss_unit, sample, table, with_table
+from src.runs import Run
+from src.setting import Setting
 
 SIZE = (3.4, 2.6)
 
@@ -15,7 +18,7 @@ SIZE = (3.4, 2.6)
 def _curves(group: Setting, column: str) -> pd.DataFrame:
     """Every seed's curve, then their mean (seed "mean") up to the epoch that all of them reached."""
     logged, factor = (column, 1) if column == "val_loss" else ("val_accuracy", 100)
-    seeds = {run["seed"]: factor * table(run, "epochs").set_index("epoch")[logged] for run in group.runs}
+    seeds = {run["seed"]: factor * table(run, "epochs").set_index("epoch")[logged] for run in group.completed}
     wide = pd.DataFrame(seeds)
     mean = wide.dropna().mean(axis=1)
     parts = {str(seed): wide[seed].dropna() for seed in wide} | {"mean": mean}
@@ -37,7 +40,7 @@ def _quantity(groups: list[Setting]) -> tuple[str, list[Setting]]:
 
     try:
         return "val_accuracy_percent", keep(groups, has("val_accuracy"), "")
-    except ValueError:
+    except UserError:
         return "val_loss", keep(groups, has("val_loss"), "no completed run has a validation loss or accuracy")
 
 
@@ -47,7 +50,7 @@ def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame], column: st
             thick = {"linewidth": 1.8, "markevery": max(1, len(curve) // 6)} | line.look
             thin = {"linewidth": 0.6, "alpha": 0.5, "color": line.look["color"]}
             axes.plot(curve["epoch"], curve[column], **(thick if seed == "mean" else thin))
-    for chance in {100 / run["classes"] for line in lines for run in line.setting.runs if column != "val_loss"}:
+    for chance in {100 / run["classes"] for line in lines for run in line.setting.completed if column != "val_loss"}:
         axes.axhline(chance, **CHANCE)
     whole_numbers(axes)
 

@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 
 from src.figures._drawing import Drawing, Line, facets, legend, panels, plain_numbers, plot_log, roomy
 from src.figures._numbers import thin
-from src.figures._runs import Run, loss_unit, sample, table, with_table
+from src.figures._runs import loss_unit, sample, table, with_table
+from src.runs import Run
 
 AT = (0, 1000, 2000, 3000, 4000, 5000, 49000)
 PUBLISHED = {  # vanishing-gradients notebook of Stanford's CS231n: loss printed at these steps
@@ -31,11 +32,11 @@ def _is_published(run: Run) -> bool:
 def _values(line: Line) -> pd.DataFrame:
     """Source (a run's seed or the notebook), step and loss with penalty."""
     tables = []
-    for run in line.setting.runs:
+    for run in line.setting.completed:
         steps = thin(table(run, "steps"))
         total = steps["loss"] + steps["penalty"]
         tables.append(pd.DataFrame({"source": f"seed {run['seed']}", "step": steps["step"], "loss": total}))
-    if any(_is_published(run) for run in line.setting.runs):
+    if any(_is_published(run) for run in line.setting.completed):
         last = max(table["step"].max() for table in tables)
         points = pd.DataFrame({"source": SOURCE, "step": AT, "loss": PUBLISHED[line.setting.act]})
         tables.append(points[points["step"] <= last])

@@ -10,16 +10,17 @@ from matplotlib.figure import Figure
 from src.figures._drawing import ZEROS, Drawing, Look, has_zeros, looks, plot_log, whole_numbers
 from src.figures._numbers import t_interval
 from src.figures._rows import beside, spread
-from src.figures._runs import Setting, keep, loss_unit, sample, settings
+from src.figures._runs import keep, loss_unit, sample, with_diverged
 from src.figures.gradient_by_layer import WHEN
 from src.figures.gradient_by_layer import values_of as norms_of
+from src.setting import Setting, settings_of
 
 MOST = 12  # settings
 NEAR = 5  # percentage points behind the best mean: the axis of accuracies reaches no further if most settings are there
 
 
 def _accuracies(groups: list[Setting]) -> pd.DataFrame:
-    found = [(g.act, g.label, run["seed"], 100 * run["test_accuracy"]) for g in groups for run in g.runs]
+    found = [(g.act, g.label, run["seed"], 100 * run["test_accuracy"]) for g in groups for run in g.completed]
     return pd.DataFrame(found, columns=["act", "setting", "seed", "test_accuracy_percent"])
 
 
@@ -81,7 +82,7 @@ def _gradients(axes: Axes, groups: list[Setting], when: str, look: dict[str, Loo
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     usable = keep(
-        settings(runs), lambda run: run.get("test_accuracy") is not None, "no completed run has a test accuracy"
+        settings_of(runs), lambda run: run.get("test_accuracy") is not None, "no completed run has a test accuracy"
     )
     accuracies = _accuracies(usable)
     means = accuracies.groupby("setting")["test_accuracy_percent"].mean()
@@ -101,6 +102,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
         "gradient of each layer’s weights before training and at the tested epoch, geometric mean over seeds. "
         + (ZEROS if has_zeros(figure) else "")
         + some
+        + with_diverged(settings_of(runs))
         + sample(runs, groups, usable=usable)
     )
     return Drawing(figure, pd.concat([accuracies, norms], ignore_index=True), caption)

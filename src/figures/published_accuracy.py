@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from matplotlib.lines import Line2D
 
 from src.figures._drawing import Drawing, looks
 from src.figures._numbers import Values, t_interval
-from src.figures._runs import Run, Setting, keep, sample, settings
+from src.figures._runs import keep, sample, with_diverged
+from src.runs import Run
+from src.setting import Setting, settings_of
 
 # UvA DL notebooks, tutorial 3: test accuracy in % of the notebooks' runs
 PUBLISHED = {
@@ -93,12 +96,12 @@ def _magnified_range(values: pd.DataFrame) -> tuple[float, float]:
 
 
 def _values(groups: list[Setting]) -> pd.DataFrame:
-    own = [(g.act, str(run["seed"]), 100 * run["test_accuracy"], "actsweep") for g in groups for run in g.runs]
+    own = [(g.label, str(run["seed"]), 100 * run["test_accuracy"], "actsweep") for g in groups for run in g.completed]
     published = [
-        (act, "42" if "42" in source else "", accuracy, source)
+        (group.label, "42" if "42" in source else "", accuracies[group.act], source)
         for source, accuracies in PUBLISHED.items()
-        for act, accuracy in accuracies.items()
-        if act in {group.act for group in groups}
+        for group in groups
+        if group.act in accuracies
     ]
     return pd.DataFrame([*own, *published], columns=["act", "seed", "accuracy", "source"])
 
@@ -117,19 +120,18 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = (
         "no completed run is of the published network: data=fashion_mnist and everything else as in conf/config.yaml"
     )
-    groups = keep(settings(runs), _comparable, missing)
+    groups = keep(settings_of(runs), _comparable, missing)
     values = _values(groups)
-    acts = list(dict.fromkeys(group.act for group in groups))
-    look = looks(acts)
-    figure, (upper, lower) = _broken_axis(max(6.5, 1.1 * len(acts) + 1.5))
-    for position, act in enumerate(acts):
-        found = values[values["act"] == act]
+    look = looks(group.act for group in groups)
+    figure, (upper, lower) = _broken_axis(max(6.5, 1.1 * len(groups) + 1.5))
+    for position, group in enumerate(groups):
+        found = values[values["act"] == group.label]
         for each, is_here in ((upper, found["accuracy"] > BREAK), (lower, found["accuracy"] <= BREAK)):
-            _draw_act(each, position, found, is_here, look[act]["color"])
+            _draw_act(each, position, found, is_here, look[group.act]["color"])
     low, high = _magnified_range(values)
     upper.set_ylim(low, high)
-    lower.set_xticks(range(len(acts)), acts)
-    lower.set_xlim(-0.6, len(acts) - 0.4)
+    lower.set_xticks(range(len(groups)), [fill(group.label, 18) for group in groups])
+    lower.set_xlim(-0.6, len(groups) - 0.4)
     upper.set_ylabel("test accuracy (%), magnified")
     lower.set_ylabel("(%)")
     marks = [Line2D([], [], marker="o", color="#444444", linestyle="none", label="this sweep, each seed")]
@@ -142,6 +144,6 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
         "Test accuracy in % on FashionMNIST's 10,000 test images. Points: each seed of this sweep; bar: their mean; "
         "line: where one more seed would fall with 95 % probability (Student's prediction interval, from two seeds "
         f"on). Open: what the two editions of UvA tutorial 3 publish, one run each; {_agreement(values)}. The axis is "
-        "broken and changes its scale. " + sample(runs, groups)
+        "broken and changes its scale. " + with_diverged(groups) + sample(runs, groups)
     )
     return Drawing(figure, values, caption)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from src.errors import UserError
 from src.figures._data import dataset_of
 from src.figures._drawing import Drawing, panels
 
@@ -30,7 +31,7 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     opened = {run["data"]: dataset_of(run) for run in first.values()}
     images = {name: data for name, data in opened.items() if len(data.shape) > 1 and data.classes}
     if not images:
-        raise ValueError(f"data={', '.join(opened)}: the examples are no images of classes")
+        raise UserError(f"data={', '.join(opened)}: the examples are no images of classes")
     rows = [
         (name, number, title, (data.pool.labels == number).nonzero().flatten()[:PER_CLASS].tolist())
         for name, data in sorted(images.items())

@@ -6,7 +6,8 @@ import pandas as pd
 
 from src.figures._drawing import Drawing, looks
 from src.figures._rows import beside, rows, spread
-from src.figures._runs import Run, keep, sample, table, with_table
+from src.figures._runs import keep, sample, table, with_table
+from src.runs import Run
 
 
 def _steps(run: Run) -> tuple[int | None, int]:
@@ -19,7 +20,7 @@ def _steps(run: Run) -> tuple[int | None, int]:
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = "no completed run has a validation accuracy in epochs.csv: only classifiers reach 100 %"
     groups = keep(with_table(runs, "epochs"), lambda run: "val_accuracy" in table(run, "epochs"), missing)
-    found = [(group.act, group.label, run["seed"], *_steps(run)) for group in groups for run in group.runs]
+    found = [(group.act, group.label, run["seed"], *_steps(run)) for group in groups for run in group.completed]
     columns = ["act", "setting", "seed", "steps_needed", "steps_made"]
     values = pd.DataFrame(found, columns=columns).astype({"steps_needed": "Int64"})
     figure, axes = rows(groups, "until 100 % training accuracy (optimiser steps)")

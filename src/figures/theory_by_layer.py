@@ -8,7 +8,9 @@ from matplotlib.lines import Line2D
 
 from src.figures._drawing import Drawing, looks, panels, whole_numbers
 from src.figures._numbers import geometric_mean
-from src.figures._runs import Run, Setting, act_order, keep, layer_number, sample, settings, table
+from src.figures._runs import keep, layer_number, sample, table
+from src.runs import Run
+from src.setting import Setting, act_order, settings_of
 
 SHOWN = {"length": "√(mean z²)", "delta_ratio": "‖∂L/∂z‖, layer / next layer"}
 
@@ -24,7 +26,8 @@ def _of(run: Run) -> pd.DataFrame | None:
 
 def _values(group: Setting) -> pd.DataFrame:
     """Geometric means over seeds, measured and predicted, per layer and quantity."""
-    rows = pd.concat([found for run in group.runs if (found := _of(run)) is not None])
+    rows = pd.concat([found for run in group.completed if (found := _of(run)) is not None])
+    rows = rows.assign(layer=rows["layer"].map(layer_number))
     wide = rows.pivot_table(
         index="layer", columns="quantity", values="value", aggfunc=lambda v: geometric_mean(list(v))
     )
@@ -32,16 +35,14 @@ def _values(group: Setting) -> pd.DataFrame:
     for name in SHOWN:
         if name in wide:
             for layer, row in wide.dropna(subset=[name, f"{name}_theory"]).iterrows():
-                place = layer_number(str(layer))
-                found_rows.append(
-                    (group.act, group.label, name, place, len(group.runs), row[name], row[f"{name}_theory"])
-                )
+                n = len(group.completed)
+                found_rows.append((group.act, group.label, name, layer, n, row[name], row[f"{name}_theory"]))
     return pd.DataFrame(found_rows, columns=["act", "setting", "quantity", "layer", "n", "measured", "theory"])
 
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
     missing = "no completed run has theory's predictions: switch on diagnostics=[theory]"
-    groups = keep(settings(runs), lambda run: _of(run) is not None, missing)
+    groups = keep(settings_of(runs), lambda run: _of(run) is not None, missing)
     values = pd.concat([_values(group) for group in groups], ignore_index=True)
     look = looks(values["act"])
     titles = list(dict.fromkeys(group.rest for group in groups))

@@ -1,5 +1,6 @@
 """Which networks train, by σ_w² and depth, and does theory's depth scale say so?"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -8,25 +9,27 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from src.figures._drawing import Drawing, panels
-from src.figures._runs import Run, act_order, keep, sample, settings
+from src.figures._runs import keep, sample
 from src.figures._theory import reach
+from src.runs import Run
+from src.setting import Setting, act_order, settings_of
 from src.statistics import proportion, trained
 
 DIVERGED = " (Diverged runs are counted here as not trained.)"
 NEEDS = "no completed run has init=variance and a test accuracy: use init=variance init.weight_variance=… "
 
 
-def _table(runs: list[Run], every: list[Run]) -> pd.DataFrame:
-    """A cell per activation, σ_w² and depth. Diverged runs have not trained."""
-    cells: dict[tuple[str, float, int], list[Run]] = {}
-    for run in every:
-        cells.setdefault((run["act"], run["config"]["init"]["weight_variance"], run["depth"]), []).append(run)
+def _table(groups: Sequence[Setting]) -> pd.DataFrame:
+    """A cell per setting: activation and whatever else varies, σ_w² and depth. Diverged runs have not trained."""
     rows = []
-    for (act, variance, depth), own in sorted(cells.items(), key=lambda cell: (act_order(cell[0][0]), *cell[0][1:])):
-        count = sum(run in runs and trained(run["test_accuracy"], run["classes"]) for run in own)
-        share = proportion(count, len(own))
-        predicted = reach(own[0])
-        rows.append((act, variance, depth, len(own), count, share.value, share.low, share.high, predicted))
+    for group in groups:
+        first, n = group.observed[0], len(group.completed) + len(group.diverged)
+        count = sum(trained(run["test_accuracy"], run["classes"]) for run in group.completed)
+        share = proportion(count, n)
+        panel = ", ".join(filter(None, [group.act, group.besides("weight_variance", "depth")]))
+        cell = panel, first["config"]["init"]["weight_variance"], first["depth"]
+        rows.append((*cell, n, count, share.value, share.low, share.high, reach(first)))
+    rows.sort(key=lambda row: (act_order(row[0]), *row[1:3]))
     columns = ["act", "weight_variance", "depth", "n", "trained", "share", "low", "high", "theory_depth"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -68,10 +71,9 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     def wanted(run: Run) -> bool:
         return run.get("test_accuracy") is not None and "weight_variance" in (run["config"].get("init") or {})
 
-    groups = keep(settings(runs), lambda run: wanted(run) and run["init"] == "variance", NEEDS)
-    kept = [run for group in groups for run in group.runs]
-    diverged = [run for run in runs if run["status"] == "diverged" and run["init"] == "variance"]
-    table = _table(kept, kept + diverged)
+    settings = [each for each in settings_of(runs) if each.runs[0]["init"] == "variance"]
+    groups = keep(settings, wanted, NEEDS)
+    table = _table([*groups, *(each for each in settings if each.diverged and not each.completed)])
     acts = list(dict.fromkeys(table["act"]))
     figure, axes = panels(len(acts), (4.2, 3.2), "σ_w²", "hidden layers")
     for each, act in zip(axes, acts, strict=True):

@@ -10,7 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from src.figures._drawing import COLOURS, MOST_PANELS, Drawing, Look, panels, whole_numbers
-from src.figures._runs import Run, Setting, keep, sample, settings, table
+from src.figures._runs import keep, layer_number, sample, table
+from src.runs import Run
+from src.setting import Setting, settings_of
 
 CLASSES = {
     "always_off": "always off",
@@ -32,6 +34,7 @@ def _by_epoch(run: Run) -> pd.DataFrame | None:
     rows = table(run, "layers") if path.is_file() else pd.DataFrame()
     if rows.empty or not (rows["quantity"] == "always_off").any():
         return None
+    rows = rows.assign(layer=rows["layer"].map(layer_number))  # in the order of the sizes, not of the alphabet
     wide = rows.pivot_table(index=["epoch", "layer"], columns="quantity", values="value", aggfunc="last")
     wide = wide.reindex(columns=[*CLASSES, *TURNOVER]).dropna(subset=["always_off"]).fillna(0.0)
     sizes = np.array(run["hidden_sizes"])
@@ -44,7 +47,7 @@ def _by_epoch(run: Run) -> pd.DataFrame | None:
 
 
 def _values(group: Setting) -> pd.DataFrame:
-    parts = [found for run in group.runs if (found := _by_epoch(run)) is not None]
+    parts = [found for run in group.completed if (found := _by_epoch(run)) is not None]
     together = pd.concat(parts).groupby(level="epoch")
     means = together.mean()
     means.insert(0, "n", together.size())
@@ -64,7 +67,7 @@ def _panel(classes: Axes, turnover: Axes, found: pd.DataFrame) -> None:
 
 
 def draw(runs: list[dict[str, Any]]) -> Drawing:
-    groups = keep(settings(runs), lambda run: _by_epoch(run) is not None, NEEDS)
+    groups = keep(settings_of(runs), lambda run: _by_epoch(run) is not None, NEEDS)
     shown = groups[: MOST_PANELS // 2]
     values = pd.concat([_values(group) for group in groups], ignore_index=True)
     figure, axes = panels(2 * len(shown), (2.3, 2.0), "epoch", "", len(shown))

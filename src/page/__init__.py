@@ -5,6 +5,7 @@ Flow: statistics → report → **page**. Python gathers and condenses, page.js 
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from src.figures._runs import SWITCH_ON, Run
+from src.figures._runs import SWITCH_ON
 from src.files import write_atomically
-from src.page import provenance, verdict, words
+from src.page import provenance, summary, verdict, words
 from src.page.curves import activation_functions, learning_curves
 from src.page.depth import by_depth
 from src.page.examples import examples_of
-from src.page.groups import Group, Task, groups_of, sampled, tasks_of
 from src.page.histograms import MOST_SETTINGS, histograms_of
 from src.page.layers import layers_of
 from src.page.tables import Folders
+from src.page.tasks import Styles, Task, sampled, styles, tasks_of
 from src.page.theory import theory_of
+from src.runs import Run
+from src.setting import Setting, repetitions, settings_of
 
 HERE = Path(__file__).parent
 REPORT = "report.html"
@@ -30,11 +33,7 @@ SHOWN = 12  # settings that figures show until the reader chooses
 MOST_TASKS = 6
 
 
-def _setting(group: Group) -> dict[str, Any]:
-    return {"label": group.label, "act": group.act, "panel": group.panel, "name": group.name} | group.look
-
-
-def _declared(runs: list[Run], folders: Folders) -> dict[str, dict[str, str]]:
+def _declared(runs: Sequence[Run], folders: Folders) -> dict[str, dict[str, str]]:
     """What the quantities of all runs mean; where runs disagree, the first word counts."""
     declared: dict[str, dict[str, str]] = {}
     for run in runs:
@@ -43,34 +42,39 @@ def _declared(runs: list[Run], folders: Folders) -> dict[str, dict[str, str]]:
     return declared
 
 
-def _status(runs: list[Run], expected: list[str]) -> dict[str, Any]:
-    """How many runs ended how, and the names of those that did not complete."""
-    names = {run["name"] for run in runs}
-    lists = {status: [run["name"] for run in runs if run["status"] == status] for status in ("diverged", "failed")}
-    missing = [name for name in dict.fromkeys(expected) if name not in names]
+def _status(settings: Sequence[Setting], missing: Sequence[Path]) -> dict[str, Any]:
+    """How many runs ended how, each seed of a setting once, and the names of those that did not complete."""
+    endings = ("completed", "diverged", "failed")
+    named = {ended: [run["name"] for each in settings for run in getattr(each, ended)] for ended in endings}
+    named["missing"] = [path.name for path in missing]
     return {
-        "expected": len(set(expected)) or None,
-        "completed": sum(run["status"] == "completed" for run in runs),
-        "named": {status: listed for status, listed in (lists | {"missing": missing}).items() if listed},
+        "expected": sum(map(len, named.values())),
+        "completed": len(named.pop("completed")),
+        "named": {ended: names for ended, names in named.items() if names},
+        "repeated": repetitions(settings),
     }
 
 
-def _judged(task: Task, positions: dict[str, int]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _judged(task: Task, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]:
     """A task as the template words it, and as the figures draw it."""
-    found = verdict.judge(task)
-    lines = by_depth(found, positions)
+    verdicts = [verdict.judge(task)]
+    if any(setting.diverged for setting in task.settings):
+        verdicts.append(verdict.judge(task, with_diverged=True))
+    found = verdicts[0]
+    lines = by_depth(found, of)
     worded = {
         "title": task.title,
         "metric": task.metric,
-        "sentences": verdict.sentences(found),
+        "sentences": [sentence for each in verdicts for sentence in verdict.sentences(each)],
         "warning": verdict.warning(found),
-        "table": verdict.table(found),
+        "table": summary.table(*verdicts),
+        "stands": task.stands if len(verdicts) > 1 else None,
         "settings": len(found.found),
         "pairs": len(found.pairs),
         "depth": bool(lines),
-        "sample": sampled(task.groups, sum(len(each.values) for each in found.found)),
+        "sample": sampled(task.settings, sum(len(each.values) for each in found.found)),
     }
-    return worded, verdict.drawn(found, positions) | {"depth": lines}
+    return worded, verdict.drawn(verdicts, of) | {"depth": lines}
 
 
 def _script(name: str) -> Markup:
@@ -87,39 +91,41 @@ def _policy(scripts: list[str]) -> str:
     )
 
 
-def _context(runs: list[Run], folder: Path, sweep: dict[str, Any]) -> dict[str, Any]:
+def _context(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> dict[str, Any]:
     """Everything that the template needs, and under "data" everything that the figures need."""
     folders = Folders()
-    groups = groups_of(runs)
-    tasks = tasks_of(groups)
+    settings = settings_of(runs, sweep.get("missing", ()))
+    of, tasks = styles(settings), tasks_of(settings)
+    counted = [run for each in settings for run in each.runs]
     declared = _declared(runs, folders)
-    positions = {group.label: position for position, group in enumerate(groups)}
-    layers = layers_of(groups, folders, declared)
-    judged = [_judged(task, positions) for task in tasks[:MOST_TASKS]]
+    layers = layers_of(settings, folders, declared)
+    judged = [_judged(task, of) for task in tasks[:MOST_TASKS]]
     data = {
-        "settings": [_setting(group) for group in groups],
+        "settings": list(of.values()),
         "shown": SHOWN,
         "tasks": [drawn for _, drawn in judged],
-        "learning": learning_curves(groups, folders),
+        "learning": learning_curves(settings, folders),
         "layers": layers,
-        "histograms": histograms_of(groups, folders, declared),
-        "functions": activation_functions(groups, folders),
+        "histograms": histograms_of(settings, folders, declared),
+        "functions": activation_functions(settings, folders, of),
     }
     return {
         "name": folder.resolve().name,
         "question": sweep.get("question"),
         "command": sweep.get("command"),
-        "status": _status(runs, list(sweep.get("expected") or [])),
+        "forget": sweep.get("forget"),
+        "status": _status(settings, sweep.get("missing", ())),
         "tasks": [worded for worded, _ in judged],
         "omitted_tasks": [task.title for task in tasks[MOST_TASKS:]],
-        "theory": theory_of(groups, layers),
-        "groups": groups,
+        "theory": theory_of(settings, layers),
+        "settings": settings,
+        "looks": of,
         "sampled": sampled,
         "examples": [found for task in tasks[:MOST_TASKS] if (found := examples_of(task, folders))],
-        "facts": provenance.facts(runs),
-        "differing": provenance.differing(runs),
+        "facts": provenance.facts(counted),
+        "differing": provenance.differing(counted),
         "runs": provenance.run_rows(tasks, folder),
-        "failures": provenance.failures(runs, folder),
+        "failures": provenance.failures(counted, folder),
         "damaged": folders.damaged,
         "switch_on": SWITCH_ON,
         "most_histograms": MOST_SETTINGS,
@@ -127,9 +133,9 @@ def _context(runs: list[Run], folder: Path, sweep: dict[str, Any]) -> dict[str, 
     }
 
 
-def write(runs: list[Run], folder: Path, sweep: dict[str, Any]) -> Path:
-    """Write folder/report.html, atomically. `sweep` may have its `question`, its `command` and the names of the
-    `expected` runs. Raises ValueError without runs.
+def write(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> Path:
+    """Write folder/report.html, atomically. `sweep` may have its `question`, its `command`, the folders of
+    `missing` runs and the command to `forget` them. Raises ValueError without runs.
     """
     if not runs:
         raise ValueError("a report needs at least one run")

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from src.figures._runs import act_order, loss_unit
-from src.page.groups import Group
+from src.figures._runs import loss_unit
 from src.page.tables import Folders
+from src.page.tasks import Styles
 from src.page.words import plain_list, thinned
+from src.setting import Setting, act_order
 
 MOST_TIMES, FEWEST_TIMES, MOST_EPOCHS, MOST_COLUMNS, MOST_FUNCTIONS, MOST_INPUTS = 40, 12, 15_000, 8, 36, 121
 SPOKEN = {"val": "validation", "train": "training"}
@@ -72,7 +73,7 @@ def _curve(seeds: Sequence[int], epochs: Floats, values: Floats, most: int) -> d
     }
 
 
-def _curves(group: Group, folders: Folders, most: int) -> tuple[int, dict[str, Any]]:
+def _curves(group: Setting, folders: Folders, most: int) -> tuple[int, dict[str, Any]]:
     """How many completed runs of a setting have a learning curve, and the curve of each column."""
     tables = {
         run["seed"]: _columns(table)
@@ -87,7 +88,7 @@ def _curves(group: Group, folders: Folders, most: int) -> tuple[int, dict[str, A
     return len(tables), found
 
 
-def learning_curves(groups: Sequence[Group], folders: Folders) -> dict[str, Any]:
+def learning_curves(groups: Sequence[Setting], folders: Folders) -> dict[str, Any]:
     """Every column of epochs.csv, per setting: what may be drawn, and of how many runs."""
     found: dict[str, dict[int, Any]] = {}
     used = 0
@@ -111,9 +112,9 @@ def learning_curves(groups: Sequence[Group], folders: Folders) -> dict[str, Any]
     return {"columns": columns, "used": used}
 
 
-def activation_functions(groups: Sequence[Group], folders: Folders) -> list[dict[str, Any]]:
+def activation_functions(groups: Sequence[Setting], folders: Folders, styles: Styles) -> list[dict[str, Any]]:
     """Each function and its derivative once; under a longer name where one was built with several arguments."""
-    built: dict[tuple[str, str], Group] = {}
+    built: dict[tuple[str, str], Setting] = {}
     for group in groups:
         if group.observed:
             arguments = group.observed[0]["config"].get("act") or {}
@@ -127,5 +128,5 @@ def activation_functions(groups: Sequence[Group], folders: Folders) -> list[dict
             table = table.iloc[thinned(len(table), MOST_INPUTS)]
             name = f"{act}, {arguments}" if acts.count(act) > 1 else act
             columns = {column: plain_list(table[column].to_numpy(dtype=float)) for column in ("x", "value", "slope")}
-            functions.append({"name": name, "look": group.look} | columns)
+            functions.append({"name": name, "look": styles[group.label]} | columns)
     return functions[:MOST_FUNCTIONS]

@@ -1,43 +1,43 @@
 """Accuracy, and the share of runs that trained, against depth."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from src.figures._drawing import COLOURS
-from src.page.groups import Group
+from src.page.tasks import Styles
 from src.page.verdict import Verdict, trained
 from src.page.words import plain
+from src.setting import Setting
 
 
-def _series(groups: list[Group]) -> dict[tuple[str, str], list[Group]]:
+def _series(groups: Sequence[Setting]) -> dict[tuple[str, str], list[Setting]]:
     """(what else varies, activation) → its settings by depth."""
-    series: dict[tuple[str, str], list[Group]] = {}
+    series: dict[tuple[str, str], list[Setting]] = {}
     for group in groups:
-        rest = ", ".join(f"{key} {value}" for key, value in group.values.items() if key != "depth")
-        series.setdefault((rest, group.act), []).append(group)
+        series.setdefault((group.besides("depth"), group.act), []).append(group)
     return {key: sorted(members, key=lambda group: group.runs[0]["depth"]) for key, members in series.items()}
 
 
-def by_depth(verdict: Verdict, positions: Mapping[str, int]) -> list[dict[str, Any]]:
+def by_depth(verdict: Verdict, styles: Styles) -> list[dict[str, Any]]:
     """A line per activation and whatever else varies; nothing unless depth varies."""
-    groups = list(verdict.task.groups)
+    groups = verdict.task.settings
     if len({group.runs[0]["depth"] for group in groups}) < 2:
         return []
-    means = {each.group.label: each.mean for each in verdict.found}
+    means = {each.setting.label: each.mean for each in verdict.found}
     several = len({group.act for group in groups}) > 1
     lines = []
     for number, ((rest, act), members) in enumerate(_series(groups).items()):
         shares = [trained(group) for group in members]
         found = [means.get(group.label) for group in members]
-        look = members[0].look if several else members[0].look | {"colour": COLOURS[number % len(COLOURS)]}
+        look = {key: styles[members[0].label][key] for key in ("colour", "dash", "symbol")}
+        look |= {"dash": "solid"} if several else {"colour": COLOURS[number % len(COLOURS)]}
         lines.append(
             {
                 "panel": rest if several else "",
                 "name": act if several else rest or act,
-                "look": look | {"dash": "solid"} if several else look,
-                "settings": [positions[group.label] for group in members],
+                "look": look,
+                "settings": [styles[group.label]["position"] for group in members],
                 "depth": [group.runs[0]["depth"] for group in members],
-                "broken": [group.broken for group in members],
                 "n": [each.n if each else 0 for each in found],
                 **{
                     key: [plain(getattr(each, key)) if each else None for each in found]

@@ -11,10 +11,10 @@ import pandas as pd
 from matplotlib.image import imsave
 
 from src.figures._data import dataset_of
-from src.figures._runs import Run
-from src.page.groups import Task
 from src.page.tables import Folders
+from src.page.tasks import Task
 from src.page.words import number, shortened
+from src.runs import Run
 
 if TYPE_CHECKING:
     from src.data.dataset import Dataset
@@ -28,7 +28,7 @@ def _best(task: Task, folders: Folders) -> tuple[Run, pd.DataFrame] | None:
 
     Not the best test accuracy: chosen by that, it would flatter itself.
     """
-    runs = [run for group in task.groups for run in group.completed if run.get("classes")]
+    runs = [run for group in task.settings for run in group.completed if run.get("classes")]
     for run in sorted(runs, key=lambda run: -(run.get("val_accuracy") or 0)):
         found = folders.read(run, "predictions", ("example", "label", "prediction", "loss"))
         if found is not None and len(found := _known(found, run["classes"])):

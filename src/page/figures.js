@@ -13,7 +13,7 @@ function accuracy(figure, width) {
   const close = log ? null : near(task.higher ? highest(means) : lowest(means), means, extents);
   show(figure, "range", close);
   const range = (value(figure, "range") === "near" && close) || (log ? null : padded(ends));
-  const names = rows.map(row => D.settings[row.setting].label + (row.broken ? ` (${row.broken})` : ""));
+  const names = rows.map(row => named(row.setting));
   const said = row => `${scored(task, row.mean)}${between(task, row.low, row.high)}`;
   const layout = rowsOf(width, names, {
     range: range ?? undefined,
@@ -52,10 +52,17 @@ function accuracy(figure, width) {
   return { traces, layout, note: task.chance ? chance : "" };
 }
 
+// A setting's name, and how many of its runs no mean has.
+const named = i => D.settings[i].label + (D.settings[i].broken ? ` (${D.settings[i].broken})` : "");
+const pairing = row =>
+  row.paired ? `paired${row.n < row.seeds ? `, ${row.n} of ${row.seeds} seeds` : ""}` : "unpaired";
+
 // How much better each setting is than the reference, best first.
-function differencesFrom(task, reference) {
-  const found = [];
-  for (const [a, b, n, paired, difference, low, high, p, holm, effect, improvement, ilow, ihigh] of task.pairs) {
+function differencesFrom(figure) {
+  const found = [],
+    reference = Number(value(figure, "reference")),
+    pairs = D.tasks[figure.dataset.task].pairs[Number(value(figure, "diverged") ?? 0)];
+  for (const [a, b, n, paired, seeds, difference, low, high, p, holm, effect, improvement, ilow, ihigh] of pairs) {
     if (a !== reference && b !== reference) continue;
     const minus = v => (isNumber(v) ? 0 - v : v),
       rest = v => (isNumber(v) ? 1 - v : v);
@@ -65,6 +72,7 @@ function differencesFrom(task, reference) {
             setting: b,
             n,
             paired,
+            seeds,
             p,
             holm,
             difference: minus(difference),
@@ -75,7 +83,7 @@ function differencesFrom(task, reference) {
             ilow: rest(ihigh),
             ihigh: rest(ilow),
           }
-        : { setting: a, n, paired, p, holm, difference, low, high, effect, improvement, ilow, ihigh },
+        : { setting: a, n, paired, seeds, p, holm, difference, low, high, effect, improvement, ilow, ihigh },
     );
   }
   return found.sort((a, b) => b.difference - a.difference);
@@ -84,7 +92,7 @@ function differencesFrom(task, reference) {
 function differences(figure, width) {
   const task = D.tasks[figure.dataset.task],
     reference = Number(value(figure, "reference"));
-  const rows = differencesFrom(task, reference).filter(row => shown.has(row.setting));
+  const rows = differencesFrom(figure).filter(row => shown.has(row.setting));
   if (!rows.length) return message(NONE);
   const unit = task.percent ? "percentage points" : task.unit;
   const extents = rows.map(row => (isNumber(row.low) ? [row.low, row.high] : [row.difference, row.difference]));
@@ -96,7 +104,7 @@ function differences(figure, width) {
   show(figure, "range", close);
   const range = (value(figure, "range") === "near" && close) || padded(extents.flat().concat(0));
   const words = row => `${scored(task, row.difference)}${between(task, row.low, row.high)}, ${pValue(row.holm)}`;
-  const names = rows.map(row => D.settings[row.setting].label),
+  const names = rows.map(row => named(row.setting)),
     name = cut(D.settings[reference].label, 30);
   const layout = rowsOf(width, names, {
     range,
@@ -112,13 +120,14 @@ function differences(figure, width) {
       mode: "markers",
       x: [row.difference],
       y: [i],
-      text: [`${label(D.settings[row.setting].label)}: ${words(row)}, n = ${row.n}`],
+      text: [`${label(names[i])}: ${words(row)}, n = ${row.n}, ${pairing(row)}`],
       ...HOVER,
       marker: { color: row.holm < 0.05 ? of : css("--page"), size: 10, line: { color: of, width: 2 } },
       ...(isNumber(row.low) ? { error_x: errorBars([row.low], [row.difference], [row.high], of) } : {}),
     };
   });
-  return { traces, layout, note: task.higher ? "" : `The difference is how much lower the ${task.name} is.` };
+  const without = D.settings[reference].broken ? `Compared with ${named(reference)}. ` : "";
+  return { traces, layout, note: without + (task.higher ? "" : `The difference is how much lower the ${task.name} is.`) };
 }
 
 function learning(figure, width) {
@@ -235,7 +244,7 @@ function depth(figure, width) {
           ...HOVER,
           text: line.depth.map((d, m) => {
             const interval = isNumber(l[m]) ? ` [${number(l[m], 4)}, ${number(h[m], 4)}]` : "";
-            const broken = line.broken[m] ? `; ${safe(line.broken[m])}` : "";
+            const broken = D.settings[line.settings[m]].broken ? `; ${D.settings[line.settings[m]].broken}` : "";
             return `${label(line.name)}, depth ${d}: ${number(v[m], 4)}${interval} ${kind.unit}, n = ${n[m]}${broken}`;
           }),
         });

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.page.groups import Group
 from src.page.layers import spoken
 from src.page.tables import Folders
 from src.page.words import plain, thinned
+from src.runs import natural
+from src.setting import Setting
 
 NEEDED = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 MOST_SETTINGS, MOST_LAYERS, MOST_TIMES, FEWEST_TIMES, MOST_NUMBERS = 24, 12, 25, 4, 250_000
@@ -44,7 +45,7 @@ def _setting(table: pd.DataFrame, most: int) -> dict[str, Any]:
     quantities = {}
     for name in table["quantity"].unique():
         rows = _times(table[table["quantity"] == name], most)
-        layers = sorted(rows["layer"].astype(str).unique())
+        layers = sorted(rows["layer"].astype(str).unique(), key=natural)
         kept = [layers[position] for position in thinned(len(layers), MOST_LAYERS)]
         epochs = sorted(int(epoch) for epoch in rows["epoch"].unique())
         quantities[str(name)] = {
@@ -64,7 +65,7 @@ def _most_times(tables: Sequence[pd.DataFrame]) -> int:
     return int(np.clip(MOST_NUMBERS // max(per_time, 1), FEWEST_TIMES, MOST_TIMES))
 
 
-def histograms_of(groups: Sequence[Group], folders: Folders, declared: dict[str, dict[str, str]]) -> dict[str, Any]:
+def histograms_of(groups: Sequence[Setting], folders: Folders, declared: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Of the lowest seed of each setting; `settings`: position → its seed and quantities."""
     tables: dict[int, pd.DataFrame] = {}
     for position, group in enumerate(groups):

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from src.figures._runs import Run, tested_epoch
-from src.page.groups import Group
 from src.page.tables import Folders
 from src.page.words import plain_list, thinned
+from src.runs import Run, measured_at, natural
+from src.setting import Setting
 
 FIRST = ("grad_norm", "update_ratio", "dead_fraction", "saturated_fraction")
 TURNOVER = ("units_died", "units_revived")
@@ -39,9 +39,10 @@ class Measured:
 
 def measured(table: pd.DataFrame) -> dict[str, Measured]:
     """layers.csv → quantity → its values; of several measurements in an epoch or step the last."""
-    quantities, layers = table["quantity"].cat, table["layer"].cat
-    of_quantity, of_layer = quantities.codes.to_numpy(), layers.codes.to_numpy()
-    names = layers.categories.astype(str).to_numpy()  # in the order of the alphabet, as layer_01, layer_02
+    layers = table["layer"].cat.categories.astype(str)
+    names = np.array(sorted(layers, key=natural))
+    quantities, of_quantity = table["quantity"].cat, table["quantity"].cat.codes.to_numpy()
+    of_layer = np.array([list(names).index(layer) for layer in layers])[table["layer"].cat.codes.to_numpy()]
     epochs, steps = (table[name].to_numpy(dtype=np.int64) for name in ("epoch", "step"))
     values = table["value"].to_numpy(dtype=np.float64)
     values = np.where(np.isfinite(values), values, np.inf)
@@ -79,7 +80,7 @@ def mean_over_seeds(stack: Floats, logarithmic: bool) -> Floats:
 def _aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Floats]:
     """All times, all layers, and the values of each seed at them: (S, T, L)."""
     times = np.unique(np.concatenate([part.times for part in parts]))
-    layers = tuple(sorted({layer for part in parts for layer in part.layers}))
+    layers = tuple(sorted({layer for part in parts for layer in part.layers}, key=natural))
     stack = np.full((len(parts), len(times), len(layers)), np.nan)
     for seed, part in enumerate(parts):
         rows = np.searchsorted(times, part.times)
@@ -113,7 +114,7 @@ def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[s
 
 def _profile(rows: Sequence[tuple[Names, Floats]], logarithmic: bool) -> dict[str, Any]:
     """Mean and range over seeds against layer."""
-    layers = tuple(sorted({layer for names, _ in rows for layer in names}))
+    layers = tuple(sorted({layer for names, _ in rows for layer in names}, key=natural))
     stack = np.full((len(rows), len(layers)), np.nan)
     for seed, (names, values) in enumerate(rows):
         stack[seed, [layers.index(name) for name in names]] = values
@@ -134,9 +135,9 @@ def _profiles(runs: Sequence[Run], parts: Sequence[Measured], logarithmic: bool)
     ends = {}
     untrained = [(part.layers, part.at(0)) for part in parts if (part.epochs == 0).any()]
     trained = [
-        (part.layers, part.at(tested_epoch(run, part.epochs.tolist())))
+        (part.layers, part.at(epoch))
         for run, part in zip(runs, parts, strict=True)
-        if part.epochs.max() > 0
+        if (epoch := measured_at(run, part.epochs.tolist()))
     ]
     for name, rows in (("untrained", untrained), ("trained", trained)):
         if rows:
@@ -161,7 +162,7 @@ def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any]
     return columns
 
 
-def layers_of(groups: Sequence[Group], folders: Folders, declared: dict[str, dict[str, str]]) -> dict[str, Any]:
+def layers_of(groups: Sequence[Setting], folders: Folders, declared: dict[str, dict[str, str]]) -> dict[str, Any]:
     """All scalar quantities by setting, and the units that died and revived."""
     scalars = {name for name, part in declared.items() if part["kind"] != "histogram"}
     cells = sum(group.runs[0]["depth"] + 1 for group in groups if group.observed) * max(len(scalars), 1)

@@ -102,7 +102,7 @@ function fillSelects() {
     options(
       select(figure, "reference"),
       D.tasks[figure.dataset.task].rows
-        .filter(row => D.tasks[figure.dataset.task].pairs.some(([a, b]) => a === row.setting || b === row.setting))
+        .filter(row => D.tasks[figure.dataset.task].pairs[0].some(([a, b]) => a === row.setting || b === row.setting))
         .map(row => [row.setting, D.settings[row.setting].label]),
     ),
   );
@@ -247,9 +247,9 @@ function pairsTable(figure) {
     "P(improvement), %",
   ];
   const cells = row => [
-    [D.settings[row.setting].label],
+    [named(row.setting)],
     [row.n, row.n],
-    [row.paired ? "paired" : "unpaired"],
+    [pairing(row)],
     [scored(task, row.difference), row.difference, between(task, row.low, row.high)],
     [number(row.holm, 2), row.holm],
     [number(row.p, 2), row.p],
@@ -266,9 +266,7 @@ function pairsTable(figure) {
   const head = headings.map(text =>
     make("th", { scope: "col" }, make("button", { type: "button", textContent: text })),
   );
-  const rows = differencesFrom(task, Number(value(figure, "reference"))).map(row =>
-    make("tr", {}, ...cells(row).map(cell)),
-  );
+  const rows = differencesFrom(figure).map(row => make("tr", {}, ...cells(row).map(cell)));
   box.replaceChildren(
     make("table", { className: "sortable" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)),
   );

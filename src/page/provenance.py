@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from src.figures._runs import Run
 from src.page import words
-from src.page.groups import Task
+from src.page.tasks import Task
+from src.runs import Run
 
 MOST_VALUES = 12
 
@@ -53,16 +53,16 @@ def run_rows(tasks: Sequence[Task], page: Path) -> list[dict[str, Any]]:
     """One row per run, with a link to its folder."""
     rows = []
     for task in tasks:
-        for group in task.groups:
-            for run in group.runs:
-                value = task.metric.of(run)
+        for group in task.settings:
+            for run in (*group.runs, *group.repeated):
+                value = task.value(run)
                 rows.append(
                     {
                         "name": run["name"],
                         "href": link(run["folder"], page),
                         "setting": group.label,
                         "seed": run["seed"],
-                        "status": run["status"],
+                        "status": "repeated" if run in group.repeated else run["status"],
                         "value": "–" if value is None else task.metric.with_unit(value),
                         "sort": value,
                         "epochs": run.get("epochs"),

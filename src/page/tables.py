@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from src.figures._runs import Run
 from src.results import QUANTITIES, table
+from src.runs import Run
 
 NUMBERS = ("epoch", "step", "value", "low", "high", "x", "slope", "label", "prediction", "loss", "example")
 NAMES = ("layer", "quantity")

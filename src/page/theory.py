@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from src.page.groups import Group
 from src.page.words import counted, listed, number
+from src.setting import Setting
 
 FACTORS = {"length": "length √(mean z²)", "delta_ratio": "gradient, layer ÷ next"}
 
@@ -19,7 +19,7 @@ FACTORS = {"length": "length √(mean z²)", "delta_ratio": "gradient, layer ÷ 
 class Compared:
     """One setting: |measured ÷ predicted − 1| by layer, of means over runs; where single runs part from theory."""
 
-    group: Group
+    group: Setting
     errors: dict[str, list[float]]
     parted: dict[str, int]  # layer → in how many runs
     layers: int
@@ -33,7 +33,7 @@ def _numbers(quantities: dict[str, Any], name: str, position: int) -> dict[str, 
     return {layer: float(mean) for layer, mean in pairs if isinstance(mean, int | float)}
 
 
-def compared(groups: Sequence[Group], layers: dict[str, Any]) -> list[Compared]:
+def compared(groups: Sequence[Setting], layers: dict[str, Any]) -> list[Compared]:
     """The settings that have predictions."""
     quantities = {each["name"]: each for each in layers["quantities"]}
     found = []
@@ -81,8 +81,8 @@ def _where(each: Compared) -> str:
 
 
 def table(found: Sequence[Compared]) -> list[dict[str, Any]]:
-    """A row per setting: label, look, and cells of text and number to sort by."""
-    return [{"label": each.group.label, "look": each.group.look, "cells": _cells(each)} for each in found]
+    """A row per setting: its label, and cells of text and number to sort by."""
+    return [{"label": each.group.label, "cells": _cells(each)} for each in found]
 
 
 def _cells(each: Compared) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ HEADINGS = [
 ]
 
 
-def theory_of(groups: Sequence[Group], layers: dict[str, Any]) -> dict[str, Any] | None:
+def theory_of(groups: Sequence[Setting], layers: dict[str, Any]) -> dict[str, Any] | None:
     """What the page says of theory; nothing if no run recorded its predictions."""
     found = compared(groups, layers)
     return {"sentences": sentences(found), "headings": HEADINGS, "rows": table(found)} if found else None

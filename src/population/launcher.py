@@ -19,7 +19,7 @@ from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from src import config, locks, ownership, results, search
+from src import claims, config, locks, ownership, results, search
 from src.command_line import quiet_libraries
 from src.errors import UserError
 from src.mlp import ALL_THREADS
@@ -219,7 +219,7 @@ class Launch:
     def _outcome(self, task: Task, cfg: DictConfig) -> Any:
         """What the job returns: trained in its group, which trains when its first job's turn comes, or alone."""
         if task.group and task.job:
-            ownership.adopt(task.job[1], *results.hydra_files(HydraConfig.get()))
+            ownership.adopt(task.job[1], *claims.hydra_files(HydraConfig.get()))
             if not task.group.trained and unfinished([task.job]):
                 task.group.train(self)
             done = results.read_result(task.job[1])

@@ -68,7 +68,7 @@ class Member:
     states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it goes on from
 
     def __post_init__(self) -> None:
-        self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.waits)
+        self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)
 
     def open(self, is_prepared: bool = False) -> None:
         """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on

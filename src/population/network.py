@@ -1,13 +1,14 @@
 """K networks of equal shape as one: every layer is one batched matrix product.
 
 Flow: network → **training**. The members are Classifiers that src.train.build_network made one by one. They stay
-usable: once stacked, the parameters of member k are views of row k, so that evaluating and
-watching a member needs no copy.
+usable: once stacked, the parameters of member k are views of row k, so that evaluating and watching it needs no copy.
 """
 
 import json
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +22,7 @@ from src.classifier import Classifier
 from src.diagnostics.observation import Layer, slope
 
 Losses = Callable[[Tensor, Tensor], Tensor]
+MIXES = "is not a function of one unit at a time"
 
 
 @dataclass
@@ -28,8 +30,8 @@ class Block:
     """One parameter of the members in `rows`: values (rows, …), and what an optimiser keeps for it in the same layout.
 
     A layer's weights are held as (rows, in, out): the gradients of the batched product then come out contiguous, and
-    the optimiser goes through memory in order. `decays`: has several dimensions in the lone network, so weight decay
-    applies. `best`: the values of each member's best epoch.
+    the optimiser goes through memory in order. `decays`: is a layer's weights, to which weight decay applies. `best`:
+    the values of each member's best epoch.
     """
 
     name: str
@@ -68,28 +70,75 @@ class Run:
     rows: slice
     activation: nn.Module
     learnt: tuple[str, ...]
+    works_in_place: bool
 
 
 def unsupported(act: dict[str, Any], norm: str) -> str | None:
     """Why networks with this activation and normalisation can't be stacked; None if they can."""
     if norm == "batch":
         return "norm=batch is not written per member"
-    activation, name = activations.build(act).double(), act["_target_"]
-    if any(True for _ in activation.buffers()):
-        return f"{name} keeps state besides its parameters"
-    pieces = getattr(activation, "pieces", 1)
-    x = torch.linspace(-3, 3, 24 * pieces, dtype=torch.float64).view(2, 3, 4 * pieces)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        try:
-            together, again = activation(x.clone()), activation(x.clone())
-            alone = activation(x.clone().view(-1, pieces)).view(2, 3, 4)
-        except (RuntimeError, TypeError, ValueError):
-            return f"{name} is not a function of one unit at a time"
+    reason = _reason(json.dumps(act, sort_keys=True))
+    return f"{act['_target_']} {reason}" if reason else None
+
+
+@lru_cache(maxsize=4096)
+def _reason(act: str) -> str | None:
+    """Why one module can't stand for the activations of all layers of many networks, tried on two of them."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            activation = activations.build(json.loads(act))
+            inputs = activations.inputs_for(activation, 4)
+            return _reason_of(activation.double(), inputs // 4) if inputs % 4 == 0 else MIXES
+    except Exception:  # a forward may raise anything
+        return MIXES
+
+
+def _reason_of(activation: nn.Module, pieces: int) -> str | None:
+    own, state = dict(activation.named_parameters()), _state(activation)
+    if not all(one.requires_grad for one in own.values()):
+        return "has parameters that are not learnt"
+    x = torch.linspace(-3, 3, 24 * pieces, dtype=torch.float64).view(2, 3, 4 * pieces).requires_grad_()
+    together, again = activation(x.clone()), activation(x.clone())
     if not torch.equal(together, again):
-        return f"{name} draws random numbers"
+        return "draws random numbers"
+    alone = activation(x.clone().view(-1, pieces)).view(2, 3, 4)
     if not torch.allclose(together, alone):
-        return f"{name} is not a function of one unit at a time"
+        return MIXES
+    wanted = [x, *own.values()]
+    used = torch.autograd.grad(together.sum(), wanted, allow_unused=True) if together.requires_grad else [None]
+    if any(each is None for each in used):
+        return "does not let a gradient pass to everything before it"
+    if own and not torch.allclose(
+        _by_member(activation, {name: torch.stack([one, one]) for name, one in own.items()}, x.clone()), together
+    ):
+        return MIXES
+    if not torch.equal(activation.eval()(x.clone()), together):
+        return "is another function in evaluation"
+    if _state(activation.train()) != state or any(True for _ in activation.buffers()):
+        return "keeps state besides its parameters"
     return None
+
+
+def _state(activation: nn.Module) -> bytes:
+    """All that it may note; what is in an object that is applied stands beside it."""
+    return pickle.dumps((activation, getattr(getattr(activation, "function", None), "__dict__", None)))
+
+
+def _by_member(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The activation of each of K members (K, N, H), with parameters of its own (K, …)."""
+    return vmap(lambda own, each: functional_call(activation, own, (each,)))(learnt, x)
+
+
+def works_in_place(activation: nn.Module) -> bool:
+    """Whether it changes what it is given, so that it must be given a copy: a leaf refuses, its values show it."""
+    x = torch.linspace(-3, 3, activations.inputs_for(activation, 13)).view(1, 1, -1)
+    leaf = x.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            activation(leaf)
+    except RuntimeError:
+        return True
+    return not torch.equal(leaf, x)
 
 
 def described(member: Classifier) -> str:
@@ -118,11 +167,12 @@ class Stack:
             rows = list(group)
             activation = activations.build(self.members[rows[0]].hparams["network"]["act"])
             learnt = tuple(name for name, _ in activation.named_parameters())
-            runs.append(Run(slice(rows[0], rows[-1] + 1), activation, learnt))
+            runs.append(Run(slice(rows[0], rows[-1] + 1), activation, learnt, works_in_place(activation)))
         return runs
 
     def _blocks(self) -> Iterator[Block]:
         everyone = slice(0, len(self))
+        decayed = {f"layers.{layer * self.stride}.weight" for layer in range(self.hidden + 1)}
         for run in self.runs:
             # What the activation learns belongs to the members that have it, everything else to all.
             learnt = {f"layers.{self._place(layer)}.{name}" for layer in range(self.hidden) for name in run.learnt}
@@ -133,7 +183,7 @@ class Stack:
                     rows = run.rows if name in learnt else everyone
                     each = [member.network.get_parameter(name).detach() for member in self.members[rows]]
                     values = torch.stack([one.t() if is_matrix else one for one in each]).contiguous()
-                    yield Block(name, rows, values.requires_grad_(), is_matrix, parameter.ndim > 1)
+                    yield Block(name, rows, values.requires_grad_(), is_matrix, name in decayed)
 
     def _place(self, layer: int) -> int:
         """Where the activation of a hidden layer, counted from 0, stands in MLP.layers."""
@@ -217,14 +267,14 @@ class Stack:
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _activate_run(self, layer: int, run: Run, pre: Tensor) -> Tensor:
-        if getattr(run.activation, "inplace", False):
-            pre = pre.clone()  # the diagnostics look at it later
+        if run.works_in_place:
+            pre = pre.clone()  # the diagnostics look at it later, and it is a view
         if not run.learnt:
             return run.activation(pre)
         learnt = {
             name: self.blocks[f"layers.{self._place(layer)}.{name}", run.rows.start].values for name in run.learnt
         }
-        return vmap(lambda own, x: functional_call(run.activation, own, (x,)))(learnt, pre)
+        return _by_member(run.activation, learnt, pre)
 
     def observe(self, x: Tensor, labels: Tensor, losses: Losses) -> list[Layer]:
         """Every layer of all members on one batch (N, D), as src.diagnostics.observation shows it for one network."""
@@ -242,6 +292,8 @@ class Stack:
         name = f"layer_{number + 1:02d}"
         if post is None:
             return Layer(name, weight, gradient, pre.detach())
+        if pre.shape != post.shape:  # as Maxout's: no function of one number, which all others in a stack are
+            return Layer(name, weight, gradient, pre.detach(), post.detach())
         grid = torch.linspace(-10, 10, 201, device=pre.device, dtype=pre.dtype).view(1, -1, 1)
         grid = grid.expand(len(self), -1, pre.shape[2]).clone().requires_grad_()
         steepest = slope(grid, self._activate(number, grid)).abs().amax(dim=(1, 2))

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from src import checkpoints, locks, results
-from src.command_line import quiet_libraries
+from src.command_line import outlive_readers, quiet_libraries
 from src.errors import UserError
 from src.population import grouping, member_checkpoint
 from src.population.stack_checkpoint import Saving, path_for, read, restore
@@ -206,6 +206,7 @@ def train_share(share: Sequence[Group], pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     threading.Thread(target=_end_with_parent, daemon=True).start()
     quiet_libraries()
+    outlive_readers()
     ProgressBar.shown = False  # several would write over each other
     for group in share:
         group.train(Relay(pipe))

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from src import REPOSITORY, activations, config, naming
 from src.command_line import one_line_errors, stop
+from src.errors import UserError
 from src.theory.critical import variances
 from src.theory.integrals import Function
 from src.theory.meanfield import Layers, Limit, MeanField, born_dead, layers, limit
@@ -34,12 +35,12 @@ def read(overrides: list[str]) -> config.Settings:
 
 
 def predict(settings: config.Settings) -> tuple[Layers, Limit, MeanField]:
-    """Per layer, in the limit of layers like the last, and the theory of those. Raises ValueError without any."""
+    """Per layer, in the limit of layers like the last, and the theory of those. Raises UserError without any."""
     widths = settings.layer_sizes
     if not widths:
-        raise ValueError("depth=0: the theory is of networks with hidden layers")
+        raise UserError("depth=0: the theory is of networks with hidden layers")
     if settings.norm != "none":
-        raise ValueError(f"norm={settings.norm}: the theory is of networks without normalisation; use norm=none")
+        raise UserError(f"norm={settings.norm}: the theory is of networks without normalisation; use norm=none")
     act = Function(activations.build(settings.act.plain()))
     shapes = list(zip([widths[0], *widths], [*widths, widths[-1]], strict=True))
     of_shape = {shape: variances(*settings.init.functions(), *shape) for shape in dict.fromkeys(shapes)}
@@ -105,7 +106,7 @@ def main() -> None:
         settings = read(sys.argv[1:])
         try:
             found, end, theory = predict(settings)
-        except ValueError as error:
+        except UserError as error:
             raise stop(f"act={settings.names.act} init={settings.names.init}: {error}") from error
         console = Console() if sys.stdout.isatty() else Console(width=120)
         console.print(table(found))

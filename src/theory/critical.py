@@ -17,6 +17,7 @@ from scipy.optimize import brentq  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from src import activations
+from src.errors import UserError
 from src.theory.integrals import Function, describe
 from src.theory.meanfield import MeanField, second_moment, slope_moment
 
@@ -43,12 +44,12 @@ def on_the_edge(act: Function, q: float) -> Critical:
 def critical(act: nn.Module | Function, length: float) -> Critical:
     """The edge of chaos at the smallest q* ≥ `length` that exists (σ_b² ≥ 0) and that disturbed lengths return to.
 
-    For swish and GELU that lies just beyond the half-stable point of Roberts, Yaida & Hanin 2022. Raises ValueError
+    For swish and GELU that lies just beyond the half-stable point of Roberts, Yaida & Hanin 2022. Raises UserError
     where there is none.
     """
     phi = describe(act)
     if slope_moment(phi, max(length, 1.0)) == 0:
-        raise ValueError(f"{phi.name} has no edge of chaos: its slope is 0, no gradient passes at any σ_w")
+        raise UserError(f"{phi.name} has no edge of chaos: its slope is 0, no gradient passes at any σ_w")
 
     def margin(log_q: float) -> float:
         point = on_the_edge(phi, math.exp(log_q))
@@ -64,7 +65,7 @@ def critical(act: nn.Module | Function, length: float) -> Critical:
             point = on_the_edge(phi, math.exp(chosen))
             return Critical(point.weight_variance, max(point.bias_variance, 0.0), point.length)
         before = log_q
-    raise ValueError(
+    raise UserError(
         f"{phi.name} has no useful edge of chaos: for every q* from {length:g} to {LONGEST:g}, χ₁ = 1 needs a negative "
         "bias variance or the length runs away; use init=matching, or init=variance with variances of your own"
     )
@@ -104,7 +105,7 @@ DRAWN = 1_000_000  # weights that a measurement draws: 0.14 % of a variance
 def variances(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[float, float]:
     """(σ_w², σ_b²) of a layer's initialisers, None being nn.Linear's own: exact where they say it, else of draws.
 
-    Raises ValueError where weights are not random numbers around 0: the theory says nothing of them.
+    Raises UserError where weights are not random numbers around 0: the theory says nothing of them.
     """
     known = [
         1 / 3 if weight is None else _stated(weight, fan_in, fan_out),
@@ -121,11 +122,11 @@ def variances(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[float,
 
 
 def of_layer(weight: Tensor, bias: Tensor | None) -> tuple[float, float]:
-    """(σ_w², σ_b²) as one layer's parameters show them. Raises ValueError where its weights are not spread around 0."""
+    """(σ_w², σ_b²) as one layer's parameters show them. Raises UserError where its weights are not spread around 0."""
     values = weight.detach().double()
     square = float((values**2).mean())
     if not math.isfinite(square) or float(values.mean()) ** 2 > 0.5 * square:
-        raise ValueError("the theory is of random weights around 0: this initialisation's are not")
+        raise UserError("the theory is of random weights around 0: this initialisation's are not")
     return weight.shape[1] * square, 0.0 if bias is None else float((bias.detach().double() ** 2).mean())
 
 

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from src.errors import UserError
+
 Floats = NDArray[np.float64]
 Real = Callable[[Floats], Floats]
 
@@ -31,7 +33,7 @@ SMALLEST_JUMP = 1e-6
 class Function:
     """An activation module as a function of real numbers, with its slope and the places where it isn't smooth.
 
-    Raises ValueError unless it is elementwise, keeps the shape, gives the same finite numbers each time.
+    Raises UserError unless it is elementwise, keeps the shape, gives the same finite numbers each time.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -91,22 +93,24 @@ class Function:
         generator = torch.random.get_rng_state()
         try:
             if getattr(self.module, "pieces", 1) > 1:
-                raise ValueError(f"{self.name} takes several inputs per unit: the theory is of elementwise functions")
+                raise UserError(f"{self.name} takes several inputs per unit: the theory is of elementwise functions")
             first, second = self(x), self(x)
             with torch.no_grad():
                 row = self.module(torch.as_tensor(x).view(1, -1).clone())
-        except (RuntimeError, TypeError) as error:
-            raise ValueError(f"{self.name} can't be applied to a column of numbers: {error}") from error
+        except UserError:
+            raise
+        except Exception as error:  # a forward may raise anything
+            raise UserError(f"{self.name} can't be applied to a column of numbers: {error}") from error
         finally:
             torch.random.set_rng_state(generator)
         if not np.isfinite(first).all():
-            raise ValueError(f"{self.name} gives {first[~np.isfinite(first)][0]} at {x[~np.isfinite(first)][0]:g}")
+            raise UserError(f"{self.name} gives {first[~np.isfinite(first)][0]} at {x[~np.isfinite(first)][0]:g}")
         if not np.array_equal(first, second):
-            raise ValueError(f"{self.name} draws random numbers: the theory is of functions of their input alone")
+            raise UserError(f"{self.name} draws random numbers: the theory is of functions of their input alone")
         if tuple(row.shape) != (1, x.size):
-            raise ValueError(f"{self.name} changes the shape {(1, x.size)} to {tuple(row.shape)}: it must keep it")
+            raise UserError(f"{self.name} changes the shape {(1, x.size)} to {tuple(row.shape)}: it must keep it")
         if not np.allclose(row.numpy().ravel(), first, rtol=1e-9, atol=1e-12):
-            raise ValueError(f"{self.name} mixes units: the theory is of elementwise functions")
+            raise UserError(f"{self.name} mixes units: the theory is of elementwise functions")
 
 
 def jumps(function: Real) -> Floats:
@@ -174,7 +178,7 @@ def mean_of_pair(function: Real, q: float, c: float, breaks: Floats) -> float:
 
 
 def describe(module: Any) -> Function:
-    """The module as a Function, made once for modules of equal state. Raises ValueError where it can't be one."""
+    """The module as a Function, made once for modules of equal state. Raises UserError where it can't be one."""
     if isinstance(module, Function):
         return module
     try:

@@ -142,7 +142,8 @@ class Layers:
     """Predictions for hidden layers 1 … L and the output layer L + 1.
 
     lengths (L + 1,): q of each layer's z. chi (L,): ‖∂L/∂z_l‖² / ‖∂L/∂z_{l+1}‖² of each hidden layer. Noise: the
-    relative standard deviations, in single networks, of √q and √χ, to leading order in 1/width.
+    relative standard deviations, in single networks, of √q and √χ, to leading order in 1/width, at one example. Means
+    over many examples vary less: of χ, where these share no more than the direction of their gradient, by 2/width.
     """
 
     lengths: Floats
@@ -167,29 +168,32 @@ def layers(
     phi = describe(act)
     steps = [MeanField(phi, w, b) for w, b in zip(weight_variances, bias_variances, strict=True)]
     lengths = [steps[0].weight_variance * input_length + steps[0].bias_variance]
-    spread = [2 / widths[0]]  # relative variance of q in one network
+    spread = [2 / widths[0]]  # relative variance of q in one network, at one example
+    drift = 0.0  # its part that is not of this layer's units: what they all have in common
     chi, chi_spread = [], []
     for above, width, width_above in zip(steps[1:], widths, widths[1:], strict=False):
         found = moments(phi, lengths[-1])
         passed = above.weight_variance * found.square
         lengths.append(passed + above.bias_variance)
         chi.append(above.weight_variance * found.slope_square)
+        # (φ′ g)² of each unit, g being the gradient that its weights pass: E[φ′⁴]·E[g⁴] = 3 (1 + s), less 1
+        chi_spread.append((3 * found.slope_spread + 2) / width + found.slope_growth**2 * drift)
         share = passed / lengths[-1] if lengths[-1] else 0.0
-        sensitivity = share * found.growth
-        spread.append(sensitivity**2 * spread[-1] + share**2 * found.square_spread / width + 2 / width_above)
-        chi_spread.append((found.slope_spread + 2) / width)
+        drift = share**2 * (found.growth**2 * spread[-1] + found.square_spread / width)
+        spread.append(drift + 2 / width_above)
     return Layers(np.array(lengths), np.array(chi), np.sqrt(spread) / 2, np.sqrt(chi_spread) / 2)
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Averages over z ~ N(0, q): of φ² and φ′², their relative variances, and d ln E[φ²] / d ln q."""
+    """Averages over z ~ N(0, q): of φ² and φ′², their relative variances, and their d ln E / d ln q."""
 
     square: float
     slope_square: float
     square_spread: float
     slope_spread: float
     growth: float
+    slope_growth: float
 
 
 def moments(act: Function, q: float) -> Moments:
@@ -204,6 +208,7 @@ def moments(act: Function, q: float) -> Moments:
         float(w @ value**4) / square**2 - 1 if square else 0.0,
         float(w @ slope**4) / slope_square**2 - 1 if slope_square else 0.0,
         float(w @ (value**2 * (z**2 - 1))) / (2 * square) if square else 0.0,
+        float(w @ (slope**2 * (z**2 - 1))) / (2 * slope_square) if slope_square else 0.0,
     )
 
 

@@ -1,0 +1,82 @@
+"""More epochs in the same folder: as if they had been asked for at once, bit for bit."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src import results
+from tests.conftest import SMALL
+from tests.test_data import idx_bytes
+from tests.test_resume import assert_same_run
+
+Command = Callable[..., int]
+RICH = [*SMALL, "diagnostics=[gradients,histograms,units,predictions]", "act=prelu", "optim.lr=0.05"]
+
+
+def write_idx_folder(folder: Path, seed: int) -> None:
+    """Two classes of random images, laid out as MNIST is."""
+    folder.mkdir()
+    generator = np.random.default_rng(seed)
+    for part, count in (("train", 200), ("t10k", 50)):
+        images = generator.integers(0, 256, (count, 4, 4), dtype=np.uint8)
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx_bytes(images))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(count, dtype=np.uint8) % 2))
+
+
+@pytest.mark.parametrize(
+    ("patience", "first", "whole"),
+    [("null", 3, 6), ("2", 3, 6), ("1", 4, 30), ("1", 30, 40)],
+    ids=["never stops", "had begun to count", "stops later", "had stopped"],
+)
+def test_three_epochs_then_six_are_six(
+    patience: str, first: int, whole: int, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = [*RICH, f"patience={patience}"]
+    for epochs in (first, whole, whole):
+        assert command(*run, f"trainer.max_epochs={epochs}", f"hydra.run.dir={tmp_path}/grown") == 0
+    done = (results.read_result(tmp_path / "grown") or {})["epochs"]
+    assert capsys.readouterr().out.count(f"goes on after epoch {min(first, done)}\n") == 1
+    assert command(*run, f"trainer.max_epochs={whole}", f"hydra.run.dir={tmp_path}/once") == 0
+    assert_same_run(tmp_path / "once", tmp_path / "grown")
+
+
+def test_a_sweep_goes_on_to_more_epochs_in_its_own_folders(command: Command, tmp_path: Path) -> None:
+    sweep = ["-m", *SMALL, "seed=0,1", "diagnostics=[]"]
+    for epochs in (1, 3):
+        assert command(*sweep, f"trainer.max_epochs={epochs}", f"hydra.sweep.dir={tmp_path}/grown") == 0
+    assert command(*sweep, "trainer.max_epochs=3", f"hydra.sweep.dir={tmp_path}/once") == 0
+    names = sorted(path.parent.name for path in tmp_path.glob("grown/*/result.json"))
+    assert len(names) == 2
+    for name in names:
+        assert_same_run(tmp_path / "once" / name, tmp_path / "grown" / name)
+
+
+def test_what_the_data_are_is_part_of_a_run_and_where_they_lie_is_not(command: Command, tmp_path: Path) -> None:
+    for place, seed in (("A", 0), ("B", 1)):
+        write_idx_folder(tmp_path / place, seed)
+    shutil.copytree(tmp_path / "A", tmp_path / "copy of A")
+    own = [*SMALL, "data=mnist_folder", "data.val_size=50", "data.batch_size=50", "trainer.max_epochs=1"]
+    sweep = ["-m", *own, f"hydra.sweep.dir={tmp_path}/sweep", "diagnostics=[]"]
+    for places in ("A,B", "copy of A", "B"):
+        roots = ",".join(f"'{tmp_path}/{place}'" for place in places.split(","))
+        assert command(*sweep, f"data.source.root={roots}") == 0
+    found = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("sweep/*/result.json"))]
+    assert len(found) == len({run["config"]["content"] for run in found}) == 2
+    assert all(run["name"].endswith(f"-content={run['config']['content']}") for run in found)
+    assert {Path(run["config"]["data"]["source"]["root"]).name for run in found} == {"A", "B"}
+
+
+def test_other_data_in_the_same_place_are_not_the_same_run(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = [*SMALL, "data=mnist_folder", "data.val_size=50", "data.batch_size=50", f"hydra.run.dir={tmp_path}/run"]
+    for place, seed in (("A", 0), ("B", 1)):
+        write_idx_folder(tmp_path / place, seed)
+    assert command(*run, f"data.source.root={tmp_path}/A") == 0
+    capsys.readouterr()
+    assert command(*run, f"data.source.root={tmp_path}/B") == 2
+    assert "run holds a run with other settings: content=" in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""Nobody has to read what a command prints: `… | head` ends it quietly and costs no run; a full disk is told."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src import results, train
+from src.config import Settings
+from tests.conftest import SMALL
+
+SettingsFor = Callable[..., Settings]
+QUICK = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]"]
+
+
+def unread(*arguments: str, also_errors: bool = False) -> tuple[int, str]:
+    """The exit code of a command whose output goes into a pipe that nobody reads, and what it says on stderr."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", *arguments]
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    try:
+        errors = writing if also_errors else subprocess.PIPE
+        ended = subprocess.run(command, stdout=writing, stderr=errors, text=True, env=surroundings, check=False)
+    finally:
+        os.close(writing)
+    return ended.returncode, ended.stderr or ""
+
+
+@pytest.fixture
+def run(settings_for: SettingsFor, tmp_path: Path) -> Path:
+    train.train(settings_for(*QUICK), tmp_path / "sweep" / "run")
+    return tmp_path / "sweep" / "run"
+
+
+def test_commands_that_print_end_quietly(run: Path) -> None:
+    assert unread("src.evaluate", str(run / results.BEST)) == (0, "")
+    assert unread("src.theory", "act=relu", "depth=5") == (0, "")
+    assert unread("src.report", str(run.parent)) == (0, "")
+    assert (run.parent / "results.csv").exists()
+    assert (run.parent / "report.html").exists()  # what stands after the first line that nobody reads
+
+
+@pytest.mark.parametrize("launcher", ["basic", "stacked", "side_by_side"])
+def test_a_sweep_goes_on_when_nobody_reads_it_any_more(launcher: str, tmp_path: Path) -> None:
+    sweep = ["-m", *QUICK, "act=relu,tanh", "seed=0,1", "trainer.enable_progress_bar=true"]
+    sweep += [f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep"]
+    assert unread("src.train", *sweep, also_errors=True)[0] == 0
+    found = [json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").glob("*/result.json")]
+    assert found == ["completed"] * 4
+    assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_output_that_a_full_disk_refuses_is_not_lost_in_silence(run: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "src.evaluate", str(run / results.BEST)],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr == "error: what was printed could not be written: [Errno 28] No space left on device\n"
