@@ -98,8 +98,8 @@ def _started(rank: int, settings: "Settings", folder: Path) -> Iterator[tuple[Pr
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
         )
+        assert process.stdin is not None
         try:
-            assert process.stdin is not None
             process.stdin.write(pickle.dumps((settings, folder)))
             process.stdin.flush()
             yield process, said

@@ -75,6 +75,11 @@ def _saver(member: "Member", seconds: float = 0.0) -> BestAndLast:
     )  # fmt: skip
 
 
+def _early_stopping(member: "Member") -> EarlyStopping:
+    monitor = member.classifier.monitor
+    return EarlyStopping(monitor["monitor"], mode=monitor["mode"], patience=member.stopping.patience)
+
+
 def weights_only(member: "Member", weights: dict[str, Tensor], epochs: int, steps: int) -> dict[str, Any]:
     """What whoever evaluates a network needs."""
     return {
@@ -89,8 +94,8 @@ def weights_only(member: "Member", weights: dict[str, Tensor], epochs: int, step
 
 def whole(member: "Member", weights: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> dict[str, Any]:
     """What a lone run saves at the end of an epoch. `kept`: as `kept_for` makes it."""
-    stopping, monitor = member.stopping, member.classifier.monitor
-    early = EarlyStopping(**monitor, patience=stopping.patience)
+    stopping = member.stopping
+    early = _early_stopping(member)
     early.wait_count = stopping.waited
     if stopping.best is not None:
         early.best_score = torch.tensor(stopping.best)
@@ -180,7 +185,7 @@ def _load_row(training: "Training", row: int, last: dict[str, Any], best: dict[s
 
 def _load_member(member: "Member", last: dict[str, Any], best: dict[str, Any]) -> None:
     saver = _saver(member)
-    early = EarlyStopping(**member.classifier.monitor)
+    early = _early_stopping(member)
     saver.load_state_dict(last["callbacks"][saver.state_key])
     early.load_state_dict(last["callbacks"][early.state_key])
     stopping, score = member.stopping, float(early.best_score)

@@ -178,6 +178,7 @@ class Launch:
         HydraConfig.instance().set_config(composed)
         settings, path = config.read(composed), folder / results.RESULT
         if has_failed:
+            folder.mkdir(parents=True, exist_ok=True)
             results.write_failure(settings, folder, RuntimeError("its process died, twice"))
         is_new = path.exists() and path.stat().st_mtime >= self.began
         found = results.read_result(folder) if is_new else results.finished(folder, settings)
