@@ -29,8 +29,8 @@ from typing import Any
 
 import pytorch_lightning as L
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from src import REPOSITORY, threads
+from actsweep import threads
+from actsweep.places import REPOSITORY
 
 LIBGOMPS = "300000"  # what libgomp does when nobody has chosen
 BUSY = ["sh", "-c", "while :; do :; done"]

@@ -33,9 +33,10 @@ from typing import Any
 import psutil
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from actsweep import train
+from actsweep.places import REPOSITORY
+from actsweep.results import run_folder
 from bench.epoch import machine
-from src import REPOSITORY, results, train
 
 GRID = ["-m", "data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "depth=2", "width=16", "threads=1",
         "act=relu,tanh", "seed=0,1,2", "report=false", "figures=[]", "optim.lr=0.05",
@@ -157,9 +158,9 @@ def digest(value: Any) -> str:
 
 def fingerprint(folder: Path) -> dict[str, str]:
     """Of all that a run leaves, apart from times: weights and optimisers, tables, result."""
-    result = {key: value for key, value in (results.read_result(folder) or {}).items() if key != "seconds"}
-    prints = {results.RESULT: digest(result)}
-    for path in (results.LAST, results.BEST):
+    result = {key: value for key, value in (run_folder.read_result(folder) or {}).items() if key != "seconds"}
+    prints = {run_folder.RESULT: digest(result)}
+    for path in (run_folder.LAST, run_folder.BEST):
         checkpoint = torch.load(folder / path, weights_only=True)
         prints[str(path)] = digest(
             [checkpoint[key] for key in sorted({*checkpoint} & {"state_dict", "optimizer_states"})]
@@ -169,14 +170,14 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def written(folder: Path) -> dict[str, int]:
     """When each result was written, in nanoseconds."""
-    return {path.parent.name: path.stat().st_mtime_ns for path in sorted(folder.glob(f"*/{results.RESULT}"))}
+    return {path.parent.name: path.stat().st_mtime_ns for path in sorted(folder.glob(f"*/{run_folder.RESULT}"))}
 
 
 def compare(calm: dict[str, dict[str, str]], wild: Path) -> tuple[list[str], list[str]]:
     """Runs that the disturbed sweep has lost, and run/file pairs that differ from the undisturbed one's prints."""
     lost, different = [], []
     for name, theirs in calm.items():
-        if not (wild / name / results.RESULT).exists():
+        if not (wild / name / run_folder.RESULT).exists():
             lost.append(name)
             continue
         ours = fingerprint(wild / name)

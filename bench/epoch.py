@@ -12,7 +12,6 @@ import argparse
 import gzip
 import json
 import logging
-import sys
 import tempfile
 import time
 import warnings
@@ -25,18 +24,18 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, random_split
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-
-from src import REPOSITORY, config, naming, results, train
-from src.command_line import quiet_libraries
-from src.data import datamodule, fashion_mnist
-from src.provenance import provenance
-from src.tables import Tables
+from actsweep import composition, train
+from actsweep.config.command_line import quiet_libraries
+from actsweep.data import datamodule, fashion_mnist
+from actsweep.places import REPOSITORY
+from actsweep.results import run_folder
+from actsweep.results.provenance import provenance
+from actsweep.results.tables import Tables
 
 SIZES = (784, 512, 256, 256, 128, 10)
 BATCH, STEPS, VALIDATION = 256, 195, 10_000
@@ -146,11 +145,11 @@ def ours(folder: Path, *overrides: str) -> Contender:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         composed = compose("config", ["seed=42", *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
-    settings = config.read(composed)
+    settings = composition.read(composed)
 
     def epoch() -> float:
         times = EpochTimes()
-        results.prepare(folder, settings)
+        run_folder.prepare(folder, settings)
         data = datamodule.open_data(settings.data, settings.seed)
         network = train.build_network(settings, 784, 10)
         trainer = train.build_trainer(settings, folder, Tables(folder), network.monitor)
@@ -221,7 +220,7 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     quiet_libraries()
-    naming.register()
+    composition.register()
     with tempfile.TemporaryDirectory() as folder:
         runners = contenders(Path(folder), arguments.precision)
         seconds: dict[str, list[float]] = {name: [] for name in runners}

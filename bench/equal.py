@@ -17,9 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from src import report
-from src.statistics import compare, holm
+from actsweep.report import writing
+from actsweep.statistics.inference import compare, holm
 
 LEVEL, MOST_ERRORS = 0.05, 3.0
 Values = dict[str, dict[int, float]]  # setting → seed → value
@@ -27,7 +26,7 @@ Values = dict[str, dict[int, float]]  # setting → seed → value
 
 def values_of(folder: Path, quantity: str) -> Values:
     found: Values = {}
-    for run in report.read_runs([folder]):
+    for run in writing.read_runs([folder]):
         if run.get(quantity) is not None:
             found.setdefault(f"{run['act']}, depth {run['depth']}", {})[run["seed"]] = run[quantity]
     return found

@@ -7,21 +7,23 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from src import REPOSITORY, config
-from src.data import datamodule
+from actsweep import composition
+from actsweep.config import schema
+from actsweep.data import datamodule
+from actsweep.places import REPOSITORY
 
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
 Contender = Callable[[], float]  # → member-epochs per second
 
 
-def settings_for(*overrides: str) -> config.Settings:
+def settings_for(*overrides: str) -> schema.Settings:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         composed = compose("config", list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
-    return config.read(composed)
+    return composition.read(composed)
 
 
-def grid(members: int, overrides: Sequence[str]) -> list[config.Settings]:
+def grid(members: int, overrides: Sequence[str]) -> list[schema.Settings]:
     """Six activations, and as many seeds as it takes."""
     one = {act: settings_for(*overrides, "patience=null", f"act={act}") for act in ACTS[:members]}
     return [one[ACTS[place % len(one)]].model_copy(update={"seed": place // len(one)}) for place in range(members)]

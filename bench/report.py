@@ -26,9 +26,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from src import REPOSITORY, results
-from src.provenance import provenance
+from actsweep.places import REPOSITORY
+from actsweep.results import run_folder
+from actsweep.results.provenance import provenance
 
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
 RATES = [round(0.0001 * 1.05**step, 7) for step in range(180)]
@@ -46,15 +46,15 @@ def varied(result: dict[str, Any], act: str, lr: float, seed: int) -> dict[str, 
 
 def make(run: Path, count: int, folder: Path, least_seeds: int = 3) -> None:
     """`count` run folders; the tables are hard links, as they are only read."""
-    result = results.read_result(run)
-    assert result, f"{run} holds no {results.RESULT}"
+    result = run_folder.read_result(run)
+    assert result, f"{run} holds no {run_folder.RESULT}"
     rates = RATES[: max(1, count // (len(ACTS) * least_seeds))]
     seeds = math.ceil(count / (len(ACTS) * len(rates)))
     for seed, lr, act in itertools.islice(itertools.product(range(seeds), rates, ACTS), count):
         other = varied(result, act, lr, seed)
         target = folder / other["name"]
         shutil.copytree(run, target, copy_function=os.link, ignore=_only_tables)
-        (target / results.RESULT).write_text(json.dumps(other))
+        (target / run_folder.RESULT).write_text(json.dumps(other))
 
 
 def _only_tables(folder: str, names: list[str]) -> set[str]:
@@ -107,7 +107,7 @@ def main() -> None:
             make(arguments.run, size, Path(folder), arguments.seeds)
             found[size] = measure(Path(folder))
         print(f"{size} runs: {found[size]}", flush=True)
-    result = results.read_result(arguments.run) or {}
+    result = run_folder.read_result(arguments.run) or {}
     summary = {
         "runs": found,
         "cpu_seconds_per_run": growth(found),

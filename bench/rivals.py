@@ -14,10 +14,11 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
+from actsweep import train
+from actsweep.config import schema
+from actsweep.data import datamodule
+from actsweep.data.dataset import Examples
 from bench.grid import Contender, grid, now, sizes_of
-from src import config, train
-from src.data import datamodule
-from src.data.dataset import Examples
 
 
 class OneByOne(TensorDataset):
@@ -32,7 +33,7 @@ class OneByOne(TensorDataset):
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
-def tutorial(settings: config.Settings, device: torch.device) -> Contender:
+def tutorial(settings: schema.Settings, device: torch.device) -> Contender:
     data = datamodule.open_data(settings.data, 0)
     training, validation = (OneByOne(part, data.dataset.shape) for part in (data.train, data.val))
     batches = partial(DataLoader[Any], batch_size=data.examples_per_step, shuffle=True, drop_last=True)
@@ -88,7 +89,7 @@ def torch_func(members: int, overrides: Sequence[str], device: torch.device) -> 
     return measure
 
 
-def floor(members: int, settings: config.Settings, device: torch.device) -> Contender:
+def floor(members: int, settings: schema.Settings, device: torch.device) -> Contender:
     data = datamodule.open_data(settings.data, 0)
     inputs, outputs = sizes_of(data)
     sizes = [inputs, *settings.layer_sizes, outputs]

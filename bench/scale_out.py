@@ -26,12 +26,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from actsweep.places import REPOSITORY
+from actsweep.results import locks, run_folder
+from actsweep.training.stack.stack_checkpoint import FOLDER
 from bench.chaos import compare, fingerprint, written
 from bench.epoch import machine
 from bench.slurm import Slurm, output
-from src import REPOSITORY, locks, results
-from src.population.stack_checkpoint import FOLDER
 
 GRID = ["-m", "data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "patience=null", "depth=3", "width=32",
         "trainer.max_epochs=30", "threads=1", "act=sigmoid,tanh,relu,leakyrelu,elu,swish", "seed=0,1,2",
@@ -61,7 +61,7 @@ def at_work(sweep: Path) -> dict[int, list[str]]:
     stacks = stacks_of(sweep)
     for lock in sweep.glob(f"*/{locks.LOCK}"):
         holder = re.match(r"process (\d+) on", lock.read_text())
-        is_done, has_checkpoint = (lock.with_name(results.RESULT).exists(), (lock.parent / results.LAST).exists())
+        is_done, has_checkpoint = (lock.with_name(run_folder.RESULT).exists(), (lock.parent / run_folder.LAST).exists())
         if holder and not is_done and (has_checkpoint or stacks) and Path("/proc", holder[1]).exists():
             found.setdefault(int(holder[1]), []).append(lock.parent.name)
     return found

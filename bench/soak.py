@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from actsweep import train
+from actsweep.network.classifier import Classifier
+from actsweep.report import writing
+from actsweep.results import run_folder
 from bench.epoch import machine
-from src import report, results, train
-from src.classifier import Classifier
 
 WARM_UP = 50
 RUN = ["data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=1", "depth=2", "width=8",
@@ -61,14 +62,14 @@ class Watch:
         self.seen: list[tuple[Seconds, Seconds, int, int]] = []  # so far, of them training; bytes; open files
         for name in ("training_step", "validation_step", "test_step"):
             setattr(Classifier, name, self._timed(getattr(Classifier, name)))
-        write = results.write_result
+        write = run_folder.write_result
 
         def noted(*arguments: Any) -> None:
             write(*arguments)
             memory, files = self.process.memory_info().rss, self.process.num_fds()
             self.seen.append((now(), self.trained, memory, files))
 
-        results.write_result = noted  # type: ignore[assignment]
+        run_folder.write_result = noted  # type: ignore[assignment]
 
     def _timed(self, step: Any) -> Any:
         def timed(*arguments: Any) -> Any:
@@ -92,7 +93,7 @@ def soak(folder: Path, runs: int, overrides: list[str]) -> dict[str, Any]:
     overheads = [(after[0] - before[0]) - (after[1] - before[1]) for before, after in pairs]
     memory, files = [each[2] for each in seen], [each[3] for each in seen]
     return {
-        "runs": len(report.read_runs([folder])), "page": (folder / "report.html").exists(),
+        "runs": len(writing.read_runs([folder])), "page": (folder / "report.html").exists(),
         "rss_MiB": {str(place): round(memory[place] / 2**20, 1) for place in (0, WARM_UP, len(seen) // 2, -1)},
         "rss_growth_after_50": round(memory[-1] / memory[WARM_UP] - 1, 4),
         "open_files": {"run 50": files[WARM_UP], "last run": files[-1], "most": max(files)},

@@ -12,7 +12,6 @@ code 1 where a published loss is missed by more than half of its last digit.
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,14 +21,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from src import REPOSITORY, config, naming, results, train
-from src.command_line import quiet_libraries
-from src.data import spiral
+from actsweep import composition, train
+from actsweep.config.command_line import quiet_libraries
+from actsweep.data import spiral
+from actsweep.places import REPOSITORY
+from actsweep.results import run_folder
 
 Array = npt.NDArray[np.float64]
 STEP, DECAY, UNITS, EPOCH = 0.1, 1e-3, 50, 1000
@@ -108,9 +107,9 @@ def in_actsweep(act: str, folder: Path, *overrides: str) -> Trained:
         composed = compose("config", [*own, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
     started = time.perf_counter()
-    result = train.train(config.read(composed), folder)
+    result = train.train(composition.read(composed), folder)
     seconds = time.perf_counter() - started
-    table = pd.read_csv(results.table(folder, "steps"))
+    table = pd.read_csv(run_folder.table(folder, "steps"))
     magnitudes = table[["grad_magnitude/layer_01", "grad_magnitude/layer_02"]].to_numpy()
     return Trained((table["loss"] + table["penalty"]).to_numpy(), magnitudes, result["test_accuracy"], seconds, {})
 
@@ -146,7 +145,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--states", type=Path, help="where to write NumPy's weights, for tests/spiral_states.npz")
     arguments = parser.parse_args()
-    naming.register()
+    composition.register()
     with tempfile.TemporaryDirectory() as folder:
         pairs, summary = compare(arguments.steps, Path(folder))
     for act, (theirs, ours) in pairs.items():

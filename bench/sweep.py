@@ -35,19 +35,19 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from actsweep import composition, train
+from actsweep.config.command_line import quiet_libraries
+from actsweep.data import datamodule
+from actsweep.network.mlp import threads_for
+from actsweep.places import REPOSITORY
+from actsweep.results import run_folder
+from actsweep.results.provenance import provenance
+from actsweep.results.tables import Tables
+from actsweep.training.stack.grouping import device_for, pieces
+from actsweep.training.stack.training import Training
 from bench.epoch import EpochTimes, machine
 from bench.grid import ACTS, Contender, grid, now, settings_for, sizes_of
 from bench.rivals import floor, torch_func, tutorial
-from src import REPOSITORY, naming, results, train
-from src.command_line import quiet_libraries
-from src.data import datamodule
-from src.mlp import threads_for
-from src.population.grouping import device_for, pieces
-from src.population.training import Training
-from src.provenance import provenance
-from src.tables import Tables
 
 
 def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
@@ -55,7 +55,7 @@ def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
 
     def measure() -> float:
         times = EpochTimes()
-        results.prepare(folder, settings)
+        run_folder.prepare(folder, settings)
         data = datamodule.open_data(settings.data, settings.seed)
         network = train.build_network(settings, *sizes_of(data))
         torch.set_num_threads(settings.threads or threads_for(network, data.examples_per_step))
@@ -71,7 +71,7 @@ def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
 def _process(make: Callable[[], Contender], barrier: Any, rates: Any) -> None:
     warnings.simplefilter("ignore")
     quiet_libraries()
-    naming.register()
+    composition.register()
     run = make()
     barrier.wait()
     rates.put(run())
@@ -170,7 +170,7 @@ def main() -> None:
     arguments, on_gpu = parsed(), torch.cuda.is_available()
     warnings.simplefilter("ignore")
     quiet_libraries()
-    naming.register()
+    composition.register()
     peaks: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         runners = dict(contenders(arguments, Path(folder)))

@@ -22,14 +22,17 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 
-from src import REPOSITORY, activations, config, naming
-from src.classifier import Classifier
-from src.data.datamodule import open_data
-from src.diagnostics.theory import GROUPS, averaged, deltas, measured
-from src.provenance import provenance
-from src.theory.critical import critical_of
-from src.theory.integrals import Function
-from src.theory.meanfield import Layers, layers
+from actsweep import composition
+from actsweep.config import schema
+from actsweep.data.datamodule import open_data
+from actsweep.diagnostics.theory import GROUPS, averaged, deltas, measured
+from actsweep.network import activations
+from actsweep.network.classifier import Classifier
+from actsweep.places import REPOSITORY
+from actsweep.results.provenance import provenance
+from actsweep.theory.critical import critical_of
+from actsweep.theory.integrals import Function
+from actsweep.theory.meanfield import Layers, layers
 
 Floats = NDArray[np.float64]
 Inputs = Callable[[int], torch.Tensor]
@@ -39,11 +42,11 @@ WITHIN = {"gaussian": 0.02, "fashion_mnist": 0.05}
 NAMES = "length", "gradient"
 
 
-def settings_for(*overrides: str) -> config.Settings:
+def settings_for(*overrides: str) -> schema.Settings:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         composed = compose("config", list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
-    return config.read(composed)
+    return composition.read(composed)
 
 
 def combinations() -> dict[str, tuple[dict[str, Any], float, float]]:
@@ -178,7 +181,7 @@ def main() -> None:
     parser.add_argument("--data", default="data", help="where FashionMNIST lies")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    naming.register()
+    composition.register()
     started = time.perf_counter()
 
     def gaussian(seed: int) -> torch.Tensor:

@@ -14,7 +14,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src import REPOSITORY, config, naming, train
+from actsweep import composition, train
+from actsweep.config import schema
+from actsweep.places import REPOSITORY
 from tests.processes import pytest_configure, pytest_runtest_call  # noqa: F401
 
 SMALL = [
@@ -34,7 +36,7 @@ BROWSER: dict[str, Any] = {
     "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run"],
 }  # fmt: skip
-naming.register()
+composition.register()
 
 
 def names_in(group: str) -> list[str]:
@@ -57,13 +59,13 @@ def composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 @pytest.fixture
-def settings_for() -> Callable[..., config.Settings]:
+def settings_for() -> Callable[..., schema.Settings]:
     """Settings from overrides, as the command line would make them."""
 
-    def make(*overrides: str) -> config.Settings:
+    def make(*overrides: str) -> schema.Settings:
         found = composed(overrides)  # a tenth of a second; many tests ask for the same
         HydraConfig.instance().set_config(found)
-        return config.read(found)
+        return composition.read(found)
 
     return make
 

@@ -14,7 +14,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from src import REPOSITORY, config, naming, train
+from actsweep import composition, train
+from actsweep.places import REPOSITORY
 
 
 def deadly(module: str, name: str, count: int) -> None:
@@ -38,11 +39,11 @@ def deadly(module: str, name: str, count: int) -> None:
 def main() -> None:
     folder, *rest = sys.argv[1:]
     cases, overrides = rest[: rest.index("--")], rest[rest.index("--") + 1 :]
-    naming.register()
+    composition.register()
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         composed = compose("config", overrides, return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
-    settings = config.read(composed)
+    settings = composition.read(composed)
     for place, case in enumerate(cases):
         if (child := os.fork()) == 0:
             module, name, count = case.split(":")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.runs import Run, read_runs
+from actsweep.results.reading import Run, read_runs
 
 SOURCES = {
-    "digits": {"_target_": "src.data.digits.load"},
-    "spiral": {"_target_": "src.data.spiral.load", "seed": 0, "points": 100, "classes": 3, "noise": 0.2},
-    "fashion_mnist": {"_target_": "src.data.fashion_mnist.load", "root": "data"},
+    "digits": {"_target_": "actsweep.data.digits.load"},
+    "spiral": {"_target_": "actsweep.data.spiral.load", "seed": 0, "points": 100, "classes": 3, "noise": 0.2},
+    "fashion_mnist": {"_target_": "actsweep.data.fashion_mnist.load", "root": "data"},
 }
 DATA = {"decision_regions": "spiral", "loss_over_steps": "spiral", "published_accuracy": "fashion_mnist"}
 

@@ -8,7 +8,8 @@ import torch
 import yaml
 from torch import nn
 
-from src import REPOSITORY, activations
+from actsweep.network import activations
+from actsweep.places import REPOSITORY
 from tests.conftest import names_in
 
 

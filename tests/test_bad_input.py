@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from src import naming
-from src.data import fashion_mnist
+from actsweep import composition
+from actsweep.data import fashion_mnist
 from tests.conftest import SMALL
 from tests.test_data import idx_bytes
 
@@ -132,7 +132,7 @@ def test_a_value_cant_lead_out_of_the_sweeps_folder(command: Command, tmp_path: 
     where = ["data=sine", "loss=mse", "depth=1", "optim.momentum=0.5", "trainer=cpu", "trainer.max_epochs=1"]
     quiet = ["trainer.enable_progress_bar=false", "report=false", "figures=[]", "diagnostics=[]"]
     command("-m", *where, *quiet, "+act.x=../../../outside", "act=relu", f"hydra.sweep.dir={tmp_path}/a/b")
-    assert "/" not in naming.run_name("relu", 1, 0, ["+x=../../../outside", "y=/etc/passwd", "z=.."])
+    assert "/" not in composition.run_name("relu", 1, 0, ["+x=../../../outside", "y=/etc/passwd", "z=.."])
     assert {path.name for path in tmp_path.iterdir()} <= {"a"}
 
 

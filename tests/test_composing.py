@@ -11,8 +11,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from src import REPOSITORY
-from src.composing import Composing
+from actsweep.places import REPOSITORY
+from actsweep.sweep.composing import Composing
 
 COMMON = ["data=digits", "hydra.sweep.dir=x"]
 GRID = [

@@ -10,9 +10,9 @@ from PIL import Image
 from torch.utils.data import random_split
 from torchvision import transforms
 
-from src.data import classification, digits, fashion_mnist, idx, line, mnist_folder, spiral
-from src.data.datamodule import DataModule, GroupedSteps, OrderedBatches, Sampling, cuts
-from src.data.dataset import Examples, Scale
+from actsweep.data import classification, digits, fashion_mnist, idx, line, mnist_folder, spiral
+from actsweep.data.datamodule import DataModule, GroupedSteps, OrderedBatches, Sampling, cuts
+from actsweep.data.dataset import Examples, Scale
 
 
 def shuffled(batch_size: int, seed: int = 0) -> Sampling:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.data.datamodule import open_data
+from actsweep.data.datamodule import open_data
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 import pytorch_lightning as L
 from hydra.core.utils import JobReturn
 
-from src import results
-from src.population import elsewhere, launcher, side_by_side
+from actsweep.results import run_folder
+from actsweep.sweep import executors, launcher, side_by_side
 from tests.conftest import SMALL
 
 Command = Callable[..., int]
@@ -66,7 +66,7 @@ def assert_paired(returned: Sequence[JobReturn], sweep: Path, seeds: Sequence[in
         f"seed={seed}" for seed in seeds
     ]
     for each, seed in zip(returned, seeds, strict=True):
-        result = results.read_result(sweep / f"s{seed}") or {}
+        result = run_folder.read_result(sweep / f"s{seed}") or {}
         assert each.return_value == result.get("val_accuracy")
 
 
@@ -88,7 +88,7 @@ def test_every_run_beside_others_returns_and_dies_twice_before_it_has_failed(
     assert command(*beside, *QUICK, f"seed={seeds}", *dying(dead, once)) == bool(failed)
     assert statuses(sweep) == {f"s{seed}": "failed" if seed in failed else "completed" for seed in range(jobs)}
     for seed in failed:
-        assert "its process died, twice" in (sweep / f"s{seed}" / results.ERROR).read_text()
+        assert "its process died, twice" in (sweep / f"s{seed}" / run_folder.ERROR).read_text()
     assert_paired(returned, sweep, range(jobs))
 
 
@@ -143,12 +143,12 @@ def test_a_stack_returns_as_many_as_jobs_and_in_order_whatever_ends_early(
 def test_an_engine_returns_as_many_as_jobs_and_in_order_whichever_unit_is_lost(
     command: Command, tmp_path: Path, returned: list[JobReturn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mapped(self: elsewhere.Submitit, units: list[elsewhere.Unit], sweep: Path) -> Any:
+    def mapped(self: executors.Submitit, units: list[executors.Unit], sweep: Path) -> Any:
         yield 2, units[2]()
         yield 0, RuntimeError("lost")
         yield 1, units[1]()
 
-    monkeypatch.setattr(elsewhere.Submitit, "map", mapped)
+    monkeypatch.setattr(executors.Submitit, "map", mapped)
     sweep = tmp_path / "sweep"
     away = ["-m", "hydra/launcher=stacked_slurm", "hydra.launcher.max_members=2", f"hydra.sweep.dir={sweep}"]
     assert command(*away, *QUICK, "seed=3,1,2,0,5,4") == 1

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from src import activations, config
-from src.descriptions import made
-from src.errors import UserError
-from src.mlp import MLP
-from src.population.network import unsupported
+from actsweep.config import schema
+from actsweep.config.descriptions import made
+from actsweep.errors import UserError
+from actsweep.network import activations
+from actsweep.network.mlp import MLP
+from actsweep.training.stack.network import unsupported
 from tests import own_activations
 from tests.conftest import names_in
 from tests.test_activations import described
@@ -161,8 +162,8 @@ def test_what_was_tried_once_is_not_tried_again(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("units", "description", "inputs"),
     [
-        ([6, 9], {"_target_": "src.activations.Maxout", "pieces": 3}, [18, 27]),
-        ([7], {"_target_": "src.activations.Maxout", "pieces": 7}, [49]),
+        ([6, 9], {"_target_": "actsweep.network.activations.Maxout", "pieces": 3}, [18, 27]),
+        ([7], {"_target_": "actsweep.network.activations.Maxout", "pieces": 7}, [49]),
         ([6, 9], {"_target_": "torch.nn.GLU"}, [12, 18]),
         ([6, 10], own("CReLU"), [3, 5]),
         ([16], own("GroupSort"), [16]),
@@ -196,7 +197,7 @@ def test_what_an_activation_draws_shifts_no_weight() -> None:
 def test_parts_are_made_as_hydra_makes_them() -> None:
     assert made({"_target_": "builtins.dict", "a": [1, {"b": 2}], "_recursive_": False}) == {"a": [1, {"b": 2}]}
     assert made({"_target_": "builtins.int", "_partial_": True, "_args_": ["12"]})() == 12
-    assert isinstance(config.Target.model_validate({"_target_": "torch.nn.Tanh"}).make(), nn.Tanh)
+    assert isinstance(schema.Target.model_validate({"_target_": "torch.nn.Tanh"}).make(), nn.Tanh)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from src import report
+from actsweep.report import writing
 from tests.conftest import SMALL
 
 MODULE = '''
 from torch import Tensor
 
-from src.diagnostics.diagnostic import Diagnostic, Quantity
-from src.diagnostics.observation import Layer
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
+from actsweep.diagnostics.observation import Layer
 
 
 class RowNorm(Diagnostic):
@@ -53,7 +53,7 @@ def test_a_new_diagnostic_reaches_tables_tensorboard_and_report(
     sweep = tmp_path / "sweep"
     chosen = [f"hydra.searchpath=[file://{added}]", "diagnostics=[gradients,mine]", f"hydra.sweep.dir={sweep}"]
     assert command("-m", *SMALL[:-2], "figures=[]", *chosen, "seed=0,1") == 0
-    runs = report.read_runs([sweep])
+    runs = writing.read_runs([sweep])
     assert len(runs) == 2
 
     folder = Path(runs[0]["folder"])

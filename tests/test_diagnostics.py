@@ -12,23 +12,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from src import results, train
-from src.classifier import Classifier
-from src.config import Settings
-from src.data import datamodule, digits, spiral
-from src.diagnostics.activations import mean_and_std
-from src.diagnostics.gradients import grad_max_abs, grad_mean_abs, grad_norm
-from src.diagnostics.histograms import histogram
-from src.diagnostics.observation import Layer, observe
-from src.diagnostics.samples import sample_grid
-from src.diagnostics.units import (
-    DeadUnits,
-    count_over,
-    dead_output_units,
-    dead_units,
-    saturated_fraction,
-)
-from src.diagnostics.updates import update_ratio
+from actsweep import train
+from actsweep.config.schema import Settings
+from actsweep.data import datamodule, digits, spiral
+from actsweep.diagnostics.activations import mean_and_std
+from actsweep.diagnostics.gradients import grad_max_abs, grad_mean_abs, grad_norm
+from actsweep.diagnostics.histograms import histogram
+from actsweep.diagnostics.observation import Layer, observe
+from actsweep.diagnostics.samples import sample_grid
+from actsweep.diagnostics.units import DeadUnits, count_over, dead_output_units, dead_units, saturated_fraction
+from actsweep.diagnostics.updates import update_ratio
+from actsweep.network.classifier import Classifier
+from actsweep.results import run_folder
 from tests.conftest import SMALL, names_in
 from tests.test_foreign_modules import rows_of
 
@@ -140,9 +135,9 @@ def test_all_step_units_are_dead_and_no_linear_ones(settings_for: SettingsFor) -
 def test_a_diagnostic_declares_exactly_what_it_publishes(name: str, settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, f"diagnostics=[{name}]")
     result = train.train(settings, tmp_path)
-    files = [tmp_path / results.LAYERS, tmp_path / results.HISTOGRAMS]
+    files = [tmp_path / run_folder.LAYERS, tmp_path / run_folder.HISTOGRAMS]
     published = {row["quantity"] for path in files if path.exists() for row in rows_of(path)}
-    declared = set(json.loads((tmp_path / results.QUANTITIES).read_text()))
+    declared = set(json.loads((tmp_path / run_folder.QUANTITIES).read_text()))
     assert published == declared
     assert result["status"] == "completed"
 
@@ -154,8 +149,8 @@ def test_each_epochs_numbers_are_those_of_its_own_weights(
     settings = settings_for(*SMALL, f"optim={optim}", "act=tanh", "seed=8")
     result = train.train(settings, tmp_path)
     data = datamodule.open_data(settings.data, 8)
-    rows = [row for row in rows_of(tmp_path / results.LAYERS) if row["quantity"] == "grad_norm"]
-    for epoch, module in ((0, train.build_network(settings, 64, 10)), (2, load(tmp_path / results.LAST))):
+    rows = [row for row in rows_of(tmp_path / run_folder.LAYERS) if row["quantity"] == "grad_norm"]
+    for epoch, module in ((0, train.build_network(settings, 64, 10)), (2, load(tmp_path / run_folder.LAST))):
         layers = observe(module, lambda module=module: module.loss(data.probe(1024)))
         expected = [grad_norm(layer.gradient).item() for layer in layers]
         found = [float(row["value"]) for row in rows if row["epoch"] == str(epoch)]
@@ -184,7 +179,7 @@ def test_births_and_deaths_of_dead_units_are_counted() -> None:
 
 def test_the_curve_is_the_function_and_its_derivative(settings_for: SettingsFor, tmp_path: Path) -> None:
     train.train(settings_for(*SMALL, "act=tanh"), tmp_path)
-    x, value, slope = np.loadtxt(results.table(tmp_path, "curves"), delimiter=",", skiprows=1).T
+    x, value, slope = np.loadtxt(run_folder.table(tmp_path, "curves"), delimiter=",", skiprows=1).T
     assert (x[0], x[-1], len(x)) == (-5, 5, 201)
     assert np.allclose(value, np.tanh(x), atol=1e-12)
     assert np.allclose(slope, 1 / np.cosh(x) ** 2, atol=1e-12)
@@ -193,12 +188,12 @@ def test_the_curve_is_the_function_and_its_derivative(settings_for: SettingsFor,
 def test_predictions_are_those_of_the_tested_weights(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "seed=4")
     result = train.train(settings, tmp_path)
-    rows = rows_of(results.table(tmp_path, "predictions"))
+    rows = rows_of(run_folder.table(tmp_path, "predictions"))
     data = datamodule.open_data(settings.data, 4)
     assert [int(row["label"]) for row in rows] == data.test.labels.tolist()
     assert np.mean([row["label"] == row["prediction"] for row in rows]) == pytest.approx(result["test_accuracy"])
     assert np.mean([float(row["loss"]) for row in rows]) == pytest.approx(result["test_loss"], rel=1e-5)
-    module = load(tmp_path / results.BEST).eval()
+    module = load(tmp_path / run_folder.BEST).eval()
     expected = module(data.dataset.scale(data.test.inputs)).softmax(1).amax(1).tolist()
     assert [float(row["output"]) for row in rows] == pytest.approx(expected, rel=1e-5)
 
@@ -206,7 +201,7 @@ def test_predictions_are_those_of_the_tested_weights(settings_for: SettingsFor, 
 def test_every_step_is_recorded_with_its_own_gradient(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "diagnostics=[steps]", "optim.weight_decay=0.01", "trainer.gradient_clip_val=0.001")
     train.train(settings, tmp_path)
-    rows = rows_of(results.table(tmp_path, "steps"))
+    rows = rows_of(run_folder.table(tmp_path, "steps"))
     assert [int(row["step"]) for row in rows] == list(range(36))
     data, module = datamodule.open_data(settings.data, settings.seed), train.build_network(settings, 64, 10)
     batch = next(iter(next(iter(data.train_dataloader()))))
@@ -224,7 +219,7 @@ def test_every_step_is_recorded_with_its_own_gradient(settings_for: SettingsFor,
 def test_each_examples_gradient_is_that_of_its_own_loss(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "diagnostics=[per_example]", "act=tanh", "untrained=true")
     train.train(settings, tmp_path)
-    rows = [row for row in rows_of(results.table(tmp_path, "examples")) if row["example"] == "5"]
+    rows = [row for row in rows_of(run_folder.table(tmp_path, "examples")) if row["example"] == "5"]
     data, module = datamodule.open_data(settings.data, settings.seed), train.build_network(settings, 64, 10)
     inputs, labels = data.probe(6)
     module.loss((inputs[5:], labels[5:])).backward()

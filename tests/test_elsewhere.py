@@ -12,10 +12,11 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from src import results, search, train
-from src.config import Settings
-from src.population import elsewhere
-from src.population.stack_checkpoint import FOLDER
+from actsweep import train
+from actsweep.config.schema import Settings
+from actsweep.results import run_folder
+from actsweep.sweep import executors
+from actsweep.training.stack.stack_checkpoint import FOLDER
 from tests.conftest import SMALL, weights_of
 
 Command = Callable[..., int]
@@ -61,9 +62,11 @@ def assert_same(one: Path, other: Path) -> None:
     assert len(first) == 4
     assert {k: v | {"seconds": 0} for k, v in first.items()} == {k: v | {"seconds": 0} for k, v in second.items()}
     for name in first:
-        weights = weights_of(other / name / results.LAST)
-        assert all(torch.equal(values, weights[key]) for key, values in weights_of(one / name / results.LAST).items())
-        for table in (results.EPOCHS, results.LAYERS):
+        weights = weights_of(other / name / run_folder.LAST)
+        assert all(
+            torch.equal(values, weights[key]) for key, values in weights_of(one / name / run_folder.LAST).items()
+        )
+        for table in (run_folder.EPOCHS, run_folder.LAYERS):
             assert (one / name / table).read_bytes() == (other / name / table).read_bytes()
 
 
@@ -95,7 +98,7 @@ def test_where_the_launcher_gives_up_finished_runs_are_reported_and_the_same_com
     said = capfd.readouterr().err
     assert "error: the launcher gave up, see " in said
     assert "left no result: " in said or "no run of the sweep left a result.json" in said
-    assert "TerminatedWorkerError" in (tmp_path / "sweep" / results.ERROR).read_text()
+    assert "TerminatedWorkerError" in (tmp_path / "sweep" / run_folder.ERROR).read_text()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("sweep/*/result.json")}
     assert len(before) < 4
     assert command(*sweep) == 0
@@ -144,11 +147,11 @@ def test_stacks_are_cut_into_about_equal_jobs(
 ) -> None:
     sizes: list[int] = []
 
-    def lost(self: elsewhere.Submitit, units: list[elsewhere.Unit], sweep: Path) -> Any:
+    def lost(self: executors.Submitit, units: list[executors.Unit], sweep: Path) -> Any:
         sizes.extend(len(unit.jobs) for unit in units)
         return ((place, RuntimeError("lost")) for place in range(len(units)))
 
-    monkeypatch.setattr(elsewhere.Submitit, "map", lost)
+    monkeypatch.setattr(executors.Submitit, "map", lost)
     grid = ["act=relu,tanh,torch.nn.RReLU", "seed=range(9)", f"hydra.sweep.dir={tmp_path}"]
     assert command("-m", "hydra/launcher=stacked_slurm", *SMALL, *grid, "diagnostics=[]") == 1
     assert sorted(sizes) == [1] * 9 + [9, 9]
@@ -191,7 +194,9 @@ def test_a_search_is_checked_before_it_starts(
 
 def test_a_score_is_the_larger_the_better_the_run() -> None:
     def scored(status: str, loss: str, accuracy: float | None, value: float | None) -> float | None:
-        return search.score({"status": status, "config": {"loss": loss}, "val_accuracy": accuracy, "val_loss": value})
+        return run_folder.score(
+            {"status": status, "config": {"loss": loss}, "val_accuracy": accuracy, "val_loss": value}
+        )
 
     assert scored("completed", "cross_entropy", 0.9, 0.3) == 0.9
     assert scored("diverged", "cross_entropy", None, None) == 0.0

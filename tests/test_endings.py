@@ -15,9 +15,9 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 
-from src import results
-from src.composing import Composing
-from src.errors import UserError
+from actsweep.errors import UserError
+from actsweep.results import run_folder
+from actsweep.sweep.composing import Composing
 from tests import test_resume
 from tests.conftest import SMALL
 
@@ -83,7 +83,7 @@ def test_a_defect_before_the_first_run_keeps_its_traceback_and_nothing_is_create
 ) -> None:
     error = kind("a defect")
     error.__cause__ = KeyError("within") if kind is InstantiationException else None
-    monkeypatch.setattr("src.check._check_memory", raising(error))
+    monkeypatch.setattr("actsweep.sweep.check._check_memory", raising(error))
     where = f"hydra.sweep.dir={tmp_path}/out" if many else f"hydra.run.dir={tmp_path}/out"
     assert command(*(["-m", "seed=0,1"] if many else []), *QUICK, where) == 1
     shown = capsys.readouterr().err
@@ -117,7 +117,7 @@ def test_whatever_an_activation_raises_when_it_is_tried_no_run_of_the_sweep_begi
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("place", ["src.naming.run_name", "src.tuned.learning_rate"])
+@pytest.mark.parametrize("place", ["actsweep.composition.run_name", "actsweep.statistics.tuned.learning_rate"])
 @pytest.mark.parametrize("kind", [UserError, ValueError, KeyError])
 def test_what_hydra_makes_of_an_error_of_ours_is_one_line_only_if_it_is_the_persons(
     kind: type[Exception],
@@ -147,7 +147,7 @@ def test_a_report_that_cant_be_made_is_said_beside_the_runs_that_failed(
 ) -> None:
     sweep = ["-m", *QUICK, f"act={FAILS},relu", "report=true", f"hydra.sweep.dir={tmp_path}/sweep"]
     with monkeypatch.context() as broken:
-        broken.setattr("src.page.write", raising(kind("a broken page")))
+        broken.setattr("actsweep.report.page.write", raising(kind("a broken page")))
         assert command(*sweep) == 1
     shown = capsys.readouterr().err
     assert f"1 of 2 runs failed: {FAILS}" in shown
@@ -165,7 +165,7 @@ def test_results_that_cant_be_written_are_one_line_and_exit_code_1(
     (tmp_path / "sweep").mkdir()
     full = OSError(errno.ENOSPC, "No space left on device")
     with monkeypatch.context() as broken:
-        broken.setattr("src.report.table_of", raising(full))
+        broken.setattr("actsweep.report.writing.table_of", raising(full))
         assert command(*sweep) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert "the report could not be written: [Errno 28] No space left on device" in line
@@ -179,7 +179,7 @@ def test_results_that_cant_be_written_are_one_line_and_exit_code_1(
 def test_a_process_that_ends_while_it_draws_does_not_hide_a_run_that_failed(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("src.report.write", raising(SystemExit(1)))
+    monkeypatch.setattr("actsweep.report.writing.write", raising(SystemExit(1)))
     assert command("-m", *QUICK, f"act={FAILS},relu", f"hydra.sweep.dir={tmp_path}/sweep") == 1
     shown = capsys.readouterr().err
     assert "1 of 2 runs failed" in shown
@@ -193,7 +193,7 @@ def test_a_line_that_cant_be_told_costs_no_run_and_the_end_says_so(
     where = f"hydra.sweep.dir={tmp_path}/out" if many else f"hydra.run.dir={tmp_path}/out/run"
     arguments = [*(["-m", "seed=0,1,2"] if many else []), *QUICK, where]
     with monkeypatch.context() as broken:
-        broken.setattr("src.report.one_line", raising(KeyError("test_loss")))
+        broken.setattr("actsweep.report.writing.one_line", raising(KeyError("test_loss")))
         assert command(*arguments) == 1
     shown = capsys.readouterr().err
     assert shown.count("Traceback") == 1
@@ -206,9 +206,9 @@ def test_a_run_that_leaves_no_result_is_missing_and_done_by_a_repeat(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = ["-m", *QUICK, "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep"]
-    original = results.write_result
+    original = run_folder.write_result
     with monkeypatch.context() as broken:
-        broken.setattr(results, "write_result", lambda folder, result: result["seed"] and original(folder, result))
+        broken.setattr(run_folder, "write_result", lambda folder, result: result["seed"] and original(folder, result))
         assert command(*sweep) == 1
     assert "1 of 2 runs left no result: relu-d2-s0" in capsys.readouterr().err
     assert "missing" in (tmp_path / "sweep" / "results.csv").read_text()
@@ -219,14 +219,14 @@ def test_a_run_that_leaves_no_result_is_missing_and_done_by_a_repeat(
 def test_a_failure_that_cant_be_noted_costs_no_other_run(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = results.write_result
+    original = run_folder.write_result
 
     def refusing(folder: Path, result: dict[str, Any]) -> None:
         if result["status"] == "failed":
             raise ValueError("out of range float values are not JSON compliant")
         original(folder, result)
 
-    monkeypatch.setattr(results, "write_result", refusing)
+    monkeypatch.setattr(run_folder, "write_result", refusing)
     sweep = ["-m", *QUICK, f"act={FAILS},relu,tanh", "hydra.sweeper.max_batch_size=1"]
     assert command(*sweep, f"hydra.sweep.dir={tmp_path}/sweep") == 1
     shown = capsys.readouterr().err
@@ -250,7 +250,7 @@ def test_what_goes_wrong_between_runs_is_kept_and_what_is_there_is_reported(
     shown = capsys.readouterr().err
     assert "error: the launcher gave up, see " in shown
     assert "1 of 2 runs left no result" in shown
-    assert "the queue is gone" in (tmp_path / "sweep" / results.ERROR).read_text()
+    assert "the queue is gone" in (tmp_path / "sweep" / run_folder.ERROR).read_text()
     assert (tmp_path / "sweep" / "results.csv").exists()
     assert command(*sweep) == 0
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from src import results, tables
-from src.tables import Tables
+from actsweep.results import run_folder, tables
+from actsweep.results.tables import Tables
 
 
 def log(logger: Tables, epoch: int, **metrics: float) -> None:
@@ -24,7 +24,7 @@ def test_every_row_is_whole_in_the_file_at_its_epochs_end(tmp_path: Path) -> Non
     for number in range(1, 6):
         epoch(logger, number)
         lines.append(f"{number},{10 * number},{float(f'{1 / number:.7g}')},0.5,{float(f'{0.1 * number:.7g}')}\n")
-        assert (tmp_path / results.EPOCHS).read_text() == "".join(lines)
+        assert (tmp_path / run_folder.EPOCHS).read_text() == "".join(lines)
 
 
 def test_rows_are_appended_and_the_file_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_rows_are_appended_and_the_file_is_not_written_again(tmp_path: Path, mon
     for number in range(1, 301):
         epoch(logger, number)
     assert len(whole) == 2  # when the validation's columns came, and the training's
-    assert len((tmp_path / results.EPOCHS).read_text().splitlines()) == 301
+    assert len((tmp_path / run_folder.EPOCHS).read_text().splitlines()) == 301
 
 
 def test_columns_that_come_later_are_blank_before(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_columns_that_come_later_are_blank_before(tmp_path: Path) -> None:
         log(logger, number, train_loss=0.5)
         if number % 2 == 0:
             log(logger, number, val_loss=0.25)
-    rows = (tmp_path / results.EPOCHS).read_text().splitlines()
+    rows = (tmp_path / run_folder.EPOCHS).read_text().splitlines()
     assert rows == ["epoch,step,train_loss,val_loss", "1,10,0.5,", "2,20,0.5,0.25", "3,30,0.5,", "4,40,0.5,0.25"]
 
 
@@ -53,7 +53,7 @@ def test_a_row_before_the_last_can_be_completed(tmp_path: Path) -> None:
     log(logger, 2, a=2.0)
     log(logger, 1, b=3.0)
     log(logger, 2, b=4.0)
-    assert (tmp_path / results.EPOCHS).read_text() == "epoch,step,a,b\n1,10,1.0,3.0\n2,20,2.0,4.0\n"
+    assert (tmp_path / run_folder.EPOCHS).read_text() == "epoch,step,a,b\n1,10,1.0,3.0\n2,20,2.0,4.0\n"
 
 
 @pytest.mark.parametrize("further", [0, 2])
@@ -66,14 +66,14 @@ def test_a_resumed_run_has_the_table_of_one_that_was_not_interrupted(further: in
         epoch(straight, number)
     for number in range(1, 4):
         epoch(first, number)
-    sizes = results.table_sizes(cut)
+    sizes = run_folder.table_sizes(cut)
     for number in range(4, 4 + further):
         epoch(first, number)  # after the checkpoint, and lost
-    assert results.rewind(cut, sizes)
+    assert run_folder.rewind(cut, sizes)
     again = Tables(cut)
     assert list(again.epochs) == [1, 2, 3]
     log(again, 3, train_loss=0.3)  # what Lightning logs once more after a checkpoint
     for number in range(4, 7):
         epoch(again, number)
-    assert (cut / results.EPOCHS).read_bytes() == (whole / results.EPOCHS).read_bytes()
+    assert (cut / run_folder.EPOCHS).read_bytes() == (whole / run_folder.EPOCHS).read_bytes()
     assert again.epochs == straight.epochs

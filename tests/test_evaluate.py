@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from src import evaluate, results, train
-from src.config import Settings
+from actsweep import evaluate, train
+from actsweep.config.schema import Settings
+from actsweep.results import run_folder
 from tests.conftest import SMALL
 
 SettingsFor = Callable[..., Settings]
@@ -18,7 +19,7 @@ SettingsFor = Callable[..., Settings]
 @pytest.fixture
 def run(settings_for: SettingsFor, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
     result = train.train(settings_for(*SMALL, "act=leakyrelu", "norm=batch"), tmp_path / "run")
-    return tmp_path / "run" / results.BEST, result
+    return tmp_path / "run" / run_folder.BEST, result
 
 
 def evaluated(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -50,7 +51,7 @@ def test_an_untrained_network_is_counted_like_a_run(settings_for: SettingsFor, t
     found = evaluate.measure(train.build_network(settings, 64, 10).network, data)
     assert found["dead_outputs"] == result["initial"]["dead_outputs"]
     assert found["grad_norm"] == pytest.approx(result["initial"]["grad_norm"], rel=1e-5)
-    network, _, _ = evaluate.load(tmp_path / results.BEST)
+    network, _, _ = evaluate.load(tmp_path / run_folder.BEST)
     assert evaluate.measure(network, data)["dead_outputs"] == result["dead_outputs"]
 
 
@@ -91,8 +92,8 @@ def test_a_users_own_activation_is_imported_only_if_named(settings_for: Settings
     own = "tests.test_evaluate.Own"
     train.train(settings_for(*SMALL, f"act={own}", "trainer.max_epochs=1"), tmp_path)
     with pytest.raises(ValueError, match=rf"--allow {own}"):
-        evaluate.load(tmp_path / results.BEST)
-    network, data, _ = evaluate.load(tmp_path / results.BEST, (own,))
+        evaluate.load(tmp_path / run_folder.BEST)
+    network, data, _ = evaluate.load(tmp_path / run_folder.BEST, (own,))
     assert (type(network.taps()[0].activation), data) == (Own, "digits")
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.data import fashion_mnist, fetch
-from src.errors import UserError
+from actsweep.data import fashion_mnist, fetch
+from actsweep.errors import UserError
 from tests.test_data import idx_bytes
 from tests.test_folders import TRAIN, Files, four, images, written, zipped
 

@@ -13,25 +13,25 @@ import pytest
 import torch
 from scipy import stats  # type: ignore[import-untyped]
 
-from src import figures
-from src.data import fashion_mnist
-from src.figures._data import dataset_of, training_examples
-from src.figures._drawing import Drawing, looks
-from src.figures._numbers import geometric_mean, t_interval, thin
-from src.figures._runs import SWITCH_ON
-from src.figures.accuracy_by_setting import draw as accuracy_by_setting
-from src.figures.born_dead import draw as born_dead
-from src.figures.dead_units import draw as dead_units
-from src.figures.gradient_by_layer import draw as gradient_by_layer
-from src.figures.gradient_histograms import draw as gradient_histograms
-from src.figures.gradient_over_steps import draw as gradient_over_steps
-from src.figures.learning_curves import draw as learning_curves
-from src.figures.loss_over_steps import draw as loss_over_steps
-from src.figures.overview import draw as overview
-from src.figures.published_accuracy import draw as published_accuracy
-from src.figures.published_accuracy import one_more_run
-from src.figures.steps_needed import draw as steps_needed
-from src.figures.unit_classes import draw as unit_classes
+from actsweep.data import fashion_mnist
+from actsweep.report import figures
+from actsweep.report.figures._data import dataset_of, training_examples
+from actsweep.report.figures._drawing import Drawing, looks
+from actsweep.report.figures._numbers import geometric_mean, t_interval, thin
+from actsweep.report.figures._runs import SWITCH_ON
+from actsweep.report.figures.accuracy_by_setting import draw as accuracy_by_setting
+from actsweep.report.figures.born_dead import draw as born_dead
+from actsweep.report.figures.dead_units import draw as dead_units
+from actsweep.report.figures.gradient_by_layer import draw as gradient_by_layer
+from actsweep.report.figures.gradient_histograms import draw as gradient_histograms
+from actsweep.report.figures.gradient_over_steps import draw as gradient_over_steps
+from actsweep.report.figures.learning_curves import draw as learning_curves
+from actsweep.report.figures.loss_over_steps import draw as loss_over_steps
+from actsweep.report.figures.overview import draw as overview
+from actsweep.report.figures.published_accuracy import draw as published_accuracy
+from actsweep.report.figures.published_accuracy import one_more_run
+from actsweep.report.figures.steps_needed import draw as steps_needed
+from actsweep.report.figures.unit_classes import draw as unit_classes
 from tests.made_up_runs import sweep, sweep_for
 
 MAY_BE_BLANK = {  # what a row of the table need not have
@@ -69,7 +69,7 @@ def test_every_figure_leaves_a_picture_its_numbers_and_how_many_runs_they_are(
 def test_every_caption_says_how_many_runs_it_shows_and_how_many_it_can_not(name: str, tmp_path: Path) -> None:
     runs = sweep_for(name, tmp_path, seeds=[0, 1, 2])
     runs[0]["status"] = "diverged"
-    caption = importlib.import_module(f"src.figures.{name}").draw(runs).caption
+    caption = importlib.import_module(f"actsweep.report.figures.{name}").draw(runs).caption
     if name in {"samples", "activation_functions"}:
         assert re.search(r"n = \d+ (of [\d,]+ images|functions)", caption)
     else:
@@ -293,12 +293,12 @@ def test_published_losses_are_shown_for_the_notebooks_network_only(tmp_path: Pat
     "source",
     [
         {"_target_": "os.getcwd"},
-        {"_target_": "src.data.datamodule.instantiate", "config": {}},  # imported there, defined elsewhere
-        {"_target_": "src.data.idx.gzip.open", "filename": "x"},
-        {"_target_": "src.data.idx.read", "path": "x"},  # returns no Dataset
-        {"_target_": "src.data.fetch.fetch", "root": "x"},
-        {"_target_": "src.data.dataset.Examples", "inputs": 0, "labels": 0},
-        {"_target_": "src.data.no_such_module.load"},
+        {"_target_": "actsweep.data.datamodule.instantiate", "config": {}},  # imported there, defined elsewhere
+        {"_target_": "actsweep.data.idx.gzip.open", "filename": "x"},
+        {"_target_": "actsweep.data.idx.read", "path": "x"},  # returns no Dataset
+        {"_target_": "actsweep.data.fetch.fetch", "root": "x"},
+        {"_target_": "actsweep.data.dataset.Examples", "inputs": 0, "labels": 0},
+        {"_target_": "actsweep.data.no_such_module.load"},
     ],
     ids=lambda source: source["_target_"],
 )
@@ -306,7 +306,7 @@ def test_a_run_folder_does_not_decide_what_is_called(source: dict[str, Any], tmp
     run = sweep(tmp_path, acts=["relu"], seeds=[0])[0]
     assert len(dataset_of(run).pool) == 1437
     run["config"]["data"]["source"] = source
-    with pytest.raises(ValueError, match=r"only functions of modules in src/data/ are called here"):
+    with pytest.raises(ValueError, match=r"only functions of modules in src/actsweep/data/ are called here"):
         dataset_of(run)
 
 

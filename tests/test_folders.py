@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.config import Data
-from src.data import idx, mnist_folder
-from src.data.datamodule import open_data
-from src.errors import UserError
+from actsweep.config.schema import Data
+from actsweep.data import idx, mnist_folder
+from actsweep.data.datamodule import open_data
+from actsweep.errors import UserError
 from tests.test_data import idx_bytes
 
 Files = dict[str, bytes]
@@ -170,7 +170,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_folder_that_could_be_misread_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     files, arguments, line = REFUSED[case]
-    source = {"_target_": "src.data.mnist_folder.load", "root": str(written(tmp_path, files))} | arguments
+    source = {"_target_": "actsweep.data.mnist_folder.load", "root": str(written(tmp_path, files))} | arguments
     with pytest.raises(UserError) as refused:
         open_data(Data.model_validate({"source": source, "val_size": 0, "split_seed": 0, "batch_size": "all"}), 0)
     assert str(refused.value) == line.format(root=tmp_path)

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from src import activations, evaluate
-from src.classifier import Classifier
-from src.descriptions import targets
-from src.errors import UserError
+from actsweep import evaluate
+from actsweep.config.descriptions import targets
+from actsweep.errors import UserError
+from actsweep.network import activations
+from actsweep.network.classifier import Classifier
 from tests.test_descriptions_of_activations import OWN, TANH, own
 
 HIDDEN = [
@@ -19,10 +20,10 @@ HIDDEN = [
     {"_target_": "torch.hub.load"},
     {"_target_": "torch.nn.modules.activation.torch.os.system"},
     {"_target_": "torch.nn.functional.importlib.import_module"},
-    {"_target_": "src.activations.find"},
-    {"_target_": "src.activations.json.dumps"},
+    {"_target_": "actsweep.network.activations.find"},
+    {"_target_": "actsweep.network.activations.json.dumps"},
     {"_target_": "torch.nn.Tanh.__init__"},
-    {"_target_": "src.descriptions.made"},
+    {"_target_": "actsweep.config.descriptions.made"},
     {"_target_": "os.system"},
     {"_target_": 5},
 ]
@@ -46,7 +47,7 @@ def test_a_file_may_name_torchs_functions_and_what_is_allowed() -> None:
         "torch.nn.functional.relu_",
         "torch.Tensor.sigmoid",
         "torch.celu_",
-        "src.activations.Step",
+        "actsweep.network.activations.Step",
         "torch.nn.Softmax",
     ):
         activations.refuse_foreign({"_target_": path})

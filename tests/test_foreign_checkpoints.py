@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from src import evaluate, results, train
-from src.command_line import one_line_errors
-from src.config import Settings
+from actsweep import evaluate, train
+from actsweep.config.command_line import one_line_errors
+from actsweep.config.schema import Settings
+from actsweep.results import run_folder
 from tests.conftest import SMALL
 
 SettingsFor = Callable[..., Settings]
@@ -28,7 +29,7 @@ def checkpoint(settings_for: SettingsFor, tmp_path: Path, checkpoints: dict[str,
     if not checkpoints:
         quick = (*SMALL, "act=leakyrelu", "trainer.max_epochs=1", "diagnostics=[]")
         train.train(settings_for(*quick), tmp_path / "run")
-        checkpoints |= torch.load(tmp_path / "run" / results.BEST, weights_only=True)
+        checkpoints |= torch.load(tmp_path / "run" / run_folder.BEST, weights_only=True)
     copied: dict[str, Any] = json.loads(json.dumps(checkpoints["hyper_parameters"]))
     return {"hyper_parameters": copied, "state_dict": dict(checkpoints["state_dict"])}
 
@@ -162,7 +163,7 @@ def test_a_defect_of_ours_in_evaluate_keeps_its_traceback(
     def broken(*_: Any) -> None:
         raise ValueError("a defect")
 
-    monkeypatch.setattr("src.evaluate.count_over", broken)
+    monkeypatch.setattr("actsweep.evaluate.count_over", broken)
     torch.save(checkpoint, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="a defect"):
         evaluated(monkeypatch, str(tmp_path / "x.ckpt"))

@@ -11,16 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from src import results
-from src.diagnostics.activations import ActivationMoments
-from src.diagnostics.gradients import GradientNorm
-from src.diagnostics.histograms import ActivationHistogram
-from src.diagnostics.observation import find_taps
-from src.diagnostics.units import (
-    DeadUnits,
-)
-from src.diagnostics.updates import UpdateRatio
-from src.tables import Tables
+from actsweep.diagnostics.activations import ActivationMoments
+from actsweep.diagnostics.gradients import GradientNorm
+from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.observation import find_taps
+from actsweep.diagnostics.units import DeadUnits
+from actsweep.diagnostics.updates import UpdateRatio
+from actsweep.results import run_folder
+from actsweep.results.tables import Tables
 
 
 class ForeignCNN(L.LightningModule):
@@ -66,13 +64,13 @@ def test_the_callbacks_work_on_somebody_elses_cnn(tmp_path: Path) -> None:
     torch.manual_seed(0)
     watched = ForeignCNN()
     fit(watched, tmp_path, everything)
-    rows = rows_of(tmp_path / results.LAYERS)
+    rows = rows_of(tmp_path / run_folder.LAYERS)
     seen = {(row["quantity"], row["layer"]) for row in rows}
     assert {layer for quantity, layer in seen if quantity == "grad_norm"} == {"features.0", "features.2", "head"}
     assert {layer for quantity, layer in seen if quantity == "dead_fraction"} == {"features.0", "features.2"}
     assert {row["epoch"] for row in rows if row["quantity"] == "update_ratio"} == {"0", "1", "2"}
     assert {row["epoch"] for row in rows if row["quantity"] == "pre_activation_std"} == {"0", "1", "2"}
-    histograms = rows_of(tmp_path / results.HISTOGRAMS)
+    histograms = rows_of(tmp_path / run_folder.HISTOGRAMS)
     total = sum(map(int, next(row for row in histograms if row["layer"] == "features.0")["counts"].split()))
     assert total == 10 * 6 * 6 * 4  # one batch of 10, 6 × 6 positions, 4 channels
     torch.manual_seed(0)
@@ -84,7 +82,7 @@ def test_the_callbacks_work_on_somebody_elses_cnn(tmp_path: Path) -> None:
 
 def test_a_schedule_in_steps_measures_every_nth_step(tmp_path: Path) -> None:
     fit(ForeignCNN(), tmp_path, [GradientNorm(every_n_steps=3), UpdateRatio(every_n_steps=3)])
-    rows = [row for row in rows_of(tmp_path / results.LAYERS) if row["layer"] == "head"]
+    rows = [row for row in rows_of(tmp_path / run_folder.LAYERS) if row["layer"] == "head"]
     assert [row["step"] for row in rows if row["quantity"] == "grad_norm"] == ["0", "3", "6"]
     assert [row["step"] for row in rows if row["quantity"] == "update_ratio"] == ["1", "4", "7"]
 
@@ -94,7 +92,7 @@ def test_an_update_ratio_is_that_of_the_step_itself(tmp_path: Path) -> None:
     model = ForeignCNN()
     before = model.head.weight.detach().clone()
     fit(model, tmp_path, [UpdateRatio()], max_steps=1)
-    [found] = {row["value"] for row in rows_of(tmp_path / results.LAYERS) if row["layer"] == "head"}
+    [found] = {row["value"] for row in rows_of(tmp_path / run_folder.LAYERS) if row["layer"] == "head"}
     expected = (model.head.weight - before).norm() / before.norm()
     assert float(found) == pytest.approx(expected.item(), rel=1e-6)
 

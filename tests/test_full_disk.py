@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import results
-from src.checkpoints import WholeFiles
+from actsweep.results import run_folder
+from actsweep.training.checkpoints import WholeFiles
 from tests import processes
 from tests.conftest import SMALL
 from tests.test_resume import Command, assert_same_run
@@ -44,10 +44,10 @@ def test_a_full_disk_costs_neither_the_old_checkpoints_nor_other_runs_and_with_r
     assert "1 of 2 runs failed" in shown
     assert "Traceback" not in shown
     wide, narrow = sorted((small_disk / "sweep").glob("*width*"), key=lambda path: "=16" in path.name)
-    reason = json.loads((wide / results.RESULT).read_text())
+    reason = json.loads((wide / run_folder.RESULT).read_text())
     assert (reason["status"], "No space left on device" in reason["error"]) == ("failed", True)
-    assert json.loads((narrow / results.RESULT).read_text())["status"] == "completed"
-    for name in (results.BEST, results.LAST):
+    assert json.loads((narrow / run_folder.RESULT).read_text())["status"] == "completed"
+    for name in (run_folder.BEST, run_folder.LAST):
         assert torch.load(wide / name, weights_only=True)["epoch"] == 0
     assert not list(small_disk.rglob("*.tmp"))
     assert mount("-o", "remount,size=60m", small_disk)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src import results
+from actsweep.results import run_folder
 from tests.conftest import SMALL
 from tests.test_data import idx_bytes
 from tests.test_resume import assert_same_run
@@ -38,7 +38,7 @@ def test_three_epochs_then_six_are_six(
     run = [*RICH, f"patience={patience}"]
     for epochs in (first, whole, whole):
         assert command(*run, f"trainer.max_epochs={epochs}", f"hydra.run.dir={tmp_path}/grown") == 0
-    done = (results.read_result(tmp_path / "grown") or {})["epochs"]
+    done = (run_folder.read_result(tmp_path / "grown") or {})["epochs"]
     assert capsys.readouterr().out.count(f"goes on after epoch {min(first, done)}\n") == 1
     assert command(*run, f"trainer.max_epochs={whole}", f"hydra.run.dir={tmp_path}/once") == 0
     assert_same_run(tmp_path / "once", tmp_path / "grown")

@@ -8,10 +8,10 @@ import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import LambdaCallback
 
-from src import classifier
-from src.config import Settings
-from src.data.datamodule import DataModule, open_data
-from src.train import build_network
+from actsweep.config.schema import Settings
+from actsweep.data.datamodule import DataModule, open_data
+from actsweep.network import classifier
+from actsweep.train import build_network
 from tests.conftest import SMALL
 
 HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")

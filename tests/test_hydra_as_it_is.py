@@ -14,7 +14,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-from src import REPOSITORY, config, search, train
+from actsweep import composition, train
+from actsweep.places import REPOSITORY
+from actsweep.sweep import search
 from tests.conftest import SMALL, names_in
 
 Command = Callable[..., int]
@@ -137,17 +139,17 @@ SELECTIONS += [[f"+experiment={name}"] for name in names_in("experiment") if nam
 def test_composing_alone_gives_the_settings_and_names_of_a_command(overrides: list[str]) -> None:
     HydraConfig.instance().cfg = None
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        alone = config.read(compose("config", overrides))
+        alone = composition.read(compose("config", overrides))
         within = compose("config", overrides, return_hydra_config=True)
     choices = within.hydra.runtime.choices
     assert alone.names.model_dump() == {group: choices[group] for group in ("act", "init", "data", "optim")}
-    assert alone == config.read(within)
+    assert alone == composition.read(within)
 
 
 def test_a_notebook_composes_and_trains_in_a_thread_too(tmp_path: Path) -> None:
     HydraConfig.instance().cfg = None
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        settings = config.read(compose("config", QUICK))
+        settings = composition.read(compose("config", QUICK))
     expected = train.train(settings, tmp_path / "here")
     found: list[float] = []
     thread = threading.Thread(target=lambda: found.append(train.train(settings, tmp_path / "there")["test_loss"]))

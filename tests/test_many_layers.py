@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import results
-from src.figures.theory_by_layer import draw as theory_by_layer
-from src.figures.unit_classes import draw as unit_classes
-from src.page.histograms import histograms_of
-from src.page.layers import layers_of, measured
-from src.page.tables import Folders
-from src.runs import Run, read_runs
-from src.setting import settings_of
+from actsweep.report.figures.theory_by_layer import draw as theory_by_layer
+from actsweep.report.figures.unit_classes import draw as unit_classes
+from actsweep.report.page.histograms import histograms_of
+from actsweep.report.page.layers import layers_of, measured
+from actsweep.report.page.tables import Folders
+from actsweep.results import run_folder
+from actsweep.results.reading import Run, read_runs
+from actsweep.statistics.setting import settings_of
 from tests.made_up_runs import result_of
 
 DEPTH = 101
@@ -26,7 +26,7 @@ def deep(tmp_path: Path) -> list[Run]:
     sizes = [10] * 99 + [1000, 10]
     folder = tmp_path / "relu-d101-s0"
     folder.mkdir()
-    results.write_result(folder, result_of("relu", sizes, 0, "digits"))
+    run_folder.write_result(folder, result_of("relu", sizes, 0, "digits"))
     rows = [
         (epoch, 10 * epoch, layer, name, float(number))
         for epoch in (0, 3)

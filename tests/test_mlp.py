@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from src import train
-from src.config import Settings
-from src.mlp import MLP
+from actsweep import train
+from actsweep.config.schema import Settings
+from actsweep.network.mlp import MLP
 from tests.conftest import names_in
 
 SettingsFor = Callable[..., Settings]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src import results
+from actsweep.results import run_folder
 from tests.conftest import SMALL
 
 Command = Callable[..., int]
@@ -29,7 +29,7 @@ def test_an_infinite_bound_is_a_setting_like_any_other(
     key = "min_val" if -math.inf in values else "max_val"
     sweep = ["-m", *QUICK, *overrides, "seed=0,1", "report=true", f"hydra/launcher={launcher}"]
     assert command(*sweep, f"hydra.sweep.dir={tmp_path}/sweep") == 0
-    runs = [results.read_result(path.parent) or {} for path in (tmp_path / "sweep").glob("*/result.json")]
+    runs = [run_folder.read_result(path.parent) or {} for path in (tmp_path / "sweep").glob("*/result.json")]
     assert sorted(run["config"]["act"][key] for run in runs) == sorted(2 * values)
     assert {run["status"] for run in runs} == {"completed"}
     assert len({run["config_hash"] for run in runs}) == 2 * len(values)

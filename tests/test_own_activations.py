@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from src import activations, results, train
-from src.config import Settings
-from src.diagnostics.curve import curve
-from src.diagnostics.elementwise import is_elementwise
-from src.diagnostics.observation import observe
-from src.diagnostics.per_example import per_example_gradients
-from src.diagnostics.units import count_over
-from src.population.grouping import reason_against
+from actsweep import train
+from actsweep.config.schema import Settings
+from actsweep.diagnostics.curve import curve
+from actsweep.diagnostics.elementwise import is_elementwise
+from actsweep.diagnostics.observation import observe
+from actsweep.diagnostics.per_example import per_example_gradients
+from actsweep.diagnostics.units import count_over
+from actsweep.network import activations
+from actsweep.results import run_folder
+from actsweep.training.stack.grouping import reason_against
 from tests import own_activations
 from tests.conftest import SMALL, weights_of
 
@@ -33,7 +35,7 @@ def trained(command: Command, folder: Path, engine: str, *overrides: str) -> dic
     arguments = ("-m", *ENGINES[engine], *SMALL, f"hydra.sweep.dir={folder}", "seed=0,1", *overrides)
     assert command(*arguments) == 0
     found = {}
-    for path in folder.glob(f"*/{results.RESULT}"):
+    for path in folder.glob(f"*/{run_folder.RESULT}"):
         result = json.loads(path.read_text())
         assert result["status"] == "completed"
         found[f"{result['act'].rpartition('.')[2]} {result['seed']}"] = path.parent
@@ -73,7 +75,7 @@ def test_a_slope_for_each_unit_is_learnt_and_watched(command: Command, tmp_path:
         assert OF_THE_SLOPE - {"length_theory"} <= quantities(folder)
         slopes = [
             value
-            for name, value in weights_of(folder / results.LAST).items()
+            for name, value in weights_of(folder / run_folder.LAST).items()
             if value.shape == (16,) and "bias" not in name
         ]
         assert len(slopes) == 2
@@ -106,7 +108,7 @@ def test_what_works_in_place_is_measured_as_its_twin_is(command: Command, tmp_pa
         twin = twins[f"{TWINS.get(act, 'relu').rpartition('.')[2]} {seed}"]
         for file in ("layers.csv", "curves.csv", "epochs.csv"):
             assert (folder / file).read_text() == (twin / file).read_text(), (name, file)
-        ours, theirs = weights_of(folder / results.LAST), weights_of(twin / results.LAST)
+        ours, theirs = weights_of(folder / run_folder.LAST), weights_of(twin / run_folder.LAST)
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
         assert histograms(folder) == histograms(twin)
 
@@ -147,8 +149,8 @@ def test_what_only_looks_different_gives_the_same_network(command: Command, tmp_
     tolerance = 0.0 if engine == "plain" else 1e-5  # some run alone where their twins are stacked
     for name, folder in runs.items():
         act, seed = name.split()
-        ours = weights_of(folder / results.LAST).values()
-        theirs = weights_of(twins[f"{same[act]} {seed}"] / results.LAST).values()
+        ours = weights_of(folder / run_folder.LAST).values()
+        theirs = weights_of(twins[f"{same[act]} {seed}"] / run_folder.LAST).values()
         for one, other in zip(ours, theirs, strict=True):
             torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
@@ -160,7 +162,7 @@ def test_diagnostics_leave_what_an_activation_notes_alone(settings_for: Make, tm
         folder = tmp_path / diagnostics[1:4]
         folder.mkdir()
         train.train(settings_for(*SMALL, f"act={OWN}.{name}", f"diagnostics={diagnostics}"), folder)
-        kept.append(weights_of(folder / results.LAST))
+        kept.append(weights_of(folder / run_folder.LAST))
     assert all(torch.equal(kept[0][key], kept[1][key]) for key in kept[1])
 
 
@@ -181,7 +183,7 @@ def test_both_engines_train_the_same_network(command: Command, tmp_path: Path, n
     plain = trained(command, tmp_path / "plain", "plain", f"act={OWN}.{name}", "trainer.precision=64")
     stacked = trained(command, tmp_path / "stacked", "stacked", f"act={OWN}.{name}", "trainer.precision=64")
     for run, folder in plain.items():
-        ours, theirs = weights_of(stacked[run] / results.LAST), weights_of(folder / results.LAST)
+        ours, theirs = weights_of(stacked[run] / run_folder.LAST), weights_of(folder / run_folder.LAST)
         for key in theirs:
             torch.testing.assert_close(ours[key], theirs[key], rtol=1e-9, atol=1e-12)
 
@@ -198,7 +200,7 @@ def test_a_functions_random_numbers_are_those_of_the_step(settings_for: Make, tm
     ):
         folder.mkdir()
         train.train(settings_for(*SMALL, *overrides), folder)
-    ours, theirs = (weights_of(folder / results.LAST) for folder in folders)
+    ours, theirs = (weights_of(folder / run_folder.LAST) for folder in folders)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 

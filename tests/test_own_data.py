@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from src.data import classification, digits, fashion_mnist, iris, line, spiral
-from src.data.checked import checked
-from src.data.dataset import Dataset, Examples, Scale, as_given
-from src.losses import outputs_for
+from actsweep.data import classification, digits, fashion_mnist, iris, line, spiral
+from actsweep.data.checked import checked
+from actsweep.data.dataset import Dataset, Examples, Scale, as_given
+from actsweep.network.losses import outputs_for
 
 INPUTS = torch.arange(24, dtype=torch.float32).view(6, 4) / 8
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.config import Data
-from src.data.datamodule import open_data
-from src.data.dataset import Dataset, Examples, Scale
-from src.errors import UserError
+from actsweep.config.schema import Data
+from actsweep.data.datamodule import open_data
+from actsweep.data.dataset import Dataset, Examples, Scale
+from actsweep.errors import UserError
 from tests.conftest import SMALL
 from tests.test_own_data import INPUTS, LABELS, WHOLE, made
 
@@ -191,8 +191,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "pool is tuple: must be Examples(inputs, labels)",
     ),
     "a pair as test": (lambda: made(test=(INPUTS, LABELS)), "test is tuple: must be Examples(inputs, labels)"),
-    "a pair": (lambda: (INPUTS, LABELS), "returns tuple: must return a src.data.dataset.Dataset"),
-    "nothing": (lambda: None, "returns None: must return a src.data.dataset.Dataset"),
+    "a pair": (lambda: (INPUTS, LABELS), "returns tuple: must return a actsweep.data.dataset.Dataset"),
+    "nothing": (lambda: None, "returns None: must return a actsweep.data.dataset.Dataset"),
     "an error": (lambda: raising(INPUTS), "KeyError: 'mean'"),
     "an error of several lines": (lambda: exec("raise ValueError('one\\n  two')"), "ValueError: one two"),
 }
@@ -221,7 +221,7 @@ def test_what_ones_own_function_raised_is_the_cause() -> None:
         ("no_such_module.load", """ImportError: Error loading 'no_such_module.load': ModuleNotFoundError("No module"""),
         (f"{__name__}.no_such_function", f"ImportError: Error loading '{__name__}.no_such_function': "),
         (f"{__name__}.REFUSED", "InstantiationException: Expected a callable target, got "),
-        ("src.data.digits.load", "TypeError: load() got an unexpected keyword argument 'nosuch'"),
+        ("actsweep.data.digits.load", "TypeError: load() got an unexpected keyword argument 'nosuch'"),
     ],
 )
 def test_a_function_that_cant_be_called_is_named(target: str, line: str) -> None:

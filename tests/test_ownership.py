@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import claims, ownership, provenance, report, results, train
-from src.errors import UserError
+from actsweep import train
+from actsweep.errors import UserError
+from actsweep.report import writing
+from actsweep.results import claims, ownership, provenance, run_folder
 from tests.conftest import SMALL
 from tests.test_train import FailsInTraining
 
@@ -124,11 +126,11 @@ def test_a_run_with_other_settings_is_named_and_replaced_only_if_asked_and_then_
     assert (f"{key}={old} instead of {value};" if old else "max_epochs=1, and it has trained 2 epochs;") in line
     assert content(tmp_path) == before
     assert command(*run, change, "rerun=all") == 0
-    aside = content(tmp_path / results.REPLACED / "1")
+    aside = content(tmp_path / run_folder.REPLACED / "1")
     assert aside == {name: before[name] for name in aside}
     assert {"result.json", "run.json", "epochs.csv", "layers.csv", "checkpoints/best.ckpt"} < aside.keys()
     assert (
-        results.read_run(tmp_path)["config"][key.partition(".")[0]]
+        run_folder.read_run(tmp_path)["config"][key.partition(".")[0]]
         != json.loads(before["run.json"])["config"][key.partition(".")[0]]
     )
 
@@ -150,8 +152,8 @@ def test_a_failed_run_is_done_again_with_what_mends_it(command: Command, tmp_pat
     run = [*SMALL, f"hydra.run.dir={tmp_path}"]
     assert command(*run, FAILING) == 1
     assert command(*run, "act=tanh") == 0
-    assert (results.read_result(tmp_path) or {})["act"] == "tanh"
-    assert not (tmp_path / results.ERROR).exists()
+    assert (run_folder.read_result(tmp_path) or {})["act"] == "tanh"
+    assert not (tmp_path / run_folder.ERROR).exists()
 
 
 def test_runs_and_sweeps_keep_out_of_each_others_folders(
@@ -170,25 +172,25 @@ def test_runs_and_sweeps_keep_out_of_each_others_folders(
 def test_a_report_replaces_its_own_files_and_nobody_elses(command: Command, tmp_path: Path) -> None:
     assert command("-m", *SMALL, "seed=0", f"hydra.sweep.dir={tmp_path}/sweep") == 0
     shutil.copytree(tmp_path / "sweep", tmp_path / "in" / "sweep")
-    runs = report.read_runs([tmp_path / "in"])
+    runs = writing.read_runs([tmp_path / "in"])
     (tmp_path / "in" / "report.html").write_text("mine")
     with pytest.raises(UserError, match=r"did not write: report\.html;"):
-        report.write(runs, [tmp_path / "in"])
+        writing.write(runs, [tmp_path / "in"])
     (tmp_path / "in" / "report.html").unlink()
     for _ in range(2):
-        report.write(runs, [tmp_path / "in"])
+        writing.write(runs, [tmp_path / "in"])
     (tmp_path / "in" / "results.csv").unlink()
     ownership.record(tmp_path / "in", "results.csv")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "results.csv").write_text("mine")
     with pytest.raises(UserError, match=r"did not write: results\.csv;"):
-        report.write(runs, [tmp_path / "other"])
+        writing.write(runs, [tmp_path / "other"])
 
 
 def test_a_damaged_file_is_set_aside_beside_earlier_ones(tmp_path: Path) -> None:
     for text in ("first", "second"):
-        results.write_result(tmp_path, {"status": text})
-        results.set_aside(tmp_path / results.RESULT, text)
+        run_folder.write_result(tmp_path, {"status": text})
+        run_folder.set_aside(tmp_path / run_folder.RESULT, text)
     kept = [json.loads((tmp_path / f"result.json.unreadable{each}").read_text())["status"] for each in ("", "2")]
     assert kept == ["first", "second"]
 
@@ -209,11 +211,11 @@ def test_a_result_names_the_code_that_ran_not_what_was_committed_meanwhile(
     provenance.provenance.cache_clear()
     settings = [*SMALL, f"act={__name__}.Commits", f"hydra.run.dir={tmp_path}", "diagnostics=[]"]
     assert command(*settings) == 0
-    found, noted = results.read_result(tmp_path) or {}, results.read_run(tmp_path)
+    found, noted = run_folder.read_result(tmp_path) or {}, run_folder.read_run(tmp_path)
     assert found["git"] == noted["git"]
     assert provenance.provenance()["git"] != noted["git"]
     assert command(*settings, "trainer.max_epochs=3") == 0
-    assert results.read_run(tmp_path)["git"].startswith(f"{noted['git']}, then revision ")
+    assert run_folder.read_run(tmp_path)["git"].startswith(f"{noted['git']}, then revision ")
     provenance.provenance.cache_clear()
 
 

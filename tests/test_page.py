@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from src import page, statistics
-from src.page import words
-from src.page.layers import mean_over_seeds, measured
-from src.page.tables import Folders
-from src.runs import Run, read_runs
+from actsweep.report import page
+from actsweep.report.page import words
+from actsweep.report.page.layers import mean_over_seeds, measured
+from actsweep.report.page.tables import Folders
+from actsweep.results.reading import Run, read_runs
+from actsweep.statistics import inference
 from tests.conftest import BROWSER, PATIENCE
 from tests.made_up_runs import result_of, tables_of
 
@@ -316,13 +317,13 @@ def test_estimates_and_comparisons_are_those_of_statistics(sweep: Path, wide: Op
     )
     cells = {row[0]: row for row in rows}
     for label, values in groups.items():
-        mean, share = statistics.mean(list(values.values())), statistics.proportion(0 if "sigmoid" in label else 3, 3)
+        mean, share = inference.mean(list(values.values())), inference.proportion(0 if "sigmoid" in label else 3, 3)
         assert cells[label][3].split("\n") == [f"{mean.value:.2f}", f"[{mean.low:.2f}, {mean.high:.2f}]"]
         if label != "relu, depth 3":  # whose diverged run counts as not trained
             assert cells[label][2].split("\n")[1] == f"[{100 * share.low:.0f}, {100 * share.high:.0f}] %"
     assert cells["relu, depth 3"][1:3] == ["3\n1 diverged, 1 failed, 1 missing", "3/4\n[30, 95] %"]
     tanh, relu = "tanh, depth 3", "relu, depth 3"
-    family = statistics.compare_all({tanh: groups.pop(tanh), relu: groups.pop(relu)} | groups)
+    family = inference.compare_all({tanh: groups.pop(tanh), relu: groups.pop(relu)} | groups)
     pair = family[tanh, relu]
     wide.view.locator("[name=reference]").select_option(label=relu)
     row = wide.view.locator("[data-pairs] tr", has_text=tanh).locator("td, th").all_inner_texts()
@@ -517,10 +518,10 @@ def test_the_same_runs_give_the_same_page_and_nothing_else_is_left(sweep: Path, 
 
 
 def imported(module: str, known: set[str]) -> set[str]:
-    """The module and all of src that it imports, directly or not."""
-    path = Path(*module.split("."))
+    """The module and all of actsweep that it imports, directly or not."""
+    path = Path("src", *module.split("."))
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    if module in known or not module.startswith("src") or not source.is_file():
+    if module in known or not module.startswith("actsweep") or not source.is_file():
         return known
     known.add(module)
     for node in ast.walk(ast.parse(source.read_text())):
@@ -532,9 +533,14 @@ def imported(module: str, known: set[str]) -> set[str]:
 
 
 def test_the_page_needs_none_of_the_code_that_trains() -> None:
-    modules = imported("src.page", set())
-    assert {"src.page.layers", "src.setting", "src.statistics", "src.figures._data"} <= modules
-    assert [name for name in modules if re.match(r"src\.(train|classifier|mlp|diagnostics)\b", name)] == []
+    modules = imported("actsweep.report.page", set())
+    assert {
+        "actsweep.report.page.layers",
+        "actsweep.statistics.setting",
+        "actsweep.statistics.inference",
+        "actsweep.report.figures._data",
+    } <= modules
+    assert [name for name in modules if re.match(r"actsweep\.(train|training|network|diagnostics)\b", name)] == []
 
 
 def test_several_measurements_in_an_epoch_are_told_apart_by_their_step() -> None:

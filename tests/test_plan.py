@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pytest
 import pytorch_lightning as L
 
-from src import plan, trial
-from src.config import Settings
-from src.plan import Cost, Launcher
+from actsweep.config.schema import Settings
+from actsweep.sweep import plan, trial
+from actsweep.sweep.plan import Cost, Launcher
 from tests.conftest import SMALL
 
 SettingsFor = Callable[..., Settings]

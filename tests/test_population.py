@@ -12,16 +12,17 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from src import REPOSITORY, train
-from src.checkpoints import BestAndLast
-from src.classifier import Classifier
-from src.config import Settings, Target
-from src.data import datamodule
-from src.diagnostics.histograms import count_one_by_one, count_together
-from src.population.network import Stack
-from src.population.optimisers import Optimiser, clip
-from src.population.steps import LOSSES, Feed, Steps, Sums
-from src.population.stopping import Stopping
+from actsweep import train
+from actsweep.config.schema import Settings, Target
+from actsweep.data import datamodule
+from actsweep.diagnostics.histograms import count_one_by_one, count_together
+from actsweep.network.classifier import Classifier
+from actsweep.places import REPOSITORY
+from actsweep.training.checkpoints import BestAndLast
+from actsweep.training.stack.network import Stack
+from actsweep.training.stack.optimisers import Optimiser, clip
+from actsweep.training.stack.steps import LOSSES, Feed, Steps, Sums
+from actsweep.training.stack.stopping import Stopping
 from tests.conftest import SMALL, names_in
 
 Make = Callable[..., Settings]

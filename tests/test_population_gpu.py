@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from src import results
-from src.config import Settings
-from src.population.training import Training
+from actsweep.config.schema import Settings
+from actsweep.results import run_folder
+from actsweep.training.stack.training import Training
 from tests.conftest import SMALL
 
 if torch.cuda.is_available():
@@ -41,7 +41,7 @@ if torch.cuda.is_available():
         jobs = [(each, tmp_path / str(each.seed)) for each in settings]
         Training(jobs, torch.device("cuda", 0)).run()
         for _, folder in jobs:
-            result = results.read_result(folder)
+            result = run_folder.read_result(folder)
             assert result is not None
             assert result["status"] == "completed"
             assert result["test_accuracy"] > 0.3

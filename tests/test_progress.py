@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from src import progress, results
-from src.population.training import Training
+from actsweep.results import run_folder
+from actsweep.training import progress
+from actsweep.training.stack.training import Training
 from tests.conftest import SMALL
 from tests.test_population import CPU, Make, several
 
@@ -20,7 +21,7 @@ class Listener:
         self.left: list[float] = []
 
     def ended(self, folder: Path) -> None:
-        result = results.read_result(folder)
+        result = run_folder.read_result(folder)
         assert result is not None
         self.said.append((folder.name, result["epochs"]))
 

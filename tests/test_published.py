@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src import evaluate, train
-from src.config import Settings
-from src.data import datamodule
-from src.diagnostics.gradients import grad_max_abs, grad_norm
-from src.diagnostics.observation import observe
-from src.diagnostics.units import count_over
+from actsweep import evaluate, train
+from actsweep.config.schema import Settings
+from actsweep.data import datamodule
+from actsweep.diagnostics.gradients import grad_max_abs, grad_norm
+from actsweep.diagnostics.observation import observe
+from actsweep.diagnostics.units import count_over
 
 SettingsFor = Callable[..., Settings]
 GRADIENTS_AT_INITIALISATION = {

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from src import results, train
-from src.config import Settings
+from actsweep import train
+from actsweep.config.schema import Settings
+from actsweep.results import run_folder
 from tests.conftest import SMALL
 
 SettingsFor = Callable[..., Settings]
@@ -38,9 +39,9 @@ def run(settings_for: SettingsFor, tmp_path: Path) -> Path:
 
 
 def test_commands_that_print_end_quietly(run: Path) -> None:
-    assert unread("src.evaluate", str(run / results.BEST)) == (0, "")
-    assert unread("src.theory", "act=relu", "depth=5") == (0, "")
-    assert unread("src.report", str(run.parent)) == (0, "")
+    assert unread("actsweep.evaluate", str(run / run_folder.BEST)) == (0, "")
+    assert unread("actsweep.theory", "act=relu", "depth=5") == (0, "")
+    assert unread("actsweep.report.writing", str(run.parent)) == (0, "")
     assert (run.parent / "results.csv").exists()
     assert (run.parent / "report.html").exists()  # what stands after the first line that nobody reads
 
@@ -49,7 +50,7 @@ def test_commands_that_print_end_quietly(run: Path) -> None:
 def test_a_sweep_goes_on_when_nobody_reads_it_any_more(launcher: str, tmp_path: Path) -> None:
     sweep = ["-m", *QUICK, "act=relu,tanh", "seed=0,1", "trainer.enable_progress_bar=true"]
     sweep += [f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep"]
-    assert unread("src.train", *sweep, also_errors=True)[0] == 0
+    assert unread("actsweep.train", *sweep, also_errors=True)[0] == 0
     found = [json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").glob("*/result.json")]
     assert found == ["completed"] * 4
     assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 5
@@ -59,7 +60,7 @@ def test_a_sweep_goes_on_when_nobody_reads_it_any_more(launcher: str, tmp_path: 
 def test_output_that_a_full_disk_refuses_is_not_lost_in_silence(run: Path) -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            [sys.executable, "-m", "src.evaluate", str(run / results.BEST)],
+            [sys.executable, "-m", "src.evaluate", str(run / run_folder.BEST)],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert ended.returncode == 1

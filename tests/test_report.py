@@ -11,11 +11,12 @@ import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from src import report, results
-from src.naming import run_name
-from src.runs import read_sweeps
-from src.setting import labels, settings_of
-from src.statistics import trained
+from actsweep.composition import run_name
+from actsweep.report import writing
+from actsweep.results import run_folder
+from actsweep.results.reading import read_sweeps
+from actsweep.statistics.inference import trained
+from actsweep.statistics.setting import labels, settings_of
 from tests import processes
 from tests.conftest import SMALL
 from tests.made_up_runs import sweep
@@ -38,7 +39,7 @@ def run(act: str, seed: int, accuracy: float | None, status: str = "completed", 
 def save(runs: list[dict[str, Any]], folder: Path) -> Path:
     for one in runs:
         (folder / one["name"]).mkdir(parents=True)
-        results.write_result(folder / one["name"], one)
+        run_folder.write_result(folder / one["name"], one)
     return folder
 
 
@@ -46,7 +47,7 @@ def test_means_are_over_completed_runs_alone() -> None:
     accuracies = [0.8, 0.9, 0.85]
     runs = [run("relu", seed, accuracy) for seed, accuracy in enumerate(accuracies)]
     runs += [run("relu", 3, None, "diverged"), run("relu", 4, None, "failed"), run("tanh", 0, 0.1)]
-    summary = report.by_setting(settings_of(runs)).set_index("act")
+    summary = writing.by_setting(settings_of(runs)).set_index("act")
     relu = summary.loc["relu"]
     assert (relu["n"], relu["diverged"], relu["failed"], relu["trained"]) == (3, 1, 1, 3)
     assert relu["test_accuracy_mean"] == pytest.approx(np.mean(accuracies))
@@ -59,7 +60,7 @@ def test_means_are_over_completed_runs_alone() -> None:
 
 def test_a_setting_is_whatever_was_varied() -> None:
     runs = [run("relu", seed, 0.9, optim={"lr": lr}) for seed in (0, 1) for lr in (0.1, 0.01)]
-    summary = report.by_setting(settings_of(runs))
+    summary = writing.by_setting(settings_of(runs))
     assert summary[["act", "lr", "n"]].to_numpy().tolist() == [["relu", "0.01", 2], ["relu", "0.1", 2]]
 
 
@@ -69,8 +70,8 @@ def test_runs_that_were_shown_in_different_ways_are_of_one_setting() -> None:
 
 
 def test_a_sweep_without_a_completed_run_is_tabulated(capsys: pytest.CaptureFixture[str]) -> None:
-    summary = report.by_setting(settings_of([run("relu", 0, None, "diverged"), run("relu", 1, None, "failed")]))
-    report.show(summary, Console(width=120))
+    summary = writing.by_setting(settings_of([run("relu", 0, None, "diverged"), run("relu", 1, None, "failed")]))
+    writing.show(summary, Console(width=120))
     shown = capsys.readouterr().out
     assert "diverged" in shown
     assert "0/1" in shown
@@ -81,15 +82,15 @@ def test_the_command_reads_folders_and_skips_what_cant_be_read(
 ) -> None:
     folder = save([run("relu", 0, 0.9), run("tanh", 0, 0.8)], tmp_path / "sweep")
     (folder / "broken").mkdir()
-    (folder / "broken" / results.RESULT).write_text('{"status": "comp')
+    (folder / "broken" / run_folder.RESULT).write_text('{"status": "comp')
     monkeypatch.setattr(sys, "argv", ["report", str(folder)])
-    report.main()
-    table = pd.read_csv(folder / report.RESULTS)
+    writing.main()
+    table = pd.read_csv(folder / writing.RESULTS)
     assert table["act"].tolist() == ["relu", "tanh"]
     assert table["dead_outputs"].tolist() == ["0 4", "0 4"]
     monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit) as end:
-        report.main()
+        writing.main()
     assert end.value.code == 2
 
 
@@ -99,11 +100,11 @@ def test_the_table_and_the_last_line_say_what_became_of_every_run_that_is_expect
     runs = [run("relu", 0, 0.9), run("tanh", 0, 0.8), run("relu", 1, None, "diverged"), run("relu", 2, None, "failed")]
     save(runs, tmp_path / "a")
     names = [each["name"] for each in runs]
-    results.write_sweep(tmp_path / "a", None, "x", [*names, "relu-3", "tanh-1"])
-    results.write_sweep(tmp_path / "b", None, "x", ["relu-0"])  # of the same name, but another sweep's
+    run_folder.write_sweep(tmp_path / "a", None, "x", [*names, "relu-3", "tanh-1"])
+    run_folder.write_sweep(tmp_path / "b", None, "x", ["relu-0"])  # of the same name, but another sweep's
     folders = [tmp_path / "a", tmp_path / "b"]
-    report.write(report.read_runs(folders), folders, with_page=False)
-    table = pd.read_csv(tmp_path / "a" / report.RESULTS)
+    writing.write(writing.read_runs(folders), folders, with_page=False)
+    table = pd.read_csv(tmp_path / "a" / writing.RESULTS)
     counts = {"completed": 2, "diverged": 1, "failed": 1, "missing": 3}
     assert table["status"].value_counts().to_dict() == counts
     absent = table[table["status"] == "missing"].dropna(axis=1)
@@ -114,10 +115,10 @@ def test_the_table_and_the_last_line_say_what_became_of_every_run_that_is_expect
 
 def test_result_files_are_valid_json_whatever_was_measured(tmp_path: Path) -> None:
     found = {"status": "completed", "losses": [math.inf, -math.inf, math.nan, None, 0.5], "name": "inf.0"}
-    results.write_result(tmp_path, found)
-    written = json.loads((tmp_path / results.RESULT).read_text(), parse_constant=pytest.fail)
+    run_folder.write_result(tmp_path, found)
+    written = json.loads((tmp_path / run_folder.RESULT).read_text(), parse_constant=pytest.fail)
     assert written == found | {"losses": ["inf", "-inf", "nan", None, 0.5]}
-    assert repr(results.read_result(tmp_path)) == repr(found)
+    assert repr(run_folder.read_result(tmp_path)) == repr(found)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +161,13 @@ def test_a_sweep_ends_with_its_page_its_figures_and_what_it_was(command: Command
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
         "learning_curves.csv", "learning_curves.png", "learning_curves.svg",
     ]  # fmt: skip
-    noted = json.loads((tmp_path / results.SWEEP).read_text())
+    noted = json.loads((tmp_path / run_folder.SWEEP).read_text())
     assert [name[:10] for name in noted["expected"]] == ["relu-d2-s0", "relu-d2-s1"]
     assert "seed=0,1" in noted["command"]
     assert noted["question"] is None
     later = ["act=relu", "seed=2", f"hydra.sweep.dir={tmp_path}"]
     assert command("-m", *SMALL, *later) == 0
-    expected = json.loads((tmp_path / results.SWEEP).read_text())["expected"]
+    expected = json.loads((tmp_path / run_folder.SWEEP).read_text())["expected"]
     assert [name[:10] for name in expected] == ["relu-d2-s0", "relu-d2-s1", "relu-d2-s2"]
 
 
@@ -178,10 +179,10 @@ def test_the_page_can_be_switched_off(command: Command, tmp_path: Path) -> None:
 
 
 def test_several_sweeps_are_reported_together(tmp_path: Path) -> None:
-    results.write_sweep(tmp_path / "a", "Why?", "python -m src.train +sweeps=a", ["one"])
-    results.write_sweep(tmp_path / "b", None, "python -m src.train -m seed=1", ["two"])
+    run_folder.write_sweep(tmp_path / "a", "Why?", "python -m src.train +sweeps=a", ["one"])
+    run_folder.write_sweep(tmp_path / "b", None, "python -m src.train -m seed=1", ["two"])
     (tmp_path / "c").mkdir()
-    together = report.told(list(read_sweeps([tmp_path]).values()))
+    together = writing.told(list(read_sweeps([tmp_path]).values()))
     assert together["question"] == "Why?"
     assert together["command"] == "python -m src.train +sweeps=a · python -m src.train -m seed=1"
 
@@ -194,7 +195,7 @@ def test_networks_of_equal_depth_and_other_widths_are_other_settings() -> None:
         {"act": "relu", "hidden_sizes": "[8, 8, 8, 8]"},
         {"act": "relu", "hidden_sizes": "[16, 16, 16, 16]"},
     ]
-    assert len(report.by_setting(settings_of([narrow, wide]))) == 2
+    assert len(writing.by_setting(settings_of([narrow, wide]))) == 2
 
 
 WRITE = """
@@ -203,7 +204,7 @@ from pathlib import Path
 from src import report
 for name in sys.argv[1:]:
     report.write(report.read_runs([Path(name)]), [Path(name)])
-    print("LOADED", *sorted({"torch", "pytorch_lightning", "torchvision", "src.train"} & set(sys.modules)))
+    print("LOADED", *sorted({"torch", "pytorch_lightning", "torchvision", "actsweep.train"} & set(sys.modules)))
 """
 
 
@@ -213,7 +214,7 @@ def test_a_report_loads_torch_only_for_raw_images_and_never_lightning(tmp_path: 
         for one in sweep(tmp_path / name, acts=["relu"], seeds=[0, 1]):
             folder = Path(one.pop("folder"))
             one["config"]["figures"] = list(default)
-            (folder / results.RESULT).write_text(json.dumps(one))
+            (folder / run_folder.RESULT).write_text(json.dumps(one))
             if name == "without":
                 (folder / "predictions.csv").unlink()
     command = [sys.executable, "-c", WRITE, str(tmp_path / "without"), str(tmp_path / "with")]

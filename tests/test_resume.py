@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from src import locks, results, train
-from src.command_line import ended_by_signals, one_line_errors
-from src.config import Settings
+from actsweep import train
+from actsweep.config.command_line import ended_by_signals, one_line_errors
+from actsweep.config.schema import Settings
+from actsweep.results import locks, run_folder
 from tests import processes
 from tests.conftest import SMALL
 
@@ -30,13 +31,13 @@ RICH = [*SMALL, "act=torch.nn.RReLU", "norm=batch", "optim=adam", "trainer.max_e
         "diagnostics=[gradients,updates,units,curve,steps,predictions,samples]",
         "diagnostics.gradients.every_n_steps=7", "diagnostics.units.every_n_epochs=2"]  # fmt: skip
 MOMENTS = [
-    "src.classifier:Classifier.training_step:2",  # before the first checkpoint
-    "src.classifier:Classifier.training_step:50",  # in the middle of an epoch
-    "src.tables:Tables._append:9",
-    "src.files:replace:5",  # a checkpoint is written, but has not taken its place
-    "src.files:replace:6",  # best.ckpt has taken its place, last.ckpt not yet
-    "src.diagnostics.predictions:confidence:1",  # in the test, when nothing is left to train
-    "src.results:write_result:1",
+    "actsweep.network.classifier:Classifier.training_step:2",  # before the first checkpoint
+    "actsweep.network.classifier:Classifier.training_step:50",  # in the middle of an epoch
+    "actsweep.results.tables:Tables._append:9",
+    "actsweep.results.files:replace:5",  # a checkpoint is written, but has not taken its place
+    "actsweep.results.files:replace:6",  # best.ckpt has taken its place, last.ckpt not yet
+    "actsweep.diagnostics.predictions:confidence:1",  # in the test, when nothing is left to train
+    "actsweep.results.run_folder:write_result:1",
 ]
 
 
@@ -53,14 +54,14 @@ def equal(one: Any, other: Any) -> bool:
 
 def assert_same_run(one: Path, other: Path) -> None:
     """Weights, optimiser, early stopping, best score, tables and result are the same; times may differ."""
-    for name in (results.LAST, results.BEST):
+    for name in (run_folder.LAST, run_folder.BEST):
         first, second = (torch.load(folder / name, weights_only=True) for folder in (one, other))
         for part in ("state_dict", "optimizer_states", "callbacks", "epoch", "global_step"):
             assert equal(first[part], second[part]), (name, part)
-    assert results.table_sizes(one) == results.table_sizes(other)
-    for table in results.table_sizes(one):
+    assert run_folder.table_sizes(one) == run_folder.table_sizes(other)
+    for table in run_folder.table_sizes(one):
         assert (one / table).read_bytes() == (other / table).read_bytes(), table
-    first, second = (json.loads((folder / results.RESULT).read_text()) for folder in (one, other))
+    first, second = (json.loads((folder / run_folder.RESULT).read_text()) for folder in (one, other))
     assert {k: v for k, v in first.items() if k not in {"seconds", "name"}} == {
         k: v for k, v in second.items() if k not in {"seconds", "name"}
     }
@@ -90,8 +91,8 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
     assert capsys.readouterr().out == ""
     for place, moment in enumerate(MOMENTS):
         folder = elsewhere / str(place)
-        assert not (folder / results.RESULT).exists()
-        had_a_checkpoint = (folder / results.LAST).exists() or (folder / results.BEST).exists()
+        assert not (folder / run_folder.RESULT).exists()
+        had_a_checkpoint = (folder / run_folder.LAST).exists() or (folder / run_folder.BEST).exists()
         train.train(settings, folder)
         assert ("goes on after epoch" in capsys.readouterr().out) == had_a_checkpoint == (place > 0), moment
         assert_same_run(tmp_path / "whole", folder)
@@ -107,7 +108,7 @@ def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_
     program = [sys.executable, "-m", "src.train", *sweep]
     one, other = (tmp_path / "a sweep" / name_of(seed) for seed in (0, 1))
     with processes.running(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
-        processes.until((one / results.LAST).exists, first)
+        processes.until((one / run_folder.LAST).exists, first)
         assert command(*sweep) == 2
         [line] = capsys.readouterr().err.splitlines()
         assert f"a sweep is in use by process {first.pid} on {socket.gethostname()} since 20" in line
@@ -119,7 +120,7 @@ def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_
     assert len(shown.splitlines()) == 1
     assert not other.exists()  # the remaining jobs don't start
     with locks.held(tmp_path / "a sweep"):  # its death released it
-        checkpoint = torch.load(one / results.LAST, weights_only=True)
+        checkpoint = torch.load(one / run_folder.LAST, weights_only=True)
     assert checkpoint["global_step"] == 18 * (checkpoint["epoch"] + 1)
 
 
@@ -158,7 +159,7 @@ def test_a_signal_in_a_run_leaves_a_whole_checkpoint_and_the_command_that_goes_o
     shown = capsys.readouterr().err
     assert shown.splitlines() == [f"stopped by {number.name}; to go on: python -m src.train {shlex.join(sys.argv[1:])}"]
     assert signal.getsignal(number) == before
-    assert torch.load(tmp_path / "run" / results.LAST, weights_only=True)["epoch"] == 1
+    assert torch.load(tmp_path / "run" / run_folder.LAST, weights_only=True)["epoch"] == 1
     assert command(*once, f"hydra.run.dir={tmp_path}/run") == 0
     assert "run goes on after epoch 2" in capsys.readouterr().out
     assert command(*once, f"hydra.run.dir={tmp_path}/whole") == 0
@@ -185,7 +186,7 @@ def test_a_signal_counts_also_where_a_library_puts_an_error_of_its_own_in_its_pl
 def test_a_run_goes_on_only_from_its_own_checkpoints(settings_for: SettingsFor, tmp_path: Path) -> None:
     train.train(settings_for(*SMALL, "optim.lr=0.1"), tmp_path / "run")
     other = settings_for(*SMALL, "optim.lr=0.2", "rerun=all")
-    (tmp_path / "run" / results.RESULT).unlink()
+    (tmp_path / "run" / run_folder.RESULT).unlink()
     train.train(other, tmp_path / "run")
     train.train(other, tmp_path / "fresh")
     assert_same_run(tmp_path / "fresh", tmp_path / "run")
@@ -199,21 +200,21 @@ def test_what_cant_be_read_is_set_aside_and_the_run_goes_on_from_the_best_or_ane
     folder = tmp_path / "run"
     train.train(settings, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", folder)
-    (folder / results.RESULT).write_text('{"status": "compl')
+    (folder / run_folder.RESULT).write_text('{"status": "compl')
     if damage == "table":  # lost by a power cut: shorter than the checkpoints say
-        os.truncate(folder / results.LAYERS, 10)
+        os.truncate(folder / run_folder.LAYERS, 10)
     elif damage == "malicious":
-        (folder / results.LAST).write_bytes(pickle.dumps(Explosive(tmp_path / "exploded")))
+        (folder / run_folder.LAST).write_bytes(pickle.dumps(Explosive(tmp_path / "exploded")))
     else:
-        for name in (results.LAST, results.BEST)[: 2 if damage == "both" else 1]:
+        for name in (run_folder.LAST, run_folder.BEST)[: 2 if damage == "both" else 1]:
             os.truncate(folder / name, 1000)
-    assert results.finished(folder, settings) is None
+    assert run_folder.finished(folder, settings) is None
     train.train(settings, folder)
     shown = capsys.readouterr()
     assert "result.json can't be read" in shown.err
     assert (folder / "result.json.unreadable").read_text() == '{"status": "compl'
     assert shown.err.count("last.ckpt can't be read") == (damage != "table")
-    assert (folder / f"{results.LAST}.unreadable").exists() == (damage != "table")
+    assert (folder / f"{run_folder.LAST}.unreadable").exists() == (damage != "table")
     assert ("goes on after epoch" in shown.out) == (damage in {"truncated", "malicious"})
     assert not (tmp_path / "exploded").exists()
     assert_same_run(tmp_path / "whole", folder)

@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import page, report, results
-from src.errors import UserError
-from src.figures.fair_ranking import draw as fair_ranking
-from src.page.tasks import tasks_of
-from src.page.verdict import judge, sentences
-from src.runs import Run, measured_at, read_runs, read_sweeps
-from src.setting import left_out, missing_of, repetitions, settings_of
-from src.statistics import compare
+from actsweep.errors import UserError
+from actsweep.report import page, writing
+from actsweep.report.figures.fair_ranking import draw as fair_ranking
+from actsweep.report.page.tasks import tasks_of
+from actsweep.report.page.verdict import judge, sentences
+from actsweep.results import run_folder
+from actsweep.results.reading import Run, measured_at, read_runs, read_sweeps
+from actsweep.statistics.inference import compare
+from actsweep.statistics.setting import left_out, missing_of, repetitions, settings_of
 from tests.made_up_runs import sweep
 
 DRAWN = ("accuracy_by_setting", "overview", "accuracy_by_depth", "learning_curves", "gradient_by_layer", "dead_units")
@@ -27,7 +28,7 @@ DRAWN = ("accuracy_by_setting", "overview", "accuracy_by_depth", "learning_curve
 def told(folders: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *more: str) -> str:
     """What `python -m src.report FOLDERS` prints."""
     monkeypatch.setattr(sys, "argv", ["report", *map(str, folders), *more])
-    report.main()
+    writing.main()
     return capsys.readouterr().out
 
 
@@ -37,7 +38,7 @@ def page_of(folder: Path) -> str:
 
 def change(run: Run, **values: Any) -> None:
     """Other values in the run's result.json."""
-    path = Path(run["folder"], results.RESULT)
+    path = Path(run["folder"], run_folder.RESULT)
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
@@ -49,7 +50,7 @@ def verdict(runs: list[Run], with_diverged: bool = False) -> list[str]:
 def twice(tmp_path: Path) -> tuple[Path, Path]:
     """Two activations, three seeds, and a copy of it all."""
     names = [f"{act}-d3-s{seed}" for act in ("relu", "tanh") for seed in range(3)]
-    results.write_sweep(tmp_path / "a", "Why?", "x", names)
+    run_folder.write_sweep(tmp_path / "a", "Why?", "x", names)
     sweep(tmp_path / "a", seeds=[0, 1, 2])
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     return tmp_path / "a", tmp_path / "b"
@@ -61,10 +62,10 @@ def test_runs_given_twice_count_once_everywhere(
     a, b = twice
     alone = told([a], monkeypatch, capsys)
     assert "6 runs expected: 6 completed; " in alone
-    first, page_alone = pd.read_csv(a / results.RESULTS), page_of(a)
+    first, page_alone = pd.read_csv(a / run_folder.RESULTS), page_of(a)
     both = told([a, b], monkeypatch, capsys)
     assert "6 runs expected: 6 completed; 6 more repeat a seed of a setting, which counts once, with the same" in both
-    table = pd.read_csv(a / results.RESULTS)
+    table = pd.read_csv(a / run_folder.RESULTS)
     counted = table[table["status"] == "completed"].reset_index(drop=True)
     pd.testing.assert_frame_equal(counted.drop(columns="repeats"), first.drop(columns="repeats"))
     repeated = table[table["status"] == "repeated"]
@@ -76,7 +77,7 @@ def test_runs_given_twice_count_once_everywhere(
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figures_numbers_are_of_each_seed_once(name: str, twice: tuple[Path, Path]) -> None:
-    draw = importlib.import_module(f"src.figures.{name}").draw
+    draw = importlib.import_module(f"actsweep.report.figures.{name}").draw
     one, two = draw(read_runs([twice[0]])), draw(read_runs(twice))
     pd.testing.assert_frame_equal(one.table, two.table)
     assert two.caption == f"{one.caption} Left out: 6 repeated a seed."
@@ -151,7 +152,7 @@ def test_a_run_that_two_sweeps_expect_is_expected_once_and_missing_if_it_is_nowh
     assert absent == [a / "relu-d3-s2"]  # s1 is in a
     relu = settings_of(runs, absent)[1]
     assert (len(relu.completed), relu.missing, relu.broken) == (2, (a / "relu-d3-s2",), "1 missing")
-    assert report.statuses(settings_of(runs, absent), 1) == "6 runs expected: 5 completed, 1 missing"
+    assert writing.statuses(settings_of(runs, absent), 1) == "6 runs expected: 5 completed, 1 missing"
     for run in read_runs([b]):
         change(run, test_loss=0.5, config=run["config"] | {"patience": 3})  # another study with the same names
     assert missing_of(read_runs(twice), read_sweeps(twice)) == [a / "relu-d3-s2", b / "relu-d3-s1", b / "relu-d3-s2"]
@@ -161,7 +162,7 @@ def test_missing_runs_are_named_once_and_can_be_forgotten(
     twice: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a = twice[0]
-    results.write_sweep(a, "Why?", "y", ["rleu-d3-s0", "rleu-d3-s1"])
+    run_folder.write_sweep(a, "Why?", "y", ["rleu-d3-s0", "rleu-d3-s1"])
     command = f"python -m src.report {a} --forget"
     said = told([a], monkeypatch, capsys)
     assert f"missing: rleu-d3-s0, rleu-d3-s1; if they are not wanted: {command}\n" in said
@@ -170,12 +171,12 @@ def test_missing_runs_are_named_once_and_can_be_forgotten(
     with pytest.raises(UserError, match=r"--forget relu-d3-s0: no missing run of .*; the report names those there are"):
         told([a], monkeypatch, capsys, "--forget", "relu-d3-s0")
     assert "no longer expected: rleu-d3-s1\n" in told([a], monkeypatch, capsys, "--forget", "rleu-d3-s1")
-    assert results.read_sweep(a)["expected"][-1] == "rleu-d3-s0"
+    assert run_folder.read_sweep(a)["expected"][-1] == "rleu-d3-s0"
     said = told([a], monkeypatch, capsys, "--forget")
     assert "no longer expected: rleu-d3-s0\n" in said
     assert "6 runs expected: 6 completed; " in said
-    assert results.read_sweep(a) == {"question": "Why?", "command": "y"} | {
-        "expected": results.read_sweep(twice[1])["expected"]
+    assert run_folder.read_sweep(a) == {"question": "Why?", "command": "y"} | {
+        "expected": run_folder.read_sweep(twice[1])["expected"]
     }
     assert "nothing was missing" in told([a], monkeypatch, capsys, "--forget")
     assert not [path for path in a.iterdir() if path.suffix == ".tmp"]
@@ -211,11 +212,11 @@ def test_what_diverged_is_said_on_both_sides_and_counted_as_chance(tmp_path: Pat
     counted = verdict(runs, with_diverged=True)
     assert counted[0].startswith("With diverged runs counted as chance, 10.00 %: tanh has the highest mean")
     assert "relu is 22.00 percentage points behind" in counted[1]
-    summary = report.by_setting(settings_of(runs)).set_index("act")
+    summary = writing.by_setting(settings_of(runs)).set_index("act")
     assert summary.loc["relu", "accuracy_or_chance_mean"] == pytest.approx((3 * 0.9 + 3 * 0.1) / 6)
     assert summary.loc["tanh", "accuracy_or_chance_mean"] == summary.loc["tanh", "test_accuracy_mean"]
     for name in ("accuracy_by_setting", "overview", "accuracy_by_depth"):
-        caption = importlib.import_module(f"src.figures.{name}").draw(runs).caption
+        caption = importlib.import_module(f"actsweep.report.figures.{name}").draw(runs).caption
         assert "Means with diverged runs counted as chance: relu 50.00 % (n = 6). " in caption
         assert "Left out: 3 diverged, 1 failed." in caption
 

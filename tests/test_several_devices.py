@@ -13,7 +13,10 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from src import REPOSITORY, losses, results, train
+from actsweep import train
+from actsweep.network import losses
+from actsweep.places import REPOSITORY
+from actsweep.results import run_folder
 from tests.conftest import SMALL, weights_of
 from tests.test_population import Make
 from tests.test_stacks_side_by_side import epochs_of
@@ -46,7 +49,7 @@ def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tm
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["two"]
     found, expected = (
-        json.loads((tmp_path / "two" / results.RESULT).read_text()),
+        json.loads((tmp_path / "two" / run_folder.RESULT).read_text()),
         train.train(settings_for(*SMALL), tmp_path / "one"),
     )
     assert found["status"] == "completed"
@@ -54,8 +57,8 @@ def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tm
     assert found["test_accuracy"] == expected["test_accuracy"]
     for two, one in zip(epochs_of(tmp_path / "two"), epochs_of(tmp_path / "one"), strict=True):
         assert two == pytest.approx(one, rel=1e-5)
-    weights = weights_of(tmp_path / "two" / results.LAST)
-    for name, values in weights_of(tmp_path / "one" / results.LAST).items():
+    weights = weights_of(tmp_path / "two" / run_folder.LAST)
+    for name, values in weights_of(tmp_path / "one" / run_folder.LAST).items():
         torch.testing.assert_close(weights[name], values, rtol=1e-4, atol=1e-6)
     names = [
         sorted(path.name.partition(".tfevents")[0] for path in (tmp_path / each).glob("*")) for each in ("one", "two")
@@ -83,9 +86,9 @@ def test_a_rank_that_fails_ends_the_run_with_1_and_its_reason(tmp_path: Path, ho
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1
     assert words in line
-    assert f"(traceback: {tmp_path / 'run' / results.ERROR})" in line
-    assert words in (tmp_path / "run" / results.ERROR).read_text()
-    assert json.loads((tmp_path / "run" / results.RESULT).read_text())["status"] == "failed"
+    assert f"(traceback: {tmp_path / 'run' / run_folder.ERROR})" in line
+    assert words in (tmp_path / "run" / run_folder.ERROR).read_text()
+    assert json.loads((tmp_path / "run" / run_folder.RESULT).read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize(

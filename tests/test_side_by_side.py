@@ -12,8 +12,9 @@ import pytorch_lightning as L
 import torch
 from omegaconf import OmegaConf
 
-from src import results
-from src.population import grouping, side_by_side
+from actsweep.results import run_folder
+from actsweep.sweep import side_by_side
+from actsweep.training.stack import grouping
 from tests.conftest import SMALL, weights_of
 
 Command = Callable[..., int]
@@ -53,10 +54,10 @@ def test_processes_leave_what_one_run_after_another_leaves_and_speak_once(
         assert {k: v for k, v in found.items() if k not in own} == {k: v for k, v in expected.items() if k not in own}
         assert found["device"] == "cpu, 1 threads"
         one, two = tmp_path / "one" / name, tmp_path / "two" / str(found["name"])
-        for file in (results.EPOCHS, results.LAYERS, results.HISTOGRAMS):
+        for file in (run_folder.EPOCHS, run_folder.LAYERS, run_folder.HISTOGRAMS):
             assert (one / file).read_bytes() == (two / file).read_bytes()
-        weights = weights_of(two / results.LAST)
-        assert all(torch.equal(values, weights[key]) for key, values in weights_of(one / results.LAST).items())
+        weights = weights_of(two / run_folder.LAST)
+        assert all(torch.equal(values, weights[key]) for key, values in weights_of(one / run_folder.LAST).items())
 
 
 def test_a_process_that_dies_costs_no_other_run(command: Command, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from actsweep import train
+from actsweep.diagnostics.steps import grad_magnitude
 from bench import spiral
 from bench.spiral import Array, Trained
-from src import train
-from src.diagnostics.steps import grad_magnitude
 
 LENGTH = spiral.EPOCH + 1  # to the next published loss
 

@@ -16,11 +16,11 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from src import locks, results
-from src.population import grouping, stack_checkpoint, stacks
-from src.population.launcher import Launch
-from src.population.steps import Steps, is_out_of_memory
-from src.population.training import Training
+from actsweep.results import locks, run_folder
+from actsweep.sweep.launcher import Launch
+from actsweep.training.stack import grouping, stack_checkpoint, stacks
+from actsweep.training.stack.steps import Steps, is_out_of_memory
+from actsweep.training.stack.training import Training
 from tests.conftest import SMALL
 from tests.test_population import CPU, Make, several
 from tests.test_stack_goes_on import GRID, interrupt_at, results_of
@@ -98,7 +98,7 @@ def test_a_stack_that_ran_out_of_memory_holds_none_of_it_when_its_halves_begin(
     stacks.train_group(jobs, CPU)
     gc.collect()
     assert stacks.unfinished(jobs) == []
-    assert all(results.read_result(folder) for _, folder in jobs)
+    assert all(run_folder.read_result(folder) for _, folder in jobs)
 
 
 def damaged_after_the_first_look(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_members_are_locked_while_they_train_and_released_when_they_end(
     settings = several(settings_for, "trainer.max_epochs=4", "patience=0", acts=["relu"], seeds=(0, 1, 2))
     jobs = [(each, tmp_path / str(row)) for row, each in enumerate(settings)]
     stacks.train_group(jobs, CPU)
-    ended = {folder.name: (results.read_result(folder) or {})["epochs"] for _, folder in jobs}
+    ended = {folder.name: (run_folder.read_result(folder) or {})["epochs"] for _, folder in jobs}
     assert seen == {
         f"epoch {number}": sorted(name for name, epochs in ended.items() if epochs > number)
         for number in range(max(ended.values()))

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from src import results, train
-from src.population import stacks
-from src.population.stack_checkpoint import FOLDER
-from src.population.steps import Steps
+from actsweep import train
+from actsweep.results import run_folder
+from actsweep.training.stack import stacks
+from actsweep.training.stack.stack_checkpoint import FOLDER
+from actsweep.training.stack.steps import Steps
 from tests.conftest import SMALL
 from tests.test_population import CPU, Make, several
 
@@ -49,11 +50,11 @@ def assert_same_runs(one: Path, other: Path) -> None:
     """Weights, optimisers' and callbacks' states, tables and results."""
     assert results_of(one) == results_of(other)
     for folder in sorted(path.parent for path in one.glob("*/result.json")):
-        for name in (results.LAST, results.BEST):
+        for name in (run_folder.LAST, run_folder.BEST):
             states = [torch.load(each / folder.name / name, weights_only=True) for each in (one, other)]
             assert_equal_checkpoints(*states, place=f"{folder.name}/{name}")
-        sizes = results.table_sizes(folder)
-        assert sizes == results.table_sizes(other / folder.name)
+        sizes = run_folder.table_sizes(folder)
+        assert sizes == run_folder.table_sizes(other / folder.name)
         for table in sizes:
             assert (folder / table).read_bytes() == (other / folder.name / table).read_bytes(), (folder.name, table)
 
@@ -111,9 +112,9 @@ def test_stacks_and_lone_runs_go_on_from_each_other(settings_for: Make, tmp_path
     assert_same_runs(tmp_path / "stack", tmp_path / "stack then stack")
     assert_same_runs(tmp_path / "alone", tmp_path / "alone then alone")
     for row in ("0", "1"):
-        expected = torch.load(tmp_path / "alone" / row / results.LAST, weights_only=True)
+        expected = torch.load(tmp_path / "alone" / row / run_folder.LAST, weights_only=True)
         for place in places:
-            found = torch.load(tmp_path / place / row / results.LAST, weights_only=True)
+            found = torch.load(tmp_path / place / row / run_folder.LAST, weights_only=True)
             assert found["callbacks"].keys() == expected["callbacks"].keys()
             assert found["callbacks"]["BestAndLast"] == pytest.approx(expected["callbacks"]["BestAndLast"], rel=1e-4)
             assert (found["epoch"], found["global_step"]) == (5, expected["global_step"])

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import ownership, results
-from src.population import stack_checkpoint
-from src.population.steps import Steps
+from actsweep.results import ownership, run_folder
+from actsweep.training.stack import stack_checkpoint
+from actsweep.training.stack.steps import Steps
 from tests import processes
 from tests.conftest import SMALL, weights_of
 
@@ -19,14 +19,14 @@ Command = Callable[..., int]
 GRID = ["-m", "hydra/launcher=stacked", "hydra.launcher.save_every=0", *SMALL, "act=prelu,tanh", "seed=0,1",
         "trainer.max_epochs=9", "patience=1", "optim.lr=0.4", "diagnostics.units.every_n_epochs=2"]  # fmt: skip
 MOMENTS = [
-    ("src.tables", "Tables.save", 14),  # some members' rows of an epoch are written, others' not
-    ("src.checkpoints", "WholeFiles.save_checkpoint", 4),
-    ("src.results", "write_result", 3),  # two members have ended since the checkpoint
+    ("actsweep.results.tables", "Tables.save", 14),  # some members' rows of an epoch are written, others' not
+    ("actsweep.training.checkpoints", "WholeFiles.save_checkpoint", 4),
+    ("actsweep.results.run_folder", "write_result", 3),  # two members have ended since the checkpoint
 ]
 KILLED = f"""
 import os, signal, sys
 from src import train
-from src.population import launcher
+from actsweep.training.stack import launcher
 from tests.killed import deadly
 for place, moment in enumerate({MOMENTS}):
     if (child := os.fork()) == 0:
@@ -45,14 +45,14 @@ def runs(sweep: Path) -> list[Path]:
 def assert_same_sweep(one: Path, other: Path) -> None:
     assert [folder.name for folder in runs(one)] == [folder.name for folder in runs(other)]
     for first, second in zip(runs(one), runs(other), strict=True):
-        for name in (results.LAST, results.BEST):
+        for name in (run_folder.LAST, run_folder.BEST):
             weights = weights_of(second / name)
             for key, values in weights_of(first / name).items():
                 assert torch.equal(values.view(torch.int32), weights[key].view(torch.int32))  # NaN too
-        assert results.table_sizes(first) == results.table_sizes(second)
-        for table in results.table_sizes(first):
+        assert run_folder.table_sizes(first) == run_folder.table_sizes(second)
+        for table in run_folder.table_sizes(first):
             assert (first / table).read_bytes() == (second / table).read_bytes(), (first.name, table)
-        found = [json.loads((folder / results.RESULT).read_text()) for folder in (first, second)]
+        found = [json.loads((folder / run_folder.RESULT).read_text()) for folder in (first, second)]
         same = {"seconds": 0, "git": ""}
         assert found[0] | same == found[1] | same
     assert not list(other.rglob("*.tmp"))
@@ -64,7 +64,7 @@ def written(sweep: Path) -> dict[str, int]:
     found = {}
     for path in sweep.glob("*/result.json"):
         assert json.loads(path.read_text())["status"] in {"completed", "diverged"}
-        assert weights_of(path.parent / results.BEST)
+        assert weights_of(path.parent / run_folder.BEST)
         found[path.parent.name] = path.stat().st_mtime_ns
     return found
 

@@ -11,10 +11,12 @@ import pytorch_lightning as L
 import torch
 from omegaconf import OmegaConf
 
-from src import evaluate, results, train
-from src.classifier import Classifier
-from src.population import grouping, launcher, stacks
-from src.population.training import Training
+from actsweep import evaluate, train
+from actsweep.network.classifier import Classifier
+from actsweep.results import run_folder
+from actsweep.sweep import launcher
+from actsweep.training.stack import grouping, stacks
+from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, names_in
 from tests.test_population import CPU, Make, several
 
@@ -72,20 +74,24 @@ def test_a_stacks_folders_hold_what_lone_runs_leave(settings_for: Make, tmp_path
     for row, each in enumerate(settings):
         stacked, alone = tmp_path / f"stack{row}", tmp_path / f"alone{row}"
         expected = train.train(each, alone)
-        found = json.loads((stacked / results.RESULT).read_text())
+        found = json.loads((stacked / run_folder.RESULT).read_text())
         assert tree(stacked) == tree(alone)
         assert list(found) == list(expected)
-        differ = {"name", "seconds", "val_loss", "test_loss", "initial", *results.SUMMARY}
+        differ = {"name", "seconds", "val_loss", "test_loss", "initial", *run_folder.SUMMARY}
         assert {key: found[key] for key in found if key not in differ} == {
             key: value for key, value in expected.items() if key not in differ
         }
         assert found["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-4)
-        for name in (results.QUANTITIES, "curves.csv"):
+        for name in (run_folder.QUANTITIES, "curves.csv"):
             assert (stacked / name).read_text() == (alone / name).read_text()
-        for name in (results.LAYERS, results.HISTOGRAMS):
+        for name in (run_folder.LAYERS, run_folder.HISTOGRAMS):
             columns = ("epoch", "step", "layer", "quantity")
             assert rows(stacked / name, columns) == rows(alone / name, columns)
-        for name, column in ((results.LAYERS, "value"), (results.EPOCHS, "val_loss"), ("predictions.csv", "loss")):
+        for name, column in (
+            (run_folder.LAYERS, "value"),
+            (run_folder.EPOCHS, "val_loss"),
+            ("predictions.csv", "loss"),
+        ):
             numbers = [[float(value) for (value,) in rows(folder / name, [column])] for folder in (stacked, alone)]
             assert numbers[0] == pytest.approx(numbers[1], rel=2e-3, abs=1e-4)
 
@@ -95,11 +101,11 @@ def test_checkpoints_of_a_stack_load_as_a_lone_runs(settings_for: Make, tmp_path
     Training([(each, tmp_path / each.names.act) for each in settings], CPU).run()
     for each in settings:
         folder = tmp_path / each.names.act
-        loaded = Classifier.load_from_checkpoint(folder / results.BEST, weights_only=True)
+        loaded = Classifier.load_from_checkpoint(folder / run_folder.BEST, weights_only=True)
         assert loaded.hparams["network"]["act"] == each.act.plain()
-        network, data, loss = evaluate.load(folder / results.BEST)
+        network, data, loss = evaluate.load(folder / run_folder.BEST)
         measured = evaluate.measure(network, evaluate.open_named(data), loss)
-        assert measured["test_accuracy"] == json.loads((folder / results.RESULT).read_text())["test_accuracy"]
+        assert measured["test_accuracy"] == json.loads((folder / run_folder.RESULT).read_text())["test_accuracy"]
 
 
 class FailsForSeedOne(L.Callback):
@@ -138,7 +144,7 @@ def test_a_mixed_grid_runs_whole_and_returns_in_order(
     folders = {tuple(OmegaConf.load(path)): path.parent.parent for path in tmp_path.glob("*/.hydra/overrides.yaml")}
     for each in returned:
         folder = folders[tuple(each.overrides)]
-        assert each.return_value == json.loads((folder / results.RESULT).read_text())["val_accuracy"]
+        assert each.return_value == json.loads((folder / run_folder.RESULT).read_text())["val_accuracy"]
         assert {".hydra/config.yaml", "train.log", "checkpoints/best.ckpt"} <= set(tree(folder))
     assert set(statuses(tmp_path).values()) == {"completed"}
 
@@ -227,7 +233,7 @@ def test_a_diverging_member_ends_as_it_would_alone_and_the_others_go_on(settings
     Training([(each, tmp_path / f"stack{row}") for row, each in enumerate(settings)], CPU).run()
     for row, status in enumerate(["completed", "diverged"]):
         found, alone = (
-            results.read_result(tmp_path / f"stack{row}"),
+            run_folder.read_result(tmp_path / f"stack{row}"),
             train.train(settings[row], tmp_path / f"alone{row}"),
         )
         assert found is not None

@@ -15,10 +15,11 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from src.population import grouping, launcher, stacks
-from src.population.grouping import Limits, Shape, share_out
-from src.population.stack_checkpoint import Saving
-from src.progress import Unseen
+from actsweep.sweep import launcher
+from actsweep.training.progress import Unseen
+from actsweep.training.stack import grouping, stacks
+from actsweep.training.stack.grouping import Limits, Shape, share_out
+from actsweep.training.stack.stack_checkpoint import Saving
 from tests import processes
 from tests.test_population import CPU, Make, several
 from tests.test_stacked_launcher import STACKED, Command, statuses, tree

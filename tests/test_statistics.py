@@ -10,16 +10,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from statsmodels.stats.proportion import proportion_confint
 
-from src import statistics
-from src.statistics import (
-    Estimate,
-    compare,
-    interquartile_mean,
-    mean,
-    median,
-    proportion,
-    trained,
-)
+from actsweep.statistics import inference
+from actsweep.statistics.inference import Estimate, compare, interquartile_mean, mean, median, proportion, trained
 
 Floats = NDArray[np.float64]
 EXACTLY = {"rel": 1e-9, "abs": 1e-12}
@@ -243,7 +235,7 @@ def test_interquartile_coverage_is_as_documented(kind: str, n: int, at: int) -> 
 
 @pytest.mark.parametrize(("kind", "n", "at"), CASES)
 def test_unpaired_coverage_is_as_documented(kind: str, n: int, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "_shuffle_p", lambda *_: 1.0)  # slow, and not in question here
+    monkeypatch.setattr(inference, "_shuffle_p", lambda *_: 1.0)  # slow, and not in question here
     rng = np.random.default_rng(n)
     shift = {"normal": 1.0, "lognormal": 0.5, "bimodal": 0.0}[kind]
     firsts, seconds = draw(kind, rng, (2000, n), high=0.5) + shift, draw(kind, rng, (2000, n))

@@ -10,10 +10,14 @@ import pytest
 from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression
 
-from src import REPOSITORY, figures, results, train, tuned
-from src.config import Settings
-from src.data import iris
-from src.data.datamodule import open_data
+from actsweep import train
+from actsweep.config.schema import Settings
+from actsweep.data import iris
+from actsweep.data.datamodule import open_data
+from actsweep.places import REPOSITORY
+from actsweep.report import figures
+from actsweep.results import run_folder
+from actsweep.statistics import tuned
 from tests.conftest import weights_of
 
 SettingsFor = Callable[..., Settings]
@@ -80,7 +84,7 @@ def test_a_chains_gradients_equal_the_closed_form(
     act: str, layers: int, settings_for: SettingsFor, tmp_path: Path
 ) -> None:
     train.train(small(settings_for, "notes05_chain", f"act={act}", f"depth={layers - 1}", "seed=0"), tmp_path)
-    table = pd.read_csv(results.table(tmp_path, "examples"))
+    table = pd.read_csv(run_folder.table(tmp_path, "examples"))
     assert table["layer"].nunique() == layers
     x = table["x"].to_numpy()[: len(table) // layers]
     assert (x.min(), x.max(), len(x)) == (-7, 7, 100)
@@ -97,7 +101,7 @@ def test_a_chains_gradients_equal_the_closed_form(
 
 def test_the_step_function_stops_every_gradient(settings_for: SettingsFor, tmp_path: Path) -> None:
     train.train(small(settings_for, "notes05_chain", "act=step", "depth=3", "seed=0"), tmp_path)
-    table = pd.read_csv(results.table(tmp_path, "examples"))
+    table = pd.read_csv(run_folder.table(tmp_path, "examples"))
     norms = table.groupby("layer")["grad_norm"].max()
     assert norms.iloc[:-1].tolist() == [0, 0, 0]
     assert norms.iloc[-1] > 0
@@ -108,7 +112,7 @@ def test_logistic_regression_equals_scikit_learns(settings_for: SettingsFor, tmp
     result = train.train(settings, tmp_path)
     pool = open_data(settings.data, 0).dataset.pool
     oracle = LogisticRegression().fit(pool.inputs.numpy(), pool.labels.numpy())
-    weights = weights_of(tmp_path / results.LAST)
+    weights = weights_of(tmp_path / run_folder.LAST)
     assert np.allclose(weights["network.layers.0.weight"].numpy(), oracle.coef_, rtol=0.01)
     assert np.allclose(weights["network.layers.0.bias"].numpy(), oracle.intercept_, rtol=0.01)
     assert result["test_accuracy"] == oracle.score(pool.inputs.numpy(), pool.labels.numpy())
@@ -119,7 +123,7 @@ def test_a_regression_finds_the_sine(settings_for: SettingsFor, tmp_path: Path) 
     result = train.train(small(settings_for, "notes05_outputs", *study), tmp_path)
     assert result["test_accuracy"] is None
     assert 0.005 < result["test_loss"] < 0.02  # the noise's variance is 0.01
-    assert "train_accuracy" not in pd.read_csv(tmp_path / results.EPOCHS).columns
+    assert "train_accuracy" not in pd.read_csv(tmp_path / run_folder.EPOCHS).columns
 
 
 @pytest.mark.parametrize("norm", ["none", "layer", "batch"])
@@ -142,7 +146,7 @@ def test_a_gain_of_four_explodes_unless_it_is_normalised(norm: str, settings_for
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_tanh_units_learn_iris_within_a_hundred_steps(seed: int, settings_for: SettingsFor, tmp_path: Path) -> None:
     train.train(small(settings_for, "iris", "act=tanh", f"seed={seed}"), tmp_path)
-    epochs = pd.read_csv(tmp_path / results.EPOCHS)
+    epochs = pd.read_csv(tmp_path / run_folder.EPOCHS)
     assert epochs["step"].max() == 100
     assert epochs["val_accuracy"].max() == 1
     assert epochs["val_accuracy"].iloc[-1] == 1
@@ -150,7 +154,7 @@ def test_ten_tanh_units_learn_iris_within_a_hundred_steps(seed: int, settings_fo
 
 def steps_table(settings: Settings, folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     result = train.train(settings, folder)
-    table = pd.read_csv(results.table(folder, "steps"))
+    table = pd.read_csv(run_folder.table(folder, "steps"))
     return result, table.filter(like="grad_mean_abs/")
 
 

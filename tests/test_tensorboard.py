@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from src import train
-from src.config import Settings
+from actsweep import train
+from actsweep.config.schema import Settings
 from tests import processes
 from tests.conftest import BROWSER, PATIENCE, SMALL
 

@@ -12,16 +12,19 @@ import torch
 from scipy.special import erf
 from torch import Tensor, nn
 
-from src import activations, results, train, tuned
-from src.config import Settings
-from src.data import datamodule
-from src.diagnostics.taxonomy import always_linear, always_off, always_saturated, collapsed
-from src.diagnostics.theory import Theory
-from src.statistics import proportion
-from src.theory import __main__ as program
-from src.theory.critical import Critical, critical, normal_weight_, of_layer, on_the_edge, variances
-from src.theory.integrals import Function, mean, mean_of_pair
-from src.theory.meanfield import MeanField, born_dead, layers, limit, scale, second_moment, slope_moment
+from actsweep import predict as program
+from actsweep import train
+from actsweep.config.schema import Settings
+from actsweep.data import datamodule
+from actsweep.diagnostics.taxonomy import always_linear, always_off, always_saturated, collapsed
+from actsweep.diagnostics.theory import Theory
+from actsweep.network import activations
+from actsweep.results import run_folder
+from actsweep.statistics import tuned
+from actsweep.statistics.inference import proportion
+from actsweep.theory.critical import Critical, critical, normal_weight_, of_layer, on_the_edge, variances
+from actsweep.theory.integrals import Function, mean, mean_of_pair
+from actsweep.theory.meanfield import MeanField, born_dead, layers, limit, scale, second_moment, slope_moment
 from tests.conftest import SMALL, names_in
 
 SettingsFor = Callable[..., Settings]
@@ -332,7 +335,7 @@ def test_the_best_learning_rate_is_the_validations(tmp_path: Path, monkeypatch: 
     def leave(name: str, lr: float, accuracy: float, status: str = "completed") -> None:
         run: dict[str, Any] = {"status": status, "act": "relu", "init": "default", "val_accuracy": accuracy}
         (tmp_path / name).mkdir()
-        results.write_result(tmp_path / name, run | {"config": {"optim": {"lr": lr}}})
+        run_folder.write_result(tmp_path / name, run | {"config": {"optim": {"lr": lr}}})
 
     leave("a", 0.1, 0.9)
     leave("b", 0.1, 0.95, "diverged")

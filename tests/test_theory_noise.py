@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.theory.integrals import Function
-from src.theory.meanfield import layers
+from actsweep.theory.integrals import Function
+from actsweep.theory.meanfield import layers
 
 WIDTH = 64
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src import threads
+from actsweep import threads
 from tests import processes
 
 SHOWN_AT_THE_END = """
@@ -45,7 +45,7 @@ def test_what_the_person_has_chosen_stays(name: str, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
-        (["-m", "src.errors"], threads.SPIN),  # any door of ours: the package comes first, and torch after it
+        (["-m", "actsweep.errors"], threads.SPIN),  # any door of ours: the package comes first, and torch after it
         (["-c", "import src"], None),  # somebody else's program, which imports a callback
         (["-m", "timeit", "-n1", "-r1", "import src"], None),
     ],

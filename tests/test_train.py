@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from src import results, threads, train
-from src.classifier import Classifier
-from src.config import Settings
-from src.data import datamodule
-from src.mlp import threads_for
+from actsweep import threads, train
+from actsweep.config.schema import Settings
+from actsweep.data import datamodule
+from actsweep.network.classifier import Classifier
+from actsweep.network.mlp import threads_for
+from actsweep.results import run_folder
 from tests import processes
 from tests.conftest import SMALL, names_in, weights_of
 
@@ -43,7 +44,7 @@ def test_training_is_the_plain_loop(settings_for: SettingsFor, tmp_path: Path) -
             optimizer.zero_grad()
             F.cross_entropy(network(inputs), labels).backward()
             optimizer.step()
-    trained = weights_of(tmp_path / results.LAST)
+    trained = weights_of(tmp_path / run_folder.LAST)
     for name, value in network.state_dict().items():
         assert torch.equal(trained[name], value), name
 
@@ -55,9 +56,9 @@ def test_the_same_settings_give_the_same_weights_whatever_ran_before(settings_fo
     torch.rand(5)
     second = train.train(settings, tmp_path / "b")
     assert same(first, second)
-    one, other = (weights_of(tmp_path / folder / results.LAST) for folder in "ab")
+    one, other = (weights_of(tmp_path / folder / run_folder.LAST) for folder in "ab")
     assert all(torch.equal(one[name], other[name]) for name in one)
-    files = (results.EPOCHS, results.LAYERS, results.HISTOGRAMS)
+    files = (run_folder.EPOCHS, run_folder.LAYERS, run_folder.HISTOGRAMS)
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
 
 
@@ -65,7 +66,7 @@ def test_diagnostics_do_not_change_training(settings_for: SettingsFor, tmp_path:
     common = [*SMALL, "norm=batch", "act=torch.nn.RReLU"]
     train.train(settings_for(*common), tmp_path / "watched")
     train.train(settings_for(*common, "diagnostics=[]"), tmp_path / "unwatched")
-    one, other = (weights_of(tmp_path / name / results.LAST) for name in ("watched", "unwatched"))
+    one, other = (weights_of(tmp_path / name / run_folder.LAST) for name in ("watched", "unwatched"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -73,7 +74,7 @@ def test_diagnostics_do_not_change_training(settings_for: SettingsFor, tmp_path:
 def test_every_optimiser_learns(optim: str, settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "width=64", "trainer.max_epochs=15", f"optim={optim}")
     result = train.train(settings, tmp_path)
-    losses = pd.read_csv(tmp_path / results.EPOCHS)["train_loss"]
+    losses = pd.read_csv(tmp_path / run_folder.EPOCHS)["train_loss"]
     assert losses.iloc[-1] < 0.5 * losses.iloc[0]
     assert result["test_accuracy"] > 0.8
 
@@ -96,14 +97,14 @@ def test_bfloat16_learns_what_float32_learns(settings_for: SettingsFor, tmp_path
     exact = train.train(settings_for(*common), tmp_path / "32")
     short = train.train(settings_for(*common, "trainer.precision=bf16-mixed"), tmp_path / "16")
     assert short["test_accuracy"] == pytest.approx(exact["test_accuracy"], abs=0.05)
-    assert weights_of(tmp_path / "16" / results.LAST)["network.layers.0.weight"].dtype == torch.float32
+    assert weights_of(tmp_path / "16" / run_folder.LAST)["network.layers.0.weight"].dtype == torch.float32
 
 
 def test_clipping_bounds_the_first_step(settings_for: SettingsFor, tmp_path: Path) -> None:
     one_step = ["trainer.max_epochs=1", "data.batch_size=1200", "optim.lr=1.0", "optim.momentum=0.0"]
     settings = settings_for(*SMALL, *one_step, "trainer.gradient_clip_val=0.01")
     train.train(settings, tmp_path)
-    before, after = train.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / results.LAST)
+    before, after = train.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.LAST)
     step = torch.cat([(after[name] - before[name]).flatten() for name in before]).norm().item()
     assert step == pytest.approx(0.01, rel=1e-3)
 
@@ -111,13 +112,13 @@ def test_clipping_bounds_the_first_step(settings_for: SettingsFor, tmp_path: Pat
 def test_early_stopping_waits_for_patience_and_tests_the_best_epoch(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "patience=3", "trainer.max_epochs=200", "optim.lr=0.1")
     result = train.train(settings, tmp_path)
-    accuracies = pd.read_csv(tmp_path / results.EPOCHS)["val_accuracy"]
+    accuracies = pd.read_csv(tmp_path / run_folder.EPOCHS)["val_accuracy"]
     best = int(accuracies.idxmax()) + 1  # the first of equals
     assert (result["best_epoch"], result["epochs"]) == (best, best + 3)
     assert len(accuracies) == best + 3
     assert result["val_accuracy"] == accuracies.max()
     data = datamodule.open_data(settings.data, 0)
-    network = Classifier.load_from_checkpoint(tmp_path / results.BEST, weights_only=True).eval()
+    network = Classifier.load_from_checkpoint(tmp_path / run_folder.BEST, weights_only=True).eval()
     with torch.no_grad():
         correct = network(data.dataset.scale(data.test.inputs)).argmax(1) == data.test.labels
     assert result["test_accuracy"] == pytest.approx(correct.double().mean().item(), abs=1e-12)
@@ -125,17 +126,17 @@ def test_early_stopping_waits_for_patience_and_tests_the_best_epoch(settings_for
 
 def test_a_run_leaves_what_the_design_says(settings_for: SettingsFor, tmp_path: Path) -> None:
     result = train.train(settings_for(*SMALL, "act=relu", "seed=0"), tmp_path)
-    assert json.loads((tmp_path / results.RESULT).read_text()) == json.loads(json.dumps(result))
+    assert json.loads((tmp_path / run_folder.RESULT).read_text()) == json.loads(json.dumps(result))
     wanted = {"status", "act", "hidden_sizes", "seed", "epochs", "best_epoch", "val_accuracy", "test_accuracy",
               "dead_outputs", "seconds", "device", "versions", "waiting", "git", "config_hash"}  # fmt: skip
     assert wanted <= set(result)
     assert 0 <= result["test_accuracy"] <= 1
     assert len(result["dead_outputs"]) == 2
     assert len(result["grad_norm"]) == len(result["initial"]["grad_norm"]) == 3
-    epochs = pd.read_csv(tmp_path / results.EPOCHS)
+    epochs = pd.read_csv(tmp_path / run_folder.EPOCHS)
     assert epochs["epoch"].tolist() == [1, 2]
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} <= set(epochs)
-    layers = pd.read_csv(tmp_path / results.LAYERS)
+    layers = pd.read_csv(tmp_path / run_folder.LAYERS)
     norms = layers[layers["quantity"] == "grad_norm"].pivot_table(index="epoch", columns="layer", values="value")
     assert norms.shape == (3, 3)
     assert (norms > 0).all().all()
@@ -159,10 +160,10 @@ def test_two_processes_train_what_one_trains(command: Command, tmp_path: Path) -
     both = [sys.executable, "-m", "src.train", *common, "trainer.devices=2", f"hydra.run.dir={tmp_path}/two"]
     ended = processes.run(both)
     assert ended.returncode == 0, ended.stderr
-    assert results.read_result(tmp_path / "two")["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
-    one, two = (pd.read_csv(tmp_path / name / results.EPOCHS) for name in ("one", "two"))
+    assert run_folder.read_result(tmp_path / "two")["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
+    one, two = (pd.read_csv(tmp_path / name / run_folder.EPOCHS) for name in ("one", "two"))
     assert np.abs(one - two).max().max() < 1e-6
-    first, second = (weights_of(tmp_path / name / results.LAST) for name in ("one", "two"))
+    first, second = (weights_of(tmp_path / name / run_folder.LAST) for name in ("one", "two"))
     assert max((first[name] - second[name]).abs().max().item() for name in first) < 1e-6
 
 
@@ -189,7 +190,7 @@ def test_the_last_checkpoint_is_the_last_epochs_and_the_best_ones_the_bests(
 ) -> None:
     settings = settings_for(*SMALL, "patience=4", "trainer.max_epochs=100", "optim.lr=0.3")
     result = train.train(settings, tmp_path)
-    best, last = (torch.load(tmp_path / name, weights_only=True) for name in (results.BEST, results.LAST))
+    best, last = (torch.load(tmp_path / name, weights_only=True) for name in (run_folder.BEST, run_folder.LAST))
     assert best["epoch"] + 1 == result["best_epoch"] == result["epochs"] - 4
     assert last["epoch"] + 1 == result["epochs"]
     assert last["global_step"] == 18 * result["epochs"]
@@ -202,16 +203,16 @@ def test_an_untrained_network_is_measured_and_tested_as_it_is(settings_for: Sett
     settings = settings_for(*SMALL, "untrained=true", "seed=3")
     result = train.train(settings, tmp_path)
     assert (result["status"], result["epochs"], result["best_epoch"]) == ("completed", 0, 0)
-    fresh, kept = train.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / results.BEST)
+    fresh, kept = train.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.BEST)
     assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
-    assert set(pd.read_csv(tmp_path / results.LAYERS)["epoch"]) == {0}
+    assert set(pd.read_csv(tmp_path / run_folder.LAYERS)["epoch"]) == {0}
     assert result["grad_norm"] == result["initial"]["grad_norm"]
 
 
 def test_steps_are_grouped_and_counted_one_by_one(settings_for: SettingsFor, tmp_path: Path) -> None:
     every = "diagnostics.gradients.every_n_steps=4"
     train.train(settings_for(*SMALL, every, "diagnostics.updates.every_n_steps=6"), tmp_path)
-    layers = pd.read_csv(tmp_path / results.LAYERS)
+    layers = pd.read_csv(tmp_path / run_folder.LAYERS)
     steps = {name: sorted(set(layers[layers["quantity"] == name]["step"])) for name in ("grad_norm", "update_ratio")}
     assert steps["grad_norm"] == list(range(0, 37, 4))
     assert steps["update_ratio"] == [1, 7, 13, 19, 25, 31]
@@ -219,7 +220,7 @@ def test_steps_are_grouped_and_counted_one_by_one(settings_for: SettingsFor, tmp
 
 def test_float64_weights_stay_float64(settings_for: SettingsFor, tmp_path: Path) -> None:
     train.train(settings_for(*SMALL, "trainer.precision=64-true"), tmp_path)
-    assert all(value.dtype == torch.float64 for value in weights_of(tmp_path / results.LAST).values())
+    assert all(value.dtype == torch.float64 for value in weights_of(tmp_path / run_folder.LAST).values())
 
 
 def test_weight_decay_is_for_weights_alone(settings_for: SettingsFor) -> None:
@@ -234,7 +235,7 @@ def test_weight_decay_is_for_weights_alone(settings_for: SettingsFor) -> None:
 def test_maxout_takes_two_pieces_per_unit(settings_for: SettingsFor, tmp_path: Path) -> None:
     result = train.train(settings_for(*SMALL, "act=maxout", "width=64", "trainer.max_epochs=12"), tmp_path)
     assert result["test_accuracy"] > 0.8
-    assert weights_of(tmp_path / results.LAST)["network.layers.2.weight"].shape == (128, 64)
+    assert weights_of(tmp_path / run_folder.LAST)["network.layers.2.weight"].shape == (128, 64)
 
 
 @pytest.mark.parametrize(("act", "examples", "threads"), [("relu", 256, torch.get_num_threads()), ("relu", 1, 1)])

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from src import config, naming, results, tuned
+from actsweep import composition
+from actsweep.config import schema
+from actsweep.results import run_folder
+from actsweep.statistics import tuned
 from tests.conftest import SMALL
 
-SettingsFor = Callable[..., config.Settings]
+SettingsFor = Callable[..., schema.Settings]
 Leave = Callable[..., None]
 ASKS = ("act=relu", "init=default", "depth=2")
 
@@ -29,14 +32,14 @@ def leave(tmp_path: Path, settings_for: SettingsFor) -> Leave:
             "seed": seed,
             "classes": 10,
         }
-        results.write_result(folder, run | {"config": settings.plain(), "val_accuracy": accuracy} | result)
+        run_folder.write_result(folder, run | {"config": settings.plain(), "val_accuracy": accuracy} | result)
 
     return left
 
 
 @pytest.fixture
 def ask(tmp_path: Path, settings_for: SettingsFor) -> Callable[..., float]:
-    naming.register()
+    composition.register()
 
     def rate(*overrides: str) -> float:
         asked = "'${tuned_lr:" + str(tmp_path) + ",${names.act},${names.init}}'"
@@ -102,5 +105,5 @@ def test_regressions_are_tuned_by_their_loss(tmp_path: Path) -> None:
             "val_loss": loss,
             "val_accuracy": None,
         }
-        results.write_result(tmp_path / str(number), run | {"config": {"loss": "mse", "optim": {"lr": lr}}})
+        run_folder.write_result(tmp_path / str(number), run | {"config": {"loss": "mse", "optim": {"lr": lr}}})
     assert tuned.learning_rate(str(tmp_path), "relu", "default") == 0.01

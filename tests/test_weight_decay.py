@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import train
-from src.classifier import Classifier
-from src.config import Settings
-from src.population.optimisers import Optimiser
-from src.population.training import Training
+from actsweep import train
+from actsweep.config.schema import Settings
+from actsweep.network.classifier import Classifier
+from actsweep.training.stack.optimisers import Optimiser
+from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, weights_of
 
 Make = Callable[..., Settings]

@@ -1,0 +1,1 @@
+"""What an activation function does to a deep network, measured."""

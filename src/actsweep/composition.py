@@ -1,0 +1,133 @@
+"""A configuration that Hydra composed → checked settings; and what conf/ may ask for while it is composed.
+
+Flow: config, data, statistics → **composition** → training. The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}`
+and `${repository:}` are registered when this is imported.
+"""
+
+import hashlib
+import re
+from typing import Any
+
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+from pydantic import ValidationError
+
+from actsweep.config.schema import Settings
+from actsweep.data import checked
+from actsweep.data.dataset import Dataset
+from actsweep.errors import UserError, refuse
+from actsweep.network import activations
+from actsweep.places import REPOSITORY
+from actsweep.statistics import tuned
+
+SHOWN_ANYWAY = {"act", "depth", "seed"}
+OPERATIONAL = (
+    *("hydra.", "hydra/", "sweeps", "figures", "report", "rerun", "plan"),
+    *("data.source.root", "trainer.enable_progress_bar", "trainer.max_epochs"),
+)
+LOCATION, SHOWN = "data.source.root=", 12  # characters of a digest
+LONGEST = 120
+
+
+def run_name(act: str, depth: int, seed: object, overrides: list[str], content: str = "") -> str:
+    """`<act>-d<depth>-s<seed>`, then all other overrides by the last part of their key, then the content of data.
+
+    >>> run_name("relu", 4, 0, ["act=relu", "seed=0", "optim.lr=0.1", "+sweeps=main"])
+    'relu-d4-s0-lr=0.1'
+    """
+    parts = [f"{act}-d{depth}-s{seed}"]
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key not in SHOWN_ANYWAY and not key.startswith(OPERATIONAL):
+            parts.append(f"{key.rpartition('.')[2]}={value}")
+    name = "-".join([*parts, content] if content else parts)
+    safe = re.sub(r"[^\w.=+,\[\]-]", "_", name)
+    if safe == name and len(name) <= LONGEST:
+        return name
+    return f"{safe[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _run_name_of(root: DictConfig) -> str:
+    depth = len(root.hidden_sizes) if root.depth is None else root.depth
+    overrides = list(root.hydra.overrides.task)
+    content = _content_named(root) if any(each.lstrip("+").startswith(LOCATION) for each in overrides) else ""
+    return run_name(root.hydra.runtime.choices.act, depth, root.seed, overrides, content)
+
+
+def _dataset(root: DictConfig) -> Dataset:
+    source = OmegaConf.to_container(root.data.source, resolve=True)
+    assert isinstance(source, dict)
+    return checked.opened({str(key): value for key, value in source.items()})
+
+
+def _content_named(root: DictConfig) -> str:
+    """What stands in names for where data lie: what they are, unless the data set's name says it."""
+    try:
+        dataset = _dataset(root)
+    except (UserError, OmegaConfBaseException):
+        return ""  # reading the settings says what is wrong
+    return "" if dataset.published else f"content={dataset.digest[:SHOWN]}"
+
+
+def register() -> None:
+    """Make `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${repository:}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
+    OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_root_).digest[:SHOWN], replace=True)
+    tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
+    OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
+    OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong, as `key=value: what is allowed`."""
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"] if str(part) not in {"int", "float", "str", "constrained-int"}]
+    key = ".".join(part for part in path if not part.startswith(("literal[", "list[", "constrained")))
+    if first["type"] == "missing":
+        return f"{key}: missing"
+    if first["type"] == "extra_forbidden":
+        return f"{key}: there is no such key"
+    message = first["msg"].replace("Input should be", "must be", 1)
+    return f"{key}={first['input']}: {message}"
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+
+
+def read(config: DictConfig) -> Settings:
+    """The checked settings of a composed configuration. Raises UserError with one line for the person who typed it."""
+    try:
+        plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key}: missing, it has no default") from error
+    except InterpolationKeyError as error:
+        if "init.by_act." not in str(error):
+            raise UserError(str(error).splitlines()[0]) from error
+        init, act = config.names.init, config.names.act
+        raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
+    try:
+        settings = Settings.model_validate(plain)
+    except ValidationError as error:
+        raise UserError(_sentence(error)) from error
+    try:
+        activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
+    except UserError as error:
+        raise UserError(f"act={settings.names.act}: {error}") from error
+    try:
+        settings.init.functions()
+    except InstantiationException as error:
+        raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
+    return settings.model_copy(update={"content": _content(config)})
+
+
+def _content(config: DictConfig) -> str:
+    """Last, because it takes opening the data."""
+    try:
+        return str(config.content)
+    except OmegaConfBaseException as error:
+        refuse("data", error)
+
+
+register()

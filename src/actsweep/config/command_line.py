@@ -1,0 +1,238 @@
+"""How a command ends. A person's mistake: one line that says what was given, what is allowed, what to do; exit code 2.
+
+Flow: around **config**. Hydra's own messages are turned into the same form. A defect keeps its traceback; exit code 1.
+"""
+
+import difflib
+import errno
+import io
+import logging
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from actsweep.errors import causes, is_ours, mistake_in
+
+BAD_INPUT, FAILED = 2, 1
+HYDRAS = (HydraException, OmegaConfBaseException, YAMLError)
+AGAIN_AFTER = 5.0  # seconds
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # the last is how clusters announce that time is up
+at_early_end: list[Callable[[Exception, str | None], None]] = []  # of a sweep that is under way
+
+
+class Stopped(SystemExit):
+    """A signal has ended the program: exit code 128 + its number, as shells count."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.name = signal.Signals(number).name
+
+
+def stop(message: str, code: int = BAD_INPUT) -> SystemExit:
+    """Print one line to stderr and return the exception that ends the program."""
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return SystemExit(code)
+
+
+def end(error: Exception, known_keys: Sequence[str] = ()) -> SystemExit:
+    """Show an error, and return the exception that ends the program: the person's mistake in one line, or a defect."""
+    if (message := mistake(error, known_keys)) is not None:
+        return stop(message)
+    traceback.print_exception(error)
+    return SystemExit(FAILED)
+
+
+def command_to_go_on() -> str:
+    """What was typed, with the folder where that would be another one the next time."""
+    given = sys.argv[1:]
+    if HydraConfig.initialized():
+        config = HydraConfig.get()
+        many = config.mode == RunMode.MULTIRUN
+        key, folder = ("hydra.sweep.dir", config.sweep.dir) if many else ("hydra.run.dir", config.run.dir)
+        if not any(word.startswith(f"{key}=") for word in given):
+            given = [*given, f"{key}={folder}"]
+    return shlex.join(["python", "-m", "src.train", *given])
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM, SIGUSR1 and Ctrl-C end the program at once: what is on disk is whole, and the same command goes on.
+
+    Lightning alone would end with exit code 0 or 1. No checkpoint is made: one in the middle of an epoch could not be
+    resumed exactly, and the latest epoch's is there.
+    """
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        # Python drops what is raised while it happens to collect garbage: then it is raised again.
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_AFTER, AGAIN_AFTER)
+        raise Stopped(received[0])
+
+    before = {each: signal.signal(each, end) for each in (*SIGNALS, signal.SIGALRM)}
+    try:
+        yield
+    except BaseException as error:
+        if not received:
+            raise
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        # Libraries that tidy up half-made objects may have put an error of their own in the place of Stopped.
+        stopped = error if isinstance(error, Stopped) else Stopped(received[0])
+        print(f"stopped by {stopped.name}; to go on: {command_to_go_on()}", file=sys.stderr)
+        raise stopped from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def quiet_libraries() -> None:
+    """Keep what Lightning says about itself, and its advice that doesn't apply here, out of the terminal."""
+    for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector"):
+        logging.getLogger(f"pytorch_lightning.{name}").setLevel(logging.WARNING)
+    for message in (
+        r"The '\w+_dataloader' does not have many workers",  # nothing to wait for: batches are cut on the device
+        r"The number of training batches .* is smaller than the logging interval",  # logged once per epoch
+        r"Checkpoint directory .* exists and is not empty",
+        r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
+        r"The `srun` command is available on your system but is not used",  # on a machine where Slurm is installed
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _closest(word: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, allowed, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _ungrammatical(error: OverrideParseException) -> str:
+    """What Hydra's grammar doesn't allow, such as a bare `~`, and how to write it."""
+    override, reason = error.override, str(error).splitlines()[0]
+    key, _, value = override.partition("=")
+    if not value or reason.startswith("Error parsing"):  # no value, or a function given wrong arguments
+        return str(error)
+    if reason.startswith("LexerNoViableAlt"):
+        character = override[str(error).splitlines()[1].index("^") - len(reason) + len(override) :][:1]
+        reason = f"Hydra reads {character!r} only within quotes"
+    quoted = shlex.quote(f'{key}="{value}"')
+    return f"{override}: {reason}; if it is one value, write {quoted}"
+
+
+def translate(error: Exception, known_keys: Sequence[str]) -> str:
+    """Hydra's and OmegaConf's messages, some of them twenty lines long, as one."""
+    if isinstance(error, OverrideParseException):
+        return _ungrammatical(error)
+    text = "\n".join(str(part) for part in (error, error.__cause__) if part)
+    if match := re.search(
+        r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+([\w\s.]+?)\n(?!\t)", text + "\n"
+    ):
+        path, group, options = match[1], match[2], match[3].split()
+        value = path.removeprefix(f"{group}/")
+        return f"{group}={value}: must be one of {', '.join(options)}{_closest(value, options)}"
+    if match := re.search(r"Ambiguous value for argument '(\S+)'", text):
+        return f"{match[1]}: several values need -m, as in `python -m src.train -m {match[1]}`"
+    if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
+        key = match[1] or match[2]
+        return f"{key}: there is no such key{_closest(key, known_keys)}; to add one, write +{key}=…"
+    if match := re.search(r"Could not override '([^']+)'. No match in the defaults list", text):
+        return f"{match[1]}: there is no such key{_closest(match[1], known_keys)}"
+    if match := re.search(r"Sweeping over Hydra's configuration is not supported : '([^=]+)=(.*)'", text):
+        quoted = shlex.quote(f'{match[1]}="{match[2]}"')
+        return f"{match[1]}={match[2]}: Hydra sweeps over no key of its own; as one value, quote it: {quoted}"
+    return re.sub(r"\s+(object_type|reference_type)=\S+", "", text.split("\nSet the environment variable")[0])
+
+
+def mistake(error: Exception, known_keys: Sequence[str] = ()) -> str | None:
+    """What the person can mend, as one line; None where the program is at fault.
+
+    It is a UserError, what Hydra and OmegaConf say of what they were given, and a place where Hydra can't write. Not so
+    what an error of our own becomes where Hydra called the code that raised it.
+    """
+    if isinstance(error, HYDRAS):
+        if own := mistake_in(error):
+            return str(own)
+        return None if any(map(is_ours, causes(error))) else translate(error, known_keys)
+    if own := mistake_in(error):
+        return str(own) if own is error else None
+    unwritable = (each for each in causes(error) if isinstance(each, OSError) and not is_ours(error))
+    return next(map(str, unwritable), None)
+
+
+class _Output(io.FileIO):
+    """A standard stream whose loss costs no run. Where nobody reads it any more, as after `| head`, it is given up."""
+
+    lost: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno in {errno.EPIPE, errno.EIO}:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.fileno())  # for processes that are started from here, too
+                os.close(nowhere)
+            else:  # a full disk
+                self.lost = error
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """Have this process end its work, and leave its files, whatever becomes of its terminal or of who reads it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream is not getattr(sys, f"__{name}__"):
+            continue  # closed; or somebody else's already, as a notebook's
+        stream.flush()
+        raw = _Output(stream.fileno(), "w", closefd=False)
+        buffer = raw if stream.write_through else io.BufferedWriter(raw)  # as `python -u` asks
+        form = {part: getattr(stream, part) for part in ("encoding", "errors", "line_buffering", "write_through")}
+        setattr(sys, name, io.TextIOWrapper(buffer, **form))
+
+
+def _complain_of_lost_output() -> None:
+    print(end="", flush=True)
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    if isinstance(raw, _Output) and raw.lost:
+        raise stop(f"what was printed could not be written: {raw.lost}", FAILED)
+
+
+@contextmanager
+def one_line_errors(known_keys: Sequence[str] = ()) -> Iterator[None]:
+    """Turn the errors that a person can cause into one line and exit code 2; let every other error through."""
+    # Hydra would print such errors itself, in its own words, and exit; this makes it raise them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    outlive_readers()
+    at_early_end.clear()
+    before = HydraConfig.instance().cfg
+    try:
+        yield
+        _complain_of_lost_output()
+    except Exception as error:
+        message = mistake(error, known_keys)
+        if at_early_end:
+            at_early_end.pop()(error, message)
+        if message is None:
+            raise
+        raise stop(message) from error
+    finally:
+        HydraConfig.instance().cfg = before

@@ -1,0 +1,109 @@
+"""What a description in plain data names, and how it is called: Hydra's `instantiate` without OmegaConf's containers.
+
+Flow: config → **network**. `_args_` are positional arguments, `_partial_` leaves the call to whoever is given the
+result, `_recursive_: false` hands descriptions on as they are. All arguments are plain Python data, whatever
+`_convert_` says.
+"""
+
+import functools
+import importlib
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from actsweep.errors import UserError
+
+Description = Mapping[str, Any]
+SPECIAL: dict[str, tuple[object, ...]] = {  # and the values they may have, () for any
+    "_target_": (),
+    "_args_": (),
+    "_partial_": (True, False),
+    "_recursive_": (True, False),
+    "_convert_": ("none", "partial", "object", "all"),
+}
+
+
+def reason(error: Exception) -> str:
+    """What somebody else's code has raised, in one line.
+
+    >>> reason(IndexError("too far\\nby 3"))
+    'IndexError: too far'
+    """
+    first = str(error).strip().splitlines()[:1]
+    return ": ".join([type(error).__name__, *first])
+
+
+def find(path: str) -> Any:
+    """What stands at a dotted path of modules and attributes. Raises UserError where there is nothing.
+
+    >>> find("math.pi")
+    3.141592653589793
+    """
+    parts = str(path).split(".")
+    try:
+        found: Any = importlib.import_module(parts[0])
+        for place, part in enumerate(parts[1:], start=2):
+            if isinstance(found, ModuleType) and not hasattr(found, part):
+                importlib.import_module(".".join(parts[:place]))
+            found = getattr(found, part)
+    except Exception as error:  # whatever a module does when it is imported
+        raise UserError(f"{path} is nothing that can be imported: {reason(error)}") from error
+    return found
+
+
+def arguments(description: Description) -> tuple[list[Any], dict[str, Any]]:
+    """The positional and the named arguments, made."""
+    for key, value in description.items():
+        if str(key).startswith("_") and (key not in SPECIAL or (SPECIAL[key] and value not in SPECIAL[key])):
+            raise UserError(f"{key}={value!r}: this key must be one of Hydra's, {', '.join(SPECIAL)}, with its values")
+    positional = description.get("_args_", [])
+    if not isinstance(positional, list | tuple):
+        raise UserError(f"_args_={positional!r}: must be a list")
+    named = {key: value for key, value in description.items() if key not in SPECIAL}
+    if description.get("_recursive_") is False:
+        return list(positional), named
+    return [_with_parts(each) for each in positional], {key: _with_parts(value) for key, value in named.items()}
+
+
+def _with_parts(value: Any) -> Any:
+    """Plain data with every description in it replaced by what it describes."""
+    if isinstance(value, Mapping):
+        return made(value) if "_target_" in value else {key: _with_parts(each) for key, each in value.items()}
+    return [_with_parts(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def made(description: Description) -> Any:
+    """What the target returns for the arguments; with `_partial_`, the call itself.
+
+    >>> made({"_target_": "fractions.Fraction", "_args_": [6, {"_target_": "math.gcd", "_args_": [8, 12]}]})
+    Fraction(3, 2)
+    """
+    target = find(description["_target_"])
+    positional, named = arguments(description)
+    call = functools.partial(target, *positional, **named)
+    return call if description.get("_partial_") else call()
+
+
+def targets(value: Any) -> Iterator[Any]:
+    """Everything in plain data that stands under `_target_`, however deep."""
+    if isinstance(value, Mapping):
+        yield from (each for key, each in value.items() if key == "_target_")
+        value = list(value.values())
+    for each in value if isinstance(value, list | tuple) else ():
+        yield from targets(each)
+
+
+def said(value: Any) -> str:
+    """A description as one would write it.
+
+    >>> said({"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.1})
+    'torch.nn.LeakyReLU(negative_slope=0.1)'
+    """
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(said, value))}]"
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return repr(value)
+    positional = value.get("_args_", ())
+    given = [said(each) for each in positional] if isinstance(positional, list | tuple) else []
+    given += [f"{key}={said(each)}" for key, each in value.items() if key not in SPECIAL]
+    return f"{value['_target_']}({', '.join(given)})" if given else str(value["_target_"])

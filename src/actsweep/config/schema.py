@@ -1,0 +1,188 @@
+"""What may be configured: every key, its type and its range, stated once.
+
+Flow: **config** → data. Hydra composes the YAML files under conf/ and the command line; composition.py
+makes that a `Settings`, or raises UserError with one line that names the key, the value and what is allowed.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from hydra.utils import get_object, instantiate
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
+
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
+NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
+MOST_EPOCHS = 1_000_000
+IMMATERIAL = {  # keys that don't say what a run is
+    *("figures", "report", "data.source.root"),
+    *("trainer.enable_progress_bar", "trainer.max_epochs"),
+}
+
+
+class Section(BaseModel):
+    """A closed part of the configuration: unknown keys are errors, and nothing is converted silently."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The part as plain data, as hydra.utils.instantiate takes it."""
+        return self.model_dump(by_alias=True)
+
+
+class Target(Section):
+    """A part that names what to call (`_target_`); its other keys are that callable's arguments."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    target: str = Field(alias="_target_")
+
+    def make(self) -> Any:
+        """What it describes. Where arguments are single values, without Hydra's care for others, which takes long."""
+        arguments = self.plain()
+        if any(key != "_target_" and (key[0] == "_" or isinstance(arguments[key], dict | list)) for key in arguments):
+            return instantiate(arguments)
+        return get_object(arguments.pop("_target_"))(**arguments)
+
+    def function(self) -> Callable[..., Any]:
+        """What the part names, with its arguments already given."""
+        return instantiate(self.plain(), _partial_=True)
+
+
+class Names(Section):
+    act: str
+    init: str
+    data: str
+    optim: str
+
+
+class Init(Section):
+    weight: Target | None
+    bias: Target | None
+    std: Positive | None = None
+    gain: Positive | None = None
+    after: Annotated[int, Field(ge=0)] | None = None
+    length: Positive | None = None
+    weight_variance: NonNegative | None = None
+    bias_variance: NonNegative | None = None
+    by_act: dict[str, float | int] = {}
+
+    def functions(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+        """What fills weights and biases; None keeps what torch drew."""
+        return self.weight.function() if self.weight else None, self.bias.function() if self.bias else None
+
+
+class Data(Section):
+    source: Target
+    val_size: Annotated[int, Field(ge=0, le=1_000_000)]
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)]
+    batch_size: Size | Literal["all"]
+    replacement: bool = False
+    steps_per_epoch: Size | None = None
+
+
+class Optim(Target):
+    lr: Positive
+    weight_decay: NonNegative = 0.0
+
+
+class Trainer(Target):
+    target: str = Field(default="pytorch_lightning.Trainer", alias="_target_")
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+    devices: Size | Literal["auto", -1] | list[int]
+    precision: str | int
+    max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
+    gradient_clip_val: NonNegative | None
+    gradient_clip_algorithm: Literal["norm", "value"]
+    enable_progress_bar: bool
+
+    @property
+    def clipping(self) -> tuple[float | None, str]:
+        return self.gradient_clip_val, self.gradient_clip_algorithm
+
+    def plain(self) -> dict[str, Any]:
+        """Arguments of Lightning's Trainer. The Classifier clips gradients itself, because it makes its own steps."""
+        return self.model_dump(exclude={"target", "gradient_clip_val", "gradient_clip_algorithm"})
+
+
+class Settings(Section):
+    """One run, completely described."""
+
+    names: Names
+    act: Target
+    hidden_sizes: Annotated[list[Size], Field(max_length=10_000)]
+    depth: Annotated[int, Field(ge=0, le=10_000)] | None
+    width: Size
+    init: Init
+    norm: Literal["none", "batch", "layer"]
+    data: Data
+    optim: Optim
+    trainer: Trainer
+    diagnostics: dict[str, Target]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    loss: Literal["cross_entropy", "bce", "mse"]
+    patience: Annotated[int, Field(ge=0)] | None
+    test: Literal["best", "last"]
+    untrained: bool
+    threads: Annotated[int, Field(ge=1, le=1024)] | None
+    figures: list[str]
+    report: bool
+    rerun: Literal["failed", "all", "none"]
+    plan: bool
+    content: str = ""  # digest of the data: the same settings with other data are another run
+
+    @property
+    def epochs_without_better(self) -> int:
+        """`patience` as early stopping takes it; the same for every max_epochs, because checkpoints hold it."""
+        return MOST_EPOCHS if self.patience is None else self.patience
+
+    @property
+    def layer_sizes(self) -> list[int]:
+        """Units of each hidden layer, after `depth` and `width` had their say."""
+        return self.hidden_sizes if self.depth is None else [self.width] * self.depth
+
+    def plain(self) -> dict[str, Any]:
+        """Plain data, with what `depth` means resolved: two ways to say the same network become one."""
+        everything = self.model_dump(by_alias=True, exclude={"depth", "width", "rerun", "plan"})
+        return everything | {"hidden_sizes": self.layer_sizes}
+
+    def hash(self) -> str:
+        """Twelve hexadecimal digits: what a run is, apart from how many epochs it is given, which it can go on to."""
+        what_matters = {key: value for key, value in flat(self.plain()).items() if key not in IMMATERIAL}
+        text = json.dumps(what_matters, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def differences(self, there: Mapping[str, Any]) -> list[str]:
+        """In which keys another run's configuration, as plain data, differs from this, with both values."""
+        pairs, asked = flat(there), flat(self.plain())
+        keys = [key for key in dict.fromkeys([*asked, *pairs]) if key not in IMMATERIAL]
+        return [
+            f"{key}={pairs.get(key, '(none)')} instead of {asked.get(key, '(none)')}"
+            for key in keys
+            if str(pairs.get(key)) != str(asked.get(key))
+        ] or ["something that its files don't say"]
+
+
+def flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested configuration → dotted key → value.
+
+    >>> flat({"a": {"b": 1}, "c": {}})
+    {'a.b': 1, 'c': {}}
+    """
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found
+
+
+def keys() -> list[str]:
+    """Every key that Settings has, dotted, for "did you mean"."""
+    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
+    nested = [
+        f"{name}.{field.alias or key}"
+        for name, section in sections.items()
+        if isinstance(section, type) and issubclass(section, BaseModel)
+        for key, field in section.model_fields.items()
+    ]
+    return [*sections, *nested]

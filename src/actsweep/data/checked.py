@@ -1,0 +1,219 @@
+"""One's own data set, looked at once: what is harmless is converted, what would go wrong in every run is refused.
+
+Flow: config → **data** → network. Every data set comes through `checked`, the ones in this folder too.
+"""
+
+import math
+import operator
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import Tensor
+
+from actsweep.data.dataset import Dataset, Examples, Scale
+from actsweep.errors import UserError
+
+ROWS = 2048  # scaled at a time
+KEPT = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64}
+WIDER = {torch.bool: torch.uint8, torch.uint16: torch.int32}  # other whole numbers become int64, other reals float32
+_CHECKED: WeakKeyDictionary[Dataset, Dataset] = WeakKeyDictionary()
+
+
+def checked(given: object) -> Dataset:
+    """The data set as actsweep.data.dataset describes it. Raises UserError for what can't be that without a guess.
+
+    Converted: NumPy arrays, lists, frames and tensors on any device; inputs (N, …) to (N, D); labels (N, 1), one-hot
+    (N, C), whole numbers in any type. The same data set is looked at once.
+    """
+    if not isinstance(given, Dataset):
+        raise UserError(f"returns {_kind(given)}: must return a actsweep.data.dataset.Dataset")
+    if given not in _CHECKED:
+        _CHECKED[given] = _canonical(given)
+    return _CHECKED[given]
+
+
+def opened(source: Mapping[str, Any]) -> Dataset:
+    """What `data.source` describes, checked. Raises UserError, with whatever its function raised as the cause."""
+    where = f"data.source={source['_target_']}"
+    try:
+        found = instantiate({"_convert_": "all"} | dict(source))
+    except Exception as error:  # a function of one's own may raise anything
+        cause = error
+        while isinstance(cause, InstantiationException) and isinstance(cause.__cause__, Exception):
+            cause = cause.__cause__
+        if isinstance(cause, UserError):
+            raise cause from cause.__cause__
+        said = " ".join(str(cause).split())
+        raise UserError(f"{where}: {type(cause).__name__}: {said}") from cause
+    try:
+        return checked(found)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _canonical(given: Dataset) -> Dataset:
+    classes = _names(given.classes)
+    pool = _examples(given.pool, "pool", classes)
+    test = None if given.test is None else _examples(given.test, "test", classes)
+    if not callable(given.scale):
+        raise UserError(f"scale is {_kind(given.scale)}: must be a function of a tensor, such as Scale or as_given")
+    parts = {"pool": pool} | ({"test": test} if test else {})
+    inputs = _alike({name: part.inputs for name, part in parts.items()})
+    if not all(_scaled(given.scale, each[:1], name).is_floating_point() for name, each in inputs.items()):
+        inputs = {name: each.float() for name, each in inputs.items()}
+    for name, each in inputs.items():
+        _try_scale(given.scale, each, name)
+        parts[name] = Examples(each, parts[name].labels)
+    shape = _shape(given.shape, inputs["pool"].shape[1])
+    return replace(given, pool=parts["pool"], test=parts.get("test"), classes=classes, shape=shape)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+def _names(classes: object) -> tuple[str, ...]:
+    if isinstance(classes, str) or not isinstance(classes, Sequence | np.ndarray):
+        raise UserError(f"classes is {_kind(classes)}: must be a tuple of names, and () for a regression")
+    names = tuple(str(each) for each in classes)
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise UserError(f"classes: {twice[0]} stands there more than once")
+    if len(names) == 1:
+        raise UserError(f"classes: there is {names[0]} only, nothing to tell apart; a regression has ()")
+    return names
+
+
+def _shape(shape: Any, size: int) -> tuple[int, ...]:
+    try:
+        sizes = tuple(operator.index(each) for each in (shape if np.iterable(shape) else (shape,)))
+    except TypeError as error:
+        raise UserError(f"shape={shape}: must be a tuple of whole numbers, as (28, 28)") from error
+    if math.prod(sizes) != size or min(sizes, default=1) < 1:
+        raise UserError(f"shape={sizes}: must be of an input, which has {size} values")
+    return sizes
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    """A dense tensor of numbers on the CPU that shares memory with `values` where it can, and no gradients."""
+    try:
+        if isinstance(values, list | tuple) and values and all(isinstance(each, Tensor) for each in values):
+            values = torch.stack(list(values))
+        if not isinstance(values, Tensor):
+            if np.ma.is_masked(values):
+                raise UserError(f"{what}: some are masked")
+            array = np.asarray(values)
+            if array.dtype.kind not in "biuf":
+                raise UserError(f"{what} are of type {array.dtype}: must be numbers")
+            native = array.dtype.newbyteorder("=") if array.itemsize <= 8 else np.dtype("float64")
+            values = torch.from_numpy(np.require(array, native, ["C", "W"]))
+        if values.is_complex() or values.is_quantized or values.layout != torch.strided:
+            raise UserError(f"{what} are of type {values.dtype}, {values.layout}: must be dense and real")
+        plain = values.detach().as_subclass(Tensor).cpu().contiguous()
+    except UserError:
+        raise
+    except Exception as error:  # containers of any kind may raise anything
+        raise UserError(f"{what}: can't be made a tensor ({type(error).__name__}: {error})") from error
+    if plain.dtype in KEPT:
+        return plain
+    return plain.to(torch.float32 if plain.is_floating_point() else WIDER.get(plain.dtype, torch.int64))
+
+
+def _examples(part: object, name: str, classes: tuple[str, ...]) -> Examples:
+    if not isinstance(part, Examples):
+        raise UserError(f"{name} is {_kind(part)}: must be Examples(inputs, labels)")
+    inputs, labels = _tensor(part.inputs, f"{name} inputs"), _tensor(part.labels, f"{name} labels")
+    sizes = f"{name} inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}"
+    if inputs.ndim == 0 or labels.ndim == 0 or len(inputs) != len(labels):
+        raise UserError(f"{sizes} don't match: as many labels as inputs are needed")
+    if not inputs.numel() or not labels.numel():
+        raise UserError(f"{sizes}: there must be some" + "; test=None tests on the pool" * (name == "test"))
+    if labels.numel() == len(labels):
+        labels = labels.flatten()
+    labels = _class_numbers(labels, len(classes), name) if classes else _reals(labels, name)
+    return Examples(inputs.reshape(len(inputs), -1), labels)
+
+
+def _class_numbers(labels: Tensor, count: int, name: str) -> Tensor:
+    """int64 (N,), each at least 0 and less than `count`."""
+    if labels.shape[1:] == (count,):
+        if not torch.equal(labels, labels.eq(1).to(labels.dtype)) or not labels.sum(1).eq(1).all():
+            raise UserError(f"{name} labels {tuple(labels.shape)}: each row must be one 1 among zeros")
+        labels = labels.argmax(1)
+    if labels.ndim != 1:
+        raise UserError(f"{name} labels {tuple(labels.shape)}: must be class numbers (N,) or one-hot (N, {count})")
+    numbers = labels.long()
+    if (wrong := numbers != labels).any():
+        raise UserError(
+            f"{name} labels hold {labels[wrong][0].item():g}: must be whole numbers from 0 to {count - 1}; "
+            "a regression has classes=()"
+        )
+    low, high = (int(end) for end in numbers.aminmax())
+    if low < 0 or high >= count:
+        subtract = ": subtract 1" if (low, high) == (1, count) else ""
+        raise UserError(
+            f"{name} labels run from {low} to {high}: must run from 0 to {count - 1} for {count} classes{subtract}"
+        )
+    return numbers
+
+
+def _reals(labels: Tensor, name: str) -> Tensor:
+    """Floating-point (N,)."""
+    if labels.ndim != 1:
+        raise UserError(f"{name} labels {tuple(labels.shape)}: a regression has one number an example, (N,)")
+    if not labels.float().isfinite().all():
+        raise UserError(f"{name} labels: example {_first(~labels.float().isfinite())} is not finite in float32")
+    return labels if labels.is_floating_point() else labels.double()
+
+
+def _first(where: Tensor) -> int:
+    return int(where.nonzero()[0])
+
+
+def _alike(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Pool and test inputs of one width and type."""
+    pool, test = inputs["pool"], inputs.get("test", inputs["pool"])
+    if pool.shape[1] != test.shape[1]:
+        raise UserError(f"test inputs have {test.shape[1]} values, the pool's {pool.shape[1]}: must be as many")
+    if pool.is_floating_point() != test.is_floating_point():
+        raise UserError(
+            f"pool inputs are {pool.dtype}, test inputs {test.dtype}: must be of one type, they share a scale"
+        )
+    wider = torch.promote_types(pool.dtype, test.dtype)
+    return {name: each.to(wider) for name, each in inputs.items()}
+
+
+def _scaled(scale: Any, raw: Tensor, name: str) -> Tensor:
+    before = raw.clone()
+    try:
+        found = scale(raw := before.clone())
+    except Exception as error:  # a function of one's own
+        raise UserError(f"scale raises {type(error).__name__} for the {name}: {error}") from error
+    if not isinstance(found, Tensor) or found.shape != raw.shape or found.requires_grad or found.device != raw.device:
+        what = f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else _kind(found)
+        raise UserError(
+            f"scale returns {what} for inputs {tuple(raw.shape)}: must be a tensor of that shape, without gradients"
+        )
+    if not torch.allclose(raw, before, rtol=0, atol=0, equal_nan=True):
+        raise UserError("scale changes the tensor it is given: it must return a new one")
+    return found
+
+
+def _try_scale(scale: Any, inputs: Tensor, name: str) -> None:
+    """Raise UserError unless scaled inputs are finite numbers that depend on each example alone."""
+    # Scale makes finite numbers of all bytes or of none.
+    for start in range(0, 1 if type(scale) is Scale and inputs.dtype == torch.uint8 else len(inputs), ROWS):
+        raw = inputs[start : start + ROWS]
+        scaled = _scaled(scale, raw, name)
+        if not scaled.is_floating_point():
+            raise UserError(f"scale returns {scaled.dtype}: must return floating-point numbers")
+        if not (finite := scaled.float().isfinite().all(1)).all():
+            raise UserError(f"{name} inputs: example {start + _first(~finite)} is not finite in float32, after scale")
+        if start == 0 and not torch.allclose(scaled[:1], _scaled(scale, raw[:1], name), rtol=1e-4, atol=1e-5):
+            raise UserError("scale: must give an example the same numbers at every call and in every batch")

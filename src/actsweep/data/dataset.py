@@ -1,0 +1,112 @@
+"""What every data set module returns: all examples as tensors, and how to turn raw inputs into numbers.
+
+Flow: config → **data** → network.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from actsweep.errors import UserError
+
+SCALED = 256  # examples whose scaled values stand in a digest
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """N labelled examples: raw inputs (N, D), images as uint8, and labels (N,): class numbers in int64, or reals."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Examples":
+        return Examples(self.inputs[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Raw value → number: (value / divisor − mean) / std, in float32.
+
+    The order of operations is that of torchvision's ToTensor and Normalize, so the numbers are identical to theirs.
+    """
+
+    divisor: float
+    mean: float
+    std: float
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        return raw.to(torch.float32, copy=True).div_(self.divisor).sub_(self.mean).div_(self.std)
+
+
+def as_given(raw: Tensor) -> Tensor:
+    """The scale of inputs that are numbers already."""
+    return raw
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set as published: a pool for training and validation, a test set, and what they show.
+
+    Without a test set nothing can be held out for it: the pool is what is tested. actsweep.data.checked says what a data set
+    of one's own may be, and makes it this.
+    """
+
+    pool: Examples
+    test: Examples | None
+    classes: tuple[str, ...]  # none where the labels are real numbers: a regression
+    shape: tuple[int, ...]  # of one input, to draw it
+    scale: Callable[[Tensor], Tensor]
+    expected: str | None = None  # digest of the published content
+
+    @property
+    def input_size(self) -> int:
+        return self.pool.inputs.shape[1]
+
+    @property
+    def published(self) -> bool:
+        """Whether this is the published content, and not a part or a variant of it."""
+        return self.expected is not None and self.digest == self.expected
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content in hexadecimal: what the data are, not where they lie.
+
+        A scale of one's own counts by what it makes of the first examples.
+        """
+        scale = [float(number) for number in astuple(self.scale)] if type(self.scale) is Scale else None
+        content = hashlib.sha256(repr((self.classes, self.shape, scale)).encode())
+        parts = [self.pool, *([self.test] if self.test else [])]
+        tensors = [tensor for part in parts for tensor in (part.inputs, part.labels)]
+        if scale is None:
+            tensors.append(self.scale(self.pool.inputs[:SCALED]))
+        for tensor in tensors:
+            content.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
+            content.update(tensor.contiguous().numpy().data)
+        return content.hexdigest()
+
+
+def check_range(low: float, high: float, kind: type[int] | type[float] = int, /, **given: object) -> None:
+    """Raise UserError unless each argument of a data set is a number of this kind, from `low` to `high`."""
+    for key, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | kind) or not low <= value <= high:
+            what = "a whole number" if kind is int else "a number"
+            raise UserError(f"data.source.{key}={value}: must be {what} from {low} to {high}")
+
+
+@lru_cache(maxsize=2)  # the runs of a sweep share one copy
+def split(pool: Examples, val_size: int, seed: int) -> tuple[Examples, Examples]:
+    """Training and validation examples, in the order torch.utils.data.random_split deals them.
+
+    `val_size` 0 holds nothing out: training and validation see the whole pool, in its own order.
+    """
+    if val_size == 0:
+        return pool, pool
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+    return pool[order[:-val_size]], pool[order[-val_size:]]

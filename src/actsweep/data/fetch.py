@@ -1,0 +1,53 @@
+"""`make data`: get FashionMNIST, once, without root.
+
+Flow: config → **data**. Tried in order: what is already there; the Debian package, fetched and unpacked with apt and
+dpkg into data/ as an ordinary user; torchvision's download.
+"""
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+
+from actsweep.config.command_line import one_line_errors
+from actsweep.data import fashion_mnist, folders
+
+PACKAGE = "dataset-fashion-mnist"
+
+
+def from_debian(scratch: Path) -> Path:
+    """The folder below `scratch` with the Debian package's files. Raises OSError or CalledProcessError without them."""
+    lists, cache = scratch / "lists", scratch / "cache"
+    for folder in (lists / "partial", cache / "archives" / "partial"):
+        folder.mkdir(parents=True)
+    # Package lists and cache of our own, because the system's belong to root.
+    apt = ["apt-get", "-qq", "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}"]
+    for command in (["update"], ["download", PACKAGE]):
+        subprocess.run([*apt, *command], cwd=scratch, check=True, capture_output=True)
+    package = next(scratch.glob("*.deb"))
+    subprocess.run(["dpkg-deb", "-x", package, "unpacked"], cwd=scratch, check=True, capture_output=True)
+    return scratch / "unpacked" / fashion_mnist.DEBIAN_FOLDER.relative_to("/")
+
+
+def fetch(root: Path) -> Path:
+    """The folder that now holds verified files; none is replaced. Raises UserError if no source had them."""
+    if fashion_mnist.find(root) is None:
+        fashion_mnist.verify(fashion_mnist.there(root))
+        with tempfile.TemporaryDirectory() as scratch:
+            unpacked = None
+            try:
+                unpacked = from_debian(Path(scratch))
+            except (OSError, subprocess.CalledProcessError) as error:
+                print(f"Debian's {PACKAGE} can't be had here ({error}); trying torchvision's download")
+            if unpacked:
+                fashion_mnist.add(unpacked, root)
+    fashion_mnist.load(str(root))
+    files = fashion_mnist.find(root)
+    assert files is not None
+    return next(iter(files.values())).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m src.data.fetch", description="Get FashionMNIST, once.")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="where to put it (default: data)")
+    print("FashionMNIST, verified, in", fetch(folders.folder(parser.parse_args().root)))

@@ -1,0 +1,33 @@
+"""Mean and spread of what enters and leaves each activation function.
+
+Flow: training → **diagnostics**.
+"""
+
+from torch import Tensor
+
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
+from actsweep.diagnostics.observation import Layer
+
+
+def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Over examples and units: (K, N, H) → two of (K,). The standard deviation divides by N·H."""
+    std, mean = values.flatten(1).var(dim=1, correction=0).sqrt(), values.flatten(1).mean(dim=1)
+    return mean, std
+
+
+class ActivationMoments(Diagnostic):
+    """Mean and standard deviation over probe images and units, before and after the activation function."""
+
+    quantities = (
+        Quantity("pre_activation_mean", "1", "linear", "mean input of the activation function; of the logits last"),
+        Quantity("pre_activation_std", "1", "log", "standard deviation of the activation function's input"),
+        Quantity("post_activation_mean", "1", "linear", "mean output of the activation function"),
+        Quantity("post_activation_std", "1", "log", "standard deviation of the activation function's output"),
+    )
+
+    def measure(self, layer: Layer) -> dict[str, Tensor]:
+        measured = {}
+        for name, values in (("pre_activation", layer.pre), ("post_activation", layer.post)):
+            if values is not None:
+                measured[f"{name}_mean"], measured[f"{name}_std"] = mean_and_std(values)
+        return measured

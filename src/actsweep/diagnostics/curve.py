@@ -1,0 +1,52 @@
+"""The activation function and its derivative, as the run built it.
+
+Flow: training → **diagnostics**. Tabulated before training, so that a learnt activation is shown at its initial values.
+"""
+
+from copy import deepcopy
+
+import pytorch_lightning as L
+import torch
+from torch import nn
+
+from actsweep.diagnostics.diagnostic import publish_table
+from actsweep.diagnostics.elementwise import is_elementwise
+from actsweep.diagnostics.observation import find_taps, slope
+from actsweep.errors import UserError
+
+
+def curve(activation: nn.Module, low: float, high: float, points: int, units: int = 1) -> dict[str, list[float]] | None:
+    """x, φ(x) and φ′(x) at equally spaced points, in float64; None unless φ is a function of one number.
+
+    Of one that exists only for a whole layer of `units`, such as a PReLU with a slope for each, the first unit's.
+    """
+    activation = deepcopy(activation).to("cpu", torch.float64).eval()
+    x = torch.linspace(low, high, points, dtype=torch.float64).unsqueeze(1)
+    layer = x.expand(-1, units)
+    if not is_elementwise(activation, layer):
+        return None
+    x = (x if is_elementwise(activation, x) else layer).clone().requires_grad_()
+    value = activation(x.clone())  # it may work in place
+    columns = {"x": x, "value": value, "slope": slope(x, value)}
+    return {name: values.detach()[:, 0].tolist() for name, values in columns.items()}
+
+
+class ActivationCurve(L.Callback):
+    """Writes curves.csv: x, value and slope of the first hidden layer's activation on [low, high].
+
+    Nothing for a network without hidden layers, nor for an activation that is no function of one number.
+    """
+
+    def __init__(self, low: float = -5.0, high: float = 5.0, points: int = 201) -> None:
+        if not low < high or points < 2:
+            raise UserError(f"ActivationCurve: needs low < high and 2 points, not {low}, {high} and {points}")
+        self.low, self.high, self.points = low, high, points
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        first = find_taps(pl_module)[0]
+        if trainer.global_step or not trainer.is_global_zero or first.activation is None:
+            return  # of a resumed run the table is there
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            units = first.linear.weight.shape[0]
+            if columns := curve(first.activation, self.low, self.high, self.points, units):
+                publish_table(trainer, "curves", columns)

@@ -1,0 +1,116 @@
+"""How inputs and outputs of each activation function, and the weights' gradients, are distributed.
+
+Flow: training → **diagnostics**. Counted on the device into equal bins between minimum and maximum.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
+from actsweep.diagnostics.observation import Layer
+from actsweep.errors import UserError
+
+CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts (K, bins) of K sets of values between low (K,) and high (K,); values that are not finite are left out."""
+
+    counts: Tensor
+    low: Tensor
+    high: Tensor
+
+    def networks(self) -> list[CountsAndEdges]:
+        """Those of each network, in one transfer from the device."""
+        ends = torch.stack((self.low, self.high), dim=1)
+        numbers = torch.cat((self.counts.double(), ends.double()), dim=1).cpu().numpy()
+        counts, low, high = numbers[:, :-2], numbers[:, -2], numbers[:, -1]
+        return list(zip(counts, np.linspace(low, high, counts.shape[1] + 1, axis=1), strict=True))
+
+
+def histogram(values: Tensor, bins: int) -> Histogram:
+    """Histogram of each network's values: (K, …) → K histograms."""
+    return count_together(values, bins) if values.is_cuda else count_one_by_one(values, bins)
+
+
+def count_one_by_one(values: Tensor, bins: int) -> Histogram:
+    """With torch.histc, which is fastest on a CPU but wants its range as numbers: a GPU would be waited for."""
+    counts, lows, highs = [], [], []
+    for member in values.flatten(1):
+        finite = member if torch.isfinite(member.sum()) else member[torch.isfinite(member)]
+        low, high = torch.aminmax(finite) if len(finite) else (member.new_zeros(()), member.new_zeros(()))
+        # histc makes a range of its own where low = high
+        counts.append(
+            torch.histc(finite.float(), bins, float(low), float(high)) if len(finite) else member.new_zeros(bins)
+        )
+        lows.append(low)
+        highs.append(high)
+    return Histogram(torch.stack(counts), torch.stack(lows), torch.stack(highs))
+
+
+def count_together(values: Tensor, bins: int) -> Histogram:
+    """All networks in the same few operations, in histc's own arithmetic; nothing leaves the device."""
+    each = values.flatten(1)
+    finite = each.isfinite()
+    some = finite.any(dim=1)
+    low = torch.where(finite, each, torch.inf).amin(dim=1).where(some, 0)
+    high = torch.where(finite, each, -torch.inf).amax(dim=1).where(some, 0)
+    first, last = low.float(), high.float()
+    first, last = first - (low == high).float(), last + (low == high).float()
+    place = (each.float() - first[:, None]) * bins / (last - first)[:, None]
+    place = place.where(finite, bins).clamp_(0, bins).long()
+    place = place.where((place < bins) | ~finite, bins - 1)  # the upper end belongs to the last bin
+    counts = torch.zeros(len(each), bins + 1, device=each.device, dtype=torch.int32)
+    counts.scatter_add_(1, place, torch.ones_like(place, dtype=torch.int32))
+    return Histogram(counts[:, :bins].float(), low, high)
+
+
+class ActivationHistogram(Diagnostic):
+    """Histograms over probe images and units (or weights), per layer."""
+
+    quantities = (
+        Quantity("pre_activation", "1", "linear", "inputs of the activation function; logits last", "histogram"),
+        Quantity("post_activation", "1", "linear", "outputs of the activation function", "histogram"),
+        Quantity("weight_gradient", "nats per unit weight", "linear", "∂L/∂W of the layer's weights", "histogram"),
+    )
+
+    def __init__(
+        self,
+        bins: int = 64,
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        probe_size: int = 1024,
+    ) -> None:
+        super().__init__(every_n_epochs, every_n_steps, probe_size)
+        if bins < 1:
+            raise UserError(f"ActivationHistogram.bins={bins}: must be at least 1")
+        self.bins = bins
+
+    def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
+        if trainer.is_global_zero:
+            (found,) = self.by_network(self.layers(pl_module))
+            send_histograms(trainer, found, epoch)
+
+    def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
+        """Each network's histograms by `quantity/layer`."""
+        found: dict[str, list[CountsAndEdges]] = {}
+        for layer in layers:
+            sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
+            for quantity, values in sources.items():
+                if values is not None:
+                    found[f"{quantity}/{layer.name}"] = histogram(values, self.bins).networks()
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+
+
+def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int) -> None:
+    """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that can take them."""
+    for logger in trainer.loggers:
+        if callable(log_histograms := getattr(logger, "log_histograms", None)):
+            log_histograms(found, epoch, trainer.global_step)

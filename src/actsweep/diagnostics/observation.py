@@ -1,0 +1,178 @@
+"""Look inside any network once: weights, gradients, pre- and post-activations and slopes of every layer.
+
+Flow: training → **diagnostics**. One forward and one backward pass over a fixed batch; hooks exist only during it, and
+nothing that training depends on (gradients, buffers, random numbers, logs) is changed by it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from actsweep.diagnostics.elementwise import is_elementwise
+from actsweep.errors import UserError
+from actsweep.network.mlp import Tap
+
+MODULES_OWN = set(vars(nn.Module()))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of K networks, seen on N examples (a lone network is K = 1; a convolution's positions are examples).
+
+    weight, gradient: (K, out, in). pre, post, slope: (K, N, H): what enters the activation, what leaves it, and its
+    derivative there. The output layer has no activation: its pre are the logits, post and slope are None.
+    max_slope: (K,), the activation's largest |derivative| on [−10, 10]. An activation that is no function of one number
+    has no slope, and its post may have another H.
+    """
+
+    name: str
+    weight: Tensor
+    gradient: Tensor
+    pre: Tensor
+    post: Tensor | None = None
+    slope: Tensor | None = None
+    max_slope: Tensor | None = None
+
+
+def find_taps(module: nn.Module) -> list[Tap]:
+    """The layers of any module: what its `taps()` says (or a submodule's), else every linear or convolution in it,
+    each with the activation module that is defined after it and before the next.
+
+    Raises ValueError where there is nothing to watch.
+    """
+    for candidate in module.modules():
+        if callable(taps := getattr(candidate, "taps", None)):
+            return list(taps())
+    found: list[Tap] = []
+    for name, child in module.named_modules():
+        if isinstance(child, nn.Linear | nn.modules.conv._ConvNd):
+            found.append(Tap(name, child, None))
+        elif found and not found[-1].activation and type(child).__module__ == nn.ReLU.__module__:
+            found[-1] = found[-1]._replace(activation=child)
+    if not found:
+        raise UserError(f"{type(module).__name__} has no linear or convolutional layers; give it a taps() method")
+    return found
+
+
+def as_units(x: Tensor) -> Tensor:
+    """(N, H) → (1, N, H); (N, H, …) → (1, N·…, H)."""
+    return x.movedim(1, -1).reshape(1, -1, x.shape[1])
+
+
+def slope(pre: Tensor, post: Tensor) -> Tensor:
+    """d post / d pre of an elementwise function, from their autograd graph; zero where there is none."""
+    if not post.requires_grad:
+        return torch.zeros_like(pre)
+    (derivative,) = torch.autograd.grad(post, pre, torch.ones_like(post), retain_graph=True, materialize_grads=True)
+    return derivative
+
+
+def _max_slope(activation: nn.Module, like: Tensor) -> Tensor:
+    units = like.shape[1]
+    grid = torch.linspace(-10, 10, 201, device=like.device, dtype=like.dtype)
+    pre = grid.unsqueeze(1).expand(-1, units).clone().requires_grad_()
+    return slope(pre, activation(pre.clone())).abs().max().unsqueeze(0)
+
+
+@contextmanager
+def recorded(taps: Sequence[Tap]) -> Iterator[dict[str, tuple[Tensor, Tensor | None]]]:
+    """While the context is open, each forward pass leaves every layer's (pre, post) in the dict that it yields."""
+    seen: dict[str, tuple[Tensor, Tensor | None]] = {}
+    inputs: dict[str, Tensor] = {}
+
+    def before(name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            inputs[name] = arguments[0]
+            return arguments[0].clone(), *arguments[1:]  # an in-place activation would overwrite what it was given
+
+        return hook
+
+    def after(name: str, has_activation: bool) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: Any, output: Tensor) -> None:
+            seen[name] = (inputs.pop(name), output) if has_activation else (output, None)
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name, linear, activation in taps:
+            if activation is not None:
+                handle = activation.register_forward_pre_hook(before(name))
+                hooks.callback(handle.remove)
+            watched = linear if activation is None else activation
+            hooks.callback(watched.register_forward_hook(after(name, activation is not None)).remove)
+        yield seen
+
+
+def _noted(part: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """The module's own attributes, such as counters, apart from what every module has; of lists and the like, what is
+    in them."""
+    own = {name: value for name, value in vars(part).items() if name not in MODULES_OWN}
+    return {name: (value, copy(value) if isinstance(value, list | dict | set) else None) for name, value in own.items()}
+
+
+def _restore(part: nn.Module, noted: dict[str, tuple[Any, Any]]) -> None:
+    for name in _noted(part).keys() - noted.keys():
+        del vars(part)[name]
+    for name, (value, content) in noted.items():
+        if content is not None:
+            value.clear()
+            (value.extend if isinstance(value, list) else value.update)(content)
+        vars(part)[name] = value
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Restore the module's buffers (running statistics), what its parts have noted in attributes, and the random
+    generators afterwards; silence its logging."""
+    buffers = [
+        (part, name, buffer, buffer.clone())
+        for part in module.modules()
+        for name, buffer in part.named_buffers(recurse=False)
+    ]
+    noted = [(part, _noted(part)) for part in module.modules() if part is not module]
+    devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
+    for name in (logs := ("log", "log_dict")):
+        vars(module)[name] = lambda *_, **__: None
+    try:
+        with torch.random.fork_rng(devices=list(devices)), torch.enable_grad():
+            yield
+    finally:
+        for name in logs:
+            del vars(module)[name]
+        with torch.no_grad():
+            for part, name, buffer, value in buffers:
+                setattr(part, name, buffer.copy_(value))
+        for part, before in noted:
+            _restore(part, before)
+
+
+def observe(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
+    """Every layer during one evaluation of `loss`, a function that runs the module and returns a scalar."""
+    taps = find_taps(module)
+    with undisturbed(module):
+        with recorded(taps) as seen:
+            value = loss()
+        weights = [tap.linear.weight for tap in taps]
+        gradients = dict(zip(taps, _gradients(value, weights), strict=True))
+        return [_layer(tap, gradients[tap], *seen[tap.name]) for tap in taps if tap.name in seen]
+
+
+def _gradients(loss: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    return torch.autograd.grad(loss, weights, retain_graph=True, materialize_grads=True)
+
+
+def _layer(tap: Tap, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
+    weight = tap.linear.weight.detach()
+    matrices = weight.flatten(1).unsqueeze(0), gradient.flatten(1).unsqueeze(0)
+    layer = Layer(tap.name, *matrices, as_units(pre.detach()))
+    if post is None or tap.activation is None:
+        return layer
+    layer = replace(layer, post=as_units(post.detach()))
+    if not is_elementwise(tap.activation, pre):
+        return layer
+    return replace(layer, slope=as_units(slope(pre, post)), max_slope=_max_slope(tap.activation, pre.detach()))

@@ -1,0 +1,85 @@
+"""What the tested network says about each test example, and about every point of the plane.
+
+Flow: training → **diagnostics**.
+"""
+
+from typing import Any, cast
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+
+from actsweep.diagnostics.diagnostic import publish_table
+from actsweep.errors import UserError
+from actsweep.network.classifier import Classifier
+
+
+def confidence(outputs: Tensor) -> Tensor:
+    """(N, O) → (N,): the output itself where there is one, else the probability of the predicted class."""
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs.softmax(dim=1).amax(dim=1)
+
+
+class Predictions(L.Callback):
+    """Writes predictions.csv, a row per test example: label, prediction, its own loss, and the confidence."""
+
+    def on_test_start(self, *_: Any) -> None:
+        self._seen = 0
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: tuple[Tensor, Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        labels, objective = batch[1], cast(Classifier, pl_module).objective
+        losses = torch.vmap(lambda output, label: objective.value(output[None], label[None]))(outputs, labels)
+        columns = {
+            "example": range(self._seen, self._seen + len(labels)),
+            "label": labels.tolist(),
+            "prediction": objective.predict(outputs).tolist(),
+            "loss": losses.tolist(),
+            "output": confidence(outputs).tolist(),
+        }
+        publish_table(trainer, "predictions", columns)
+        self._seen += len(labels)
+
+
+class DecisionRegions(L.Callback):
+    """Writes regions.csv, for data of two inputs only: prediction and probability on a grid around the data.
+
+    The probability is that of class 1 where there are two classes, else that of the predicted class.
+    """
+
+    def __init__(self, points: int = 161, margin: float = 0.5) -> None:
+        if points < 2:
+            raise UserError(f"DecisionRegions.points={points}: must be at least 2")
+        self.points, self.margin = points, margin
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        inputs: Tensor = trainer.datamodule.dataset.pool.inputs  # type: ignore[attr-defined]
+        if inputs.shape[1] != 2 or not trainer.is_global_zero:
+            return
+        axes = [
+            torch.linspace(float(values.min()) - self.margin, float(values.max()) + self.margin, self.points)
+            for values in inputs.T
+        ]
+        grid = torch.cartesian_prod(*axes).to(pl_module.device)
+        classifier = cast(Classifier, pl_module)
+        outputs = classifier(grid)
+        if outputs.shape[1] == 1:
+            probability = outputs[:, 0].sigmoid()
+        else:
+            probability = outputs.softmax(dim=1)
+            probability = probability[:, 1] if outputs.shape[1] == 2 else probability.amax(dim=1)
+        columns = {
+            "x1": grid[:, 0].tolist(),
+            "x2": grid[:, 1].tolist(),
+            "prediction": classifier.objective.predict(outputs).tolist(),
+            "probability": probability.tolist(),
+        }
+        publish_table(trainer, "regions", columns)

@@ -1,0 +1,62 @@
+"""The loss and the size of every layer's gradient at every single optimiser step.
+
+Flow: training → **diagnostics**. For small networks: unlike the other diagnostics it looks at what training itself
+computes, on the batch at hand. Source of the magnitude: Stanford CS231n's notebook on vanishing gradients.
+"""
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from actsweep.diagnostics.diagnostic import publish_table
+from actsweep.diagnostics.observation import find_taps
+
+
+def grad_magnitude(sum_abs: Tensor, fan_out: int, fan_in: int) -> Tensor:
+    """CS231n's heuristic: Σ|∂L/∂W| over the layer's weights, divided by the sum of the matrix's two dimensions."""
+    return sum_abs / (fan_out + fan_in)
+
+
+class EveryStep(L.Callback):
+    """Writes steps.csv: loss and penalty before each step, and per layer mean |∂L/∂W| and CS231n's magnitude.
+
+    The penalty is the term whose gradient the optimiser's weight decay adds, Σ ½ · weight_decay · ‖W‖². The gradients
+    are those of the loss, without the penalty, before clipping.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []
+        self._loss = torch.zeros(())
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        taps = find_taps(pl_module)
+        self._names, self._weights = [tap.name for tap in taps], [tap.linear.weight for tap in taps]
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        decays = {parameter: group.get("weight_decay", 0.0) for group in groups for parameter in group["params"]}
+        self._decayed = [parameter for parameter, decay in decays.items() if decay]
+        self._decays = torch.tensor([decay for decay in decays.values() if decay], dtype=torch.float64)
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
+        self._loss = loss.detach()
+
+    @torch.no_grad()
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        # Behind an activation without a gradient there is none.
+        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._weights]
+        sums = torch._foreach_norm(gradients, 1)
+        lengths = torch._foreach_norm(self._decayed) if self._decayed else ()
+        self._rows.append(torch.stack([self._loss, *sums, *lengths]))
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self._rows or not trainer.is_global_zero:
+            return
+        rows, layers = torch.stack(self._rows).double().cpu(), len(self._names)
+        penalty = 0.5 * rows[:, 1 + layers :].square() @ self._decays
+        first = trainer.global_step - len(rows)
+        columns = {"step": range(first, trainer.global_step), "loss": rows[:, 0].tolist(), "penalty": penalty.tolist()}
+        for name, weight, total in zip(self._names, self._weights, rows[:, 1 : 1 + layers].T, strict=True):
+            columns[f"grad_mean_abs/{name}"] = (total / weight.numel()).tolist()
+            columns[f"grad_magnitude/{name}"] = grad_magnitude(total, *weight.flatten(1).shape).tolist()
+        publish_table(trainer, "steps", columns)
+        self._rows = []

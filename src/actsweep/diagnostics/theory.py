@@ -1,0 +1,139 @@
+"""The mean-field theory's predictions beside what an untrained network does, and by how much they part.
+
+Flow: network → theory → **diagnostics**. Once, before the first step, on the first `probe_size` training examples: σ_w²
+and σ_b² are those of each layer's own weights and biases, the inputs' mean square is the probe's. For z of layer l:
+
+    length         √(mean z² over examples and units)        predicted √q_l, q_{l+1} = σ_w² E[φ(√q_l z)²] + σ_b²
+    delta_ratio    ‖∂L/∂z_l‖ / ‖∂L/∂z_{l+1}‖, root mean      predicted √χ_l, χ_l = σ_w² E[φ′(√q_l z)²]
+                   squares over examples
+
+Sources: Poole et al. 2016; Schoenholz et al. 2017.
+"""
+
+import math
+
+import numpy as np
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+
+from actsweep.diagnostics.diagnostic import Quantity, probe_loss, publish
+from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
+from actsweep.errors import UserError
+from actsweep.network.mlp import Tap
+from actsweep.theory.critical import of_layer
+from actsweep.theory.integrals import describe
+from actsweep.theory.meanfield import Layers, layers
+
+PARTED = 4.0  # standard deviations of a single network of this width
+GROUPS = 4  # of examples with similar length: their predictions are averaged
+
+
+def deltas(module: L.LightningModule, batch: object) -> tuple[list[Tap], list[Tensor], list[Tensor]]:
+    """The layers, what enters each one's activation, and the loss's gradient there: (N, H) each."""
+    taps = find_taps(module)
+    with undisturbed(module), recorded(taps) as seen:
+        loss = probe_loss(module, batch)
+        pre = [seen[tap.name][0] for tap in taps]
+        gradients = torch.autograd.grad(loss, pre, materialize_grads=True)
+    return taps, [each.detach() for each in pre], list(gradients)
+
+
+def measured(pre: list[Tensor], gradients: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Lengths √(mean z²) of all layers, and ratios of gradient norms of all but the last."""
+    lengths = torch.stack([each.double().square().mean().sqrt() for each in pre])
+    norms = torch.stack([each.double().norm() for each in gradients])  # doubles: float32 squares underflow
+    return lengths, norms[:-1] / norms[1:]
+
+
+def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
+    """The theory for these layers on these inputs (N, D), averaged over groups of examples of similar length.
+
+    Raises UserError where the theory doesn't apply: convolutions, weights that aren't random around 0, activations
+    that aren't elementwise.
+    """
+    first = taps[0].activation
+    if first is None or any(tap.activation is None for tap in taps[:-1]):
+        raise UserError("the theory is of hidden layers with an activation each")
+    if any(tap.linear.weight.ndim != 2 for tap in taps):
+        raise UserError("the theory is of linear layers")
+    spread = [of_layer(tap.linear.weight, tap.linear.bias) for tap in taps]
+    widths = [tap.linear.weight.shape[0] for tap in taps]
+    act = describe(first)  # all layers have the same one
+    squares = inputs.flatten(1).double().square().mean(dim=1).sort().values
+    groups = [float(part.mean()) for part in squares.tensor_split(GROUPS) if len(part)]
+    weights, biases = zip(*spread, strict=True)
+    return averaged([layers(act, q, weights, biases, widths) for q in groups])
+
+
+def averaged(parts: list[Layers]) -> Layers:
+    """Root mean squares over examples, as they are measured. Gradients are weighed equally at the output."""
+    lengths = np.mean([part.lengths for part in parts], axis=0)
+    passed = [part.chi[::-1].cumprod() for part in parts]
+    total = np.mean(passed, axis=0)
+    with np.errstate(invalid="ignore"):
+        chi = np.nan_to_num(total / np.append(1.0, total[:-1]))
+    noise = [np.max([each.length_noise for each in parts], axis=0), np.max([each.chi_noise for each in parts], axis=0)]
+    return Layers(lengths, chi[::-1], *noise)  # of one example: a bound for what is measured on many
+
+
+def relative(found: float, expected: float) -> float:
+    return found / expected - 1 if expected else float("nan")
+
+
+class Theory(L.Callback):
+    """Predicted and measured scales of an untrained network. Nothing for networks that the theory is not about."""
+
+    quantities = (
+        Quantity("length", "1", "log", "root mean square of what enters the activation, untrained"),
+        Quantity("length_theory", "1", "log", "√q, its prediction for wide layers from the inputs and σ_w, σ_b alone"),
+        Quantity("length_error", "1", "linear", "length / length_theory − 1"),
+        Quantity("delta_ratio", "1", "log", "‖∂L/∂z‖ of the layer / that of the layer above, untrained"),
+        Quantity("delta_ratio_theory", "1", "log", "√χ, its prediction"),
+        Quantity("delta_ratio_error", "1", "linear", "delta_ratio / delta_ratio_theory − 1"),
+        Quantity("theory_parted", "1", "linear", "1 where an error exceeds 4 standard deviations of so wide a layer"),
+    )
+
+    def __init__(self, probe_size: int = 256) -> None:
+        if probe_size < 1:
+            raise UserError(f"Theory.probe_size={probe_size}: must be at least 1")
+        self.probe_size = probe_size
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        probe = getattr(trainer.datamodule, "probe", None)  # type: ignore[attr-defined]
+        if trainer.is_global_zero and trainer.global_step == 0 and callable(probe):
+            publish(trainer, self.compare(pl_module, probe(self.probe_size)), epoch=0)
+
+    def compare(self, module: L.LightningModule, batch: tuple[Tensor, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Layer → quantity → (1,) values; empty where the theory doesn't apply."""
+        if any(
+            isinstance(each, torch.nn.LayerNorm | torch.nn.modules.batchnorm._BatchNorm) for each in module.modules()
+        ):
+            return {}
+        taps, pre, gradients = deltas(module, batch)
+        try:
+            theory = predicted(taps, batch[0])
+        except UserError:
+            return {}
+        lengths, ratios = measured(pre, gradients)
+        return {
+            tap.name: {name: torch.tensor([value]) for name, value in each.items()}
+            for tap, each in zip(taps, rows(theory, lengths.tolist(), ratios.tolist()), strict=True)
+        }
+
+
+def rows(theory: Layers, lengths: list[float], ratios: list[float]) -> list[dict[str, float]]:
+    """What is published of each layer. The output layer has no layer above."""
+    found = []
+    for place, length in enumerate(lengths):
+        expected = float(theory.lengths[place]) ** 0.5
+        row = {"length": length, "length_theory": expected, "length_error": relative(length, expected)}
+        parted = abs(row["length_error"]) > PARTED * theory.length_noise[place]
+        if place < len(ratios):
+            ratio = float(theory.chi[place]) ** 0.5
+            error = relative(ratios[place], ratio)
+            row |= {"delta_ratio": ratios[place], "delta_ratio_theory": ratio, "delta_ratio_error": error}
+            parted = parted or abs(error) > PARTED * theory.chi_noise[place]
+        finite = {name: value for name, value in row.items() if math.isfinite(value)}
+        found.append(finite | {"theory_parted": float(parted)})
+    return found

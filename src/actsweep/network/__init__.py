@@ -1,0 +1,1 @@
+"""The network, its activations, its loss, and the LightningModule that trains it."""

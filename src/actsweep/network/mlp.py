@@ -1,0 +1,102 @@
+"""The network: a multi-layer perceptron whose layers can be watched, and its initialisation.
+
+Flow: data → **network** → training. With `norm=none` the state dict has the keys of UvA Tutorial 3's networks
+(`layers.0.weight`, `layers.2.weight`, …), so that the tutorial's files load as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from actsweep.network import activations
+
+NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+Weighted = nn.Linear | nn.modules.conv._ConvNd
+
+ALL_THREADS = torch.get_num_threads()
+WORTH_SHARING = 10_000_000  # multiply-adds a step, about a millisecond's: below, threads wait longer than they work
+
+
+# What an activation draws when it is made must not shift the weights, which are the same for every activation.
+_own_random_numbers = partial(torch.random.fork_rng, devices=[])
+
+
+class Tap(NamedTuple):
+    """Where one layer can be watched: a module's weights, and the activation that follows it, if any."""
+
+    name: str
+    linear: Weighted
+    activation: nn.Module | None
+
+
+class MLP(nn.Module):
+    """Fully connected layers with one activation function between them.
+
+    `hidden_sizes` may be empty: a linear classifier. Inputs of shape (N, …) are flattened to (N, input_size); the
+    outputs (N, output_size), logits or real numbers, have no activation of their own. A hidden layer's size is what its
+    activation gives; its linear part makes what the activation takes for that, which for Maxout or a gated linear unit
+    is more. Every `stride`-th of `layers` is a linear one.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_sizes: Sequence[int],
+        output_size: int,
+        act: Mapping[str, Any],
+        norm: str = "none",
+    ) -> None:
+        super().__init__()
+        sizes = [input_size, *hidden_sizes, output_size]
+        with _own_random_numbers():
+            taken = {units: activations.inputs_for(activations.build(act), units) for units in set(hidden_sizes)}
+        made = [*(taken[units] for units in hidden_sizes), output_size]
+        linears = [nn.Linear(fan_in, outputs) for fan_in, outputs in zip(sizes, made, strict=False)]
+        with _own_random_numbers():
+            between = [activations.build(act) for _ in hidden_sizes]  # a fresh activation for every layer
+        layers: list[nn.Module] = []
+        for linear, activation in zip(linears, between, strict=False):
+            normed = [] if norm == "none" else [NORMS[norm](linear.out_features)]
+            layers += [linear, *normed, activation]
+        self.layers = nn.Sequential(*layers, linears[-1])
+        self.stride = 2 if norm == "none" else 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = cast(nn.Linear, self.layers[0])
+        outputs: Tensor = self.layers(x.flatten(1).to(first.weight.dtype))
+        return outputs
+
+    def taps(self) -> list[Tap]:
+        """Every layer from the input to the output, named layer_01, layer_02, …"""
+        linears = self.layers[:: self.stride]
+        activations = [*self.layers[self.stride - 1 :: self.stride], None]
+        return [
+            Tap(f"layer_{number:02d}", cast(nn.Linear, linear), activation)
+            for number, (linear, activation) in enumerate(zip(linears, activations, strict=True), start=1)
+        ]
+
+
+def threads_for(network: nn.Module, examples: int) -> int:
+    """CPU threads for steps of so many examples: one where the work is too small to share, else all.
+
+    It matters most beside other programs: two threads that wait for each other's core are ten times slower than one.
+    """
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return ALL_THREADS if weights * examples >= WORTH_SHARING else 1
+
+
+Initialiser = Callable[[Tensor], Any]
+
+
+def initialise(network: MLP, weight: Initialiser | None, bias: Initialiser | None) -> None:
+    """Fill every layer's weights and biases in place, input to output; None keeps what nn.Linear drew."""
+    with torch.no_grad():
+        for tap in network.taps():
+            for initialiser, parameter in ((weight, tap.linear.weight), (bias, tap.linear.bias)):
+                if initialiser is not None and parameter is not None:
+                    initialiser(parameter)

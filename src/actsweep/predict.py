@@ -1,0 +1,125 @@
+"""`python -m src.theory act=swish init=default depth=50`: what theory says of a network, without data or training.
+
+Flow: config → **theory**. Takes the keys of `python -m src.train`. Inputs are taken to have mean square 1, and as many
+numbers as the first layer has units.
+"""
+
+import math
+import sys
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from rich.console import Console
+from rich.table import Table
+
+from actsweep import composition
+from actsweep.config import schema
+from actsweep.config.command_line import one_line_errors, stop
+from actsweep.errors import UserError
+from actsweep.network import activations
+from actsweep.places import REPOSITORY
+from actsweep.theory.critical import variances
+from actsweep.theory.integrals import Function
+from actsweep.theory.meanfield import Layers, Limit, MeanField, born_dead, layers, limit
+
+TRAINS_TO = 6  # ξ_c: Schoenholz et al. 2017 find networks trainable to about this depth
+MOST_ROWS = 40
+FAINT = 1e-3  # of the last hidden layer's gradient: the first layer hardly moves
+FLOAT32_SMALLEST = 1e-38
+SATURATING = 25.0  # of q*
+
+
+def read(overrides: list[str]) -> schema.Settings:
+    """The settings that a command line asks for, checked as a run's are."""
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        composed = compose("config", overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    return composition.read(composed)
+
+
+def predict(settings: schema.Settings) -> tuple[Layers, Limit, MeanField]:
+    """Per layer, in the limit of layers like the last, and the theory of those. Raises UserError without any."""
+    widths = settings.layer_sizes
+    if not widths:
+        raise UserError("depth=0: the theory is of networks with hidden layers")
+    if settings.norm != "none":
+        raise UserError(f"norm={settings.norm}: the theory is of networks without normalisation; use norm=none")
+    act = Function(activations.build(settings.act.plain()))
+    shapes = list(zip([widths[0], *widths], [*widths, widths[-1]], strict=True))
+    of_shape = {shape: variances(*settings.init.functions(), *shape) for shape in dict.fromkeys(shapes)}
+    weights, biases = zip(*(of_shape[shape] for shape in shapes), strict=True)
+    found = layers(act, 1.0, weights, biases, [*widths, widths[-1]])
+    theory = MeanField(act, weights[-1], biases[-1])
+    return found, limit(theory, float(found.lengths[0]) or 1.0), theory
+
+
+def table(found: Layers) -> Table:
+    """Layer, length, gradient relative to the last hidden layer, with middle layers left out of deep networks."""
+    shown = Table("layer", "√q: rms of z", "√χ: gradient, this / next", "gradient, this / last hidden")
+    deep = len(found.chi) > MOST_ROWS
+    for place, (q, chi, gradient) in enumerate(zip(found.lengths, found.chi, found.gradients, strict=False)):
+        if deep and MOST_ROWS // 2 <= place < len(found.chi) - MOST_ROWS // 2:
+            if place == MOST_ROWS // 2:
+                shown.add_row("…", "…", "…", "…")
+            continue
+        shown.add_row(str(place + 1), f"{math.sqrt(q):.4g}", f"{math.sqrt(chi):.4f}", f"{gradient:.3g}")
+    shown.add_row("output", f"{math.sqrt(found.lengths[-1]):.4g}", "", "")
+    return shown
+
+
+def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
+    """What that means for training, in sentences."""
+    depth, first = len(found.chi), float(found.gradients[0])
+    name = f"{settings.names.act} at init={settings.names.init}"
+    sentences = []
+    if end.chi == 0:
+        return [
+            f"{name}: φ′ = 0 wherever z comes to lie, so no gradient passes many layers, and early ones can't learn."
+        ]
+    if first < FAINT:
+        how = "underflow float32: they are exactly 0" if first < FLOAT32_SMALLEST else "hardly move the first layers"
+        sentences.append(
+            f"{name}: gradients vanish, {first:.2g} of the last hidden layer's reach the first of {depth}; they {how}."
+        )
+    elif first > 1 / FAINT:
+        sentences.append(f"{name}: gradients explode {first:.2g}-fold over {depth} layers; expect divergence.")
+    else:
+        sentences.append(
+            f"{name}: gradients pass {depth} layers, {first:.2g} of the last hidden layer's reach the first."
+        )
+    if math.isinf(end.length):
+        sentences.append("Lengths diverge with depth: there is no q*.")
+    elif math.isfinite(end.correlation_scale):
+        reach = TRAINS_TO * end.correlation_scale
+        trains = "should train" if depth <= reach else "should not train"
+        sentences.append(
+            f"What tells inputs apart lasts ξ_c = {end.correlation_scale:.3g} layers; networks train to about "
+            f"{TRAINS_TO}·ξ_c = {reach:.3g}, so {depth} {trains}."
+        )
+    else:
+        sentences.append("This is the edge of chaos (χ₁ = 1): depth alone does not stop training.")
+    if end.length > SATURATING and math.isfinite(end.length):
+        sentences.append(f"But z has a standard deviation of {math.sqrt(end.length):.3g}: units that can saturate do.")
+    return sentences
+
+
+def main() -> None:
+    composition.register()
+    with one_line_errors(schema.keys()):
+        settings = read(sys.argv[1:])
+        try:
+            found, end, theory = predict(settings)
+        except UserError as error:
+            raise stop(f"act={settings.names.act} init={settings.names.init}: {error}") from error
+        console = Console() if sys.stdout.isatty() else Console(width=120)
+        console.print(table(found))
+        print(
+            f"σ_w² = {theory.weight_variance:.6g}, σ_b² = {theory.bias_variance:.4g}: q* = {end.length:.6g}, "
+            f"χ₁ = {end.chi:.6g}, √χ₁ = {math.sqrt(end.chi):.4f}, c* = {end.correlation:.4g}, "
+            f"ξ_q = {end.length_scale:.3g}, ξ_c = {end.correlation_scale:.3g} layers"
+        )
+        if settings.names.act == "relu":
+            print(
+                f"Born dead at one input, at most over all (Lu et al. 2019): {born_dead(settings.layer_sizes)[-1]:.2g}."
+            )
+        print(" ".join(verdict(settings, found, end)))

@@ -1,0 +1,42 @@
+"""The raw examples a run was trained on, for figures that show them: they need torch, the others don't."""
+
+import contextlib
+import importlib
+import inspect
+import re
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from actsweep.errors import UserError
+
+if TYPE_CHECKING:
+    from actsweep.data.dataset import Dataset, Examples
+
+
+def dataset_of(run: dict[str, Any]) -> "Dataset":
+    """The run's data set. Raises UserError if it comes from elsewhere than data/.
+
+    A run folder is data: it must not decide what is imported or called. All it may name is a function that a module in
+    data/ defines and that says it returns a Dataset; and nothing is downloaded for it.
+    """
+    from actsweep.data.checked import checked  # here, because importing torch takes a second
+    from actsweep.data.dataset import Dataset
+
+    arguments = dict(run["config"]["data"]["source"])
+    target = str(arguments.pop("_target_", None))
+    function: Any = None
+    if match := re.fullmatch(r"(src\.data\.\w+)\.(\w+)", target):
+        with contextlib.suppress(ImportError):
+            function = getattr(importlib.import_module(match[1]), match[2], None)
+    is_own = match and callable(function) and getattr(function, "__module__", None) == match[1]
+    if not is_own or get_type_hints(function).get("return") is not Dataset:
+        raise UserError(f"data.source={target}: only functions of modules in data/ are called here")
+    offline = {"download": False} if "download" in inspect.signature(function).parameters else {}
+    return checked(function(**arguments | offline))
+
+
+def training_examples(run: dict[str, Any]) -> "tuple[Dataset, Examples]":
+    """The run's data set, and the part of it that was trained on."""
+    from actsweep.data.dataset import split
+
+    dataset, settings = dataset_of(run), run["config"]["data"]
+    return dataset, split(dataset.pool, settings["val_size"], settings["split_seed"])[0]

@@ -1,0 +1,85 @@
+"""How often is a network dead before it trains, and does it keep to the bound of Lu et al. 2019?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from actsweep.report.figures._drawing import COLOURS, MARKERS, Drawing, panels
+from actsweep.report.figures._runs import keep, sample, table
+from actsweep.results.reading import Run
+from actsweep.statistics.inference import proportion
+from actsweep.statistics.setting import Setting, settings_of
+
+NEEDS = "no completed run looked for layers that are off: switch on diagnostics=[taxonomy]"
+COLUMNS = ["act", "init", "width", "depth", "n", "born_dead", "share", "low", "high", "bound"]
+
+
+def _born_dead(run: Run) -> bool | None:
+    """Whether all units of any hidden layer were off on the whole probe before training; None: not measured."""
+    if not Path(run["folder"], "layers.csv").is_file():
+        return None
+    rows = table(run, "layers")
+    off = rows.loc[(rows["quantity"] == "layer_off") & (rows["epoch"] == 0), "value"]
+    return None if off.empty else bool((off == 1).any())
+
+
+def _table(groups: Sequence[Setting]) -> pd.DataFrame:
+    from actsweep.theory.meanfield import born_dead  # here: only this figure needs it
+
+    rows = []
+    for group in groups:
+        sizes, n = group.first["hidden_sizes"], len(group.completed)
+        count = sum(bool(_born_dead(run)) for run in group.completed)
+        share = proportion(count, n)
+        where = ", ".join(filter(None, [group.first["init"], group.besides("init", "depth", "width", "hidden_sizes")]))
+        bound = float(born_dead(sizes)[-1])
+        rows.append((group.act, where, min(sizes), len(sizes), n, count, share.value, share.low, share.high, bound))
+    return pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS[:4], ignore_index=True)
+
+
+def verdict(values: pd.DataFrame) -> str:
+    """How many settings keep to the bound, as far as their seeds can tell."""
+    above = int((values["low"] > values["bound"]).sum())
+    count, n = int(values["born_dead"].sum()), int(values["n"].sum())
+    expected = (values["n"] * values["bound"]).sum()
+    share = proportion(count, n)
+    return (
+        f"{count} of {n} networks were born dead ({100 * share.value:.0f} %, 95 % interval {100 * share.low:.0f} to "
+        f"{100 * share.high:.0f} %), at most {expected:.3g} expected; {above} of {len(values)} settings lie above the "
+        "bound by more than chance. "
+    )
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    measured = keep(settings_of(runs), lambda run: _born_dead(run) is not None, NEEDS)
+    groups = keep(measured, lambda run: run["act"] == "relu", "the bound is of ReLU networks: use act=relu")
+    values = _table(groups)
+    titles = list(dict.fromkeys(zip(values["act"], values["init"], strict=True)))
+    widths = sorted(values["width"].unique())
+    look = {width: (COLOURS[place % 8], MARKERS[place % 8]) for place, width in enumerate(widths)}
+    figure, axes = panels(len(titles), (3.4, 2.8), "hidden layers", "networks born dead", sharey=True)
+    for each, (act, init) in zip(axes, titles, strict=True):
+        for width, own in values[(values["act"] == act) & (values["init"] == init)].groupby("width"):
+            colour, marker = look[width]
+            x = own["depth"] * (1 + 0.04 * (widths.index(width) - len(widths) / 2))  # beside each other
+            bars = [own["share"] - own["low"], own["high"] - own["share"]]
+            each.plot(own["depth"], own["bound"], color=colour, linewidth=1)
+            each.errorbar(x, own["share"], bars, color=colour, marker=marker, linestyle="none", elinewidth=1)
+        each.set_xscale("log", base=2)
+        depths = sorted(values["depth"].unique())
+        each.set_xticks(depths, [str(depth) for depth in depths])
+        each.set_title(f"{act}, init={init}")
+        each.set_ylim(-0.03, 1.03)
+    handles = [Line2D([], [], color=of, marker=mark, label=f"width {width}") for width, (of, mark) in look.items()]
+    figure.legend(handles=handles, loc="outside right upper")
+    caption = (
+        "Share of untrained networks in which all units of some layer are off on every probe example. Points: "
+        "measured, with Wilson's 95 % interval; lines: the upper bound 1 − Π(1 − 2^−N) over layers "
+        "of N units (Lu et al. 2019), exact for a single input. "
+        + verdict(values)
+        + sample(runs, groups, usable=measured)
+    )
+    return Drawing(figure, values, caption)

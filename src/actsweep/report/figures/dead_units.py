@@ -1,0 +1,114 @@
+"""How many units never answer: whose output is 0 on all training images, before and after training?"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from actsweep.report.figures._drawing import Drawing, Look, looks, panels
+from actsweep.report.figures._runs import keep, sample
+from actsweep.results.reading import Run
+from actsweep.statistics.setting import Setting, settings_of
+
+WHEN = ("untrained", "trained")
+# UvA DL notebooks, tutorial 3, ReLU: the PyTorch edition's counts (seed 42), the JAX edition's
+PUBLISHED = {
+    ((512, 256, 256, 128), "untrained"): ((0, 0, 3, 10), (0, 0, 3, 7)),
+    ((512, 256, 256, 128), "trained"): ((0, 0, 0, 3), (0, 0, 3, 3)),
+    ((256,) * 5 + (128,) * 5, "untrained"): (
+        (0, 0, 7, 27, 89, 60, 58, 61, 72, 56),
+        (0, 1, 1, 19, 75, 53, 71, 57, 64, 69),
+    ),
+}
+EDITIONS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}
+
+
+def _counts(run: Run, when: str) -> list[int] | None:
+    if when == "trained":
+        return run.get("dead_outputs") if run["epochs"] else None
+    return (run.get("initial") or {}).get("dead_outputs")
+
+
+def _worth_showing(run: Run) -> bool:
+    counts = [_counts(run, when) for when in WHEN]
+    return any(each is not None and (run["act"] == "relu" or any(each)) for each in counts)
+
+
+def _values(groups: list[Setting]) -> pd.DataFrame:
+    rows: list[tuple[str, str, str, int | None, str, int, int, int]] = []
+    for group in groups:
+        sizes = group.first["hidden_sizes"]
+        for when in WHEN:
+            for run in group.completed:
+                for layer, count in enumerate(_counts(run, when) or [], start=1):
+                    rows.append((group.act, group.label, "actsweep", run["seed"], when, layer, sizes[layer - 1], count))
+            if any(run["act"] == "relu" and run["seed"] == 42 for run in group.completed):
+                for edition, counts in zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False):
+                    for layer, count in enumerate(counts, start=1):
+                        rows.append((group.act, group.label, edition, None, when, layer, sizes[layer - 1], count))
+    columns = ["act", "setting", "source", "seed", "when", "layer", "units", "dead_outputs"]
+    return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
+
+
+def _panel(axes: Axes, found: pd.DataFrame, colour: str) -> None:
+    own = found[found["source"] == "actsweep"].groupby("layer")["dead_outputs"]
+    means = own.mean()
+    axes.bar(means.index, means, color=colour, alpha=0.45, width=0.5)
+    for layer, counts in own:
+        if len(counts) > 1:
+            axes.plot(int(str(layer)) + np.linspace(-0.15, 0.15, len(counts)), counts, "o", color=colour, markersize=3)
+    for (edition, marker), shift in zip(EDITIONS.items(), (-0.37, 0.37), strict=True):
+        published = found[found["source"] == edition]
+        if published.empty:
+            continue  # an empty unclipped line would spoil the layout
+        look: Look = {"color": "#D55E00", "markerfacecolor": "none", "markersize": 6, "clip_on": False}
+        axes.plot(published["layer"] + shift, published["dead_outputs"], marker, **look)
+    highest = own.max()
+    for place, mean in zip(means.index, means, strict=True):
+        label = f"{mean:.0f}" if mean == round(mean) else f"{mean:.1f}"
+        axes.annotate(label, (place, highest[place]), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+    units = found.groupby("layer")["units"].first()
+    axes.set_xticks(units.index, [f"{layer}\n{size}" for layer, size in units.items()])
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    counted = keep(
+        settings_of(runs),
+        lambda run: any(_counts(run, when) is not None for when in WHEN),
+        "no completed run counted dead units: switch on diagnostics=[units]",
+    )
+    groups = keep(
+        counted, _worth_showing, "no run of these has a unit whose output is always 0, and none is of act=relu"
+    )
+    values = _values(groups)
+    look = looks(group.act for group in groups)
+    whens = [when for when in WHEN if (values["when"] == when).any()]
+    depth = max(len(group.first["hidden_sizes"]) for group in groups)
+    figure, axes = panels(
+        len(groups) * len(whens), (max(3.2, 0.5 * depth), 2.2), "hidden layer, units below", "units", len(whens)
+    )
+    cells = [(group, when) for group in groups for when in whens]
+    for each, (group, when) in zip(axes, cells, strict=True):
+        found = values[(values["setting"] == group.label) & (values["when"] == when)]
+        if len(found):
+            _panel(each, found, look[group.act]["color"])
+        most = values.loc[values["setting"] == group.label, "dead_outputs"].max()
+        each.set_ylim(0, 1.18 * max(most, 1))
+        each.set_title(f"{group.label}: {when}")
+    if published := set(values["source"]) - {"actsweep"}:
+        marks = [
+            Line2D([], [], marker=EDITIONS[name], color="#D55E00", markerfacecolor="none", linestyle="none", label=name)
+            for name in EDITIONS
+            if name in published
+        ]
+        figure.legend(handles=marks, loc="outside upper center", ncols=2)
+    caption = (
+        "Units whose output is 0 on all training images, per hidden layer. Bars, numbers: mean over seeds; "
+        "points: each seed. "
+        + ("Open marks: what UvA tutorial 3 publishes. " if published else "")
+        + ("Settings without any such unit are not shown. " if len(groups) < len(counted) else "")
+        + sample(runs, groups, usable=counted)
+    )
+    return Drawing(figure, values, caption)

@@ -1,0 +1,114 @@
+"""How do activation functions rank with one learning rate for all, and how with the one that suits each?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from actsweep.errors import UserError
+from actsweep.report.figures._drawing import Drawing, looks, panels
+from actsweep.report.figures._numbers import t_interval
+from actsweep.report.figures._runs import keep, sample, with_diverged
+from actsweep.statistics.inference import compare_all, too_few
+from actsweep.statistics.setting import Setting, act_order, chance, settings_of
+
+SHARED, OWN = "one learning rate for all", "the learning rate that suits each"
+Cells = dict[tuple[str, str, str], tuple[float, dict[int, float]]]  # seed → test accuracy in %
+
+
+def _cells(groups: Sequence[Setting], all_runs: bool = False) -> Cells:
+    """(where, side, act) → its learning rate and accuracies. The shared rate is the one that all functions have."""
+    rates: dict[tuple[str, str], set[float]] = {}
+    for group in groups:
+        rates.setdefault((group.act, _where(group)), set()).add(_rate(group))
+    common = set.intersection(*rates.values())
+    if len(common) != 1:
+        raise UserError("these runs don't have one learning rate that all functions share: run +sweeps=fair_fresh")
+    cells: Cells = {}
+    for group in groups:
+        rate, where = _rate(group), _where(group)
+        alone = len(rates[group.act, where]) == 1  # what suits it is the shared one
+        found = group.outcomes(chance(group, groups) if all_runs else None)
+        for side in [SHARED] * (rate in common) + [OWN] * (rate not in common or alone):
+            cells[where, side, group.act] = rate, {seed: 100 * value for seed, value in found.items()}
+    return cells
+
+
+def _rate(group: Setting) -> float:
+    return float(group.observed[0]["config"]["optim"]["lr"])
+
+
+def _where(group: Setting) -> str:
+    """The panel: the initialisation, and whatever varies besides it and the learning rate."""
+    return ", ".join(filter(None, [group.observed[0]["init"], group.besides("init", "lr")]))
+
+
+def _rows(cells: Cells) -> pd.DataFrame:
+    rows = []
+    for (init, side, act), (rate, found) in cells.items():
+        values = list(found.values())
+        low, high = t_interval(values) or (values[0], values[0])
+        rows.append((init, side, act, rate, len(values), float(np.mean(values)), low, high))
+    columns = ["init", "tuning", "act", "lr", "n", "test_accuracy_percent", "low", "high"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["rank"] = (
+        table.groupby(["init", "tuning"])["test_accuracy_percent"].rank(ascending=False, method="min").astype(int)
+    )
+    return table.sort_values(["init", "tuning", "rank"], ascending=[False, False, True], ignore_index=True)
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+    """A line per function from its place without to its place with a learning rate of its own."""
+    acts = sorted(rows["act"].unique(), key=act_order)
+    for place, act in enumerate(acts):
+        own = rows[rows["act"] == act].set_index("tuning").reindex([SHARED, OWN]).dropna(subset=["n"])
+        x = [[SHARED, OWN].index(side) + 0.05 * (place - len(acts) / 2) for side in own.index]
+        middle = own["test_accuracy_percent"].to_numpy()
+        bars = [middle - own["low"].to_numpy(), own["high"].to_numpy() - middle]
+        axes.errorbar(
+            x, middle, bars, linewidth=1, elinewidth=1, **{k: v for k, v in look[act].items() if k != "linewidth"}
+        )
+    axes.set_xticks([0, 1], ["one rate\nfor all", "a rate that\nsuits each"])
+    axes.set_xlim(-0.4, 1.4)
+
+
+def claims(cells: Cells) -> str:
+    """For each panel and side, how many pairs of functions the paired tests tell apart."""
+    words = []
+    for init, side in dict.fromkeys((init, side) for init, side, _ in cells):
+        groups = {act: cell[1] for (i, s, act), cell in cells.items() if (i, s) == (init, side)}
+        pairs = compare_all(groups)
+        apart = sum(pair.p_holm <= 0.05 for pair in pairs.values())
+        words.append(f"{apart} of {len(pairs)} pairs at init={init} with {side}")
+    fewest, acts = min(len(cell[1]) for cell in cells.values()), len({act for _, _, act in cells})
+    why = too_few(fewest, acts * (acts - 1) // 2)
+    return f"Told apart by paired tests (Holm, 5 %): {'; '.join(words)}. " + (f"{why}. " if why else "")
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    missing = "no completed run has a test accuracy: only classifiers are ranked"
+    settings = settings_of(runs)
+    groups = keep(settings, lambda run: run.get("test_accuracy") is not None, missing)
+    cells = _cells(groups)
+    observed = [*groups, *(each for each in settings if each.diverged and not each.completed)]
+    diverged = any(each.diverged for each in observed)
+    table = _rows(cells)
+    look = looks(table["act"])
+    inits = list(dict.fromkeys(table["init"]))
+    figure, axes = panels(len(inits), (3.4, 3.4), "", "test accuracy (%)", sharey=True)
+    for each, init in zip(axes, inits, strict=True):
+        _panel(each, table[table["init"] == init], look)
+        each.set_title(f"init={init}")
+    acts = sorted(look, key=act_order)
+    figure.legend(handles=[Line2D([], [], label=act, **look[act]) for act in acts], loc="outside right upper")
+    caption = (
+        "Test accuracy in %: means over seeds that chose no learning rate; bars: 95 % t-intervals. "
+        + claims(cells)
+        + (f"With diverged runs as chance: {claims(_cells(observed, True))}" if diverged else "")
+        + with_diverged(observed)
+        + sample(runs, groups)
+    )
+    return Drawing(figure, table, caption)

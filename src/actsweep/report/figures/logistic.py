@@ -1,0 +1,43 @@
+"""How does a network with one output separate two classes: which logit does it give to the examples of each?"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from actsweep.report.figures._drawing import COLOURS, Drawing, panels
+from actsweep.report.figures._runs import keep, sample, table, with_table
+
+
+def _panel(axes: Axes, found: pd.DataFrame) -> None:
+    furthest = max(1.0, float(found["output"].abs().max()) * 1.05)
+    z = np.linspace(-furthest, furthest, 400)
+    axes.plot(z, 1 / (1 + np.exp(-z)), color="black", linewidth=1.3)
+    axes.axvline(0, color="#777777", linestyle="--", linewidth=1)
+    jitter = np.random.default_rng(0).uniform(-0.05, 0.05, len(found))
+    heights = found["label"] + jitter
+    for label in (0, 1):
+        members = found["label"] == label
+        axes.plot(found.loc[members, "output"], heights[members], ".", color=COLOURS[label], markersize=4, alpha=0.4)
+    axes.set_yticks([0, 0.5, 1])
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    missing = "no completed run with predictions.csv has a single output for two classes: train with loss=bce"
+    groups = keep(with_table(runs, "predictions"), lambda run: run["config"].get("loss") == "bce", missing)
+    figure, axes = panels(len(groups), (3.2, 2.5), "output z (log odds of class 1)", "label, σ(z)", sharey=True)
+    tables = []
+    for each, group in zip(axes, groups, strict=True):
+        found = table(group.first, "predictions")
+        _panel(each, found)
+        right = (found["prediction"] == found["label"]).mean()
+        each.set_title(f"{group.label}\n{right:.1%} of {len(found):,} right")
+        tables.append(found.assign(act=group.act, setting=group.label, seed=group.first["seed"]))
+    columns = ["act", "setting", "seed", "example", "label", "prediction", "loss", "output"]
+    caption = (
+        "Each test example's output z against its label, which is 0 or 1 and jittered to be seen. Curve: σ(z), the "
+        "probability of class 1; dashed: the decision boundary z = 0. z is in nats of log odds. "
+        + sample(runs, groups, lowest_seed=True)
+    )
+    return Drawing(figure, pd.concat(tables, ignore_index=True)[columns], caption)

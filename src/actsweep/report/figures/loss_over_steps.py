@@ -1,0 +1,82 @@
+"""How does the training loss fall, step by step, and as the CS231n notebook publishes it?"""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from actsweep.report.figures._drawing import Drawing, Line, facets, legend, panels, plain_numbers, plot_log, roomy
+from actsweep.report.figures._numbers import thin
+from actsweep.report.figures._runs import loss_unit, sample, table, with_table
+from actsweep.results.reading import Run
+
+AT = (0, 1000, 2000, 3000, 4000, 5000, 49000)
+PUBLISHED = {  # vanishing-gradients notebook of Stanford's CS231n: loss printed at these steps
+    "sigmoid": (1.156405, 1.100737, 0.999698, 0.855495, 0.819427, 0.814825, 0.433092),
+    "relu": (1.116188, 0.275047, 0.152297, 0.136370, 0.130853, 0.127878, 0.114522),
+}
+SOURCE = "CS231n notebook"
+
+
+def _is_published(run: Run) -> bool:
+    optim = run["config"]["optim"]
+    return (
+        run["data"] == "spiral"
+        and run["act"] in PUBLISHED
+        and (run["depth"], run["init"]) == (2, "notebook")
+        and (optim["lr"], optim.get("weight_decay")) == (0.1, 0.001)
+    )
+
+
+def _values(line: Line) -> pd.DataFrame:
+    """Source (a run's seed or the notebook), step and loss with penalty."""
+    tables = []
+    for run in line.setting.completed:
+        steps = thin(table(run, "steps"))
+        total = steps["loss"] + steps["penalty"]
+        tables.append(pd.DataFrame({"source": f"seed {run['seed']}", "step": steps["step"], "loss": total}))
+    if any(_is_published(run) for run in line.setting.completed):
+        last = max(table["step"].max() for table in tables)
+        points = pd.DataFrame({"source": SOURCE, "step": AT, "loss": PUBLISHED[line.setting.act]})
+        tables.append(points[points["step"] <= last])
+    return pd.concat(tables, ignore_index=True).assign(act=line.setting.act, setting=line.setting.label)
+
+
+def _panel(axes: Axes, line: Line, found: pd.DataFrame) -> None:
+    colour = line.look["color"]
+    for source, each in found.groupby("source"):
+        if source == SOURCE:
+            axes.plot(each["step"], each["loss"], "D", color=colour, markerfacecolor="white", markersize=6, zorder=4)
+        else:
+            look = line.look | {"marker": None, "linewidth": 1}
+            plot_log(axes, each["step"], each["loss"], **look)
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    groups = with_table(runs, "steps")
+    by_panel, left_out = roomy(facets(groups))
+    unit = loss_unit(runs)
+    figure, axes = panels(len(by_panel), (4, 3), "step", f"loss + L2 penalty ({unit})", sharey=True)
+    tables = []
+    for each, (title, lines) in zip(axes, by_panel.items(), strict=True):
+        each.set_title(title)
+        for line in lines:
+            tables.append(_values(line))
+            _panel(each, line, tables[-1])
+        plain_numbers(each)
+    values = pd.concat(tables, ignore_index=True)[["act", "setting", "source", "step", "loss"]]
+    published = (values["source"] == SOURCE).any()
+    mark = Line2D([], [], marker="D", color="#444444", markerfacecolor="white", linestyle="none", label=SOURCE)
+    unmarked = [
+        [Line(line.name, line.setting, line.look | {"marker": None}) for line in each] for each in by_panel.values()
+    ]
+    legend(figure, unmarked, *([mark] if published else []))
+    caption = (
+        f"Training loss of each step's batch before the step, with the L2 penalty that training adds, in {unit}; one "
+        "line per run, at most 1,000 steps of it, evenly spaced. "
+        + ("Open diamonds: the losses that the notebook prints. " if published else "")
+        + left_out
+        + sample(runs, groups)
+    )
+    return Drawing(figure, values, caption)

@@ -1,0 +1,149 @@
+"""Do our test accuracies agree with those that the tutorials publish?"""
+
+import math
+from collections.abc import Sequence
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from actsweep.report.figures._drawing import Drawing, looks
+from actsweep.report.figures._numbers import Values, t_interval
+from actsweep.report.figures._runs import keep, sample, with_diverged
+from actsweep.results.reading import Run
+from actsweep.statistics.setting import Setting, settings_of
+
+# UvA DL notebooks, tutorial 3: test accuracy in % of the notebooks' runs
+PUBLISHED = {
+    "PyTorch edition, seed 42": {
+        "sigmoid": 10.00, "tanh": 87.59, "relu": 88.62, "leakyrelu": 88.92, "elu": 87.27, "swish": 88.73,
+    },
+    "JAX edition": {
+        "sigmoid": 78.46, "tanh": 88.57, "relu": 88.65, "leakyrelu": 88.33, "elu": 88.32, "swish": 88.33,
+    },
+}  # fmt: skip
+MARKS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}
+BREAK = 84  # %: what is above is magnified
+
+
+def _comparable(run: Run) -> bool:
+    """Whether a run is of the published network, trained as published."""
+    optim = run["config"]["optim"]
+    return (
+        run["data"] == "fashion_mnist"
+        and run["hidden_sizes"] == [512, 256, 256, 128]
+        and (run["init"], run["norm"], run["optim"]) == ("default", "none", "sgd")
+        and (optim["lr"], optim.get("momentum"), optim.get("weight_decay", 0)) == (0.01, 0.9, 0)
+        and run["epochs"] > 0
+        and run["test_accuracy"] is not None
+    )
+
+
+def one_more_run(accuracies: Values) -> tuple[float, float] | None:
+    """Where a single further seed falls with 95 % probability (Student's prediction interval), in %.
+
+    It is what one published run can be held against; the mean's interval is √(n + 1) times narrower.
+
+    >>> [round(end, 2) for end in one_more_run([88.52, 88.39, 87.33, 88.0])]
+    [86.16, 89.96]
+    """
+    interval = t_interval(accuracies)
+    if interval is None:
+        return None
+    middle = sum(interval) / 2
+    reach = (interval[1] - middle) * math.sqrt(len(accuracies) + 1)
+    return max(middle - reach, 0.0), min(middle + reach, 100.0)
+
+
+def _broken_axis(width: float) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(width, 5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
+    upper.spines["bottom"].set_visible(False)
+    upper.tick_params(axis="x", length=0)
+    slash = {"marker": [(-1, -0.6), (1, 0.6)], "markersize": 9, "linestyle": "none", "color": "black", "clip_on": False}
+    upper.plot([0], [0], transform=upper.transAxes, **slash)
+    lower.plot([0], [1], transform=lower.transAxes, **slash)
+    lower.set_ylim(0, BREAK)
+    return figure, (upper, lower)
+
+
+def _draw_act(axes: Axes, position: int, found: pd.DataFrame, is_here: pd.Series, colour: str) -> None:
+    is_own = found["source"] == "actsweep"
+    own = found[is_own]["accuracy"].to_numpy()
+    spread = np.linspace(-0.12, 0.12, len(own)) if len(own) > 1 else np.zeros(1)
+    here = is_here[is_own].to_numpy()
+    axes.plot((position - 0.15 + spread)[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6)
+    axes.plot([position - 0.37, position + 0.07], [own.mean()] * 2, color=colour, linewidth=1.8)
+    if interval := one_more_run(own):
+        axes.plot([position - 0.15] * 2, interval, color=colour, linewidth=1)
+    for shift, (source, marker) in zip((0.2, 0.36), MARKS.items(), strict=True):
+        published = found[(found["source"] == source) & is_here]["accuracy"]
+        axes.plot(
+            [position + shift] * len(published), published, marker, color=colour, markerfacecolor="white", markersize=6
+        )
+
+
+def _magnified_range(values: pd.DataFrame) -> tuple[float, float]:
+    """Around the points above BREAK and the intervals that reach there."""
+    own = values[values["source"] == "actsweep"].groupby("act")["accuracy"]
+    ends = [end for _, each in own for end in one_more_run(each.to_numpy()) or ()]
+    shown = [value for value in [*values["accuracy"], *ends] if BREAK < value <= 100]
+    return min(shown, default=BREAK) - 0.2, max(shown, default=100) + 0.2
+
+
+def _values(groups: list[Setting]) -> pd.DataFrame:
+    own = [(g.label, str(run["seed"]), 100 * run["test_accuracy"], "actsweep") for g in groups for run in g.completed]
+    published = [
+        (group.label, "42" if "42" in source else "", accuracies[group.act], source)
+        for source, accuracies in PUBLISHED.items()
+        for group in groups
+        if group.act in accuracies
+    ]
+    return pd.DataFrame([*own, *published], columns=["act", "seed", "accuracy", "source"])
+
+
+def _agreement(values: pd.DataFrame) -> str:
+    own = values[values["source"] == "actsweep"].groupby("act")["accuracy"]
+    intervals = {act: interval for act, each in own if (interval := one_more_run(each.to_numpy()))}
+    published = values[(values["source"] != "actsweep") & values["act"].isin(intervals)]
+    inside = [
+        intervals[act][0] <= value <= intervals[act][1] for act, value in published[["act", "accuracy"]].to_numpy()
+    ]
+    return f"{sum(inside)} of {len(inside)} lie on their line"
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    missing = (
+        "no completed run is of the published network: data=fashion_mnist and everything else as in conf/config.yaml"
+    )
+    groups = keep(settings_of(runs), _comparable, missing)
+    values = _values(groups)
+    look = looks(group.act for group in groups)
+    figure, (upper, lower) = _broken_axis(max(6.5, 1.1 * len(groups) + 1.5))
+    for position, group in enumerate(groups):
+        found = values[values["act"] == group.label]
+        for each, is_here in ((upper, found["accuracy"] > BREAK), (lower, found["accuracy"] <= BREAK)):
+            _draw_act(each, position, found, is_here, look[group.act]["color"])
+    low, high = _magnified_range(values)
+    upper.set_ylim(low, high)
+    lower.set_xticks(range(len(groups)), [fill(group.label, 18) for group in groups])
+    lower.set_xlim(-0.6, len(groups) - 0.4)
+    upper.set_ylabel("test accuracy (%), magnified")
+    lower.set_ylabel("(%)")
+    marks = [Line2D([], [], marker="o", color="#444444", linestyle="none", label="this sweep, each seed")]
+    marks += [
+        Line2D([], [], marker=marker, color="#444444", markerfacecolor="white", linestyle="none", label=source)
+        for source, marker in MARKS.items()
+    ]
+    figure.legend(handles=marks, loc="outside upper center", ncols=3)
+    caption = (
+        "Test accuracy in % on FashionMNIST's 10,000 test images. Points: each seed of this sweep; bar: their mean; "
+        "line: where one more seed would fall with 95 % probability (Student's prediction interval, from two seeds "
+        f"on). Open: what the two editions of UvA tutorial 3 publish, one run each; {_agreement(values)}. The axis is "
+        "broken and changes its scale. " + with_diverged(groups) + sample(runs, groups)
+    )
+    return Drawing(figure, values, caption)

@@ -1,0 +1,89 @@
+"""In which way do units become useless while a network trains, how many die, and do they come back?"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from actsweep.report.figures._drawing import COLOURS, MOST_PANELS, Drawing, Look, panels, whole_numbers
+from actsweep.report.figures._runs import keep, layer_number, sample, table
+from actsweep.results.reading import Run
+from actsweep.statistics.setting import Setting, settings_of
+
+CLASSES = {
+    "always_off": "always off",
+    "always_linear": "always linear",
+    "always_saturated": "always saturated",
+    "collapsed": "collapsed",
+}
+TURNOVER = ("units_died", "units_revived")
+LOOKS: dict[str, Look] = {
+    name: {"color": COLOURS[place], "linestyle": dashes}
+    for name, place, dashes in zip(CLASSES, (1, 3, 0, 4), ("-", "--", "-.", ":"), strict=True)
+}
+NEEDS = "no completed run classified its units: switch on diagnostics=[units,taxonomy]"
+
+
+def _by_epoch(run: Run) -> pd.DataFrame | None:
+    """Per epoch: % of all hidden units in each class, units that died and revived; of an epoch its last measurement."""
+    path = Path(run["folder"], "layers.csv")
+    rows = table(run, "layers") if path.is_file() else pd.DataFrame()
+    if rows.empty or not (rows["quantity"] == "always_off").any():
+        return None
+    rows = rows.assign(layer=rows["layer"].map(layer_number))  # in the order of the sizes, not of the alphabet
+    wide = rows.pivot_table(index=["epoch", "layer"], columns="quantity", values="value", aggfunc="last")
+    wide = wide.reindex(columns=[*CLASSES, *TURNOVER]).dropna(subset=["always_off"]).fillna(0.0)
+    sizes = np.array(run["hidden_sizes"])
+    share = 100 * sizes / sizes.sum()
+    by_epoch = {
+        epoch: {name: float(share @ part[name]) for name in CLASSES} | {name: part[name].sum() for name in TURNOVER}
+        for epoch, part in wide.groupby("epoch")
+    }
+    return pd.DataFrame.from_dict(by_epoch, orient="index").rename_axis("epoch")
+
+
+def _values(group: Setting) -> pd.DataFrame:
+    parts = [found for run in group.completed if (found := _by_epoch(run)) is not None]
+    together = pd.concat(parts).groupby(level="epoch")
+    means = together.mean()
+    means.insert(0, "n", together.size())
+    means.insert(0, "setting", group.label)
+    return means.reset_index()
+
+
+def _panel(classes: Axes, turnover: Axes, found: pd.DataFrame) -> None:
+    for name, look in LOOKS.items():
+        classes.plot(found["epoch"], found[name], **look)
+    classes.set_ylim(bottom=0)
+    turnover.bar(found["epoch"], found["units_died"], color=COLOURS[1])
+    turnover.bar(found["epoch"], -found["units_revived"], color=COLOURS[6])
+    turnover.axhline(0, color="#777777", linewidth=0.8)
+    whole_numbers(classes)
+    whole_numbers(turnover)
+
+
+def draw(runs: list[dict[str, Any]]) -> Drawing:
+    groups = keep(settings_of(runs), lambda run: _by_epoch(run) is not None, NEEDS)
+    shown = groups[: MOST_PANELS // 2]
+    values = pd.concat([_values(group) for group in groups], ignore_index=True)
+    figure, axes = panels(2 * len(shown), (2.3, 2.0), "epoch", "", len(shown))
+    for place, group in enumerate(shown):
+        _panel(axes[place], axes[len(shown) + place], values[values["setting"] == group.label])
+        axes[place].set_title(group.label)
+    axes[0].set_ylabel("units (%)")
+    axes[len(shown)].set_ylabel("units per epoch")
+    lines = [Line2D([], [], label=CLASSES[name], **look) for name, look in LOOKS.items()]
+    bars = [Patch(color=COLOURS[1], label="died"), Patch(color=COLOURS[6], label="revived")]
+    figure.legend(handles=[*lines, *bars], loc="outside right upper")
+    left = f"The first {len(shown)} of {len(groups)} settings are shown. " if len(shown) < len(groups) else ""
+    caption = (
+        "Above: hidden units in % that, on every probe example, have slope 0 at z ≤ 0 (off), one slope other than 0 "
+        "(linear), at most 5 % of the largest slope (saturated), or an output that varies by less than 0.1 % of its "
+        "size (collapsed); a unit may be in several classes. Below: units whose slope became 0 on all examples since "
+        "the measurement before (died), and that came back (revived). Means over seeds. " + left + sample(runs, groups)
+    )
+    return Drawing(figure, values, caption)

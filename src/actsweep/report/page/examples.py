@@ -1,0 +1,124 @@
+"""What the best run gets wrong: its confusion matrix, and the test examples with the highest loss."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.image import imsave
+
+from actsweep.report.figures._data import dataset_of
+from actsweep.report.page.tables import Folders
+from actsweep.report.page.tasks import Task
+from actsweep.report.page.words import number, shortened
+from actsweep.results.reading import Run
+
+if TYPE_CHECKING:
+    from actsweep.data.dataset import Dataset
+
+NO_METADATA: Any = {"Software": None}
+MOST_CLASSES, MOST_EXAMPLES, MOST_CONFUSIONS = 20, 24, 8
+
+
+def _best(task: Task, folders: Folders) -> tuple[Run, pd.DataFrame] | None:
+    """The run with the best validation accuracy among those whose predictions can be read.
+
+    Not the best test accuracy: chosen by that, it would flatter itself.
+    """
+    runs = [run for group in task.settings for run in group.completed if run.get("classes")]
+    for run in sorted(runs, key=lambda run: -(run.get("val_accuracy") or 0)):
+        found = folders.read(run, "predictions", ("example", "label", "prediction", "loss"))
+        if found is not None and len(found := _known(found, run["classes"])):
+            return run, found
+    return None
+
+
+def _known(found: pd.DataFrame, classes: int) -> pd.DataFrame:
+    """The rows whose label and prediction are among the classes."""
+    pairs = found[["label", "prediction"]]
+    return found[((pairs >= 0) & (pairs < classes)).all(axis=1) & found["example"].notna()]
+
+
+def _confusion(found: pd.DataFrame, classes: int) -> npt.NDArray[np.int64]:
+    """(labels, predictions) → how many."""
+    pairs = found[["label", "prediction"]].to_numpy(dtype=np.int64)
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, tuple(pairs.T), 1)
+    return counts
+
+
+def _matrix(counts: npt.NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return [
+        {"label": name, "cells": [{"count": int(n), "share": float(s)} for n, s in zip(row, part, strict=True)]}
+        for name, row, part in zip(names, counts, shares, strict=True)
+    ]
+
+
+def _confused(counts: npt.NDArray[np.int64], names: Sequence[str]) -> list[str]:
+    """The most frequent mistakes."""
+    wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    places = [divmod(int(place), len(counts)) for place in order if wrong.flat[place]]
+    return [
+        f"{names[label]} → {names[prediction]}: {wrong[label, prediction]} of {counts[label].sum()}"
+        for label, prediction in places
+    ]
+
+
+def _open(run: Run) -> "tuple[Dataset | None, str]":
+    try:
+        return dataset_of(run), ""
+    except Exception as error:  # whatever a data set's loader raises, the rest of the page needs none of it
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        return None, f"The data set can’t be opened here ({shortened(reason, 200)}), so classes are numbers."
+
+
+def _data_uri(image: npt.NDArray[Any], low: float, high: float) -> str:
+    """A PNG in the page itself; dark is high, as ink on paper."""
+    png = io.BytesIO()
+    imsave(png, image, vmin=low, vmax=high, cmap="gray_r", format="png", metadata=NO_METADATA)
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+
+
+def _worst(found: pd.DataFrame, dataset: "Dataset", names: Sequence[str]) -> list[dict[str, str]]:
+    shape, inputs = dataset.shape, (dataset.test or dataset.pool).inputs
+    colour = len(shape) == 3 and shape[0] in (1, 3)
+    if len(shape) < 2 or (len(shape) == 3 and not colour):
+        return []
+    known = found[(found["example"] >= 0) & (found["example"] < len(inputs))].dropna(subset=["loss"])
+    low, high = float(inputs.min()), float(inputs.max())
+    worst = []
+    for row in known.sort_values("loss", ascending=False, kind="stable").head(MOST_EXAMPLES).to_dict("records"):
+        image = inputs[int(row["example"])].reshape(shape).numpy()
+        image = np.moveaxis(image, 0, -1).squeeze() if colour else image
+        label, prediction = names[int(row["label"])], names[int(row["prediction"])]
+        told = {"label": label, "prediction": prediction, "loss": number(float(row["loss"]))}
+        worst.append(told | {"image": _data_uri(image, low, high)})
+    return worst
+
+
+def examples_of(task: Task, folders: Folders) -> dict[str, Any] | None:
+    """The best run's mistakes; None where no run of this task noted its predictions, or they are no classes."""
+    best = _best(task, folders)
+    if best is None:
+        return None
+    run, found = best
+    dataset, problem = _open(run)
+    titles = dataset.classes if dataset else ()
+    names = titles if len(titles) == run["classes"] else tuple(str(n) for n in range(run["classes"]))
+    counts = _confusion(found, run["classes"])
+    return {
+        "task": task.title,
+        "run": run["name"],
+        "test": f"{100 * run['test_accuracy']:.2f} %",
+        "n": int(counts.sum()),
+        "names": names,
+        "matrix": _matrix(counts, names) if len(names) <= MOST_CLASSES else None,
+        "confused": _confused(counts, names),
+        "worst": _worst(found, dataset, names) if dataset else [],
+        "problem": problem,
+    }

@@ -1,0 +1,205 @@
+"""What happened in each layer: every scalar quantity that any diagnostic declared, by layer and time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from actsweep.report.page.tables import Folders
+from actsweep.report.page.words import plain_list, thinned
+from actsweep.results.reading import Run, measured_at, natural
+from actsweep.statistics.setting import Setting
+
+FIRST = ("grad_norm", "update_ratio", "dead_fraction", "saturated_fraction")
+TURNOVER = ("units_died", "units_revived")
+NEEDED = ("epoch", "step", "layer", "quantity", "value")
+MOST_TIMES, FEWEST_TIMES, FEWEST_BINS, MOST_NUMBERS = 40, 4, 8, 300_000
+
+Floats = npt.NDArray[np.float64]
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One quantity of one run: (times, layers). inf: measured but not finite; NaN: not measured."""
+
+    times: npt.NDArray[np.int64]
+    epochs: npt.NDArray[np.int64]
+    by_step: bool
+    layers: Names
+    values: Floats
+
+    def at(self, epoch: int) -> Floats:
+        """By layer, at the last measurement of this epoch."""
+        return self.values[np.flatnonzero(self.epochs == epoch)[-1]]
+
+
+def measured(table: pd.DataFrame) -> dict[str, Measured]:
+    """layers.csv → quantity → its values; of several measurements in an epoch or step the last."""
+    layers = table["layer"].cat.categories.astype(str)
+    names = np.array(sorted(layers, key=natural))
+    quantities, of_quantity = table["quantity"].cat, table["quantity"].cat.codes.to_numpy()
+    of_layer = np.array([list(names).index(layer) for layer in layers])[table["layer"].cat.codes.to_numpy()]
+    epochs, steps = (table[name].to_numpy(dtype=np.int64) for name in ("epoch", "step"))
+    values = table["value"].to_numpy(dtype=np.float64)
+    values = np.where(np.isfinite(values), values, np.inf)
+    found = {}
+    for code, quantity in enumerate(quantities.categories):
+        rows = np.flatnonzero(of_quantity == code)
+        if not len(rows):
+            continue
+        by_step = len(np.unique(steps[rows])) > len(np.unique(epochs[rows]))
+        times, row = np.unique((steps if by_step else epochs)[rows], return_inverse=True)
+        present, column = np.unique(of_layer[rows], return_inverse=True)
+        grid = np.full((len(times), len(present)), np.nan)
+        grid[row, column] = values[rows]
+        epoch_of = np.zeros(len(times), dtype=np.int64)
+        epoch_of[row] = epochs[rows]
+        found[str(quantity)] = Measured(times, epoch_of, by_step, tuple(names[present]), grid)
+    return found
+
+
+def mean_over_seeds(stack: Floats, logarithmic: bool) -> Floats:
+    """(S, …) → (…), of what was measured; not finite where one isn't. Geometric if asked: 0 where one is 0.
+
+    >>> mean_over_seeds(np.array([[1.0, 0.0, np.inf, np.nan], [100.0, 4.0, 1.0, np.nan]]), logarithmic=True)
+    array([10.,  0., inf, nan])
+    """
+    known = ~np.isnan(stack)
+    n = known.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(known, np.log(stack) if logarithmic else stack, 0)
+        mean = terms.sum(axis=0) / n
+        mean = np.exp(mean) if logarithmic else mean
+    return np.where(n == 0, np.nan, np.where((known & np.isinf(stack)).any(axis=0), np.inf, mean))
+
+
+def _aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Floats]:
+    """All times, all layers, and the values of each seed at them: (S, T, L)."""
+    times = np.unique(np.concatenate([part.times for part in parts]))
+    layers = tuple(sorted({layer for part in parts for layer in part.layers}, key=natural))
+    stack = np.full((len(parts), len(times), len(layers)), np.nan)
+    for seed, part in enumerate(parts):
+        rows = np.searchsorted(times, part.times)
+        columns = np.array([layers.index(layer) for layer in part.layers])
+        stack[seed][rows[:, None], columns] = part.values
+    return times, layers, stack
+
+
+def spoken(layer: str) -> str:
+    """layer_03 → 3; other names as they are."""
+    before, _, after = layer.rpartition("_")
+    return str(int(after)) if before == "layer" and after.isdecimal() else layer
+
+
+def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[str, Any] | None:
+    """Mean over seeds by layer and time; None for what is measured at the start and the end only."""
+    if max(len(part.times) for part in parts) < 3 and max(int(part.epochs.max()) for part in parts) > 2:
+        return None
+    times, layers, stack = _aligned(parts)
+    kept = thinned(len(times), most)
+    values = mean_over_seeds(stack[:, kept], logarithmic)
+    n = (~np.isnan(stack[:, kept])).any(axis=2).sum(axis=0)
+    return {
+        "x": times[kept].tolist(),
+        "step": any(part.by_step for part in parts),
+        "layers": [spoken(layer) for layer in layers],
+        "z": [plain_list(column) for column in values.T],
+        "n": n.tolist(),
+    }
+
+
+def _profile(rows: Sequence[tuple[Names, Floats]], logarithmic: bool) -> dict[str, Any]:
+    """Mean and range over seeds against layer."""
+    layers = tuple(sorted({layer for names, _ in rows for layer in names}, key=natural))
+    stack = np.full((len(rows), len(layers)), np.nan)
+    for seed, (names, values) in enumerate(rows):
+        stack[seed, [layers.index(name) for name in names]] = values
+    finite = np.isfinite(stack)
+    low = np.where(finite, stack, np.inf).min(axis=0)
+    high = np.where(finite, stack, -np.inf).max(axis=0)
+    several = len(rows) > 1
+    return {
+        "layers": [spoken(layer) for layer in layers],
+        "mean": plain_list(mean_over_seeds(stack, logarithmic)),
+        "low": plain_list(np.where(np.isfinite(low), low, np.nan)) if several else [],
+        "high": plain_list(np.where(np.isfinite(high), high, np.nan)) if several else [],
+        "n": len(rows),
+    }
+
+
+def _profiles(runs: Sequence[Run], parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
+    ends = {}
+    untrained = [(part.layers, part.at(0)) for part in parts if (part.epochs == 0).any()]
+    trained = [
+        (part.layers, part.at(epoch))
+        for run, part in zip(runs, parts, strict=True)
+        if (epoch := measured_at(run, part.epochs.tolist()))
+    ]
+    for name, rows in (("untrained", untrained), ("trained", trained)):
+        if rows:
+            ends[name] = _profile(rows, logarithmic)
+    return ends
+
+
+def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any] | None:
+    """Units that died and revived per bin of epochs, per layer: the sum over the bin of the mean over seeds."""
+    parts = {name: [each[name] for each in found if name in each] for name in TURNOVER}
+    if not all(parts.values()):
+        return None
+    columns: dict[str, Any] = {}
+    for name, measurements in parts.items():
+        times, layers, stack = _aligned(measurements)
+        means = np.nan_to_num(mean_over_seeds(stack, logarithmic=False))
+        width = -(-len(times) // most)
+        starts = np.arange(0, len(times), width)
+        columns |= {"x": times[starts].tolist(), "width": width, "step": measurements[0].by_step, "n": len(found)}
+        columns["layers"] = [spoken(layer) for layer in layers]
+        columns[name] = [plain_list(column) for column in np.add.reduceat(means, starts, axis=0).T]
+    return columns
+
+
+def layers_of(groups: Sequence[Setting], folders: Folders, declared: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """All scalar quantities by setting, and the units that died and revived."""
+    scalars = {name for name, part in declared.items() if part["kind"] != "histogram"}
+    cells = sum(group.runs[0]["depth"] + 1 for group in groups if group.observed) * max(len(scalars), 1)
+    most = int(np.clip(MOST_NUMBERS // max(cells, 1), FEWEST_TIMES, MOST_TIMES))
+    quantities: dict[str, dict[str, Any]] = {}
+    turnover: dict[int, Any] = {}
+    used = 0
+    for position, group in enumerate(groups):
+        pairs = [
+            (run, measured(table))
+            for run in group.observed
+            if (table := folders.read(run, "layers", NEEDED)) is not None
+        ]
+        used += sum(run["status"] == "completed" for run, _ in pairs)
+        for name in dict.fromkeys(name for _, each in pairs for name in each):
+            runs, parts = zip(*((run, each[name]) for run, each in pairs if name in each), strict=True)
+            log = declared.get(name, {}).get("scale") == "log" and all(
+                (part.values[~np.isnan(part.values)] >= 0).all() for part in parts
+            )
+            entry = quantities.setdefault(name, {"settings": {}})
+            entry["settings"][position] = {
+                "map": _heat_map(parts, log, most),
+                "ends": _profiles(runs, parts, log),
+                "log": log,
+            }
+        if bins := _turnover([each for _, each in pairs], max(most, FEWEST_BINS)):
+            turnover[position] = bins
+    order = sorted(
+        quantities,
+        key=lambda name: (
+            FIRST.index(name) if name in FIRST else len(FIRST),
+            list(declared).index(name) if name in declared else len(declared),
+        ),
+    )
+    return {
+        "quantities": [{"name": name} | declared.get(name, {}) | quantities[name] for name in order],
+        "turnover": turnover,
+        "used": used,
+        "most": most,
+    }

@@ -1,0 +1,69 @@
+"""The tables in run folders, read fast and with distrust: a run may have been killed while it wrote them."""
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from actsweep.results.reading import Run
+from actsweep.results.run_folder import QUANTITIES, table
+
+NUMBERS = ("epoch", "step", "value", "low", "high", "x", "slope", "label", "prediction", "loss", "example")
+NAMES = ("layer", "quantity")
+
+
+@dataclass
+class Folders:
+    """Reads run folders, and remembers what in them was damaged or absent."""
+
+    damaged: list[tuple[str, str]] = field(default_factory=list)
+
+    def read(self, run: Run, name: str, needed: tuple[str, ...]) -> pd.DataFrame | None:
+        """NAME.csv of a run; of a table that was cut off, the complete rows. None if there is none to read."""
+        try:
+            content = table(Path(run["folder"]), name).read_bytes()
+        except OSError:
+            return None
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            self.damaged.append((run["name"], f"{name}.csv is cut off in its last line, which is left out"))
+        try:
+            found = pd.read_csv(io.BytesIO(whole), dtype=dict.fromkeys(NAMES, "category"), low_memory=False)
+        except ValueError as error:
+            self.damaged.append((run["name"], f"{name}.csv: {error}"))
+            return None
+        if missing := [column for column in needed if column not in found]:
+            self.damaged.append((run["name"], f"{name}.csv has no column {', '.join(missing)}"))
+            return None
+        return self._sound(run, name, found, needed)
+
+    def _sound(self, run: Run, name: str, found: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame | None:
+        """The rows that have numbers where numbers belong; a value may be NaN."""
+        for column, kind in found.dtypes.items():
+            if (column in NUMBERS or name == "epochs") and not pd.api.types.is_numeric_dtype(kind):
+                found[column] = pd.to_numeric(found[column], errors="coerce")
+        keys = [column for column in needed if column in ("epoch", "step", *NAMES)]
+        blank = [column for column in keys if found[column].hasnans]
+        sound = found.dropna(subset=blank) if blank else found
+        if len(sound) < len(found):
+            self.damaged.append((run["name"], f"{name}.csv: {len(found) - len(sound)} unreadable rows are left out"))
+        return sound if len(sound) else None
+
+    def quantities(self, run: Run) -> dict[str, dict[str, str]]:
+        """What a run says its quantities mean: name → unit, scale, definition, kind."""
+        try:
+            declared = json.loads(Path(run["folder"], QUANTITIES).read_text(encoding="utf-8"))
+        except OSError:
+            return {}
+        except ValueError:
+            self.damaged.append((run["name"], f"{QUANTITIES} can’t be read"))
+            return {}
+        parts: dict[str, Any] = declared if isinstance(declared, dict) else {}
+        return {
+            name: {key: str(part.get(key, "")) for key in ("unit", "scale", "definition", "kind")}
+            for name, part in parts.items()
+            if isinstance(part, dict)
+        }

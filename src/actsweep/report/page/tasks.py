@@ -1,0 +1,124 @@
+"""What the page compares: settings, and the tasks that they were trained on."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actsweep.report.figures._drawing import facets
+from actsweep.report.figures._runs import loss_unit
+from actsweep.report.page import words
+from actsweep.results.reading import Run, data_of
+from actsweep.statistics.setting import Setting, chance, left_out
+
+Styles = Mapping[str, dict[str, Any]]  # by a setting's label
+DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "v": "triangle-down",
+    "D": "diamond",
+    "P": "cross",
+    "X": "x",
+    "*": "star",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What settings are compared by."""
+
+    key: str
+    name: str
+    unit: str
+    factor: int
+    higher_is_better: bool
+
+    @property
+    def possible(self) -> tuple[float, float]:
+        """What its values can be: a loss has no upper end."""
+        return (0, self.factor) if self.higher_is_better else (0, math.inf)
+
+    def text(self, value: float | None) -> str:
+        return words.fixed(value) if self.factor == 100 else words.number(value, 4)
+
+    def with_unit(self, value: float) -> str:
+        return f"{self.text(value)} {self.unit}"
+
+    @property
+    def difference_unit(self) -> str:
+        return "percentage points" if self.factor == 100 else self.unit
+
+
+@dataclass(frozen=True)
+class Task:
+    """Settings that may be compared with each other: the same data, the same measure."""
+
+    title: str
+    metric: Metric
+    settings: tuple[Setting, ...]
+
+    def outcomes(self, setting: Setting, with_diverged: bool) -> dict[int, float]:
+        """Seed → value, of the completed runs or of those and the ones that diverged."""
+        found = setting.outcomes(chance(setting, self.settings) if with_diverged else None)
+        return {seed: self.metric.factor * value for seed, value in found.items()}
+
+    def value(self, run: Run) -> float | None:
+        found = run.get(self.metric.key)
+        return None if found is None or not math.isfinite(found) else self.metric.factor * float(found)
+
+    @property
+    def stands(self) -> str:
+        """What stands for a diverged run, in words."""
+        values = [value for each in self.settings if (value := chance(each, self.settings)) is not None]
+        what = "chance" if self.metric.higher_is_better else "the highest loss of any run here"
+        return f"{what}, {self.metric.with_unit(self.metric.factor * max(values, default=math.nan))}"
+
+
+def styles(settings: Sequence[Setting]) -> dict[str, dict[str, Any]]:
+    """Label → where and as what the page's figures draw a setting, in the words of plotly.js."""
+    drawn: dict[str, dict[str, Any]] = {}
+    for panel, lines in facets(settings).items():
+        for line in lines:
+            names = {"act": line.setting.act, "panel": panel, "name": line.name or line.setting.label}
+            look = {"dash": DASHES[line.look["linestyle"]], "symbol": SYMBOLS[line.look["marker"]]}
+            drawn[line.setting.label] = names | {"colour": line.look["color"]} | look
+    return {
+        each.label: {"label": each.label, "position": i, "broken": each.broken} | drawn[each.label]
+        for i, each in enumerate(settings)
+    }
+
+
+def tasks_of(settings: Sequence[Setting]) -> list[Task]:
+    """The settings by data set and measure; settings of different tasks are never compared."""
+    by_task: dict[tuple[str, str], list[Setting]] = {}
+    for setting in settings:
+        by_task.setdefault((data_of(setting.runs[0]), setting.measure), []).append(setting)
+    names = [members[0].runs[0].get("data", "data") for members in by_task.values()]
+    tasks = []
+    for name, ((source, measure), members) in zip(names, by_task.items(), strict=True):
+        title = name if names.count(name) == 1 else f"{name}, {_arguments(source) or measure}"
+        runs = [run for setting in members for run in setting.runs]
+        loss = Metric("test_loss", "test loss", loss_unit(runs), 1, higher_is_better=False)
+        metric = Metric("test_accuracy", "test accuracy", "%", 100, True) if measure == "test_accuracy" else loss
+        tasks.append(Task(title, metric, tuple(members)))
+    return tasks
+
+
+def _arguments(source: str) -> str:
+    arguments = json.loads(source) or {}
+    return ", ".join(f"{key} {value}" for key, value in arguments.items() if key != "_target_")
+
+
+def sampled(settings: Iterable[Setting], used: int | None = None) -> str:
+    """How many runs a figure shows per setting, and how many it can't: the end of its caption.
+
+    `used`: the completed runs that have what the figure needs, where not all do.
+    """
+    settings = list(settings)
+    sizes = sorted({len(each.completed) for each in settings})
+    n = "0" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    per = f"completed {'run' if n == '1' else 'runs'} per setting, {words.counted(len(settings), 'setting')}."
+    return f"n = {n} {per}{left_out(settings, used)}"

@@ -1,0 +1,243 @@
+"""Which setting is better, by how much, and how sure that is: numbers of statistics/inference.py, and a verdict in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from actsweep.report.figures._numbers import geometric_mean
+from actsweep.report.page import words
+from actsweep.report.page.tasks import Metric, Styles, Task
+from actsweep.report.page.words import plain
+from actsweep.statistics import inference
+from actsweep.statistics.inference import Comparison, Estimate
+from actsweep.statistics.setting import Setting
+
+SIGNIFICANT = 0.05
+MOST_COMPARED = 200  # settings: 19,900 pairs take six seconds
+MOST_NEXT = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the runs of a setting found, by seed, and its mean."""
+
+    setting: Setting
+    values: dict[int, float]
+    mean: Estimate
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The settings of a task, best first, and every pair of them; of the completed runs, or with the diverged ones."""
+
+    task: Task
+    found: tuple[Found, ...]
+    pairs: Mapping[tuple[str, str], Comparison]
+    with_diverged: bool
+
+    def between(self, first: str, second: str) -> Comparison | None:
+        """How much better the first is, whichever way round the pair was compared."""
+        if pair := self.pairs.get((first, second)):
+            return pair
+        return turned(pair) if (pair := self.pairs.get((second, first))) else None
+
+
+def turned(pair: Comparison) -> Comparison:
+    """The same comparison, seen from the second setting."""
+    difference, improvement = pair.difference, pair.improvement
+    return replace(
+        pair,
+        difference=Estimate(-difference.value, -difference.high, -difference.low, difference.n),
+        effect_size=-pair.effect_size,
+        improvement=Estimate(1 - improvement.value, 1 - improvement.high, 1 - improvement.low, improvement.n),
+    )
+
+
+def judge(task: Task, with_diverged: bool = False) -> Verdict:
+    """Estimates and comparisons. Of losses, the lower is the better: comparisons see −loss."""
+    metric = task.metric
+    sign = 1 if metric.higher_is_better else -1
+    found = [
+        Found(setting, values, inference.mean(list(values.values())).within(*metric.possible))
+        for setting in task.settings
+        if (values := task.outcomes(setting, with_diverged))
+    ]
+    found.sort(key=lambda each: -sign * each.mean.value)
+    compared = found[:MOST_COMPARED] if len(found) > MOST_COMPARED else found
+    by_label = {each.setting.label: {seed: sign * value for seed, value in each.values.items()} for each in compared}
+    furthest = metric.possible[1]
+    pairs = {
+        names: replace(pair, difference=pair.difference.within(-furthest, furthest))
+        for names, pair in inference.compare_all(by_label).items()
+    }
+    return Verdict(task, tuple(found), pairs, with_diverged)
+
+
+def interval(estimate: Estimate, metric: Metric) -> str:
+    """95 % interval, as text; nothing where n is too small for one."""
+    if math.isnan(estimate.low):
+        return ""
+    return f"[{metric.text(estimate.low)}, {metric.text(estimate.high)}]"
+
+
+def pairing(pair: Comparison) -> str:
+    """Which runs were compared with which.
+
+    >>> one = statistics.compare({0: 1.0, 1: 2.0, 2: 3.0}, {0: 2.0, 1: 4.0})
+    >>> pairing(one)
+    'paired over the 2 of 3 seeds that both have'
+    """
+    if pair.paired:
+        return (
+            "paired by seed"
+            if pair.n == pair.seeds
+            else f"paired over the {pair.n} of {pair.seeds} seeds that both have"
+        )
+    return "unpaired, because their seeds differ"
+
+
+def _ahead(best: Found, other: Found, pair: Comparison, verdict: Verdict) -> str:
+    metric, label = verdict.task.metric, other.setting.label
+    sides = (best.setting, other.setting) if not verdict.with_diverged else ()  # who counts the diverged has said it
+    without = ", ".join(f"{each.label} without {each.broken}" for each in sides if each.broken)
+    lacking = f"; {without}" if without else ""
+    if other.mean.value == best.mean.value and pair.difference.value == 0:
+        return f"{label} has the same mean (n = {other.mean.n}{lacking})."
+    size = f"{metric.text(abs(pair.difference.value))} {metric.difference_unit}"
+    low, high = pair.difference.low, pair.difference.high
+    sure = (
+        f"95 % interval {metric.text(low)} to {metric.text(high)}" if not math.isnan(low) else "too few for an interval"
+    )
+    together = f"{sure}, Holm-corrected {words.p_value(pair.p_holm)}, {pairing(pair)}, n = {pair.n}"
+    apart = pair.p_holm < SIGNIFICANT
+    ending = "that is a real difference." if apart else "these runs can’t tell the two apart."
+    where = "behind" if pair.difference.value >= 0 else "ahead"
+    return f"{label} is {size} {where} ({together}{lacking}): {ending}"
+
+
+def sentences(verdict: Verdict) -> list[str]:
+    """The verdict in words."""
+    task, metric = verdict.task, verdict.task.metric
+    if not verdict.found:
+        return [] if verdict.with_diverged else ["No run completed, so there is nothing to compare."]
+    best = verdict.found[0]
+    extreme = "highest" if metric.higher_is_better else "lowest (lower is better)"
+    sure = interval(best.mean, metric)
+    said = [
+        f"{best.setting.label} has the {extreme} mean {metric.name}: {metric.with_unit(best.mean.value)}"
+        + (f", 95 % interval {sure}" if sure else ", one run, so no interval")
+        + f", n = {best.mean.n}."
+    ]
+    if verdict.with_diverged:
+        said[0] = f"With diverged runs counted as {task.stands}: {said[0]}"
+    elif best.setting.broken:
+        said[0] += f" That mean leaves out {best.setting.broken}."
+    if len(task.settings) == 1:
+        return [*said, "There is no other setting to compare it with."]
+    others = [
+        (other, pair)
+        for other in verdict.found[1:]
+        if (pair := verdict.between(best.setting.label, other.setting.label))
+    ]
+    said += [_ahead(best, other, pair, verdict) for other, pair in others[:MOST_NEXT]]
+    apart = [other.setting.label for other, pair in others if pair.p_holm < SIGNIFICANT]
+    if len(others) > MOST_NEXT:
+        which = f": {words.listed(apart)}" if apart else ""
+        said.append(
+            f"Of all {len(others)} other settings, {len(apart)} differ from it beyond chance "
+            f"(Holm-corrected p < 0.05){which}."
+        )
+    if len(verdict.found) > MOST_COMPARED:
+        said.append(f"Only the {MOST_COMPARED} best of {len(verdict.found)} settings were compared in pairs.")
+    if verdict.with_diverged:
+        return said
+    if nothing := [setting.label for setting in task.settings if not setting.completed]:
+        said.append(f"No run completed of {words.listed(nothing)}.")
+    return said + _untrained(task)
+
+
+def _untrained(task: Task) -> list[str]:
+    """Which settings have runs that learnt nothing, and what their gradients looked like before training."""
+    told = []
+    for setting in task.settings:
+        share = trained(setting)
+        if share is not None and share.value < 1:
+            ratio = first_to_last(setting)
+            why = (
+                ""
+                if ratio is None
+                else f"; untrained, its first layer’s gradient is {words.number(ratio, 2)} × its last’s"
+            )
+            told.append(
+                f"{setting.label} ({round(share.value * share.n)} of {words.counted(share.n, 'run')} trained{why})"
+            )
+    return [f"Not every run learnt something: {words.listed(told)}."] if told else []
+
+
+def warning(verdict: Verdict) -> str | None:
+    """Why there are too few seeds for a verdict, if there are."""
+    if len(verdict.found) < 2:
+        return None
+    return inference.too_few(min(pair.n for pair in verdict.pairs.values()), len(verdict.pairs))
+
+
+def trained(setting: Setting) -> Estimate | None:
+    """The share of runs that learnt anything; those that diverged did not, those that failed don't count."""
+    known = [run for run in setting.completed if run.get("test_accuracy") is not None and run.get("classes")]
+    n = len(known) + len(setting.diverged)
+    if not n or setting.runs[0]["config"].get("loss") == "mse":
+        return None
+    return inference.proportion(sum(inference.trained(run["test_accuracy"], run["classes"]) for run in known), n)
+
+
+def first_to_last(setting: Setting) -> float | None:
+    """The untrained network's gradient norm, first layer ÷ output layer: geometric mean over runs; 0 where one is 0."""
+    ends = [(norms[0], norms[-1]) for run in setting.observed if (norms := (run.get("initial") or {}).get("grad_norm"))]
+    ratios = [first / last for first, last in ends if first is not None and last]
+    return geometric_mean(ratios) if ratios else None
+
+
+def pairs_of(verdict: Verdict, styles: Styles) -> list[list[Any]]:
+    """What the figure of differences needs, settings as their positions."""
+    return [
+        [
+            styles[first]["position"],
+            styles[second]["position"],
+            pair.n,
+            int(pair.paired),
+            pair.seeds,
+            *map(plain, (pair.difference.value, pair.difference.low, pair.difference.high)),
+            *map(plain, (pair.p_value, pair.p_holm, pair.effect_size)),
+            *map(plain, (pair.improvement.value, pair.improvement.low, pair.improvement.high)),
+        ]
+        for (first, second), pair in verdict.pairs.items()
+    ]
+
+
+def drawn(verdicts: Sequence[Verdict], styles: Styles) -> dict[str, Any]:
+    """What the figures of accuracy and of differences need; settings as their positions."""
+    verdict = verdicts[0]
+    metric = verdict.task.metric
+    rows = [
+        {
+            "setting": styles[each.setting.label]["position"],
+            "seeds": list(each.values),
+            "values": [plain(value) if metric.factor == 1 else round(value, 3) for value in each.values.values()],
+            "mean": plain(each.mean.value),
+            "low": plain(each.mean.low),
+            "high": plain(each.mean.high),
+        }
+        for each in verdict.found
+    ]
+    classes = {run["classes"] for each in verdict.found for run in each.setting.completed if run.get("classes")}
+    return {
+        "name": metric.name,
+        "settings": [styles[setting.label]["position"] for setting in verdict.task.settings],
+        "unit": metric.unit,
+        "percent": metric.factor == 100,
+        "higher": metric.higher_is_better,
+        "chance": 100 / classes.pop() if len(classes) == 1 and metric.factor == 100 else None,
+        "rows": rows,
+        "pairs": [pairs_of(each, styles) for each in verdicts],
+    }

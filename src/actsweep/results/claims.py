@@ -1,0 +1,66 @@
+"""Whether a run or a sweep may have a folder: nothing there is somebody else's, and no run has other settings.
+
+Flow: around **training**, before anything is written.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from actsweep.errors import UserError
+from actsweep.results import locks, ownership, run_folder
+
+if TYPE_CHECKING:
+    from actsweep.config.schema import Settings
+
+MOST_NAMED = 3
+
+
+def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
+    """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
+    there, and no run with other settings, unless `rerun` has that one replaced."""
+    ownership.refuse_foreign(folder, besides)
+    if run_folder.SWEEP in ownership.recorded(folder):
+        raise UserError(f"{folder} is the folder of a sweep: a run needs one of its own")
+    status = (run_folder.read_result(folder) or {}).get("status")
+    if settings.rerun == "all" or (settings.rerun == "failed" and status == "failed"):
+        return
+    there = run_folder.read_run(folder) or run_folder.read_result(folder) or {}
+    goes_on = not there or there.get("config_hash") == settings.hash()
+    differing = _too_few_epochs(folder, settings) if goes_on else settings.differences(there.get("config", {}))
+    if differing:
+        more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
+        raise UserError(
+            f"{folder} holds a run with other settings: {', '.join(differing[:MOST_NAMED])}{more}; choose another "
+            "folder, or have rerun=all do it again and move what is there aside"
+        )
+
+
+def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:
+    """A run can go on to more epochs, but not back."""
+    done, asked = (run_folder.read_result(folder) or {}).get("epochs", 0), settings.trainer.max_epochs
+    return [f"trainer.max_epochs={asked}, and it has trained {done} epochs"] if done > asked else []
+
+
+def refuse_sweep(folder: Path) -> None:
+    """Raise UserError unless a sweep may write into the folder."""
+    ownership.refuse_foreign(folder)
+    if run_folder.RUN in ownership.recorded(folder):
+        raise UserError(f"{folder} is the folder of a run: a sweep needs one of its own")
+
+
+def hydra_files(hydra: Any) -> list[str]:
+    """What Hydra itself writes into a run's folder, by the section `hydra` of its configuration."""
+    subfolder, log = hydra.output_subdir, f"{hydra.job.name}.log"
+    names = ("config.yaml", "hydra.yaml", "overrides.yaml") if subfolder is not None else ()
+    return [log, *(f"{subfolder}/{name}" for name in names)]
+
+
+@contextmanager
+def held(folder: Path, settings: "Settings", hydra: Any) -> Iterator[None]:
+    """Have a run's folder for oneself, Hydra's files in it included. Raises UserError where it can't be had."""
+    refuse(folder, settings, hydra_files(hydra))
+    ownership.adopt(folder, *hydra_files(hydra))
+    with locks.held(folder):
+        yield

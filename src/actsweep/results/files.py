@@ -1,0 +1,89 @@
+"""Whole files: what is at a path is at any time the old content or the new one; and it is ours (results/ownership.py).
+
+Flow: around **results**.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from actsweep.results import ownership
+
+NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # as JSON, which has no such numbers, holds them
+
+
+def temporary_beside(path: Path) -> Path:
+    """Where to write what shall replace `path`, on the same file system; both are listed as ours, or refused."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    ownership.record(*listed_at(path), *listed_at(temporary)[1:])
+    return temporary
+
+
+def listed_at(path: Path) -> tuple[Path, str]:
+    """The folder that lists a file, and as what: the nearest one above that has a list, else the file's own."""
+    for folder in path.parents[:2]:
+        if (folder / ownership.RECORD).exists():
+            return folder, path.relative_to(folder).as_posix()
+    return path.parent, path.name
+
+
+def sync(path: Path) -> None:
+    """Have the system put a file's content, or a folder's list of names, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Rename so that `target` is at any time the old file or the whole new one, also after a power cut."""
+    sync(source)
+    source.replace(target)
+    sync(target.parent)
+
+
+def write_atomically(path: Path, text: str, durable: bool = True) -> None:
+    """Write so that the file at `path` is at any time either the old one or the whole new one.
+
+    `durable`: also after a power cut; that takes the disk some milliseconds.
+    """
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        replace(temporary, path) if durable else temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def as_json(value: Any) -> str:
+    """JSON text of plain data, floats that JSON lacks as the strings in NOT_FINITE."""
+    return json.dumps(_speakable(value), indent=2, allow_nan=False, default=str, ensure_ascii=False) + "\n"
+
+
+def _speakable(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    if isinstance(value, dict):
+        return {key if isinstance(key, str) else str(key): _speakable(each) for key, each in value.items()}
+    return [_speakable(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _as_written(value: Any) -> Any:
+    """What `as_json` was given."""
+    if isinstance(value, dict):
+        return {key: _as_written(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_written(each) for each in value]
+    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; nothing where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return _as_written(found) if isinstance(found, dict) else {}

@@ -1,0 +1,269 @@
+"""What a run leaves behind: the only module that knows names and formats of the files in a run folder.
+
+Flow: diagnostics → **results** → statistics.
+
+    epochs.csv        one row per epoch: losses in nats, accuracies as fractions
+    layers.csv        one row per epoch × step × layer × quantity
+    histograms.csv    one row per epoch × step × layer × quantity: the range and the counts of equal bins
+    NAME.csv          what some diagnostics measure besides: the columns are theirs
+    quantities.json   what each quantity of layers.csv and histograms.csv means, its unit and scale
+    checkpoints/      best.ckpt, last.ckpt
+    run.json          what the run was asked to do, with what: written first
+    result.json       the same and the run's summary, written last: while it is missing, the run has not ended
+    error.txt         the traceback of a failed run
+    NAME.unreadable   a damaged file, set aside
+    .replaced/        an earlier run, moved aside by rerun=all; nobody reads it
+    .actsweep         lists the files that are ours (results/ownership.py)
+    .lock             names the process at work here (results/locks.py)
+
+and in a sweep's folder:
+
+    sweep.json        its question, the command, and the names of the runs that it consists of
+    results.csv       one row per run, also of those that are missing (report/writing.py)
+"""
+
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+from actsweep.results import ownership
+from actsweep.results.files import as_json, listed_at, read_json, sync, write_atomically
+from actsweep.results.provenance import provenance
+
+if TYPE_CHECKING:  # whoever only reads runs loads neither torch nor Lightning
+    from actsweep.config.schema import Settings
+    from actsweep.results.tables import Tables
+
+RESULT, EPOCHS, LAYERS, HISTOGRAMS = "result.json", "epochs.csv", "layers.csv", "histograms.csv"
+QUANTITIES, ERROR, RUN, SWEEP, RESULTS = "quantities.json", "error.txt", "run.json", "sweep.json", "results.csv"
+BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
+LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
+COUNTS = ("dead_outputs", "dead_units")
+SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_max_abs")
+HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
+EVENTS, REPLACED = "events.out.tfevents.*", ".replaced"
+OF_SWEEPERS = ("multirun.yaml", "optimization_results.yaml", ".submitit/")  # what Hydra's plugins write for a sweep
+
+
+@rank_zero_only
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Once everything else that the run left is on disk."""
+    for path in _tables(folder):
+        sync(path)
+    write_atomically(folder / RESULT, as_json(result))
+
+
+@rank_zero_only
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file, which is neither trusted nor deleted, and say so."""
+    names = (f"{path.name}.unreadable{number}" for number in ["", *range(2, 10**6)])
+    aside = next(each for name in names if not os.path.lexists(each := path.with_name(name)))
+    ownership.record(*listed_at(aside))
+    path.replace(aside)
+    print(f"warning: {path} can't be read ({reason}); it is now {aside.name}", file=sys.stderr)
+
+
+def finished(folder: Path, settings: "Settings") -> dict[str, Any] | None:
+    """The result of these settings that `rerun` lets stand, if there is one. A damaged one is set aside."""
+    found = read_result(folder)
+    if found is None and (folder / RESULT).exists() and RESULT in ownership.recorded(folder):
+        set_aside(folder / RESULT, "no JSON of a run's summary")
+    if found is None or settings.rerun == "all" or found.get("config_hash") != settings.hash():
+        return None
+    if found.get("config", {}).get("trainer", {}).get("max_epochs") != settings.trainer.max_epochs:
+        return None  # it goes on
+    return None if found["status"] == "failed" and settings.rerun == "failed" else found
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """A run's summary, or None where there is none (yet) that can be read."""
+    result = read_json(folder / RESULT)
+    return result if "status" in result else None
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What the run in the folder was asked to do, and with what; nothing where none has begun."""
+    return read_json(folder / RUN)
+
+
+def write_sweep(folder: Path, question: str | None, command: str, expected: list[str]) -> None:
+    """Note what a sweep is, before its first run. Runs that an earlier command put into the folder stay expected."""
+    earlier = read_sweep(folder).get("expected", [])
+    ownership.record(folder, SWEEP, ERROR, *OF_SWEEPERS, *(f"{name}/" for name in expected))
+    noted = {"question": question, "command": command, "expected": list(dict.fromkeys([*earlier, *expected]))}
+    write_atomically(folder / SWEEP, json.dumps(noted, indent=2) + "\n")
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """What `write_sweep` noted; nothing where it can't be read."""
+    return read_json(folder / SWEEP)
+
+
+def table(folder: Path, name: str) -> Path:
+    """Where a run keeps a table."""
+    return folder / f"{name}.csv"
+
+
+@rank_zero_only
+def prepare(folder: Path, settings: "Settings") -> None:
+    """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix. A run that
+    has ended well is moved aside instead."""
+    earlier = _of_a_run(folder)
+    if (read_result(folder) or {}).get("status") in {"completed", "diverged"}:
+        aside = ownership.move_aside(folder, earlier, REPLACED)
+        print(f"{folder.name}: the run that was there is in {aside}", flush=True)
+    else:
+        ownership.remove(earlier)
+    ownership.record(folder, RUN, RESULT, QUANTITIES, ERROR, str(BEST), str(LAST))
+    write_atomically(folder / RUN, as_json(asked(settings, folder.name)))
+
+
+def _of_a_run(folder: Path) -> list[Path]:
+    """The files there are of a run, of what the folder lists; not what Hydra has just written for the next one."""
+    files = [folder / name for name in (RUN, RESULT, QUANTITIES, ERROR, BEST, LAST)]
+    mine = set(ownership.own(folder))
+    return [path for path in files if path in mine] + [*_tables(folder), *ownership.own(folder, EVENTS), *_left(folder)]
+
+
+def _tables(folder: Path) -> list[Path]:
+    return [path for path in ownership.own(folder, "*.csv") if path.parent == folder and path.name != RESULTS]
+
+
+def _left(folder: Path) -> list[Path]:
+    """What was being written when a process died."""
+    return ownership.own(folder, "*.tmp")
+
+
+def table_sizes(folder: Path) -> dict[str, int]:
+    """How many bytes each of a run's tables has."""
+    return {path.name: path.stat().st_size for path in _tables(folder)}
+
+
+def rewind(folder: Path, sizes: dict[str, int]) -> bool:
+    """Cut the tables back to the sizes they had at a checkpoint; False, and nothing done, where no row ends there."""
+    present = table_sizes(folder)
+    if any(present.get(name, -1) < size or not _ends_a_row(folder / name, size) for name, size in sizes.items()):
+        return False
+    _cut(folder, sizes)
+    return True
+
+
+def _ends_a_row(path: Path, size: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(size - 1, 0))
+        return size == 0 or file.read(1) == b"\n"
+
+
+@rank_zero_only
+def _cut(folder: Path, sizes: dict[str, int]) -> None:
+    for path in _tables(folder):
+        if path.name in sizes:
+            os.truncate(path, sizes[path.name])
+        else:
+            path.unlink()  # written after the checkpoint: the resumed run writes it again
+    ownership.remove([*(path for path in ownership.own(folder) if path.name in {RESULT, ERROR}), *_left(folder)])
+
+
+@rank_zero_only
+def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
+    write_atomically(folder / QUANTITIES, as_json({quantity.name: vars(quantity) for quantity in quantities}))
+
+
+def asked(settings: "Settings", name: str) -> dict[str, Any]:
+    """What a run is asked to do, with what."""
+    names = settings.names
+    return {
+        "name": name,
+        "act": names.act,
+        "depth": len(settings.layer_sizes),
+        "hidden_sizes": settings.layer_sizes,
+        "init": names.init,
+        "norm": settings.norm,
+        "data": names.data,
+        "optim": names.optim,
+        "seed": settings.seed,
+        "config_hash": settings.hash(),
+        "config": settings.plain(),
+    } | provenance()
+
+
+@rank_zero_only
+def go_on(folder: Path, settings: "Settings") -> None:
+    """Note what a run that goes on is asked now; the code may be another than the one that began it."""
+    earlier, now = read_run(folder), asked(settings, folder.name)
+    revisions = dict.fromkeys([*str(earlier.get("git")).split(", then "), str(now["git"])])
+    write_atomically(folder / RUN, as_json(now | {"git": ", then ".join(revisions)}))
+
+
+def describe(settings: "Settings", folder: Path) -> dict[str, Any]:
+    """What the run in the folder was asked to do, as it was when it began."""
+    now, noted = asked(settings, folder.name), read_run(folder)
+    return now | ({key: noted[key] for key in provenance()} if noted.get("config_hash") == now["config_hash"] else {})
+
+
+def summarise(tables: "Tables", tested: dict[str, Any] | None) -> dict[str, Any]:
+    """What a run found. Accuracies are fractions; per-layer lists run from the input to the output layer.
+
+    `tested`: the epoch whose weights were tested, test_loss and, unless it is a regression, test_accuracy. A run that
+    was not tested is `diverged`: its loss stopped being finite, and it has no accuracy.
+    """
+    layers = tables.layer_values()
+    epoch: int | None = tested["epoch"] if tested else None
+    at_epoch = {} if epoch is None else tables.epochs.get(max(epoch, 1), {})  # untrained: validated in epoch 1
+
+    def per_layer(quantity: str, at: int | None) -> list[float | None] | None:
+        # Where it is not measured in every epoch: the latest before the tested weights.
+        epochs = [epoch for epoch, name in layers if name == quantity and at is not None]
+        measured = max((epoch for epoch in epochs if epoch == at or 0 < epoch < (at or 0)), default=-1)
+        values = layers.get((measured, quantity))
+        as_number = int if quantity in COUNTS else float
+        return [as_number(value) if math.isfinite(value) else None for value in values.values()] if values else None
+
+    return {
+        "status": "completed" if tested else "diverged",
+        "epochs": 0 if epoch == 0 else max(tables.epochs, default=0),
+        "best_epoch": epoch,
+        "val_accuracy": at_epoch.get("val_accuracy"),
+        "val_loss": at_epoch.get("val_loss"),
+        "test_accuracy": tested.get("test_accuracy") if tested else None,
+        "test_loss": tested.get("test_loss") if tested else None,
+        "initial": {name: per_layer(name, 0) for name in SUMMARY},
+        **{name: per_layer(name, epoch) for name in SUMMARY},
+    }
+
+
+def score(result: Mapping[str, Any]) -> float | None:
+    """What a sweeper may maximise: the validation accuracy at the best epoch; in a regression, minus the best loss.
+
+    A diverged run has the worst score there is, a failed one none.
+    """
+    if result["status"] == "failed":
+        return None
+    is_regression = result["config"]["loss"] == "mse"
+    if result["status"] == "diverged":
+        return -math.inf if is_regression else 0.0
+    return -result["val_loss"] if is_regression else result["val_accuracy"]
+
+
+@rank_zero_only
+def write_failure(settings: "Settings", folder: Path, error: Exception) -> None:
+    """Leave the traceback in error.txt and a result.json that says `failed`."""
+    trace = "".join(traceback.format_exception(error))
+    reason = {
+        "status": "failed",
+        "error": " ".join(f"{type(error).__name__}: {error}".split()),
+        "val_accuracy": None,
+        "test_accuracy": None,
+    }
+    try:
+        write_atomically(folder / ERROR, trace)
+        write_result(folder, describe(settings, folder) | reason)
+    except Exception as second:  # a full disk, say: what there is room for is on the terminal
+        print(f"{trace}error: {folder}: not even the failure could be noted: {second}", file=sys.stderr)

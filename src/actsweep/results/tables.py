@@ -1,0 +1,158 @@
+"""The Lightning logger that writes a run's tidy tables, and what the training side alone knows of a run.
+
+Flow: diagnostics → **results**. Apart from results/run_folder.py, so that what only reads runs loads neither torch nor
+Lightning.
+"""
+
+import csv
+import os
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.loggers.logger import Logger
+
+from actsweep.results import ownership
+from actsweep.results.files import write_atomically
+from actsweep.results.run_folder import EPOCHS, HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER_COLUMNS, LAYERS, table
+
+Numbers = npt.NDArray[np.float64]
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a person names it, with the number of threads where that changes results."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+class Tables(Logger):
+    """A Lightning logger that writes a run's tidy tables, in the first process only where there are several.
+
+    What a LightningModule logs once per epoch goes to epochs.csv; what diagnostics measure goes to layers.csv and
+    histograms.csv. Rows are in their files at the end of each epoch.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.epochs = self._read_epochs()  # of a run that is resumed, else none
+        self._changed: set[int] = set()  # epochs whose rows are not on disk as they are here
+        self._columns: list[str] = []  # on disk
+        self._last, self._last_at = 0, 0  # the epoch of the last row on disk, and where in the file that begins
+        self._layer_rows: list[tuple[Any, ...]] = []
+        self._histogram_rows: list[tuple[Any, ...]] = []
+
+    def _read_epochs(self) -> dict[int, dict[str, float]]:
+        path = self.folder / EPOCHS
+        if not path.exists():
+            return {}
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        number = lambda text: int(text) if text.isdigit() else float(text)  # noqa: E731
+        return {int(row.pop("epoch")): {name: number(value) for name, value in row.items() if value} for row in rows}
+
+    @property
+    def name(self) -> str:
+        return "tables"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        pass  # they are in result.json
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        metrics = dict(metrics)
+        epoch = int(metrics.pop("epoch", -1)) + 1  # Lightning counts from 0, the tables count completed epochs
+        if epoch and not any(name.startswith("test_") for name in metrics):
+            before = dict(self.epochs.get(epoch, {}))
+            row = self.epochs.setdefault(epoch, {"step": step or 0})
+            row.update({name: float(f"{value:.7g}") for name, value in metrics.items()})  # all that float32 holds
+            if row != before:
+                self._changed.add(epoch)
+
+    @rank_zero_only
+    def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
+        """Values by `quantity/layer`."""
+        for tag, value in metrics.items():
+            quantity, _, layer = tag.partition("/")
+            self._layer_rows.append((epoch, step, layer, quantity, repr(value)))
+
+    @rank_zero_only
+    def log_histograms(self, found: dict[str, tuple[Numbers, Numbers]], epoch: int, step: int) -> None:
+        """Counts and edges by `quantity/layer`."""
+        for tag, (counts, edges) in found.items():
+            quantity, _, layer = tag.partition("/")
+            row = (epoch, step, layer, quantity, repr(float(edges[0])), repr(float(edges[-1])))
+            self._histogram_rows.append((*row, " ".join(map(str, counts.astype(int).tolist()))))
+
+    @rank_zero_only
+    def log_table(self, name: str, columns: dict[str, Iterable[Any]]) -> None:
+        """Append rows to NAME.csv: values by column."""
+        self._append(table(self.folder, name).name, tuple(columns), list(zip(*columns.values(), strict=True)))
+
+    @rank_zero_only
+    def save(self) -> None:
+        self._append(LAYERS, LAYER_COLUMNS, self._layer_rows)
+        self._append(HISTOGRAMS, HISTOGRAM_COLUMNS, self._histogram_rows)
+        if self._changed:
+            self._save_epochs()
+
+    def _save_epochs(self) -> None:
+        """Append what is new. The last row is replaced where more of it is known, all rows where a column was added.
+
+        Not forced to disk in every epoch: a checkpoint knows how long the file has to be.
+        """
+        path, changed = self.folder / EPOCHS, sorted(self._changed)
+        if changed[0] < self._last or any(name not in self._columns for each in changed for name in self.epochs[each]):
+            self._columns = list(dict.fromkeys(["epoch", *(name for row in self.epochs.values() for name in row)]))
+            lines = [",".join(self._columns) + "\n", *map(self._line, self.epochs)]
+            write_atomically(path, "".join(lines), durable=False)
+        else:
+            lines = [self._line(epoch) for epoch in changed]
+            with path.open("r+", newline="", encoding="utf-8") as file:
+                file.seek(*((self._last_at, os.SEEK_SET) if changed[0] == self._last else (0, os.SEEK_END)))
+                file.truncate()
+                file.writelines(lines)
+        self._last, self._last_at = max(self.epochs), path.stat().st_size - len(lines[-1].encode())
+        self._changed.clear()
+
+    def _line(self, epoch: int) -> str:
+        row = {"epoch": epoch} | self.epochs[epoch]
+        return ",".join(str(row.get(name, "")) for name in self._columns) + "\n"
+
+    def _append(self, name: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        path = self.folder / name
+        if is_new := not path.exists():
+            ownership.record(self.folder, name)
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if is_new:
+                writer.writerow(columns)
+            writer.writerows(rows)
+        rows.clear()
+
+    def finalize(self, status: str) -> None:
+        self.save()
+
+    def layer_values(self) -> dict[tuple[int, str], dict[str, float]]:
+        """What layers.csv holds, as (epoch, quantity) → layer → value; of several steps in an epoch the last."""
+        self.save()
+        values: dict[tuple[int, str], dict[str, float]] = {}
+        path = self.folder / LAYERS
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                for row in csv.DictReader(file):
+                    key = int(row["epoch"]), row["quantity"]
+                    values.setdefault(key, {})[row["layer"]] = float(row["value"])
+        return values

@@ -1,0 +1,1 @@
+"""Runs → settings → estimates, intervals, comparisons."""

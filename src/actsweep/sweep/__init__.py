@@ -1,0 +1,1 @@
+"""A grid: composed, checked, planned, cut into units, handed to an executor, reported on."""

@@ -1,0 +1,273 @@
+"""The beginning and the end of a command: refuse a bad grid before any work; report on what was done.
+
+Flow: **config** → data at the beginning, results → **report** at the end. A Hydra callback, so that it works with every
+launcher. Hydra only warns about what a callback raises, and goes on as if all were well, except for SystemExit: so that
+is what every hook here makes of an error.
+"""
+
+import atexit
+import errno
+import gc
+import shlex
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from lightning_utilities.core.rank_zero import rank_zero_only
+from omegaconf import DictConfig
+from rich.console import Console
+
+from actsweep.composition import read
+from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, quiet_libraries, stop
+from actsweep.config.schema import Settings, keys
+from actsweep.errors import UserError
+from actsweep.places import REPOSITORY
+from actsweep.report import writing
+from actsweep.results import claims, files, locks, ownership, run_folder
+from actsweep.sweep import check, plan, search
+from actsweep.sweep.composing import Composing
+from actsweep.training.progress import SweepProgress
+
+BETWEEN_COLLECTIONS = 1.0  # seconds
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def jobs(config: DictConfig) -> Iterator[DictConfig]:
+    """The complete configuration of every job of a sweep, which the launcher will be given again."""
+    loader = GlobalHydra.instance().config_loader()
+    composing = Composing(loader)
+    loader.load_sweep_config = composing  # type: ignore[method-assign]
+    for overrides in search.grid(config, loader):
+        yield composing.keep(config, overrides)
+
+
+def question(config: DictConfig) -> str | None:
+    """What a named study asks: the first comment of its file in sweeps/."""
+    name = config.hydra.runtime.choices.get("sweeps")
+    if not name:
+        return None
+    lines = (REPOSITORY / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    return next(
+        (line.removeprefix("# ") for line in lines if line.startswith("# ") and not line.startswith("# @")), None
+    )
+
+
+def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
+    """What goes wrong in the hook ends the program: a person's mistake with one line, a defect with its traceback."""
+
+    @wraps(hook)
+    def guarded(self: "Sweep", config: DictConfig, **rest: Any) -> None:
+        try:
+            hook(self, config, **rest)
+        except Exception as error:
+            raise end(error, keys()) from error
+
+    return guarded
+
+
+def _refuse_folder(config: DictConfig, settings: Settings) -> None:
+    """Raise UserError if a run, or the sweep that it is part of, can't have its folder."""
+    hydra = config.hydra
+    if hydra.mode != RunMode.MULTIRUN:
+        claims.refuse(Path(hydra.run.dir), settings)
+        return
+    sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
+    began = f"{name}/" in ownership.recorded(sweep)  # Hydra's files may be there, and not be listed yet
+    claims.refuse(sweep / name, settings, claims.hydra_files(hydra) if began else ())
+
+
+@contextmanager
+def _in_a_folder_of_ours() -> Iterator[None]:
+    """Where a folder can't be made, or written, that is for the person to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(error)) from error
+
+
+class Sweep(Callback):  # type: ignore[misc]
+    """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
+
+    progress: SweepProgress | None = None
+    names: Sequence[str] = ()  # of the command's runs
+    collected = 0.0  # when garbage was
+    told: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
+    untold = 0  # runs whose end could not be told
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # a terminal can't be sent to another process: the copy there prints plain lines
+
+    @_guarded
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        self._end_with_plan(config, self._check([config]))
+        with _in_a_folder_of_ours():
+            ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
+
+    @_guarded
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        began = time.perf_counter()
+        configs = list(jobs(config))
+        composing = (time.perf_counter() - began) / len(configs)
+        settings = self._check(configs)
+        HydraConfig.instance().set_config(config)
+        if search.is_search(config):
+            search.spell_out(config, GlobalHydra.instance().config_loader())
+        check.launcher(config)
+        self._end_with_plan(config, settings, composing)
+        self._begin(config, [str(each.hydra.sweep.subdir) for each in configs])
+
+    def _begin(self, config: DictConfig, names: list[str]) -> None:
+        """Take the sweep's folder, and note there what shall be done."""
+        folder, count = Path(config.hydra.sweep.dir), len(names)
+        if search.is_search(config):
+            names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
+        command = shlex.join(["python", "-m", "src.train", *sys.argv[1:]])
+        with _in_a_folder_of_ours():
+            claims.refuse_sweep(folder)
+            locks.take(folder)
+            run_folder.write_sweep(folder, question(config), command, names)
+        self.names = names
+        gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
+        atexit.register(gc.unfreeze)
+        print(f"{count} runs → {folder}", flush=True)
+        self.progress = SweepProgress(count)
+        at_early_end.append(partial(self._end_early, config))
+
+    def _end_early(self, config: DictConfig, error: Exception, mistake: str | None) -> None:
+        """Report on what there is after an error between the runs, such as the death of a launcher's process."""
+        if mistake and not self.told:
+            raise stop(mistake) from error
+        folder = Path(config.hydra.sweep.dir)
+        reason = mistake or type(error).__name__
+        print(f"error: the launcher gave up, see {folder / run_folder.ERROR}: {reason}", file=sys.stderr)
+        try:
+            files.write_atomically(folder / run_folder.ERROR, "".join(traceback.format_exception(error)))
+        except OSError:  # a full disk
+            traceback.print_exception(error)
+        self.on_multirun_end(config)
+        raise SystemExit(FAILED)
+
+    def _end_with_plan(self, config: DictConfig, settings: list[Settings], run_seconds: float = 0.0) -> None:
+        if not config.plan:
+            return
+        console, is_sweep = Console(), config.hydra.mode == RunMode.MULTIRUN
+        launcher = plan.understood(config.hydra.launcher, settings) if is_sweep else plan.ONE_BY_ONE
+        costs = plan.plan(settings, launcher, run_seconds)
+        plan.show(costs, launcher, console if console.is_terminal else Console(width=120))
+        raise SystemExit(0)
+
+    def _check(self, configs: list[DictConfig]) -> list[Settings]:
+        quiet_libraries()
+        checked = []
+        for config in configs:
+            HydraConfig.instance().set_config(config)
+            checked.append(read(config))
+            check.run(checked[-1])
+            with _in_a_folder_of_ours():
+                _refuse_folder(config, checked[-1])
+        if len(configs) > 1:
+            names = Counter(str(config.hydra.sweep.subdir) for config in configs)
+            if twice := [name for name, count in names.items() if count > 1]:
+                raise UserError(f"the sweep would run {twice[0]} more than once: give each value once")
+        return checked
+
+    @rank_zero_only
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        if time.monotonic() - self.collected > BETWEEN_COLLECTIONS:
+            # Lightning's objects refer to each other in circles: the data of many runs would pile up.
+            gc.collect()
+            self.collected = time.monotonic()
+        self.ended(Path(config.hydra.runtime.output_dir))
+        job_return.cfg = job_return.hydra_cfg = None  # copies of `config` that launchers keep: 0.2 MB a run
+
+    def ended(self, folder: Path) -> None:
+        """Tell the person what came of a run, once. If that fails, it costs no other run, and the end says so."""
+        try:
+            self._tell(folder.resolve())
+        except Exception as error:
+            self.untold += 1
+            if self.untold == 1:
+                traceback.print_exception(error)
+
+    def _tell(self, folder: Path) -> None:
+        result = None if folder in self.told else run_folder.read_result(folder)
+        if result is None:
+            return
+        self.told |= {folder}
+        if self.progress:
+            is_new = (folder / run_folder.RESULT).stat().st_mtime >= self.progress.started
+            self.progress.ended(result, writing.one_line(result), is_new)
+        else:
+            print(writing.one_line(result), flush=True)
+
+    def reached(self, runs: int, left: float, each: float) -> None:
+        if self.progress:
+            self.progress.reached(runs, left, each)
+
+    @_guarded
+    def on_run_end(self, config: DictConfig, **_: Any) -> None:
+        if self.untold:
+            raise SystemExit(FAILED)
+
+    @_guarded
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        at_early_end.clear()
+        if self.progress:
+            self.progress.close()
+        folder = Path(config.hydra.sweep.dir)
+        found = [*self._unfinished(folder), *_report(folder, config.report)]
+        if self.untold:
+            found.append(f"the ends of {self.untold} runs could not be told")
+        if found:
+            raise stop("; ".join(found), FAILED)
+
+    def _unfinished(self, folder: Path) -> list[str]:
+        """Which of the command's runs failed, and which are missing."""
+        names = self.names or sorted(path.parent.name for path in folder.glob("*/.hydra"))
+        statuses = {name: run_folder.read_result(folder / name) for name in names}
+        failed = [name for name, result in statuses.items() if result and result["status"] == "failed"]
+        missing = [name for name, result in statuses.items() if not result]
+        found = [
+            f"{len(some)} of {len(names)} runs {what}: {', '.join(some)}"
+            for some, what in ((failed, "failed"), (missing, "left no result"))
+            if some
+        ]
+        return [*found, f"see {run_folder.ERROR} in their folders; the same command does them again"] if found else []
+
+
+def _report(folder: Path, with_page: bool) -> list[str]:
+    """Write a sweep's report; what kept it from being written, if something did."""
+    again = f"when that is mended, write it with `python -m src.report {shlex.quote(str(folder))}`"
+    try:
+        runs = writing.read_runs([folder])
+        if not runs:
+            return [f"no run of the sweep left a {run_folder.RESULT} in {folder}"]
+        writing.write(runs, [folder], with_page=with_page)
+    except Stopped:
+        raise
+    except SystemExit:  # it has said why
+        return [f"the report is not complete; {again}"]
+    except Exception as error:
+        if not (isinstance(error, UserError) or _is_about(error, folder)):
+            traceback.print_exception(error)
+        return [f"the report could not be written: {' '.join(str(error).split()) or type(error).__name__}; {again}"]
+    return []
+
+
+def _is_about(error: Exception, folder: Path) -> bool:
+    """Whether it says that something can't be written there: no room, no right."""
+    if not isinstance(error, OSError):
+        return False
+    file = Path(error.filename) if error.filename else None
+    return error.errno in NO_ROOM or bool(file and file.resolve().is_relative_to(folder.resolve()))

@@ -1,0 +1,95 @@
+"""What is tried before a command's first run: whether it could start at all, so that nothing is begun in vain.
+
+Flow: config → data → **check**. Raises UserError, in one line.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from actsweep.config.schema import Data, Settings
+from actsweep.data.datamodule import open_data
+from actsweep.errors import UserError, refuse
+from actsweep.network.losses import outputs_for
+from actsweep.report import figures
+from actsweep.training import ranks
+
+NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
+
+
+def run(settings: Settings) -> None:
+    """Raise UserError if a run with these settings could not start. Parts that many runs share are tried once."""
+    figures.check(settings.figures)
+    ranks.check(settings, int(str(_try("trainer", json.dumps(settings.trainer.plain())))))
+    _try("optim", json.dumps(settings.optim.plain()))
+    _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
+    _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
+    _check_memory(settings)
+
+
+def _check_memory(settings: Settings) -> None:
+    """Refuse a network that can't be trained here whatever the device."""
+    sizes = [1, *settings.layer_sizes, 1]
+    needed = NUMBERS_PER_WEIGHT * 4 * sum(below * above for below, above in pairwise(sizes))
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        key = "hidden_sizes" if settings.depth is None else f"depth={settings.depth}, width={settings.width}"
+        raise UserError(f"{key}: needs {needed / 1e9:.3g} GB to train, this machine has {there / 1e9:.3g} GB")
+
+
+@lru_cache(maxsize=64)
+def _try(part: str, description: str) -> object:
+    try:
+        return TRIALS[part](json.loads(description))
+    except Exception as error:
+        refuse(part, error)
+
+
+def _try_trainer(arguments: dict[str, Any]) -> int:
+    """How many devices it would train on."""
+    if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+    }
+    try:
+        return L.Trainer(**arguments | quiet).num_devices
+    except Exception as error:  # Lightning's answer to these arguments, of many kinds
+        raise UserError(f"trainer: {error}") from error
+
+
+def _try_optimizer(arguments: dict[str, Any]) -> None:
+    instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _try_data(description: dict[str, Any]) -> None:
+    loss = description.pop("loss")
+    outputs_for(loss, open_data(Data.model_validate(description), seed=0).dataset)
+
+
+TRIALS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "trainer": _try_trainer,
+    "optim": _try_optimizer,
+    "diagnostics": instantiate,
+    "data": _try_data,
+}
+
+
+def launcher(config: DictConfig) -> None:
+    """Set up sweeper and launcher, as Hydra will: they refuse what a person can get wrong in their configuration."""
+    context = HydraContext(GlobalHydra.instance().config_loader(), callbacks=None)  # type: ignore[arg-type]
+    Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=lambda _: None, config=config)

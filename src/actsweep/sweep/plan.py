@@ -1,0 +1,178 @@
+"""`plan=true`: what a command would take, before it starts: time on what the launcher uses at once, and disk.
+
+Flow: config → trial → **plan**. Each distinct shape is tried, alone or as the stack that the launcher would make. Time
+is an upper bound, because early stopping may end a run at any epoch.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from actsweep.config.schema import Settings
+from actsweep.data import datamodule
+from actsweep.network.mlp import ALL_THREADS
+from actsweep.sweep import trial
+from actsweep.training.progress import duration
+from actsweep.training.stack import grouping
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """How work is shared out: so many runs or stacks at a time; stacks of at most so many members, None: no stacks."""
+
+    at_a_time: int = 1
+    members: int | None = None
+
+
+ONE_BY_ONE = Launcher()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Runs that cost the same: how many, of which `together` train as one, for how many epochs at most."""
+
+    settings: Settings
+    runs: int
+    together: int
+    epochs: int
+    start_seconds: float
+    epoch_seconds: float
+    run_bytes: float
+
+    @property
+    def longest(self) -> float:
+        """Seconds of one run, or one stack."""
+        return self.start_seconds + self.epochs * self.epoch_seconds
+
+    @property
+    def seconds(self) -> float:
+        return self.runs / self.together * self.longest
+
+
+def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Launcher:
+    """What a configuration of hydra/launcher means for these runs. One that isn't known takes one at a time."""
+    target, cores, runs = str(launcher.get("_target_", "")).lower(), os.cpu_count() or 1, len(settings)
+    members = (launcher["max_members"] or runs) if "max_members" in launcher else None
+    count = 1
+    if target.endswith("sidebysidelauncher"):
+        from actsweep.sweep.side_by_side import shares  # here, because it needs the extra `joblib`
+
+        count = shares(runs, launcher.get("n_jobs"), launcher.get("threads"))[0]
+    elif "joblib" in target:
+        count = launcher.get("n_jobs") or -1
+        count = cores if count < 0 else count
+    elif "submitit" in target:
+        count = int(launcher.get("array_parallelism") or runs)
+        count = min(count, cores) if "local" in target else count
+    elif "ray" in target:
+        ray = launcher.get("ray") or {}
+        cpus = (ray.get("init") or {}).get("num_cpus") or cores
+        count = int(cpus // ((ray.get("remote") or {}).get("num_cpus") or 1))
+    elif target.endswith("stackedlauncher") and not launcher.get("engine"):
+        limits = grouping.Limits(**{name: launcher.get(name) for name in ("max_members", "devices", "processes")})
+        alike = _alike(settings, members is not None)
+        stacks = [found for (_, _, stacked), found in alike.items() if stacked]
+        shapes = [grouping.shape(found[0], limits.devices) for found in stacks]
+        count = grouping.share_out(shapes, [len(found) for found in stacks], limits).count
+    return Launcher(max(1, min(count, runs)), members)
+
+
+def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds: float = 0.0) -> list[Cost]:
+    """The cost of the runs, by shape and number of epochs, on this machine as it is now.
+
+    `run_seconds`: what every run takes besides, such as composing its configuration. Raises UserError where a run
+    can't be tried.
+    """
+    groups = _groups(runs, launcher)
+    if groups:
+        trial.measure(groups[0][0][:1])  # what is imported and cached once counts for no run
+    known: dict[str, trial.Parts] = {}
+    costs = []
+    for group, together in groups:
+        first, key = group[0], f"{_shape(group[0])} {together}"
+        if key not in known:
+            known[key] = trial.measure([_beside(launcher, each) for each in group[:together]])
+        parts, epochs = known[key], _epochs(first)
+        data = datamodule.open_data(first.data, first.seed)
+        epoch = parts.epoch + parts.step * data.sampling.steps(len(data.train))
+        size = parts.bytes + epochs * parts.epoch_bytes
+        costs.append(Cost(first, len(group), together, epochs, parts.start + together * run_seconds, epoch, size))
+    return costs
+
+
+def _beside(launcher: Launcher, settings: Settings) -> Settings:
+    """As it trains where the cores are shared out."""
+    threads = settings.threads or (1 if launcher.at_a_time >= ALL_THREADS > 1 else None)
+    return settings.model_copy(update={"threads": threads})
+
+
+def _epochs(settings: Settings) -> int:
+    return 0 if settings.untrained else settings.trainer.max_epochs
+
+
+def _shape(settings: Settings) -> str:
+    """What an epoch's cost depends on: everything but seed and patience."""
+    parts = settings.plain()
+    keys = ("act", "hidden_sizes", "norm", "data", "optim", "loss", "threads", "diagnostics", "untrained")
+    return json.dumps({key: parts[key] for key in keys})
+
+
+def _groups(runs: Sequence[Settings], launcher: Launcher) -> list[tuple[list[Settings], int]]:
+    """Runs that cost the same, and how many of them train together."""
+    groups: list[tuple[list[Settings], int]] = []
+    for (_, _, stacks), group in _alike(runs, launcher.members is not None).items():
+        if not stacks:
+            groups.append((group, 1))
+            continue
+        fitting = grouping.shape(group[0], None).most
+        size = min(fitting, launcher.members or 1, -(-len(group) // launcher.at_a_time))
+        whole = len(group) // size * size
+        groups += [(part, min(size, len(part))) for part in (group[:whole], group[whole:]) if part]
+    return groups
+
+
+def _alike(runs: Sequence[Settings], can_stack: bool) -> dict[tuple[str, int, bool], list[Settings]]:
+    """Runs that cost the same, by what makes them so: their shape, their epochs, whether they train as stacks."""
+    alike: dict[tuple[str, int, bool], list[Settings]] = {}
+    for settings in runs:
+        stacks = can_stack and grouping.reason_against(settings) is None
+        key = grouping.signature(settings) if stacks else _shape(settings)
+        alike.setdefault((key, _epochs(settings), stacks), []).append(settings)
+    return alike
+
+
+def show(costs: Sequence[Cost], launcher: Launcher, console: Console) -> None:
+    """The plan as a table, and its sums in a sentence."""
+    if not costs:
+        return
+    table = Table("act", "hidden layers", "data", "runs", "epochs ≤", "s per epoch", "s besides", "time ≤", "MB")
+    for cost in costs:
+        settings = cost.settings
+        sizes = settings.layer_sizes
+        layers = f"{len(sizes)} × {sizes[0]}" if len(set(sizes)) == 1 else "-".join(map(str, sizes)) or "none"
+        table.add_row(
+            settings.names.act if cost.together == 1 else f"stack of {cost.together}", layers, settings.names.data,
+            str(cost.runs), str(cost.epochs), f"{cost.epoch_seconds:.3g}", f"{cost.start_seconds:.3g}",
+            duration(cost.seconds), f"{cost.runs * cost.run_bytes / 1e6:.3g}",
+        )  # fmt: skip
+    console.print(table)
+    print(summary(costs, launcher))
+
+
+def summary(costs: Sequence[Cost], launcher: Launcher) -> str:
+    """Runs, time with all that works at once, disk."""
+    runs, epochs = sum(cost.runs for cost in costs), sum(cost.runs * cost.epochs for cost in costs)
+    size = sum(cost.runs * cost.run_bytes for cost in costs)
+    # However many there are at a time, the longest has to end.
+    seconds = max(sum(cost.seconds for cost in costs) / launcher.at_a_time, max(cost.longest for cost in costs))
+    units = sum(-(-cost.runs // cost.together) for cost in costs)
+    stacks = f"{units} stack{'s' * (units > 1)}"
+    what = f"{runs} runs" if units == runs else f"{runs} runs in {stacks}"
+    order = "one after another" if launcher.at_a_time == 1 else f"{launcher.at_a_time} at a time"
+    speed = f" ({epochs / seconds:.3g} epochs a second)" if epochs and seconds else ""
+    return f"{what}, {order}: at most {duration(seconds)}{speed}, about {size / 1e6:.3g} MB"

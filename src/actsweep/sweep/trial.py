@@ -1,0 +1,157 @@
+"""A brief trial of what would train together, a run or a stack: what its start, its epochs and its steps take.
+
+Flow: config → **trial** → plan. The code that would train it does, in a folder that is thrown away, with diagnostics,
+checkpoints and test, for a few steps of three epochs.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, ClassVar
+
+import pytorch_lightning as L
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from actsweep import train
+from actsweep.config.schema import Settings, Target
+from actsweep.data import datamodule
+from actsweep.errors import UserError, causes, is_ours
+from actsweep.training.stack import grouping
+from actsweep.training.stack.steps import is_out_of_memory
+from actsweep.training.stack.training import Training
+
+EPOCHS, STEPS = 3, 8  # the first epoch and the last have more to do than those between
+FOREIGN = (MisconfigurationException, OSError, MemoryError)  # not our fault, though they arise below our code
+MOST_MEMBERS = 32  # in a trial; a larger stack is reckoned to take time in proportion
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Seconds of what trains as one: before and after its epochs, in an epoch besides its steps, in a step. Bytes that
+    each run leaves: whatever its epochs, and of each."""
+
+    start: float
+    epoch: float
+    step: float
+    bytes: float
+    epoch_bytes: float
+
+
+class Clock(L.Callback):
+    """Notes when epochs begin and end, and when how many steps were done."""
+
+    epochs: ClassVar[list[float]] = []
+    steps: ClassVar[list[tuple[float, int]]] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.epochs.append(time.perf_counter())
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.steps.append((time.perf_counter(), trainer.global_step))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.epochs.append(time.perf_counter())
+
+
+class Timed(Training):
+    """A stack that notes the seconds of each epoch."""
+
+    seconds: list[float]
+
+    def epoch(self, epoch: int) -> None:
+        began = time.perf_counter()
+        super().epoch(epoch)
+        _wait_for(self.stack.parameters()[0].device)
+        self.seconds.append(time.perf_counter() - began)
+
+
+def measure(together: Sequence[Settings]) -> Parts:
+    """Train these, one alone or several as a stack. Raises UserError where that fails for a reason of the person's."""
+    threads = torch.get_num_threads()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _stack(together, Path(folder)) if len(together) > 1 else _alone(together[0], Path(folder))
+    except UserError:
+        raise
+    except Exception as error:
+        *_, first = causes(error)
+        if is_ours(first) and not (isinstance(first, FOREIGN) or is_out_of_memory(first)):
+            raise
+        raise UserError(f"act={together[0].names.act}: trying a run failed: {str(error) or repr(error)}") from error
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _brief(settings: Settings) -> tuple[Settings, int]:
+    """The same for a few epochs, and the steps of each, which hardly change the weights, so that nothing diverges."""
+    data = datamodule.open_data(settings.data, settings.seed)
+    steps = min(STEPS, data.sampling.steps(len(data.train)))
+    changes = {
+        "patience": None,
+        "data": settings.data.model_copy(update={"steps_per_epoch": steps}),
+        "optim": settings.optim.model_copy(update={"lr": 1e-9}),
+        "trainer": settings.trainer.model_copy(update={"max_epochs": EPOCHS, "enable_progress_bar": False}),
+    }
+    return settings.model_copy(update=changes), steps
+
+
+def _alone(settings: Settings, folder: Path) -> Parts:
+    brief, steps = _brief(settings)
+    clock = Target.model_validate({"_target_": f"{__name__}.{Clock.__name__}"})
+    Clock.epochs.clear()
+    Clock.steps.clear()
+    began = time.perf_counter()
+    train.train(brief.model_copy(update={"diagnostics": settings.diagnostics | {"clock": clock}}), folder)
+    whole = time.perf_counter() - began
+    if settings.untrained:
+        return Parts(whole, 0.0, 0.0, _bytes(folder), 0.0)
+    durations = [after - before for before, after in pairwise(Clock.epochs)]
+    epoch = median(durations[1:] or durations)
+    inside = [
+        (now - then, (when - before) / (now - then))
+        for (before, then), (when, now) in pairwise(Clock.steps)
+        if then % steps and now - then  # else the end of an epoch lies between
+    ]
+    largest = max((size for size, _ in inside), default=0)
+    step = median(seconds for size, seconds in inside if size == largest) if inside else epoch / steps
+    return _parts(whole - EPOCHS * epoch, epoch, step, steps, folder)
+
+
+def _stack(together: Sequence[Settings], folder: Path) -> Parts:
+    members = [_brief(settings)[0] for settings in together[:MOST_MEMBERS]]
+    steps, device = _brief(together[0])[1], grouping.device_for(together[0], None)
+    began = time.perf_counter()
+    training = Timed([(settings, folder / str(place)) for place, settings in enumerate(members)], device)
+    training.seconds = []
+    built = time.perf_counter()
+    training.feed.load(0)
+    for _ in range(steps):
+        training.steps()
+    _wait_for(device)
+    step = (time.perf_counter() - built) / steps
+    training.run()
+    whole = time.perf_counter() - began - steps * step
+    epoch = median(training.seconds[1:-1] or training.seconds)
+    share = len(together) / len(members)
+    return _parts(share * (whole - EPOCHS * epoch), share * epoch, share * step, steps, folder, len(members))
+
+
+def _parts(start: float, epoch: float, step: float, steps: int, folder: Path, runs: int = 1) -> Parts:
+    step = min(step, epoch / steps)
+    checkpoints = sum(path.stat().st_size for path in folder.rglob("*.ckpt"))
+    others = (_bytes(folder) - checkpoints) / runs / EPOCHS
+    return Parts(max(start, 0.0), epoch - steps * step, step, checkpoints / runs, others)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,157 @@
+"""The edge of chaos: variances at which gradients neither vanish nor explode, and initialisers that draw with them.
+
+Flow: config → **network**, as `init=critical` and `init=variance`. At a chosen length q, σ_w² = 1/E[φ′(√q z)²] makes
+χ₁ = 1, and σ_b² = q − σ_w² E[φ(√q z)²] makes q a fixed point (Hayou et al. 2019): the edge is a curve with parameter q.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import brentq  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from actsweep.errors import UserError
+from actsweep.network import activations
+from actsweep.theory.integrals import Function, describe
+from actsweep.theory.meanfield import MeanField, second_moment, slope_moment
+
+LONGEST = 100.0  # ten standard deviations: beyond, units that saturate are constants
+HOLDS = 0.995  # dq'/dq at most, or 1 where lengths only scale, as ReLU's: nearer 1, a stack of layers drifts away
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Critical:
+    """A point on the edge of chaos: χ₁ = 1 at the fixed point q* = length."""
+
+    weight_variance: float
+    bias_variance: float
+    length: float
+
+
+def on_the_edge(act: Function, q: float) -> Critical:
+    """The only variances with χ₁ = 1 at the fixed point q. The bias variance may come out negative: there is none."""
+    weight = 1 / slope_moment(act, q)
+    return Critical(weight, q - weight * second_moment(act, q), q)
+
+
+def critical(act: nn.Module | Function, length: float) -> Critical:
+    """The edge of chaos at the smallest q* ≥ `length` that exists (σ_b² ≥ 0) and that disturbed lengths return to.
+
+    For swish and GELU that lies just beyond the half-stable point of Roberts, Yaida & Hanin 2022. Raises UserError
+    where there is none.
+    """
+    phi = describe(act)
+    if slope_moment(phi, max(length, 1.0)) == 0:
+        raise UserError(f"{phi.name} has no edge of chaos: its slope is 0, no gradient passes at any σ_w")
+
+    def margin(log_q: float) -> float:
+        point = on_the_edge(phi, math.exp(log_q))
+        bias = point.bias_variance / point.length
+        slope = MeanField(phi, point.weight_variance, 0.0).length_slope(point.length)
+        return min(bias + ROUNDING, ROUNDING if abs(slope - 1) < ROUNDING else HOLDS - slope)
+
+    grid = np.linspace(math.log(length), math.log(max(LONGEST, length)), 49)
+    before: float | None = None
+    for log_q in grid:
+        if margin(log_q) >= 0:
+            chosen = log_q if before is None else brentq(margin, before, log_q, xtol=1e-13, rtol=1e-14)
+            point = on_the_edge(phi, math.exp(chosen))
+            return Critical(point.weight_variance, max(point.bias_variance, 0.0), point.length)
+        before = log_q
+    raise UserError(
+        f"{phi.name} has no useful edge of chaos: for every q* from {length:g} to {LONGEST:g}, χ₁ = 1 needs a negative "
+        "bias variance or the length runs away; use init=matching, or init=variance with variances of your own"
+    )
+
+
+@lru_cache(maxsize=256)
+def _solved(description: str, length: float) -> Critical:
+    return critical(activations.build(json.loads(description)), length)
+
+
+def critical_of(act: Mapping[str, Any], length: float) -> Critical:
+    """`critical` of an activation's description, solved once."""
+    return _solved(json.dumps(dict(act), sort_keys=True, default=str), length)
+
+
+def weight_variance(act: Mapping[str, Any], length: float) -> float:
+    return critical_of(act, length).weight_variance
+
+
+def bias_variance(act: Mapping[str, Any], length: float) -> float:
+    return critical_of(act, length).bias_variance
+
+
+def normal_weight_(weight: Tensor, variance: float) -> Tensor:
+    """Fill with N(0, variance / fan_in)."""
+    return nn.init.normal_(weight, std=math.sqrt(variance / nn.init._calculate_correct_fan(weight, "fan_in")))
+
+
+def normal_bias_(bias: Tensor, variance: float) -> Tensor:
+    """Fill with N(0, variance)."""
+    return nn.init.normal_(bias, std=math.sqrt(variance))
+
+
+DRAWN = 1_000_000  # weights that a measurement draws: 0.14 % of a variance
+
+
+def variances(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[float, float]:
+    """(σ_w², σ_b²) of a layer's initialisers, None being nn.Linear's own: exact where they say it, else of draws.
+
+    Raises UserError where weights are not random numbers around 0: the theory says nothing of them.
+    """
+    known = [
+        1 / 3 if weight is None else _stated(weight, fan_in, fan_out),
+        1 / (3 * fan_in) if bias is None else _stated(bias, 1, 1),
+    ]
+    if known[0] is not None and known[1] is not None:
+        return known[0], known[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        drawn = [_drawn(weight, bias, fan_in, fan_out) for _ in range(-(-DRAWN // (fan_in * fan_out)))]
+    measured = np.mean([of_layer(*each) for each in drawn], axis=0)
+    found = [value if value is not None else float(other) for value, other in zip(known, measured, strict=True)]
+    return found[0], found[1]
+
+
+def of_layer(weight: Tensor, bias: Tensor | None) -> tuple[float, float]:
+    """(σ_w², σ_b²) as one layer's parameters show them. Raises UserError where its weights are not spread around 0."""
+    values = weight.detach().double()
+    square = float((values**2).mean())
+    if not math.isfinite(square) or float(values.mean()) ** 2 > 0.5 * square:
+        raise UserError("the theory is of random weights around 0: this initialisation's are not")
+    return weight.shape[1] * square, 0.0 if bias is None else float((bias.detach().double() ** 2).mean())
+
+
+def _stated(initialiser: Any, fan_in: int, fan_out: int) -> float | None:
+    """fan_in·Var, or for biases (fans 1) Var, where the initialiser is one that says it."""
+    if not isinstance(initialiser, partial):
+        return None
+    function, given = initialiser.func, initialiser.keywords
+    if function in (normal_weight_, normal_bias_):
+        return given["variance"]
+    if function is nn.init.zeros_ and fan_in == fan_out == 1:
+        return 0.0
+    if function is nn.init.normal_ and not given.get("mean"):
+        return fan_in * given.get("std", 1.0) ** 2
+    if function in (nn.init.xavier_normal_, nn.init.xavier_uniform_):
+        return given.get("gain", 1.0) ** 2 * 2 * fan_in / (fan_in + fan_out)
+    if function is nn.init.kaiming_normal_ and set(given) == {"nonlinearity"}:
+        return 2.0 if given["nonlinearity"] == "relu" else 1.0 if given["nonlinearity"] == "linear" else None
+    return None
+
+
+def _drawn(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
+    linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
+    with torch.no_grad():
+        for initialiser, parameter in ((weight, linear.weight), (bias, linear.bias)):
+            if initialiser is not None:
+                initialiser(parameter)
+    return linear.weight.detach(), linear.bias.detach()

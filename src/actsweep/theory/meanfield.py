@@ -1,0 +1,225 @@
+"""The mean-field theory of a wide random network: lengths, gradients, correlations, layer by layer and in the limit.
+
+Flow: network → **theory**. z = W φ(z_below) + b, with σ_w² = fan_in·Var(w) and σ_b² = Var(b). In wide layers z is
+normal with variance q, the *length*, which obeys q ↦ σ_w² E[φ(√q z)²] + σ_b² (Poole et al. 2016). Going back through
+a layer multiplies ‖∂L/∂z‖² by χ = σ_w² E[φ′(√q z)²] (Schoenholz et al. 2017).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq  # type: ignore[import-untyped]
+from torch import nn
+
+from actsweep.theory.integrals import Floats, Function, describe, mean, mean_of_pair, panels, rule
+
+SMALLEST, LARGEST = 1e-14, 1e14  # lengths beyond count as 0 and ∞
+
+
+@dataclass(frozen=True)
+class MeanField:
+    """An activation at (σ_w², σ_b²). Raises ValueError for variances that are negative or not finite."""
+
+    act: Function
+    weight_variance: float
+    bias_variance: float
+
+    def __post_init__(self) -> None:
+        for name, value in (("weight", self.weight_variance), ("bias", self.bias_variance)):
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} variance {value}: must be a number ≥ 0")
+
+    def length(self, q: float) -> float:
+        """The next layer's length."""
+        return self.weight_variance * second_moment(self.act, q) + self.bias_variance
+
+    def chi(self, q: float) -> float:
+        """χ at length q: what one layer back multiplies the squared gradient by."""
+        return self.weight_variance * slope_moment(self.act, q)
+
+    def length_slope(self, q: float) -> float:
+        """dq_next/dq = σ_w² E[φ(√q z)² (z² − 1)] / 2q: needs no derivative of φ, so jumps are no trouble."""
+        q = min(max(q, SMALLEST), LARGEST)
+        root = math.sqrt(q)
+        return (
+            self.weight_variance
+            / (2 * q)
+            * mean(lambda x: self.act(x) ** 2 * ((x / root) ** 2 - 1), q, self.act.breaks)
+        )
+
+    def fixed_point(self, start: float = 1.0) -> float:
+        """q*, where lengths go from `start`: 0 where they vanish, ∞ where they diverge, `start` where each stays."""
+
+        def growth(log_q: float) -> float:
+            return math.log(max(self.length(math.exp(log_q)), 1e-300)) - log_q
+
+        here = math.log(start)
+        direction = growth(here)
+        if abs(direction) < 1e-12:
+            return start
+        step = math.copysign(0.5, direction)
+        while math.log(SMALLEST) < here < math.log(LARGEST):
+            if growth(here + step) * direction <= 0:
+                return math.exp(brentq(growth, here, here + step, xtol=1e-14, rtol=1e-14))
+            here += step
+        return math.inf if direction > 0 else 0.0
+
+    def correlation(self, c: float, q: float) -> float:
+        """The next layer's correlation of two inputs of length q whose correlation is c."""
+        q = min(max(q, SMALLEST), LARGEST)
+        covariance = self.weight_variance * mean_of_pair(self.act, q, c, self.act.breaks) + self.bias_variance
+        return covariance / self.length(q)
+
+    def chi_of_pair(self, c: float, q: float) -> float:
+        """σ_w² E[φ′(u) φ′(v)]: at c* the slope of the correlation map, times length(q) / q = 1."""
+        q = min(max(q, SMALLEST), LARGEST)
+        return self.weight_variance * mean_of_pair(self.act.slope, q, c, self.act.breaks)
+
+    def fixed_correlation(self, q: float) -> float:
+        """c*, where correlations go: 1 in the ordered phase, less in the chaotic one."""
+        grid = 1 - np.geomspace(1, 1e-6, 13)
+        growth = [self.correlation(float(c), q) - c for c in grid]
+        if growth[-1] >= 0:  # still growing next to 1
+            return 1.0
+        last = int(np.flatnonzero(np.array(growth) >= 0)[-1]) if max(growth) >= 0 else -1
+        if last < 0:
+            return 0.0
+        return float(brentq(lambda c: self.correlation(c, q) - c, grid[last], grid[last + 1], xtol=1e-9))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What happens in the limit of many layers. Scales are in layers; ∞ at criticality, NaN where there is no q*."""
+
+    length: float  # q*
+    chi: float  # χ₁ = χ(q*)
+    correlation: float  # c*
+    length_scale: float  # ξ_q: layers in which q − q* shrinks by e
+    correlation_scale: float  # ξ_c: layers in which c − c* shrinks by e
+    gradient_scale: float  # 1/|ln χ₁|: layers in which the squared gradient changes by e
+
+
+def scale(factor: float) -> float:
+    """Layers in which what is multiplied by `factor` shrinks by e: −1/ln factor; ∞ for a factor of 1 or more.
+
+    >>> round(scale(0.5), 3), scale(1.0), scale(0.0)
+    (1.443, inf, 0.0)
+    """
+    if not 0 < factor < 1 - 1e-9:
+        return 0.0 if factor <= 0 else math.inf
+    return -1 / math.log(factor)
+
+
+def limit(theory: MeanField, start: float = 1.0) -> Limit:
+    """The network's deep limit, from inputs that give the first layer length `start`."""
+    q = theory.fixed_point(start)
+    chi = theory.chi(q)
+    gradient = math.inf if abs(chi - 1) < 1e-9 else 1 / abs(math.log(chi)) if chi > 0 else 0.0
+    if math.isinf(q):
+        return Limit(q, chi, math.nan, math.nan, math.nan, gradient)
+    # The length map is the correlation map's c = 1: at χ₁ > 1 that fixed point loses its stability.
+    c = 1.0 if chi <= 1 + 1e-9 else theory.fixed_correlation(q)
+    slope = chi if c == 1 else theory.chi_of_pair(c, q)
+    return Limit(q, chi, c, scale(abs(theory.length_slope(q))), scale(slope), gradient)
+
+
+def second_moment(act: Function, q: float) -> float:
+    """E[φ(√q z)²]."""
+    q = min(max(q, SMALLEST), LARGEST)
+    return mean(lambda x: act(x) ** 2, q, act.breaks)
+
+
+def slope_moment(act: Function, q: float) -> float:
+    """E[φ′(√q z)²]."""
+    q = min(max(q, SMALLEST), LARGEST)
+    return mean(lambda x: act.slope(x) ** 2, q, act.breaks)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Predictions for hidden layers 1 … L and the output layer L + 1.
+
+    lengths (L + 1,): q of each layer's z. chi (L,): ‖∂L/∂z_l‖² / ‖∂L/∂z_{l+1}‖² of each hidden layer. Noise: the
+    relative standard deviations, in single networks, of √q and √χ, to leading order in 1/width, at one example. Means
+    over many examples vary less: of χ, where these share no more than the direction of their gradient, by 2/width.
+    """
+
+    lengths: Floats
+    chi: Floats
+    length_noise: Floats
+    chi_noise: Floats
+
+    @property
+    def gradients(self) -> Floats:
+        """‖∂L/∂z‖ of each layer relative to the last hidden layer's, (L,)."""
+        return np.sqrt(np.cumprod(np.append(1.0, self.chi[:-1][::-1]))[::-1])
+
+
+def layers(
+    act: nn.Module | Function,
+    input_length: float,
+    weight_variances: Sequence[float],
+    bias_variances: Sequence[float],
+    widths: Sequence[int],
+) -> Layers:
+    """Predictions for inputs of mean square `input_length`; variances and units per layer, output included."""
+    phi = describe(act)
+    steps = [MeanField(phi, w, b) for w, b in zip(weight_variances, bias_variances, strict=True)]
+    lengths = [steps[0].weight_variance * input_length + steps[0].bias_variance]
+    spread = [2 / widths[0]]  # relative variance of q in one network, at one example
+    drift = 0.0  # its part that is not of this layer's units: what they all have in common
+    chi, chi_spread = [], []
+    for above, width, width_above in zip(steps[1:], widths, widths[1:], strict=False):
+        found = moments(phi, lengths[-1])
+        passed = above.weight_variance * found.square
+        lengths.append(passed + above.bias_variance)
+        chi.append(above.weight_variance * found.slope_square)
+        # (φ′ g)² of each unit, g being the gradient that its weights pass: E[φ′⁴]·E[g⁴] = 3 (1 + s), less 1
+        chi_spread.append((3 * found.slope_spread + 2) / width + found.slope_growth**2 * drift)
+        share = passed / lengths[-1] if lengths[-1] else 0.0
+        drift = share**2 * (found.growth**2 * spread[-1] + found.square_spread / width)
+        spread.append(drift + 2 / width_above)
+    return Layers(np.array(lengths), np.array(chi), np.sqrt(spread) / 2, np.sqrt(chi_spread) / 2)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Averages over z ~ N(0, q): of φ² and φ′², their relative variances, and their d ln E / d ln q."""
+
+    square: float
+    slope_square: float
+    square_spread: float
+    slope_spread: float
+    growth: float
+    slope_growth: float
+
+
+def moments(act: Function, q: float) -> Moments:
+    """All averages that a layer's prediction needs, from one evaluation."""
+    q = min(max(q, SMALLEST), LARGEST)
+    z, w = rule(panels(q, act.breaks))
+    value, slope = act.both(math.sqrt(q) * z)
+    square, slope_square = float(w @ value**2), float(w @ slope**2)
+    return Moments(
+        square,
+        slope_square,
+        float(w @ value**4) / square**2 - 1 if square else 0.0,
+        float(w @ slope**4) / slope_square**2 - 1 if slope_square else 0.0,
+        float(w @ (value**2 * (z**2 - 1))) / (2 * square) if square else 0.0,
+        float(w @ (slope**2 * (z**2 - 1))) / (2 * slope_square) if slope_square else 0.0,
+    )
+
+
+def born_dead(widths: Sequence[int]) -> Floats:
+    """Probability that a ReLU network is dead at birth by each hidden layer: all units of a layer off, at one input.
+
+    1 − Π(1 − 2^−N), exact for one input and weights and biases that are symmetric around 0; for all inputs it is
+    the upper bound of Lu et al. 2019.
+
+    >>> born_dead([1, 2]).tolist()
+    [0.5, 0.625]
+    """
+    alive: Floats = np.cumprod(1 - np.exp2(-np.asarray(widths, dtype=np.float64)))
+    return 1 - alive

@@ -1,0 +1,118 @@
+"""One run, from top to bottom: `python -m src.train act=relu seed=0`; with -m, every combination of several values.
+
+Flow: config → data → network → training → diagnostics → results.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import EarlyStopping
+
+from actsweep import composition
+from actsweep.config import schema
+from actsweep.config.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
+from actsweep.data import datamodule
+from actsweep.network.classifier import Classifier
+from actsweep.network.losses import outputs_for
+from actsweep.network.mlp import initialise, threads_for
+from actsweep.places import REPOSITORY
+from actsweep.results import claims, locks, run_folder
+from actsweep.results.tables import Tables, device_name
+from actsweep.results.tensorboard import TensorBoard
+from actsweep.training import checkpoints, ranks
+from actsweep.training.checkpoints import FRESH, BestAndLast, Start, WholeFiles
+from actsweep.training.progress import ProgressBar
+
+
+def build_network(settings: schema.Settings, input_size: int, output_size: int) -> Classifier:
+    """The untrained network: the seed alone fixes its weights."""
+    network = {
+        "input_size": input_size,
+        "hidden_sizes": settings.layer_sizes,
+        "output_size": output_size,
+        "act": settings.act.plain(),
+        "norm": settings.norm,
+    }
+    names, clip = (settings.names.data, settings.loss), settings.trainer.clipping
+    torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
+    classifier = Classifier(network, settings.optim.plain(), settings.seed, *names, *clip)
+    if str(settings.trainer.precision).startswith("64"):
+        classifier.double()  # before the initialisation, so that it isn't rounded to float32
+    initialise(classifier.network, *settings.init.functions())
+    return classifier
+
+
+def build_trainer(
+    settings: schema.Settings, folder: Path, tables: Tables, monitor: dict[str, Any], start: Start = FRESH
+) -> L.Trainer:
+    """Lightning's Trainer with early stopping, best and last checkpoint, diagnostics, tables and TensorBoard."""
+    diagnostics: list[L.Callback] = [part.make() for part in settings.diagnostics.values()]
+    quantities = [quantity for each in diagnostics for quantity in getattr(each, "quantities", ())]
+    run_folder.write_quantities(folder, quantities)
+    epochs = 1 if settings.untrained else settings.trainer.max_epochs
+    return L.Trainer(
+        **settings.trainer.plain() | {"max_epochs": epochs},
+        default_root_dir=folder,
+        logger=[tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
+        callbacks=[
+            BestAndLast(folder, **monitor, config_hash=settings.hash(), clock=start.clock),
+            EarlyStopping(**monitor, patience=settings.epochs_without_better),
+            *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
+            *diagnostics,
+        ],
+        plugins=[WholeFiles()],
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # DataModule shares out the batches itself
+    )
+
+
+def train(settings: schema.Settings, folder: Path) -> dict[str, Any]:
+    """Train, from the last checkpoint where there is one, test the best epoch, and write everything a run leaves
+    behind. Returns what result.json holds."""
+    start = checkpoints.prepare(folder, settings)
+    data = datamodule.open_data(settings.data, settings.seed, settings.untrained)
+    classifier = build_network(settings, data.dataset.input_size, outputs_for(settings.loss, data.dataset))
+    torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
+    trainer = build_trainer(settings, folder, tables := Tables(folder), classifier.monitor, start)
+    with ranks.beside(trainer, settings, folder):
+        trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
+        if not classifier.diverged:
+            checkpoint = folder / (run_folder.BEST if settings.test == "best" else run_folder.LAST)
+            trainer.test(classifier, data, checkpoint, verbose=False, weights_only=True)
+    result = run_folder.describe(settings, folder) | run_folder.summarise(tables, classifier.tested())
+    result["classes"] = len(data.dataset.classes)
+    result["device"] = device_name(trainer.strategy.root_device)
+    result["seconds"] = round(time.perf_counter() - start.clock, 3)
+    run_folder.write_result(folder, result)
+    return result
+
+
+@hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name="config")
+def job(cfg: DictConfig) -> float | None:
+    """What Hydra calls for each run. Returns its score, which a sweeper may maximise: the best validation accuracy."""
+    quiet_libraries()
+    outlive_readers()
+    settings, folder = composition.read(cfg), Path(HydraConfig.get().runtime.output_dir)
+    with claims.held(folder, settings, HydraConfig.get()):
+        done = run_folder.finished(folder, settings)  # a repeated sweep doesn't repeat its runs
+        try:
+            return run_folder.score(done or train(settings, folder))
+        except Exception as error:
+            run_folder.write_failure(settings, folder, error)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return None  # the sweep goes on; its end reports the failure
+            raise stop(f"{folder.name} failed: {error} (traceback: {folder / run_folder.ERROR})", code=1) from error
+
+
+def main() -> None:
+    composition.register()
+    with one_line_errors(schema.keys()), ended_by_signals(), locks.released():
+        job()

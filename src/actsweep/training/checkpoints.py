@@ -1,0 +1,168 @@
+"""best.ckpt and last.ckpt of a run, one of which is always whole, and how an interrupted run goes on from them.
+
+Flow: **training** → results. Lightning's ModelCheckpoint writes last.ckpt only in epochs that are the best so far, and
+moves files between file systems, which a kill or a full disk can catch half way.
+"""
+
+import io
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.callbacks import Checkpoint
+
+from actsweep.config.schema import Settings
+from actsweep.results import claims, files, run_folder
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its final place and renames it when it is on disk.
+
+    Lightning would write it to the temporary folder first, which may be full, or on another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        temporary = files.temporary_beside(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole = io.BytesIO()
+        torch.save(checkpoint, whole)
+        try:
+            temporary.write_bytes(whole.getbuffer())
+            files.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins: at a checkpoint and its number of optimiser steps, or (None) at the beginning.
+
+    `clock`: what time.perf_counter showed when the run began, or would have if it had not been interrupted.
+    """
+
+    clock: float = 0.0
+    checkpoint: Path | None = None
+    steps: int = 0
+
+
+FRESH = Start()
+
+
+class BestAndLast(Checkpoint):
+    """Saves last.ckpt after every epoch, and best.ckpt whenever `monitor` is better than ever.
+
+    A checkpoint also holds the configuration's hash and the sizes of the run's tables, so that a run goes on only from
+    one of its own, and with the tables of that moment. What a signal does is left to whoever started the run: Lightning
+    would end it upon SIGTERM, which clusters also send to what they merely suspend, and save the middle of an epoch.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str, config_hash: str = "", clock: float = 0.0) -> None:
+        self.folder, self.config_hash, self.clock = folder, config_hash, clock
+        self.monitor, self.sign = monitor, 1 if mode == "max" else -1
+        self.best: float | None = None
+        self.stopped = False
+        self.handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.stopped  # killed after its last epoch, before its test
+        self._handle_signals(trainer)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._handle_signals(trainer)
+
+    def _handle_signals(self, trainer: L.Trainer) -> None:
+        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
+            for number, handler in self.handlers.items():
+                signal.signal(number, handler or signal.SIG_DFL)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        score = self.sign * float(trainer.callback_metrics[self.monitor])
+        is_better = self.best is None or score > self.best
+        if is_better:
+            self.best = score
+        self.stopped = trainer.should_stop
+        self._write_tables(trainer)
+        # best.ckpt first: if the process dies between the two, last.ckpt is an epoch older, which is then repeated.
+        first = self.folder / (run_folder.BEST if is_better else run_folder.LAST)
+        trainer.save_checkpoint(first, weights_only=False)
+        if is_better and trainer.is_global_zero:
+            _copy(first, self.folder / run_folder.LAST)
+
+    def _write_tables(self, trainer: L.Trainer) -> None:
+        """All rows of the epoch, some of which Lightning would log only after this callback."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        for logger in trainer.loggers:
+            if callable(getattr(logger, "log_table", None)):
+                logger.log_metrics(metrics | {"epoch": trainer.current_epoch}, trainer.global_step)
+            logger.save()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = {
+            "config_hash": self.config_hash,
+            "tables": run_folder.table_sizes(self.folder),
+            "seconds": time.perf_counter() - self.clock,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "stopped": self.stopped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.stopped = state_dict["best"], state_dict["stopped"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, nothing where there is none; one that can't be read is set aside."""
+    if not path.exists():
+        return {}
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds, for the many ways in which a file can be damaged or malicious
+        run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return {}
+    return checkpoint if isinstance(checkpoint, dict) else {}
+
+
+def prepare(folder: Path, settings: Settings, is_told: bool = True) -> Start:
+    """Make the run's folder ready: its tables cut back to the last checkpoint of the same settings, or emptied.
+
+    `is_told`: the person is told where a run goes on. Raises UserError where the folder holds anything that is not of
+    such a run.
+    """
+    claims.refuse(folder, settings)
+    resumes = settings.rerun != "all" and not settings.untrained
+    for path in (folder / run_folder.LAST, folder / run_folder.BEST) if resumes else ():
+        checkpoint = _read(path)
+        run = checkpoint.get("run", {})
+        if run.get("config_hash") == settings.hash() and run_folder.rewind(folder, run["tables"]):
+            if path.name == run_folder.BEST.name:
+                _copy(path, folder / run_folder.LAST)
+            run_folder.go_on(folder, settings)
+            if is_told:
+                _say(f"{folder.name} goes on after epoch {checkpoint['epoch'] + 1}")
+            return Start(time.perf_counter() - run["seconds"], path, checkpoint["global_step"])
+    run_folder.prepare(folder, settings)
+    return Start(time.perf_counter())
+
+
+@rank_zero_only
+def _copy(source: Path, target: Path) -> None:
+    temporary = files.temporary_beside(target)
+    try:
+        shutil.copyfile(source, temporary)
+        files.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@rank_zero_only
+def _say(message: str) -> None:
+    print(message, flush=True)

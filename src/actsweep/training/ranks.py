@@ -1,0 +1,147 @@
+"""The other processes of a run on several devices, as whose rank 0 this process trains.
+
+Flow: around **training**. Lightning would start the whole command once more for each, the sweep and its report
+included, and kill this process when one of them dies; here they get this one run to train, and this process learns
+what went wrong. They end with it, however it ends.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.strategies import ParallelStrategy
+
+from actsweep.errors import UserError
+
+if TYPE_CHECKING:
+    from actsweep.config.schema import Settings
+
+logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # it greets
+ENDS = 5.0  # seconds that a process gets to end by itself after one has failed
+Process = subprocess.Popen[bytes]
+
+
+def check(settings: "Settings", devices: int) -> None:
+    """Raise UserError for what can't be shared out over so many devices."""
+    strategy = (settings.trainer.model_extra or {}).get("strategy", "auto")
+    if str(strategy).endswith(("_spawn", "_fork", "_notebook")):
+        raise UserError(
+            f"trainer.strategy={strategy}: its processes can't share a run's folder; use ddp, or leave it out"
+        )
+    if devices == 1:
+        return
+    batch = settings.data.batch_size
+    if batch != "all" and batch % devices:
+        raise UserError(f"data.batch_size={batch}: must be divisible by the {devices} devices of trainer.devices")
+    if settings.norm == "batch":
+        raise UserError(
+            f"norm=batch: each of the {devices} devices of trainer.devices would normalise its own share of a batch; "
+            "use trainer.devices=1, or norm=layer"
+        )
+
+
+@contextmanager
+def beside(trainer: L.Trainer, settings: "Settings", folder: Path) -> Iterator[None]:
+    """Have the other ranks train the same run while the context is open, if this process has to start them.
+
+    Raises RuntimeError where one of them failed, with what it wrote as a note.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.num_devices == 1 or environment is None or environment.creates_processes_externally:
+        yield
+        return
+    assert isinstance(trainer.strategy, ParallelStrategy)
+    before = dict(os.environ)
+    shared = {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port)}
+    os.environ |= shared | {"NODE_RANK": str(environment.node_rank()), "LOCAL_RANK": "0"}
+    with ExitStack() as stack:
+        stack.callback(_restore, before)
+        others = [
+            (stack.enter_context(_started(rank, settings, folder)), rank) for rank in range(1, trainer.num_devices)
+        ]
+        failed: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            failed = error
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # the next run of a sweep makes its own
+        for (process, said), rank in others:
+            _join(process, said, rank, failed)
+        if failed:
+            raise failed
+
+
+def _restore(before: dict[str, str]) -> None:
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@contextmanager
+def _started(rank: int, settings: "Settings", folder: Path) -> Iterator[tuple[Process, IO[bytes]]]:
+    path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
+    environment = os.environ | {"LOCAL_RANK": str(rank), "PYTHONPATH": path}
+    command = [sys.executable, "-m", __name__]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(pickle.dumps((settings, folder)))
+            process.stdin.flush()
+            yield process, said
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdin:
+                process.stdin.close()
+
+
+def _join(process: Process, said: IO[bytes], rank: int, failed: Exception | None) -> None:
+    """Wait for a rank's end. Raises RuntimeError if it failed, which may also be why this process did."""
+    try:
+        code = process.wait(ENDS if failed else None)
+    except subprocess.TimeoutExpired:
+        return  # it waits for this process, which failed by itself
+    if code:
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()
+        ending = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        last = text.splitlines()[-1] if code > 0 and text else ending
+        error = RuntimeError(f"the process of device {rank} failed: {last}")
+        error.add_note(text)
+        raise error from failed
+
+
+def _end_with_rank_0() -> None:
+    while os.read(0, 1):  # nothing comes, until it is gone
+        pass
+    os._exit(1)
+
+
+def main() -> None:
+    """One of the other ranks."""
+    from actsweep import train
+    from actsweep.config.command_line import quiet_libraries
+
+    settings, folder = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_rank_0, daemon=True).start()
+    quiet_libraries()
+    train.train(settings, folder)
+
+
+if __name__ == "__main__":
+    main()

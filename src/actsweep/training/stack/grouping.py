@@ -1,0 +1,216 @@
+"""Which jobs may share a stack, and how many at a time.
+
+Flow: config → **grouping** → training.
+"""
+
+import json
+import math
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from actsweep.config import schema
+from actsweep.data import datamodule
+from actsweep.errors import UserError
+from actsweep.network import activations
+from actsweep.network.losses import outputs_for
+from actsweep.network.mlp import ALL_THREADS
+from actsweep.training.stack import member, network, optimisers
+
+Item = TypeVar("Item")
+PRECISIONS = {"32", "32-true", "64", "64-true", "bf16-mixed"}
+MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
+OF_THE_OPTIMISER = ("lr", "momentum", "weight_decay")
+SHARE_OF_MEMORY = 0.7
+PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
+FILES, FILES_OF_A_MEMBER = (
+    256,
+    3,
+)  # open at once: by Python and its libraries; a lock, events, one that is being written
+PROCESS_SECONDS = 10.0  # processes that save less are not started
+# What a stack takes on two cores of an AMD EPYC, roughly: of a member in an epoch, of a step, of a multiply-add.
+MEMBER_SECONDS, STEP_SECONDS, PRODUCT_SECONDS = 0.01, 0.002, 2e-11
+PRODUCTS = 3  # of each weight and example: forward, and backward to the weights and to the inputs
+
+
+def reason_against(settings: schema.Settings) -> str | None:
+    """Why a job can't be part of any stack; None if it can."""
+    trainer = settings.trainer
+    if settings.untrained:
+        return "untrained=true: nothing to train"
+    if trainer.model_extra:
+        return f"trainer.{next(iter(trainer.model_extra))} is not known to the stack"
+    if trainer.accelerator not in {"auto", "cpu", "gpu", "cuda"}:
+        return f"trainer.accelerator={trainer.accelerator} is not known to the stack"
+    if trainer.devices != 1:
+        return f"trainer.devices={trainer.devices}: a stack trains on one device"
+    if str(trainer.precision) not in PRECISIONS:
+        return f"trainer.precision={trainer.precision} is not known to the stack"
+    return (
+        network.unsupported(settings.act.plain(), settings.norm)
+        or optimisers.unsupported(settings.optim.plain())
+        or member.unsupported(settings.diagnostics)
+    )
+
+
+def signature(settings: schema.Settings) -> str:
+    """Equal for jobs that may share a stack: all that is configured, but for what each member has for itself."""
+    shared = {name: part for name, part in settings.plain().items() if name not in MAY_DIFFER}
+    shared["optim"] = {name: value for name, value in shared["optim"].items() if name not in OF_THE_OPTIMISER}
+    shared["inputs per unit"] = getattr(activations.build(settings.act.plain()), "pieces", 1)
+    return json.dumps(shared, sort_keys=True, default=str)
+
+
+def device_for(settings: schema.Settings, devices: Sequence[int] | None) -> torch.device:
+    """Where a stack with these settings trains."""
+    if settings.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", devices[0] if devices else 0)
+
+
+def free_bytes(device: torch.device) -> int:
+    """What can be allocated now: on a GPU, or in main memory, where the kernel's file cache gives way."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def most_members(weights: int, units: int, inputs: int, batch: int, device: torch.device) -> int:
+    """How many networks fit into the device's free memory, and their files into the limit of open ones, at least one:
+    an estimate, which out-of-memory corrects.
+
+    Per member: weights, gradients, two optimiser states, the best epoch's weights and one temporary; a training batch
+    and its activations, and 2,048 validation or probe examples, each a few times over. 4 bytes a number.
+    """
+    bytes_each = 4 * (6 * weights + batch * (inputs + 4 * units) + 2048 * 8 * units)
+    return max(1, min(int(SHARE_OF_MEMORY * free_bytes(device) / bytes_each), most_open()))
+
+
+def allow_open_files(members: int) -> None:
+    """Raise this process's own limit of open files, as far as the system lets it, to what so many members need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES + members * FILES_OF_A_MEMBER
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def most_open() -> int:
+    """How many members can have their files open at the same time."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else max(1, (hard - FILES) // FILES_OF_A_MEMBER)
+
+
+def most_processes() -> int:
+    """How many processes that train fit into memory."""
+    return int(SHARE_OF_MEMORY * free_bytes(torch.device("cpu")) / PROCESS_BYTES)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a person asks of `hydra/launcher=stacked`; None: as much as there is, and as pays."""
+
+    max_members: int | None = None
+    devices: Sequence[int] | None = None
+    processes: int | None = None
+
+    def check(self) -> None:
+        """Raise UserError for what a person can get wrong."""
+        meanings = {"max_members": "as many as fit", "processes": "one for each core, where that pays"}
+        for name, meaning in meanings.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise UserError(f"hydra.launcher.{name}={value}: must be at least 1, or null: {meaning}")
+        if self.devices is None:
+            return
+        present = torch.cuda.device_count()
+        if not self.devices or any(not isinstance(each, int) or not 0 <= each < present for each in self.devices):
+            there = f"torch finds {present} CUDA devices here" + (f", 0 to {present - 1}" if present else "")
+            raise UserError(f"hydra.launcher.devices={list(self.devices)}: {there}; null takes the first, or the CPU")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of runs that may share a stack: where it would train, how many fit into memory, about what it takes."""
+
+    settings: schema.Settings
+    device: torch.device
+    most: int
+    weights: int
+    steps: int  # of an epoch
+    examples: int  # of a step
+
+    def seconds(self, members: int, epochs: int = 0) -> float:
+        """About what a stack of so many takes for the epochs that are left after these, if none of them ends early."""
+        per_step = STEP_SECONDS + members * PRODUCT_SECONDS * PRODUCTS * self.weights * self.examples
+        left = self.settings.trainer.max_epochs - epochs
+        return left * (members * MEMBER_SECONDS + self.steps * per_step)
+
+
+def shape(settings: schema.Settings, devices: Sequence[int] | None) -> Shape:
+    """The shape of such runs. Raises ValueError or OSError where their data can't be opened."""
+    data, device = datamodule.open_data(settings.data, settings.seed), device_for(settings, devices)
+    sizes = [data.dataset.input_size, *settings.layer_sizes, outputs_for(settings.loss, data.dataset)]
+    weights = sum(a * b for a, b in pairwise(sizes))
+    most = most_members(weights, sum(sizes[1:]), sizes[0], data.examples_per_step, device)
+    return Shape(settings, device, most, weights, data.sampling.steps(len(data.train)), data.examples_per_step)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How stacks are dealt out: to so many devices, or processes on CPUs; the number of stacks of each shape."""
+
+    count: int
+    parts: list[int]
+
+
+def share_out(
+    shapes: Sequence[Shape], members: Sequence[int], limits: Limits, begun: Sequence[tuple[torch.device, float]] = ()
+) -> Shares:
+    """Cut so many members of each shape into stacks, such that all that can work at once has something to do.
+
+    `begun`: where each stack trains that is there already, and about how many seconds it will take.
+    """
+    seconds = [shape.seconds(number) for shape, number in zip(shapes, members, strict=True)]
+    whole = sum(seconds) + sum(left for _, left in begun)
+    on_gpu = any(device.type == "cuda" for device in [shape.device for shape in shapes] + [at for at, _ in begun])
+    count = len(limits.devices or [0])
+    if not on_gpu:
+        most = sum(number // 2 for number in members) + len(begun)  # one member alone is no stack
+        count = _processes(limits.processes, most, whole, shapes[0].settings.threads if shapes else None)
+    finer = 1 if len(shapes) == 1 else 2  # smaller pieces can be dealt more evenly
+    parts = []
+    for shape, number, own in zip(shapes, members, seconds, strict=True):
+        fitting = max(1, shape.most // (1 if on_gpu else count))
+        wanted = min(math.ceil(finer * count * own / whole), max(1, number // 2))
+        parts.append(max(wanted, -(-number // min(fitting, limits.max_members or fitting))))
+    return Shares(count, parts)
+
+
+def pieces(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
+    """So many pieces of about equal length, in order.
+
+    >>> pieces("abcdefg", 3)
+    ['ab', 'cd', 'efg']
+    """
+    bounds = [len(items) * part // parts for part in range(parts + 1)]
+    return [items[start:end] for start, end in pairwise(bounds)]
+
+
+def _processes(given: int | None, most: int, seconds: float, threads: int | None) -> int:
+    """How many processes share stacks on CPUs which one process would train in so many seconds."""
+    if given:
+        return max(1, min(given, most))
+    count = max(1, min(ALL_THREADS // (threads or 1), most_processes(), most))
+    return count if seconds - seconds / count >= PROCESS_SECONDS else 1

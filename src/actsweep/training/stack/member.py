@@ -1,0 +1,160 @@
+"""One run among the many of a stack: its loggers and callbacks, its files, its end.
+
+Flow: training → diagnostics → **results**. What callbacks and loggers are handed as their trainer is the Member: it has
+the attributes that the project's own diagnostics use.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.loggers.logger import Logger
+from torch import Tensor
+
+from actsweep.config import schema
+from actsweep.data.datamodule import DataModule
+from actsweep.diagnostics.diagnostic import Diagnostic
+from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.units import DeadUnits
+from actsweep.diagnostics.updates import UpdateRatio
+from actsweep.network.classifier import Classifier
+from actsweep.results import run_folder
+from actsweep.results.tables import Tables, device_name
+from actsweep.results.tensorboard import TensorBoard
+from actsweep.training.checkpoints import WholeFiles
+from actsweep.training.stack import member_checkpoint
+from actsweep.training.stack.steps import autocast
+from actsweep.training.stack.stopping import Stopping, rounded
+
+HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a Member calls
+STACKED = (
+    ActivationHistogram,
+    DeadUnits,
+    UpdateRatio,
+)  # diagnostics whose own hooks actsweep.training.stack.diagnose stands for
+
+
+def unsupported(diagnostics: dict[str, Any]) -> str | None:
+    """Why callbacks of these settings can't watch a stack; None if all can."""
+    for name, part in diagnostics.items():
+        kind = type(part.make())
+        base = Diagnostic if issubclass(kind, Diagnostic) else L.Callback
+        own = {hook for hook in dir(kind) if hook.startswith("on_") or hook in {"record", "setup", "teardown"}}
+        changed = sorted(hook for hook in own - set(HOOKS) if getattr(kind, hook) is not getattr(base, hook, None))
+        if changed and kind not in STACKED:
+            return f"diagnostics={name}: {changed[0]} is not called in a stack"
+    return None
+
+
+@dataclass(eq=False)
+class Member:
+    """One job of a stack. Times are counted in completed epochs and in optimiser steps."""
+
+    settings: schema.Settings
+    folder: Path
+    classifier: Classifier
+    datamodule: DataModule
+    loggers: list[Logger] = field(default_factory=list)
+    callbacks: list[L.Callback] = field(default_factory=list)
+    global_step: int = 0
+    current_epoch: int = 0
+    is_global_zero: bool = True
+    best_epoch: tuple[int, int] = (0, 0)  # completed epochs, steps
+    diverged: bool = False
+    stopped: bool = False  # before its last epoch, or in it
+    unseen: bool = False  # trains along and leaves nothing: it has its results, or somebody else is at work on it
+    states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it goes on from
+
+    def __post_init__(self) -> None:
+        self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)
+
+    def open(self, is_prepared: bool = False) -> None:
+        """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on
+        writing."""
+        if self.unseen:
+            return
+        if not (is_prepared or self.global_step):
+            run_folder.prepare(self.folder, self.settings)
+        self.callbacks = [part.make() for part in self.settings.diagnostics.values()]
+        for each in self.callbacks:
+            if each.state_key in self.states:
+                each.load_state_dict(self.states[each.state_key])
+        quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
+        run_folder.write_quantities(self.folder, quantities)
+        self.tables = Tables(self.folder)
+        self.loggers = [self.tables, TensorBoard(self.folder, self.settings.plain(), quantities, self.global_step)]
+        if not self.global_step:
+            for logger in self.loggers:
+                logger.log_hyperparams({})
+        self.call("on_train_start")
+
+    def call(self, hook: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, self.classifier, *arguments)
+
+    def log(self, metrics: dict[str, float]) -> None:
+        for logger in self.loggers:
+            metrics = {name: rounded(value) for name, value in metrics.items()}
+            logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.global_step)
+
+    def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
+        """Log an epoch's means; returns whether its weights are the best so far, and whether it was the last."""
+        for phase in ("val", "train"):
+            self.log({name: value for name, value in means.items() if name.startswith(phase)})
+        for logger in self.loggers:
+            logger.save()
+        score = means[self.classifier.monitor["monitor"]]
+        self.diverged = not (math.isfinite(means["train_loss"]) and math.isfinite(means["val_loss"]))
+        is_better = self.stopping.saves(score)
+        if is_better:
+            self.best_epoch = self.current_epoch + 1, self.global_step
+        self.stopped = self.stopping.after(score) or self.diverged
+        return is_better, self.stopped or self.current_epoch + 1 >= self.settings.trainer.max_epochs
+
+    def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> None:
+        """Checkpoints, the test and result.json. `kept`: see member_checkpoint.kept_for."""
+        if self.unseen:
+            return
+        self.current_epoch += 1
+        for logger in self.loggers:
+            logger.finalize("success")
+        newest = member_checkpoint.whole(self, last, kept, seconds)
+        is_newest = self.best_epoch == (self.current_epoch, self.global_step)
+        older = member_checkpoint.weights_only(self, best, *self.best_epoch)
+        WholeFiles().save_checkpoint(newest if is_newest else older, self.folder / run_folder.BEST)
+        WholeFiles().save_checkpoint(newest, self.folder / run_folder.LAST)
+        tested = None
+        if not self.diverged:
+            is_best = self.settings.test == "best"
+            tested = self.test(best if is_best else last, self.best_epoch[0] if is_best else self.current_epoch)
+        result = run_folder.describe(self.settings, self.folder) | run_folder.summarise(self.tables, tested)
+        result["classes"] = len(self.datamodule.dataset.classes)
+        result["device"] = device_name(self.classifier.device)
+        result["seconds"] = round(seconds, 3)
+        run_folder.write_result(self.folder, result)
+
+    def test(self, weights: dict[str, Tensor], epoch: int) -> dict[str, Any]:
+        """Test these weights, of the end of this epoch; returns what `Classifier.tested` would."""
+        classifier = self.classifier
+        classifier.load_state_dict(weights)
+        classifier.loaded_epoch = epoch
+        classifier.eval()
+        classifier.on_test_epoch_start()
+        precision = str(self.settings.trainer.precision)
+        with torch.no_grad():
+            self.call("on_test_start")
+            for number, batch in enumerate(self.datamodule.test_dataloader()):
+                with autocast(classifier.device, precision):
+                    outputs = classifier.test_step(batch, number)
+                self.call("on_test_batch_end", outputs, batch, number)
+        loss, correct, examples = classifier.running["test"].sums().tolist()
+        means = {"test_loss": loss / examples}
+        if classifier.objective.classifies:
+            means["test_accuracy"] = correct / examples
+        self.log(means)
+        for logger in self.loggers:
+            logger.finalize("success")
+        return {"epoch": epoch} | means

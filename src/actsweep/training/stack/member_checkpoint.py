@@ -1,0 +1,197 @@
+"""A member's best.ckpt and last.ckpt: what a lone run's hold, so that stacks and lone runs go on from each other's.
+
+Flow: **training** → results. The optimiser's state is torch's own, the callbacks' states and the counters Lightning's.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
+from torch import Tensor
+
+from actsweep.config import schema
+from actsweep.results import run_folder
+from actsweep.training.checkpoints import BestAndLast
+
+if TYPE_CHECKING:
+    from actsweep.training.stack.member import Member
+    from actsweep.training.stack.training import Training
+
+LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint, its tensors still on disk; nothing where there is none that can be read."""
+    try:
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception:  # of many kinds; whoever prepares the run's folder sets a damaged one aside
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def epochs_done(settings: schema.Settings, folder: Path) -> int | None:
+    """After how many epochs a run goes on; None where it has trained already, and only its test may be missing."""
+    if settings.rerun == "all" or not (folder / run_folder.LAST).exists():
+        return 0
+    last = read(folder / run_folder.LAST)
+    if last.get("run", {}).get("config_hash") != settings.hash():
+        return 0
+    done = int(last["epoch"]) + 1
+    stopped = last["callbacks"][BestAndLast.__qualname__]["stopped"]
+    return None if stopped or done >= settings.trainer.max_epochs else done
+
+
+def _counters(epochs: int, steps: int) -> dict[str, Any]:
+    """Lightning's, as they are when an epoch's end is saved."""
+    loops = deepcopy(_at_the_start())
+    fit = loops["fit_loop"]
+    for part in ("current", "total"):
+        fit["epoch_progress"][part] |= dict.fromkeys(("ready", "started", "processed"), epochs)
+        fit["epoch_progress"][part]["completed"] = epochs - 1
+        fit["epoch_loop.manual_optimization.optim_step_progress"][part] |= {"ready": steps, "completed": steps}
+    for loop in ("epoch_loop", "epoch_loop.val_loop"):
+        fit[f"{loop}.batch_progress"]["is_last_batch"] = True
+    return loops
+
+
+@lru_cache(maxsize=1)
+def _at_the_start() -> dict[str, Any]:
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    trainer = L.Trainer(devices=1, **dict.fromkeys(quiet, False))  # type: ignore[arg-type]
+    return {name: getattr(trainer, name).state_dict() for name in LOOPS}
+
+
+def _saver(member: "Member", seconds: float = 0.0) -> BestAndLast:
+    clock = time.perf_counter() - seconds
+    return BestAndLast(
+        member.folder, **member.classifier.monitor, config_hash=member.settings.hash(), clock=clock
+    )  # fmt: skip
+
+
+def _early_stopping(member: "Member") -> EarlyStopping:
+    monitor = member.classifier.monitor
+    return EarlyStopping(monitor["monitor"], mode=monitor["mode"], patience=member.stopping.patience)
+
+
+def weights_only(member: "Member", weights: dict[str, Tensor], epochs: int, steps: int) -> dict[str, Any]:
+    """What whoever evaluates a network needs."""
+    return {
+        "epoch": epochs - 1,  # Lightning counts from 0
+        "global_step": steps,
+        "pytorch-lightning_version": version("pytorch-lightning"),
+        "state_dict": weights,
+        "hparams_name": "kwargs",
+        "hyper_parameters": dict(member.classifier.hparams),
+    }
+
+
+def whole(member: "Member", weights: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What a lone run saves at the end of an epoch. `kept`: as `kept_for` makes it."""
+    stopping = member.stopping
+    early = _early_stopping(member)
+    early.wait_count = stopping.waited
+    if stopping.best is not None:
+        early.best_score = torch.tensor(stopping.best)
+    if member.stopped and stopping.waited >= stopping.patience:
+        early.stopped_epoch, early.stopping_reason = member.current_epoch - 1, EarlyStoppingReason.PATIENCE_EXHAUSTED
+    saver = _saver(member, seconds)
+    saver.best = None if stopping.saved is None else saver.sign * stopping.saved
+    saver.stopped = member.stopped
+    states = {each.state_key: each.state_dict() for each in (*member.callbacks, early, saver)}
+    states = {key: state for key, state in states.items() if state} | kept["callbacks"]
+    checkpoint = weights_only(member, weights, member.current_epoch, member.global_step) | {
+        "loops": _counters(member.current_epoch, member.global_step),
+        "callbacks": states,
+        "optimizer_states": kept["optimizer_states"],
+        "lr_schedulers": [],
+    }
+    member.classifier.diverged = member.diverged
+    member.classifier.on_save_checkpoint(checkpoint)
+    saver.on_save_checkpoint(member, member.classifier, checkpoint)  # type: ignore[arg-type]
+    return checkpoint
+
+
+def kept_for(training: "Training", row: int) -> dict[str, Any]:
+    """What the stack keeps for one of its rows, in the form in which a lone run would keep it."""
+    optimizer = training.stack.members[row].configure_optimizers()
+    momentum = float(training.optimiser.numbers["momentum"][row])
+    for block in training.stack.blocks.values():
+        is_kept = block.state and (momentum or "momentum_buffer" not in block.state)
+        if block.rows.start <= row < block.rows.stop and is_kept:
+            parameter = training.stack.members[row].network.get_parameter(block.name)
+            state = {name: _copy(block.of(row, values)) for name, values in block.state.items()}
+            steps = {"step": training.optimiser.steps.float().cpu()} if "exp_avg" in state else {}
+            optimizer.state[parameter] = state | steps
+    watched = training.diagnoses.diagnostics
+    states = {
+        each.state_key: _mapped(lambda values: values[row : row + 1].clone(), each.state_dict()) for each in watched
+    }
+    return {"optimizer_states": [optimizer.state_dict()], "callbacks": {key: one for key, one in states.items() if one}}
+
+
+def _copy(values: Tensor) -> Tensor:
+    return values.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _mapped(do: Callable[..., Tensor], *states: Any) -> Any:
+    """The same for the tensors at each place of dictionaries of dictionaries."""
+    if isinstance(states[0], Mapping):
+        return {key: _mapped(do, *(state[key] for state in states)) for key in states[0]}
+    return do(*states) if isinstance(states[0], Tensor) else states[0]
+
+
+def go_on(training: "Training") -> None:
+    """Put a fresh stack where its members' last.ckpt are, which are all of the same epoch."""
+    members = [member for member in training.members if member]
+    found = [(read(member.folder / run_folder.LAST), read(member.folder / run_folder.BEST)) for member in members]
+    epochs, steps = found[0][0]["epoch"] + 1, found[0][0]["global_step"]
+    training.stack.remember([])
+    for row, (member, (last, best)) in enumerate(zip(members, found, strict=True)):
+        if (last["epoch"] + 1, last["global_step"]) != (epochs, steps):
+            raise ValueError(f"{member.folder.name} is not at epoch {epochs}, as the others of its stack are")
+        _load_row(training, row, last, best)
+        _load_member(member, last, best)
+    training.first_epoch = epochs
+    training.optimiser.steps.fill_(steps)
+    training.started -= sum(last["run"]["seconds"] for last, _ in found)
+    for diagnostic in training.diagnoses.diagnostics:
+        if states := [last["callbacks"].get(diagnostic.state_key) for last, _ in found if diagnostic.state_dict()]:
+            diagnostic.load_state_dict(_mapped(lambda *rows: torch.cat(rows), *states))
+
+
+@torch.no_grad()
+def _load_row(training: "Training", row: int, last: dict[str, Any], best: dict[str, Any]) -> None:
+    classifier = training.stack.members[row]
+    classifier.load_state_dict(last["state_dict"])  # its parameters are views of the stack's
+    optimizer = classifier.configure_optimizers()
+    optimizer.load_state_dict(last["optimizer_states"][0])
+    for block in training.stack.blocks.values():
+        if not block.rows.start <= row < block.rows.stop:
+            continue
+        assert block.best is not None
+        block.of(row, block.best).copy_(best["state_dict"][f"network.{block.name}"])
+        state = optimizer.state[classifier.network.get_parameter(block.name)]
+        for name, values in block.state.items():
+            if (own := state.get(name)) is not None:  # without momentum torch keeps none
+                block.of(row, values).copy_(own)
+
+
+def _load_member(member: "Member", last: dict[str, Any], best: dict[str, Any]) -> None:
+    saver = _saver(member)
+    early = _early_stopping(member)
+    saver.load_state_dict(last["callbacks"][saver.state_key])
+    early.load_state_dict(last["callbacks"][early.state_key])
+    stopping, score = member.stopping, float(early.best_score)
+    stopping.waited, stopping.best = early.wait_count, score if torch.isfinite(early.best_score) else None
+    stopping.saved = None if saver.best is None else saver.sign * saver.best
+    member.best_epoch = best["epoch"] + 1, best["global_step"]
+    member.current_epoch, member.global_step = last["epoch"], last["global_step"]
+    member.states = last["callbacks"]

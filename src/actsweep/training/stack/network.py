@@ -1,0 +1,300 @@
+"""K networks of equal shape as one: every layer is one batched matrix product.
+
+Flow: network → **training**. The members are Classifiers that actsweep.train.build_network made one by one. They stay
+usable: once stacked, the parameters of member k are views of row k, so that evaluating and watching it needs no copy.
+"""
+
+import json
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from actsweep.diagnostics.observation import Layer, slope
+from actsweep.network import activations
+from actsweep.network.classifier import Classifier
+
+Losses = Callable[[Tensor, Tensor], Tensor]
+MIXES = "is not a function of one unit at a time"
+
+
+@dataclass
+class Block:
+    """One parameter of the members in `rows`: values (rows, …), and what an optimiser keeps for it in the same layout.
+
+    A layer's weights are held as (rows, in, out): the gradients of the batched product then come out contiguous, and
+    the optimiser goes through memory in order. `decays`: is a layer's weights, to which weight decay applies. `best`:
+    the values of each member's best epoch.
+    """
+
+    name: str
+    rows: slice
+    values: Tensor
+    is_matrix: bool
+    decays: bool
+    state: dict[str, Tensor] = field(default_factory=dict)
+    best: Tensor | None = None
+
+    def of(self, row: int, values: Tensor) -> Tensor:
+        """The parameter of member `row` in `values`, which have this block's layout, as the lone network has it."""
+        mine = values[row - self.rows.start]
+        return mine.t() if self.is_matrix else mine
+
+    def kept(self, rows: Sequence[int]) -> "Block | None":
+        """The block of the members that stay, which are numbered anew; None if none of them has the parameter."""
+        places = [place for place, row in enumerate(rows) if self.rows.start <= row < self.rows.stop]
+        if not places:
+            return None
+        index = torch.tensor([rows[place] - self.rows.start for place in places], device=self.values.device)
+
+        def choose(values: Tensor) -> Tensor:
+            return values.detach().index_select(0, index)
+
+        values = choose(self.values).requires_grad_()
+        state = {name: choose(one) for name, one in self.state.items()}
+        best = None if self.best is None else choose(self.best)
+        return Block(self.name, slice(places[0], places[-1] + 1), values, self.is_matrix, self.decays, state, best)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring members with the same activation, and the module that computes it for all of them."""
+
+    rows: slice
+    activation: nn.Module
+    learnt: tuple[str, ...]
+    works_in_place: bool
+
+
+def unsupported(act: dict[str, Any], norm: str) -> str | None:
+    """Why networks with this activation and normalisation can't be stacked; None if they can."""
+    if norm == "batch":
+        return "norm=batch is not written per member"
+    reason = _reason(json.dumps(act, sort_keys=True))
+    return f"{act['_target_']} {reason}" if reason else None
+
+
+@lru_cache(maxsize=4096)
+def _reason(act: str) -> str | None:
+    """Why one module can't stand for the activations of all layers of many networks, tried on two of them."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            activation = activations.build(json.loads(act))
+            inputs = activations.inputs_for(activation, 4)
+            return _reason_of(activation.double(), inputs // 4) if inputs % 4 == 0 else MIXES
+    except Exception:  # a forward may raise anything
+        return MIXES
+
+
+def _reason_of(activation: nn.Module, pieces: int) -> str | None:
+    own, state = dict(activation.named_parameters()), _state(activation)
+    if not all(one.requires_grad for one in own.values()):
+        return "has parameters that are not learnt"
+    x = torch.linspace(-3, 3, 24 * pieces, dtype=torch.float64).view(2, 3, 4 * pieces).requires_grad_()
+    together, again = activation(x.clone()), activation(x.clone())
+    if not torch.equal(together, again):
+        return "draws random numbers"
+    alone = activation(x.clone().view(-1, pieces)).view(2, 3, 4)
+    if not torch.allclose(together, alone):
+        return MIXES
+    wanted = [x, *own.values()]
+    used = torch.autograd.grad(together.sum(), wanted, allow_unused=True) if together.requires_grad else [None]
+    if any(each is None for each in used):
+        return "does not let a gradient pass to everything before it"
+    if own and not torch.allclose(
+        _by_member(activation, {name: torch.stack([one, one]) for name, one in own.items()}, x.clone()), together
+    ):
+        return MIXES
+    if not torch.equal(activation.eval()(x.clone()), together):
+        return "is another function in evaluation"
+    if _state(activation.train()) != state or any(True for _ in activation.buffers()):
+        return "keeps state besides its parameters"
+    return None
+
+
+def _state(activation: nn.Module) -> bytes:
+    """All that it may note; what is in an object that is applied stands beside it."""
+    return pickle.dumps((activation, getattr(getattr(activation, "function", None), "__dict__", None)))
+
+
+def _by_member(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The activation of each of K members (K, N, H), with parameters of its own (K, …)."""
+    return vmap(lambda own, each: functional_call(activation, own, (each,)))(learnt, x)
+
+
+def works_in_place(activation: nn.Module) -> bool:
+    """Whether it changes what it is given, so that it must be given a copy: a leaf refuses, its values show it."""
+    x = torch.linspace(-3, 3, activations.inputs_for(activation, 13)).view(1, 1, -1)
+    leaf = x.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            activation(leaf)
+    except RuntimeError:
+        return True
+    return not torch.equal(leaf, x)
+
+
+def described(member: Classifier) -> str:
+    """What members must share to have their activations computed in one call."""
+    return json.dumps(member.hparams["network"]["act"], sort_keys=True)
+
+
+class Stack:
+    """The members' layers, batched. Members with equal activations should be neighbours: each run is one call."""
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        self.members = list(members)
+        first = self.members[0].network
+        self.stride = first.stride
+        self.hidden = len(first.layers) // self.stride
+        self.runs = self._runs()
+        self.blocks = {(block.name, block.rows.start): block for block in self._blocks()}
+        self.bind()
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def _runs(self) -> list[Run]:
+        runs = []
+        for _, group in groupby(range(len(self.members)), key=lambda row: described(self.members[row])):
+            rows = list(group)
+            activation = activations.build(self.members[rows[0]].hparams["network"]["act"])
+            learnt = tuple(name for name, _ in activation.named_parameters())
+            runs.append(Run(slice(rows[0], rows[-1] + 1), activation, learnt, works_in_place(activation)))
+        return runs
+
+    def _blocks(self) -> Iterator[Block]:
+        everyone = slice(0, len(self))
+        decayed = {f"layers.{layer * self.stride}.weight" for layer in range(self.hidden + 1)}
+        for run in self.runs:
+            # What the activation learns belongs to the members that have it, everything else to all.
+            learnt = {f"layers.{self._place(layer)}.{name}" for layer in range(self.hidden) for name in run.learnt}
+            network = self.members[run.rows.start].network
+            for name, parameter in network.named_parameters():
+                if name in learnt or run is self.runs[0]:
+                    is_matrix = name not in learnt and parameter.ndim == 2
+                    rows = run.rows if name in learnt else everyone
+                    each = [member.network.get_parameter(name).detach() for member in self.members[rows]]
+                    values = torch.stack([one.t() if is_matrix else one for one in each]).contiguous()
+                    yield Block(name, rows, values.requires_grad_(), is_matrix, name in decayed)
+
+    def _place(self, layer: int) -> int:
+        """Where the activation of a hidden layer, counted from 0, stands in MLP.layers."""
+        return self.stride * (layer + 1) - 1
+
+    def bind(self) -> None:
+        """Make every member's parameters views of its row."""
+        for block in self.blocks.values():
+            for row in range(block.rows.start, block.rows.stop):
+                self.members[row].network.get_parameter(block.name).data = block.of(row, block.values.detach())
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all members but these. The dropped ones are left with copies of their own."""
+        for row in set(range(len(self))) - set(rows):
+            for parameter in self.members[row].parameters():
+                parameter.data = parameter.data.clone()
+        kept = [block.kept(rows) for block in self.blocks.values()]
+        self.members = [self.members[row] for row in rows]
+        self.runs = self._runs()
+        self.blocks = {(block.name, block.rows.start): block for block in kept if block}
+        self.bind()
+
+    def remember(self, rows: Sequence[int]) -> None:
+        """Note the present weights of these members as their best."""
+        for block in self.blocks.values():
+            if block.best is None:
+                block.best = block.values.detach().clone()
+            places = [row - block.rows.start for row in rows if block.rows.start <= row < block.rows.stop]
+            index = torch.tensor(places, dtype=torch.int64, device=block.values.device)
+            block.best.index_copy_(0, index, block.values.detach().index_select(0, index))
+
+    def parameters(self) -> list[Tensor]:
+        return [block.values for block in self.blocks.values()]
+
+    def weights(self) -> list[Tensor]:
+        """Each layer's weights, (K, out, in)."""
+        return [self._shared(layer * self.stride, "weight").detach().mT for layer in range(self.hidden + 1)]
+
+    def state_dict(self, row: int, best: bool = False) -> dict[str, Tensor]:
+        """The weights of one member, its present or its best ones, named and laid out as its Classifier's; copies."""
+        found = {}
+        for block in self.blocks.values():
+            values = block.best if best else block.values
+            if block.rows.start <= row < block.rows.stop and values is not None:
+                found[f"network.{block.name}"] = block.of(row, values.detach()).clone(
+                    memory_format=torch.contiguous_format
+                )
+        return {name: found[name] for name in self.members[row].state_dict()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs (N, D) that all members share, or (K, N, D) → outputs (K, N, O)."""
+        return self.layers(x)[-1][0]
+
+    def layers(self, x: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        """What enters and what leaves each layer's activation, (K, N, H); the output layer has none."""
+        seen: list[tuple[Tensor, Tensor | None]] = []
+        h = x.expand(len(self), -1, -1) if x.ndim == 2 else x
+        h = h.to(self._shared(0, "weight").dtype)
+        for layer in range(self.hidden):
+            first = layer * self.stride
+            pre = self._linear(first, h)
+            if self.stride == 3:
+                pre = F.layer_norm(pre, pre.shape[-1:])
+                pre = pre * self._shared(first + 1, "weight").unsqueeze(1) + self._shared(first + 1, "bias").unsqueeze(
+                    1
+                )
+            h = self._activate(layer, pre)
+            seen.append((pre, h))
+        return [*seen, (self._linear(self.hidden * self.stride, h), None)]
+
+    def _shared(self, place: int, name: str) -> Tensor:
+        return self.blocks[f"layers.{place}.{name}", 0].values
+
+    def _linear(self, place: int, h: Tensor) -> Tensor:
+        return torch.baddbmm(self._shared(place, "bias").unsqueeze(1), h, self._shared(place, "weight"))
+
+    def _activate(self, layer: int, pre: Tensor) -> Tensor:
+        # split and cat, not indexing: their backward passes touch each value once.
+        parts = pre.split([run.rows.stop - run.rows.start for run in self.runs])
+        outputs = [self._activate_run(layer, run, part) for run, part in zip(self.runs, parts, strict=True)]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _activate_run(self, layer: int, run: Run, pre: Tensor) -> Tensor:
+        if run.works_in_place:
+            pre = pre.clone()  # the diagnostics look at it later, and it is a view
+        if not run.learnt:
+            return run.activation(pre)
+        learnt = {
+            name: self.blocks[f"layers.{self._place(layer)}.{name}", run.rows.start].values for name in run.learnt
+        }
+        return _by_member(run.activation, learnt, pre)
+
+    def observe(self, x: Tensor, labels: Tensor, losses: Losses) -> list[Layer]:
+        """Every layer of all members on one batch (N, D), as diagnostics/observation.py shows it for one network."""
+        with torch.enable_grad():
+            seen = self.layers(x)
+            weights = [self._shared(layer * self.stride, "weight") for layer in range(self.hidden + 1)]
+            total = losses(seen[-1][0], labels.expand(len(self), -1)).sum()
+            gradients = torch.autograd.grad(total, weights, retain_graph=True, materialize_grads=True)
+            return [
+                self._layer(number, weight.detach().mT, gradient.mT, *seen[number])
+                for number, (weight, gradient) in enumerate(zip(weights, gradients, strict=True))
+            ]
+
+    def _layer(self, number: int, weight: Tensor, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
+        name = f"layer_{number + 1:02d}"
+        if post is None:
+            return Layer(name, weight, gradient, pre.detach())
+        if pre.shape != post.shape:  # as Maxout's: no function of one number, which all others in a stack are
+            return Layer(name, weight, gradient, pre.detach(), post.detach())
+        grid = torch.linspace(-10, 10, 201, device=pre.device, dtype=pre.dtype).view(1, -1, 1)
+        grid = grid.expand(len(self), -1, pre.shape[2]).clone().requires_grad_()
+        steepest = slope(grid, self._activate(number, grid)).abs().amax(dim=(1, 2))
+        return Layer(name, weight, gradient, pre.detach(), post.detach(), slope(pre, post), steepest)

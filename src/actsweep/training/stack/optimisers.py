@@ -1,0 +1,115 @@
+"""SGD, Adam and AdamW for a stack, in place, with a learning rate, momentum and weight decay per member.
+
+Flow: **training**. Nothing here waits for the device or branches on data, so that a step can be captured as a CUDA
+graph; a new learning rate is written into `lr` and holds from the next replay on. Source: torch.optim's own formulas,
+in their order of operations.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actsweep.training.stack.network import Block, Stack
+
+IGNORED = {"_target_", "fused", "foreach", "capturable"}  # how torch computes a step, not what it computes
+KNOWN = {
+    "torch.optim.SGD": {"lr", "momentum", "weight_decay", "nesterov"},
+    "torch.optim.Adam": {"lr", "betas", "eps", "weight_decay"},
+    "torch.optim.AdamW": {"lr", "betas", "eps", "weight_decay"},
+}
+PER_MEMBER = ("lr", "momentum", "weight_decay")
+
+
+def unsupported(optim: dict[str, Any]) -> str | None:
+    """Why a stack can't be trained with this optimiser; None if it can."""
+    if optim["_target_"] not in KNOWN:
+        return f"{optim['_target_']} is not written per member"
+    unknown = set(optim) - KNOWN[optim["_target_"]] - IGNORED
+    return f"{optim['_target_']}: {', '.join(sorted(unknown))} is not written per member" if unknown else None
+
+
+class Optimiser:
+    """Updates a stack in place. `optims` describes each member's optimiser: of equal kind, betas, eps and Nesterov.
+
+    `lr`, `momentum`, `weight_decay`: (K,) on the stack's device, in its dtype.
+    """
+
+    def __init__(self, stack: Stack, optims: Sequence[dict[str, Any]]) -> None:
+        self.stack, first = stack, optims[0]
+        values = stack.parameters()[0]
+        self.kind = first["_target_"].rpartition(".")[2]
+        defaults = {"momentum": 0.0, "weight_decay": 0.01 if self.kind == "AdamW" else 0.0}
+        complete = [defaults | optim for optim in optims]
+        self.numbers = {
+            name: torch.tensor([optim[name] for optim in complete], device=values.device, dtype=values.dtype)
+            for name in PER_MEMBER
+        }
+        self.nesterov = first.get("nesterov", False)
+        self.betas, self.eps = tuple(first.get("betas", (0.9, 0.999))), first.get("eps", 1e-8)
+        self.has_momentum = any(optim["momentum"] for optim in complete)
+        self.has_decay = any(optim["weight_decay"] for optim in complete)
+        self.steps = torch.zeros((), device=values.device, dtype=torch.float64)
+        kept = {"SGD": ["momentum_buffer"] * self.has_momentum}.get(self.kind, ["exp_avg", "exp_avg_sq"])
+        for block in stack.blocks.values():
+            block.state = {name: torch.zeros_like(block.values.detach()) for name in kept}
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop the numbers of all members but these; the stack keeps and drops what belongs to its blocks."""
+        self.numbers = {name: values[list(rows)] for name, values in self.numbers.items()}
+
+    def tensors(self) -> list[Tensor]:
+        """All that a step changes, besides the weights."""
+        return [self.steps, *(one for block in self.stack.blocks.values() for one in block.state.values())]
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """One step for all members; `gradients` belong to stack.parameters() and are overwritten."""
+        self.steps += 1
+        for block, gradient in zip(self.stack.blocks.values(), gradients, strict=True):
+            if self.kind == "SGD":
+                self._sgd(block, gradient)
+            else:
+                self._adam(block, gradient)
+
+    def _of(self, name: str, block: Block) -> Tensor:
+        return self.numbers[name][block.rows].view(-1, *[1] * (block.values.ndim - 1))
+
+    def _sgd(self, block: Block, gradient: Tensor) -> None:
+        # addcmul: one pass over memory, where a product and a sum with the same rounding are two.
+        values = block.values.detach()
+        if self.has_decay and block.decays:
+            gradient.addcmul_(values, self._of("weight_decay", block))
+        if self.has_momentum:
+            momentum, buffer = self._of("momentum", block), block.state["momentum_buffer"]
+            torch.addcmul(gradient, buffer, momentum, out=buffer)
+            gradient = gradient.addcmul_(buffer, momentum) if self.nesterov else buffer
+        values.addcmul_(gradient, self._of("lr", block), value=-1)
+
+    def _adam(self, block: Block, gradient: Tensor) -> None:
+        values, (beta1, beta2) = block.values.detach(), self.betas
+        if self.has_decay and block.decays and self.kind == "AdamW":
+            values.mul_(1 - self._of("lr", block) * self._of("weight_decay", block))
+        elif self.has_decay and block.decays:
+            gradient.addcmul_(values, self._of("weight_decay", block))
+        mean = block.state["exp_avg"].lerp_(gradient, 1 - beta1)
+        square = block.state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        corrections = [(1 - beta**self.steps).to(values.dtype) for beta in (beta1, beta2)]
+        denominator = (square.sqrt() / corrections[1].sqrt()).add_(self.eps)
+        values.sub_((mean / denominator).mul_(self._of("lr", block) / corrections[0]))
+
+
+@torch.no_grad()
+def clip(stack: Stack, gradients: Sequence[Tensor], value: float, algorithm: str) -> None:
+    """Clip each member's gradients in place, to a norm over all its parameters or entry by entry, as torch does."""
+    if algorithm == "value":
+        for gradient in gradients:
+            gradient.clamp_(-value, value)
+        return
+    squares = gradients[0].new_zeros(len(stack))
+    for block, gradient in zip(stack.blocks.values(), gradients, strict=True):
+        squares[block.rows] += gradient.flatten(1).norm(dim=1).square()
+    factors = (value / (squares.sqrt() + 1e-6)).clamp(max=1.0)
+    for block, gradient in zip(stack.blocks.values(), gradients, strict=True):
+        gradient.mul_(factors[block.rows].view(-1, *[1] * (gradient.ndim - 1)))

@@ -1,0 +1,145 @@
+"""A stack's checkpoint: all that its next epoch depends on, written now and then; a repeated command goes on from it.
+
+Flow: **training**. Members have a last.ckpt only when they have ended: one file is written sooner than many. Those that
+ended after the stack's checkpoint train along once more, unseen, so that the others' numbers stay the same.
+"""
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from actsweep.config import schema
+from actsweep.results import ownership, run_folder
+from actsweep.training.checkpoints import WholeFiles
+
+if TYPE_CHECKING:
+    from actsweep.training.stack.training import Training
+
+log = logging.getLogger(__name__)
+FOLDER = ".stacks"  # in the sweep's folder
+MOST_TIME = 0.05  # of a stack's training, for its checkpoints
+
+
+def path_for(jobs: Sequence[tuple[schema.Settings, Path]], sweep: Path) -> Path:
+    """Where a stack of these jobs keeps its checkpoint; the same wherever the sweep lies."""
+    names = "\n".join(f"{os.path.relpath(folder, sweep)} {settings.hash()}" for settings, folder in jobs)
+    return sweep / FOLDER / f"{hashlib.sha256(names.encode()).hexdigest()[:12]}.ckpt"
+
+
+def paths(sweep: Path) -> list[Path]:
+    """Of the checkpoints there are, and of what was being written when a process died."""
+    return ownership.own(sweep, f"{FOLDER}/*")
+
+
+def read(path: Path, mmap: bool = True) -> dict[str, Any] | None:
+    """A checkpoint, its tensors still on disk; None, and set aside, where it can't be read."""
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
+        [(row["folder"], row["hash"], row["ended"]) for row in found["rows"]]
+    except FileNotFoundError:  # its stack has ended meanwhile
+        return None
+    except Exception as error:  # of many kinds, for the many ways in which a file can be damaged
+        run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return None
+    return found
+
+
+def rows(state: dict[str, Any], path: Path) -> list[tuple[Path, str]]:
+    """The folder and the hash of each member of the checkpoint that was read from there."""
+    sweep = path.parent.parent
+    return [(Path(os.path.normpath(sweep / row["folder"])), row["hash"]) for row in state["rows"]]
+
+
+@dataclass
+class Saving:
+    """Writes a stack's checkpoint to `path` every `every` seconds, but spends no more than `MOST_TIME` on it."""
+
+    path: Path
+    every: float
+    waiting_since: float = 0.0
+    cost: float = 0.0
+
+    def after_epoch(self, training: "Training", epochs: int) -> None:
+        """`epochs`: completed ones."""
+        started = time.perf_counter()
+        if started - self.waiting_since < max(self.every, self.cost / MOST_TIME):
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        WholeFiles().save_checkpoint(state_of(training, epochs, self.path.parent.parent), self.path)
+        self.waiting_since = time.perf_counter()
+        self.cost = self.waiting_since - started
+
+
+def state_of(training: "Training", epochs: int, sweep: Path) -> dict[str, Any]:
+    """All that the epochs to come depend on, and how long the members' tables are. Nothing in it says where it lies."""
+    rows = []
+    for (settings, folder), member in zip(training.rows, training.members, strict=True):
+        row: dict[str, Any] = {
+            "folder": os.path.relpath(folder, sweep),
+            "hash": settings.hash(),
+            "ended": member is None,
+        }
+        if member is not None:
+            for logger in member.loggers:
+                logger.save()
+            row |= {"stopping": asdict(member.stopping), "best_epoch": list(member.best_epoch)}
+            row["tables"] = None if member.unseen else run_folder.table_sizes(folder)
+        rows.append(row)
+    blocks = [
+        {"values": block.values.detach(), "best": block.best, "state": block.state}
+        for block in training.stack.blocks.values()
+    ]
+    return {
+        "epochs": epochs,
+        "jobs": training.jobs,
+        "threads": torch.get_num_threads(),
+        "seconds": time.perf_counter() - training.started,
+        "rows": rows,
+        "blocks": blocks,
+        "steps": training.optimiser.steps,
+        "diagnostics": [diagnostic.state_dict() for diagnostic in training.diagnoses.diagnostics],
+    }
+
+
+def restore(training: "Training", state: dict[str, Any], unseen: Collection[Path] = ()) -> None:
+    """Put a fresh stack of the same rows where the checkpoint was; those in the folders `unseen` train along without
+    leaving anything, as do those whose tables don't go back that far."""
+    if [(folder.name, settings.hash()) for settings, folder in training.rows] != [
+        (Path(row["folder"]).name, row["hash"]) for row in state["rows"]
+    ]:
+        raise ValueError("its checkpoint is of other runs")
+    training.first_epoch, training.jobs = state["epochs"], state["jobs"]
+    training.started = time.perf_counter() - state["seconds"]
+    torch.set_num_threads(state.get("threads", torch.get_num_threads()))  # products may depend on it in the last bits
+    for block, kept in zip(training.stack.blocks.values(), state["blocks"], strict=True):
+        block.values.detach().copy_(kept["values"])
+        block.best = None if kept["best"] is None else kept["best"].to(block.values.device, copy=True)
+        for name, values in block.state.items():
+            values.copy_(kept["state"][name])
+    training.optimiser.steps.copy_(state["steps"])
+    for diagnostic, own in zip(training.diagnoses.diagnostics, state["diagnostics"], strict=True):
+        diagnostic.load_state_dict(own)
+    steps = state["epochs"] * training.feed.steps
+    for place, row in enumerate(state["rows"]):
+        member = training.members[place]
+        if row["ended"] or member is None:
+            training.members[place] = None
+            continue
+        vars(member.stopping).update(row["stopping"] | {"patience": member.stopping.patience})
+        member.best_epoch = row["best_epoch"][0], row["best_epoch"][1]
+        member.current_epoch, member.global_step = state["epochs"] - 1, steps
+        member.unseen = member.folder in unseen or run_folder.finished(member.folder, member.settings) is not None
+        if member.unseen:
+            continue
+        if row["tables"] is None or not run_folder.rewind(member.folder, row["tables"]):
+            log.warning("%s is older than its stack's checkpoint: it is trained alone, afterwards", member.folder.name)
+            member.unseen = True
+        else:
+            run_folder.go_on(member.folder, member.settings)

@@ -1,0 +1,275 @@
+"""Groups of jobs that train as one stack: split where memory runs out, shared out over processes.
+
+Flow: config → data → network → **training** → diagnostics → results.
+"""
+
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from actsweep.config.command_line import outlive_readers, quiet_libraries
+from actsweep.errors import UserError
+from actsweep.results import locks, run_folder
+from actsweep.training import checkpoints
+from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
+from actsweep.training.stack import grouping, member_checkpoint
+from actsweep.training.stack.stack_checkpoint import Saving, path_for, read, restore
+from actsweep.training.stack.steps import is_out_of_memory
+from actsweep.training.stack.training import Job, Training
+
+log = logging.getLogger(__name__)
+THREADS = "OMP_NUM_THREADS"  # which torch reads when it is imported
+
+
+@dataclass
+class Group:
+    """Jobs that train as one stack."""
+
+    jobs: list[Job]
+    device: torch.device
+    saving: Saving
+    seconds: float = 0.0  # about what it will take
+    done: int = 0  # epochs, after which it goes on
+    trained: bool = False
+
+    def train(self, watcher: Watcher = UNSEEN) -> None:
+        self.trained = True
+        state, epochs = read(self.saving.path, mmap=False), self.jobs[0][0].trainer.max_epochs
+        train_group(self.jobs, self.device, self.saving, state if state and state["epochs"] < epochs else None, watcher)
+
+
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that have no result yet, or one that doesn't stand."""
+    return [(settings, folder) for settings, folder in jobs if not run_folder.finished(folder, settings)]
+
+
+@contextmanager
+def locked(jobs: Sequence[Job]) -> Iterator[list[Path]]:
+    """Lock the jobs' folders; yields those that can't be had, because somebody else is at work there, and says who."""
+    grouping.allow_open_files(len(jobs))
+    others = []
+    try:
+        for _, folder in jobs:
+            try:
+                locks.take(folder)
+            except (UserError, OSError) as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                others.append(folder)
+        yield others
+    finally:
+        for _, folder in jobs:
+            locks.release(folder)
+
+
+def train_group(
+    jobs: Sequence[Job], device: torch.device, saving: Saving | None = None, state: dict[str, Any] | None = None,
+    watcher: Watcher = UNSEEN,
+) -> None:  # fmt: skip
+    """Train jobs as one stack; where memory runs out, those that have no result yet as two stacks of half the size.
+
+    With `state`, a checkpoint of these jobs, from there on, else from their own last.ckpt, if they have some. What
+    can't be trained as a stack, or is in use, is left without a result; what is finished is not touched.
+    """
+    with locked(jobs) as others:
+        if len(others) < len(jobs):
+            _train(Attempt(jobs, device, saving, state, watcher, others))
+
+
+@dataclass
+class Attempt:
+    """Jobs that are about to be trained as one stack, but for those whose folders are in use by `others`."""
+
+    jobs: Sequence[Job]
+    device: torch.device
+    saving: Saving | None
+    state: dict[str, Any] | None
+    watcher: Watcher
+    others: Sequence[Path]
+
+    def __post_init__(self) -> None:
+        if self.state is None:
+            self.jobs = [job for job in unfinished(self.jobs) if job[1] not in self.others]
+
+    def failure(self) -> tuple[str, bool] | None:
+        """Train; what went wrong and whether it was memory. In words: the exception would hold the stack's memory."""
+        try:
+            self._train()
+        except Exception as error:
+            log.debug("the stack failed", exc_info=True)
+            return f"{type(error).__name__}: {error}", is_out_of_memory(error)
+        return None
+
+    def _train(self) -> None:
+        steps = 0
+        if self.state is None:
+            steps, self.jobs = self._prepared()
+        if not self.jobs:
+            return
+        training = Training(self.jobs, self.device, self.saving, self.watcher, is_prepared=True)
+        if self.state is not None:
+            restore(training, self.state, self.others)
+        elif steps:
+            member_checkpoint.go_on(training)
+        training.run()
+
+    def _prepared(self) -> tuple[int, list[Job]]:
+        """How many steps most of these jobs have done, and those jobs; their folders are ready to go on from there."""
+        at: dict[int, list[Job]] = {}
+        for settings, folder in self.jobs:
+            try:
+                steps = checkpoints.prepare(folder, settings, is_told=False).steps
+            except UserError:
+                continue  # its own turn says why
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                run_folder.write_failure(settings, folder, error)
+            else:
+                at.setdefault(steps, []).append((settings, folder))
+        return max(at.items(), key=lambda each: len(each[1]), default=(0, []))
+
+    def left(self) -> list[Job]:
+        """Those that have no result of this attempt."""
+        if self.state is None:
+            return [job for job in self.jobs if run_folder.read_result(job[1]) is None]
+        return [job for job in unfinished(self.jobs) if job[1] not in self.others]
+
+
+def _train(attempt: Attempt) -> None:
+    failure, saving = attempt.failure(), attempt.saving
+    if saving:
+        saving.path.unlink(missing_ok=True)
+    left = attempt.left()
+    if failure is None or not left:
+        return
+    text, is_memory = failure
+    parts: list[list[Job]] = []
+    if not is_memory:
+        parts = [] if attempt.state is None else [left]
+        log.warning(
+            "the stack of %d runs failed, they run %s: %s", len(left), "once more" if parts else "one by one", text
+        )
+    elif len(left) > 1:
+        half = -(-len(left) // 2)
+        log.warning("out of memory with %d runs in a stack: going on with %d", len(attempt.jobs), half)
+        parts = [left[:half], left[half:]]
+    gc.collect()
+    if attempt.device.type == "cuda":
+        torch.cuda.empty_cache()
+    for part in parts:
+        own = saving and Saving(path_for(part, saving.path.parent.parent), saving.every)
+        _train(replace(attempt, jobs=part, saving=own, state=None))
+
+
+def deal(groups: Sequence[Group], shares: int) -> list[list[Group]]:
+    """Long groups first, each to the share that takes least so far."""
+    dealt: list[list[Group]] = [[] for _ in range(shares)]
+    for group in sorted(groups, key=lambda group: -group.seconds):
+        min(dealt, key=lambda share: sum(each.seconds for each in share)).append(group)
+    return dealt
+
+
+class Relay:
+    """A Watcher in another process, whose words come out of a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def ended(self, folder: Path) -> None:
+        self.pipe.send(("ended", (folder,)))
+
+    def reached(self, runs: int, left: float, each: float) -> None:
+        self.pipe.send(("reached", (runs, left, each)))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # nobody holds the sweep's lock any more
+
+
+def train_share(share: Sequence[Group], pipe: Connection) -> None:
+    """In a process of its own, which the one that started it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    quiet_libraries()
+    outlive_readers()
+    ProgressBar.shown = False  # several would write over each other
+    for group in share:
+        group.train(Relay(pipe))
+
+
+@dataclass
+class Worker:
+    """A process and the stacks that it trains; what it said last of how far it is."""
+
+    process: SpawnProcess
+    share: Sequence[Group]
+    said: tuple[int, float, float] | None = None
+
+    def join(self) -> None:
+        """Wait for its end. Stacks of a process that died are left untrained: it may have died of others' memory."""
+        self.process.join()
+        died = self.process.exitcode
+        if died:
+            log.warning("a process with stacks ended early, what it left is trained later: exit code %s", died)
+        for group in self.share:
+            group.trained = not (died and unfinished(group.jobs))
+
+
+@contextmanager
+def threads_of_new_processes(count: int) -> Iterator[None]:
+    before = os.environ.get(THREADS)
+    os.environ[THREADS] = str(count)
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
+        if before is not None:
+            os.environ[THREADS] = before
+
+
+def train_side_by_side(shares: Sequence[Sequence[Group]], threads: int, watcher: Watcher = UNSEEN) -> None:
+    """Train each share in a process of its own, with so many threads, all at once."""
+    context = multiprocessing.get_context("spawn")
+    working: dict[Connection, Worker] = {}
+    try:
+        for share in shares:
+            here, there = context.Pipe(duplex=False)
+            working[here] = Worker(context.Process(target=train_share, args=(share, there), daemon=True), share)
+            with threads_of_new_processes(threads):
+                working[here].process.start()
+            there.close()  # so that its end is heard
+        while working:
+            for pipe in wait(list(working)):
+                assert isinstance(pipe, Connection)
+                try:
+                    what, values = pipe.recv()
+                except EOFError:
+                    working.pop(pipe).join()
+                    continue
+                if what == "ended":
+                    watcher.ended(*values)
+                    continue
+                working[pipe].said = values
+                runs, left, each = zip(*(worker.said for worker in working.values() if worker.said), strict=True)
+                watcher.reached(sum(runs), max(left), sum(each) / len(each) / len(working))
+    finally:
+        for worker in working.values():  # none, but where something was raised
+            if worker.process.pid:
+                worker.process.kill()
+                worker.process.join()

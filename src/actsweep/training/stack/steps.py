@@ -1,0 +1,189 @@
+"""The optimiser steps of a stack: which examples, forward, backward, update; on a GPU captured as one CUDA graph.
+
+Flow: data → **training**. Nothing here waits for the device: what a step finds out is summed up there.
+"""
+
+import errno
+import logging
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from actsweep.data.datamodule import DataModule, Sampling
+from actsweep.data.dataset import Examples
+from actsweep.training.stack.network import Losses, Stack
+from actsweep.training.stack.optimisers import Optimiser, clip
+
+log = logging.getLogger(__name__)
+WARM_UP_STEPS = 3
+NO_MEMORY = re.compile("(can(no|')t allocate|not enough|out of) memory|alloc_failed|bad_alloc", re.IGNORECASE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it, or what it came from, says that no memory is left: CUDA, its libraries, torch on a CPU, NumPy, Python
+    and the system each say so in their own way."""
+    kinds = isinstance(error, torch.OutOfMemoryError | MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    cause = error.__cause__ or error.__context__
+    return kinds or bool(NO_MEMORY.search(str(error))) or (cause is not None and is_out_of_memory(cause))
+
+
+def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    each = F.cross_entropy(outputs.flatten(0, 1), labels.reshape(-1), reduction="none")
+    return each.view(labels.shape).mean(1)
+
+
+def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    each = F.binary_cross_entropy_with_logits(outputs[..., 0], labels.to(outputs.dtype), reduction="none")
+    return each.mean(1)
+
+
+def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
+    return (outputs[..., 0] - labels.to(outputs.dtype)).square().mean(1)
+
+
+# (K, N, O), (K, N) → (K,): actsweep.network.losses, a mean for each member
+LOSSES: dict[str, Losses] = {"cross_entropy": cross_entropy, "bce": binary_cross_entropy, "mse": squared_error}
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    # Without a cache: weights that were cast once would stay as they were while the steps change them.
+    if precision == "bf16-mixed":
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+    return nullcontext()
+
+
+class Feed:
+    """The batches of K members from raw examples on the device; members with equal seeds share one gather.
+
+    `load` an epoch, then each `batch` is the next one: inputs (N, D) where all members share them, else (K, N, D), and
+    labels (K, N).
+    """
+
+    def __init__(self, data: DataModule, examples: Examples, seeds: Sequence[int]) -> None:
+        self.examples, self.scale = examples, data.dataset.scale
+        self.sampling, device = data.sampling, examples.inputs.device
+        self.steps = self.sampling.steps(len(examples))
+        self.everything = self.sampling.batch_size == "all"
+        self.size = len(examples) if self.sampling.batch_size == "all" else self.sampling.batch_size
+        self.whole = self.scale(examples.inputs) if self.everything else None
+        self.step = torch.zeros(1, dtype=torch.int64, device=device)
+        self.choose(seeds)
+
+    def choose(self, seeds: Sequence[int]) -> None:
+        """Serve members with these seeds from now on."""
+        self.members = len(seeds)
+        self.seeds = list(dict.fromkeys(seeds))
+        device = self.examples.inputs.device
+        self.seed_of = torch.tensor([self.seeds.index(seed) for seed in seeds], device=device)
+        shape = (0 if self.everything else self.steps, len(self.seeds), self.size)
+        self.order = torch.zeros(shape, dtype=torch.int64, device=device)  # kept in place: a CUDA graph reads it
+
+    def load(self, epoch: int) -> None:
+        """Deal the examples of an epoch, exactly as the plain path does."""
+        self.step.zero_()
+        if self.everything:
+            return
+        for place, seed in enumerate(self.seeds):
+            sampling = Sampling(
+                self.sampling.batch_size, self.sampling.replacement, self.sampling.steps_per_epoch, seed
+            )
+            rows = [row for row in sampling.rows(epoch, len(self.examples)) if row is not None]
+            self.order[:, place] = torch.stack(rows).to(self.order.device)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        if self.whole is not None:
+            return self.whole, self.examples.labels.expand(self.members, -1)
+        rows = self.order.index_select(0, self.step).view(-1)
+        self.step.add_(1)
+        inputs = self.scale(self.examples.inputs.index_select(0, rows)).view(len(self.seeds), self.size, -1)
+        labels = self.examples.labels.index_select(0, rows).view(len(self.seeds), self.size)
+        if len(self.seeds) == 1:
+            return inputs[0], labels.expand(self.members, -1)
+        if len(self.seeds) == self.members:
+            return inputs, labels
+        return inputs.index_select(0, self.seed_of), labels.index_select(0, self.seed_of)
+
+
+class Sums:
+    """Per member, over the batches of one epoch: loss × examples (K,), correct predictions (K,); examples."""
+
+    def __init__(self, members: int, device: torch.device, predict: Callable[[Tensor], Tensor]) -> None:
+        self.loss = torch.zeros(members, device=device, dtype=torch.float64)
+        self.correct = torch.zeros(members, device=device, dtype=torch.int64)
+        self.predict = predict
+
+    def add(self, losses: Tensor, outputs: Tensor, labels: Tensor) -> None:
+        self.loss.add_(losses.detach(), alpha=labels.shape[1])
+        predictions = self.predict(outputs.detach().flatten(0, 1)).view(labels.shape)
+        self.correct.add_((predictions == labels).sum(1))
+
+    def clear(self) -> None:
+        self.loss.zero_()
+        self.correct.zero_()
+
+
+class Steps:
+    """Calling it makes one optimiser step for every member."""
+
+    def __init__(
+        self, stack: Stack, optimiser: Optimiser, feed: Feed, losses: Losses, sums: Sums,
+        precision: str = "32-true", clipping: tuple[float | None, str] = (None, "norm"),
+    ) -> None:  # fmt: skip
+        self.stack, self.optimiser, self.feed, self.losses, self.sums = stack, optimiser, feed, losses, sums
+        self.precision, self.clipping = precision, clipping
+        self.device = stack.parameters()[0].device
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self) -> None:
+        if self.graph is not None:
+            self.graph.replay()
+        else:
+            self.eager()
+
+    def eager(self) -> Tensor:
+        """One step; returns the losses before it, (K,)."""
+        inputs, labels = self.feed.batch()
+        with autocast(self.device, self.precision):
+            outputs = self.stack.forward(inputs)
+            losses = self.losses(outputs, labels)
+        # Summed, not averaged: each member's gradient is that of its own mean loss.
+        gradients = torch.autograd.grad(losses.sum(), self.stack.parameters())
+        value, algorithm = self.clipping
+        if value:
+            clip(self.stack, gradients, value, algorithm)
+        self.optimiser.step(gradients)
+        self.sums.add(losses, outputs, labels)
+        return losses.detach()
+
+    def capture(self) -> None:
+        """Record a step as a CUDA graph; where that fails, steps stay eager and the log says why."""
+        changed = [values.detach() for values in self.stack.parameters()]
+        changed += [*self.optimiser.tensors(), self.feed.step, self.sums.loss, self.sums.correct]
+        before = [each.clone() for each in changed]
+        try:
+            self.graph = self._captured()
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            log.warning("no CUDA graph, every operation is launched by itself: %s", " ".join(str(error).split()))
+        finally:
+            for values, kept in zip(changed, before, strict=True):
+                values.copy_(kept)  # the warm-up steps don't count
+
+    def _captured(self) -> torch.cuda.CUDAGraph:
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_STEPS):
+                self.feed.step.zero_()
+                self.eager()
+        torch.cuda.current_stream(self.device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            self.eager()
+        return graph

@@ -1,0 +1,217 @@
+"""Train the jobs of one stack: the same numbers and the same files as train.train makes for each of them alone.
+
+Flow: config → data → network → **training** → diagnostics → results.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from actsweep.config import schema
+from actsweep.data import datamodule
+from actsweep.data.dataset import Examples
+from actsweep.network.losses import outputs_for
+from actsweep.network.mlp import ALL_THREADS, WORTH_SHARING
+from actsweep.results import locks, run_folder
+from actsweep.train import build_network
+from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
+from actsweep.training.stack import member_checkpoint
+from actsweep.training.stack.diagnose import Diagnoses
+from actsweep.training.stack.member import Member
+from actsweep.training.stack.network import Stack, described
+from actsweep.training.stack.optimisers import Optimiser
+from actsweep.training.stack.stack_checkpoint import Saving
+from actsweep.training.stack.steps import LOSSES, Feed, Steps, Sums, autocast, is_out_of_memory
+
+Job = tuple[schema.Settings, Path]
+DROP_FROM = 4  # on a GPU a new stack needs a new graph: wait until a quarter of the members has ended
+
+
+def open_data(settings: schema.Settings, device: torch.device) -> datamodule.DataModule:
+    """The data set that all members share, on the device."""
+    data = datamodule.open_data(settings.data, settings.seed)
+    data.train, data.val, data.test = (
+        Examples(part.inputs.to(device), part.labels.to(device)) for part in (data.train, data.val, data.test)
+    )
+    return data
+
+
+class Training:
+    """K jobs that differ in nothing but what grouping.py allows, from their first to their last epoch.
+
+    Member k of `members` is row k of the stack, None once it has ended. What one member's callbacks or files raise ends
+    that member as failed.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], device: torch.device, saving: Saving | None = None, watcher: Watcher = UNSEEN,
+        is_prepared: bool = False,
+    ) -> None:  # fmt: skip
+        self.started, self.jobs, self.saving, self.watcher = time.perf_counter(), len(jobs), saving, watcher
+        self.first_epoch, self.is_prepared = 0, is_prepared
+        first = jobs[0][0]
+        self.settings, self.precision = first, str(first.trainer.precision)
+        self.data = open_data(first, device)
+        outputs = outputs_for(first.loss, self.data.dataset)
+        found = [
+            Member(
+                settings, folder, build_network(settings, self.data.dataset.input_size, outputs).to(device), self.data
+            )
+            for settings, folder in jobs
+        ]
+        self.members: list[Member | None] = [*sorted(found, key=lambda member: described(member.classifier))]
+        self.rows = [(member.settings, member.folder) for member in self._present()]
+        self.stack = Stack([member.classifier for member in self._present()])
+        self.losses, self.predict = LOSSES[first.loss], self._present()[0].classifier.objective.predict
+        self.optimiser = Optimiser(self.stack, [member.settings.optim.plain() for member in self._present()])
+        self.feed = Feed(self.data, self.data.train, [member.settings.seed for member in self._present()])
+        weights = sum(values.numel() for values in self.stack.parameters())
+        work = weights * self.data.examples_per_step
+        torch.set_num_threads(first.threads or (ALL_THREADS if work >= WORTH_SHARING else 1))
+        self.diagnoses = Diagnoses(first, self.data, self.stack, self.losses, self.each)
+        self._prepare_steps()
+
+    def _present(self) -> list[Member]:
+        return [member for member in self.members if member]
+
+    def _prepare_steps(self) -> None:
+        device = self.stack.parameters()[0].device
+        self.sums = Sums(len(self.stack), device, self.predict)
+        clipping = self.settings.trainer.clipping
+        self.steps = Steps(self.stack, self.optimiser, self.feed, self.losses, self.sums, self.precision, clipping)
+        if device.type == "cuda":
+            self.steps.capture()
+
+    def each(self, do: Callable[[int, Any], None]) -> None:
+        """Call for each row whose member is still training; a member for which it raises has failed."""
+        for row, member in enumerate(self.members):
+            if member is None:
+                continue
+            try:
+                do(row, member)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                run_folder.write_failure(member.settings, member.folder, error)
+                self._end(row)
+
+    def _end(self, row: int) -> None:
+        """Of a member that has left its result."""
+        member, self.members[row] = self.members[row], None
+        if member and not member.unseen:
+            locks.release(member.folder)
+            self.watcher.ended(member.folder)
+
+    def run(self) -> None:
+        """From the first epoch, or that of a checkpoint, to the last member's end."""
+        self.each(lambda _, member: member.open(self.is_prepared))
+        if not self.first_epoch:
+            self.diagnoses.start()
+        if self.saving:
+            self.saving.waiting_since = time.perf_counter()
+        epochs = self.settings.trainer.max_epochs
+        began = time.perf_counter()
+        is_shown = self.settings.trainer.enable_progress_bar and ProgressBar.shown
+        is_hidden = None if is_shown else True  # None: where the output is no terminal
+        with tqdm(
+            total=epochs, initial=self.first_epoch, desc="stack", unit="epoch", leave=False, disable=is_hidden
+        ) as bar:
+            for epoch in range(self.first_epoch, epochs):
+                present = self._present()
+                if not present:
+                    return
+                bar.set_description(f"stack of {len(present)} runs", refresh=False)
+                self.epoch(epoch)
+                self._tell(epoch + 1, began)
+                self.drop_the_ended()
+                if self.saving and self._present():
+                    self.saving.after_epoch(self, epoch + 1)
+                bar.update()
+
+    def _tell(self, epochs: int, began: float) -> None:
+        """Say how long the runs that are left need."""
+        per_epoch = (time.perf_counter() - began) / (epochs - self.first_epoch)
+        most = self.settings.trainer.max_epochs
+        self.watcher.reached(len(self._present()), per_epoch * (most - epochs), per_epoch * most / self.jobs)
+
+    def epoch(self, epoch: int) -> None:
+        """Every member's optimiser steps, validation, measurements, and the end of those that end."""
+        for member in self._present():
+            member.current_epoch = epoch
+        self.feed.load(epoch)
+        self.sums.clear()
+        for done in range(epoch * self.feed.steps, (epoch + 1) * self.feed.steps):
+            self.diagnoses.before_step(done)
+            self.steps()
+            for member in self._present():
+                member.global_step = done + 1
+            self.diagnoses.after_step(done + 1)
+        means = self.means()
+        ended: dict[int, Member] = {}
+
+        def end_epoch(row: int, member: Member) -> None:
+            is_better, is_last = member.end_epoch(means[row])
+            if is_better:
+                better.append(row)
+            if is_last:
+                ended[row] = member
+
+        better: list[int] = []
+        self.each(end_epoch)
+        self.stack.remember(better)
+        self.diagnoses.end_epoch(epoch + 1)
+        self.each(lambda row, member: self._finish(row) if row in ended else None)
+
+    def _finish(self, row: int) -> None:
+        member = self.members[row]
+        assert member is not None
+        share = (time.perf_counter() - self.started) / self.jobs
+        last, best = self.stack.state_dict(row), self.stack.state_dict(row, best=True)
+        kept = member_checkpoint.kept_for(self, row)
+        for parameter in member.classifier.parameters():
+            parameter.data = parameter.data.clone()  # the row trains on until the stack drops it
+        member.finish(last, best, kept, share)
+        self._end(row)
+
+    @torch.no_grad()
+    def means(self) -> list[dict[str, float]]:
+        """Each member's mean losses and accuracies of the epoch, in one transfer from the device."""
+        validation = Sums(len(self.stack), self.sums.loss.device, self.predict)
+        for inputs, labels in self.data.val_dataloader():
+            labels = labels.expand(len(self.stack), -1)
+            with autocast(inputs.device, self.precision):
+                outputs = self.stack.forward(inputs)
+                validation.add(self.losses(outputs, labels), outputs, labels)
+        counts = {"train": self.feed.steps * self.feed.size, "val": len(self.data.val)}
+        sums: list[Tensor] = []
+        for found in (self.sums, validation):
+            sums += [found.loss, found.correct.double()]
+        rows = torch.stack(sums, dim=1).tolist()
+        names = [(phase, quantity) for phase in counts for quantity in ("loss", "accuracy")]
+        classifies = self.stack.members[0].objective.classifies
+        return [
+            {
+                f"{phase}_{quantity}": total / counts[phase]
+                for (phase, quantity), total in zip(names, row, strict=True)
+                if classifies or quantity == "loss"
+            }
+            for row in rows
+        ]
+
+    def drop_the_ended(self) -> None:
+        """Take members that have ended out of the stack."""
+        rows = [row for row, member in enumerate(self.members) if member]
+        gone = len(self.members) - len(rows)
+        if not rows or gone == 0 or (self.steps.graph and gone * DROP_FROM < len(self.members)):
+            return
+        self.stack.keep(rows)
+        self.optimiser.keep(rows)
+        self.diagnoses.keep(rows)
+        self.members, self.rows = [self.members[row] for row in rows], [self.rows[row] for row in rows]
+        self.feed.choose([member.settings.seed for member in self._present()])
+        self._prepare_steps()
