@@ -110,7 +110,7 @@ class Sweep(Callback):  # type: ignore[misc]
 
     @_guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._end_with_plan(config, self._check([config]))
+        self._end_with_plan(config, self._check([config])[0])
         with _in_a_folder_of_ours():
             ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
 
@@ -119,13 +119,13 @@ class Sweep(Callback):  # type: ignore[misc]
         began = time.perf_counter()
         configs = list(jobs(config))
         composing = (time.perf_counter() - began) / len(configs)
-        settings = self._check(configs)
+        settings, names = self._check(configs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             search.spell_out(config, GlobalHydra.instance().config_loader())
         check.launcher(config)
         self._end_with_plan(config, settings, composing)
-        self._begin(config, [str(each.hydra.sweep.subdir) for each in configs])
+        self._begin(config, names)
 
     def _begin(self, config: DictConfig, names: list[str]) -> None:
         """Take the sweep's folder, and note there what shall be done."""
@@ -167,20 +167,23 @@ class Sweep(Callback):  # type: ignore[misc]
         plan.show(costs, launcher, console if console.is_terminal else Console(width=120))
         raise SystemExit(0)
 
-    def _check(self, configs: list[DictConfig]) -> list[Settings]:
+    def _check(self, configs: list[DictConfig]) -> tuple[list[Settings], list[str]]:
+        """The settings of the runs, and their names, if all may start."""
         quiet_libraries()
-        checked = []
+        checked: list[Settings] = []
+        names: Counter[str] = Counter()
         for config in configs:
             HydraConfig.instance().set_config(config)
             checked.append(read(config))
             check.run(checked[-1])
             with _in_a_folder_of_ours():
                 _refuse_folder(config, checked[-1])
-        if len(configs) > 1:
-            names = Counter(str(config.hydra.sweep.subdir) for config in configs)
-            if twice := [name for name, count in names.items() if count > 1]:
-                raise UserError(f"the sweep would run {twice[0]} more than once: give each value once")
-        return checked
+            names[str(config.hydra.sweep.subdir)] += 1
+        if twice := [name for name, count in names.items() if count > 1]:
+            several = len({each.trainer.max_epochs for each in checked}) > 1
+            how = "of trainer.max_epochs, ask for the most alone" if several else "give each value once"
+            raise UserError(f"the sweep would run {twice[0]} more than once: {how}")
+        return checked, list(names)
 
     @rank_zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:

@@ -79,14 +79,14 @@ def samples(axes: Sequence[list[str]]) -> list[list[str]]:
 def spell_out(config: DictConfig, loader: ConfigLoader) -> None:
     """Put choices in the place of globs, which only Hydra's own sweeper understands; make no params of none."""
     sweeper, task = config.hydra.sweeper, list(config.hydra.overrides.task)
-    for key, each in overrides(config, loader).items():
-        if each.value_type == ValueType.GLOB_CHOICE_SWEEP:
-            choices = f"choice({','.join(each.sweep_string_iterator())})"
-            if each.input_line in task:
-                task[task.index(each.input_line)] = f"{key}={choices}"
-            else:
-                sweeper.params[key] = choices
-    with read_write(config.hydra.overrides):
+    with read_write(config.hydra):
+        for key, each in overrides(config, loader).items():
+            if each.value_type == ValueType.GLOB_CHOICE_SWEEP:
+                choices = f"choice({','.join(each.sweep_string_iterator())})"
+                if each.input_line in task:
+                    task[task.index(each.input_line)] = f"{key}={choices}"
+                else:
+                    sweeper.params[key] = choices
         config.hydra.overrides.task = task
-    if "params" in sweeper and not sweeper.params:
-        sweeper.params = None
+        if "params" in sweeper and not sweeper.params:
+            sweeper.params = None
