@@ -84,7 +84,7 @@ def interval(estimate: Estimate, metric: Metric) -> str:
 def pairing(pair: Comparison) -> str:
     """Which runs were compared with which.
 
-    >>> one = statistics.compare({0: 1.0, 1: 2.0, 2: 3.0}, {0: 2.0, 1: 4.0})
+    >>> one = inference.compare({0: 1.0, 1: 2.0, 2: 3.0}, {0: 2.0, 1: 4.0})
     >>> pairing(one)
     'paired over the 2 of 3 seeds that both have'
     """
