@@ -13,7 +13,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from src import REPOSITORY, losses, results, train
+from src import REPOSITORY, losses, results, threads, train
 from tests.conftest import SMALL, weights_of
 from tests.test_population import Make
 from tests.test_stacks_side_by_side import epochs_of
@@ -50,6 +50,7 @@ def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tm
         train.train(settings_for(*SMALL), tmp_path / "one"),
     )
     assert found["status"] == "completed"
+    assert found["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
     assert found["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
     assert found["test_accuracy"] == expected["test_accuracy"]
     for two, one in zip(epochs_of(tmp_path / "two"), epochs_of(tmp_path / "one"), strict=True):
