@@ -1,8 +1,10 @@
 """What tests share: composed settings, small runs on digits, and a command line that runs in this process."""
 
+import io
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from actsweep import composition, train
 from actsweep.config import schema
 from actsweep.places import REPOSITORY
+from actsweep.training.progress import ProgressBar
 from tests.processes import pytest_configure, pytest_runtest_call  # noqa: F401
 
 SMALL = [
@@ -48,8 +51,22 @@ def names_in(group: str) -> list[str]:
 def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(ProgressBar, "shown", True)  # what trains in processes of its own hides it there
     yield
     GlobalHydra.instance().clear()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_are_parsed_once() -> Iterator[None]:
+    """Hydra reads some thirty files for each command, and parses them in Python."""
+    load, parsed = OmegaConf.load, cache(lambda text: load(io.StringIO(text)))
+
+    def once(file: Any) -> Any:
+        return deepcopy(parsed(file.read())) if hasattr(file, "read") else load(file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OmegaConf, "load", once)
+        yield
 
 
 @cache

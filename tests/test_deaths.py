@@ -3,12 +3,14 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as L
+from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 
 from actsweep.results import run_folder
@@ -17,26 +19,34 @@ from tests.conftest import SMALL
 
 Command = Callable[..., int]
 QUICK = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", "hydra.sweep.subdir=s${seed}"]
-MARKS = "ACTSWEEP_TEST_DEATHS"
 
 
-class Dies(L.Callback):
-    """Takes its process with it when runs of these seeds begin; `once`: the first time only."""
+@pytest.fixture
+def pool_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A pool whose processes are this one, and that breaks as joblib's does when runs of these seeds begin; `once`: the
+    first time only; `unbegun`: before they do. What it takes to start real ones is in tests/test_side_by_side.py."""
 
-    def __init__(self, seeds: Sequence[int], once: bool = False) -> None:
-        self.seeds, self.once = seeds, once
+    def make(dead: Sequence[int], once: bool = False, unbegun: bool = False) -> None:
+        deaths: Counter[int] = Counter()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seed = pl_module.hparams["seed"]
-        mark = Path(os.environ[MARKS], str(seed))
-        if seed in self.seeds and not (self.once and mark.exists()):
-            mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        def pool(self: side_by_side.Launch, jobs: list[Any], count: int, threads: int) -> Iterator[JobReturn]:
+            context = side_by_side.silent(self.hydra_context), self.config, self.task_function, Singleton.get_state()
+            for number, _ in jobs:
+                side_by_side._begun(self.claims, number).unlink(missing_ok=True)
+            for start in range(0, len(jobs), count):
+                together = jobs[start : start + count]  # all of them have begun when one dies
+                for number, _ in together if not unbegun else ():
+                    side_by_side._begun(self.claims, number).touch()
+                for number, _ in together:
+                    deaths[number] += number in dead
+                    if number in dead and not (once and deaths[number] > 1):
+                        raise BrokenProcessPool
+                for number, overrides in together:
+                    yield side_by_side.run(number, overrides, self.gpus, self.claims, *context)
 
+        monkeypatch.setattr(side_by_side.Launch, "_pool", pool)
 
-def dying(seeds: list[int], once: bool = False) -> list[str]:
-    words = [f"_target_={__name__}.{Dies.__name__}", f"seeds={seeds}", f"once={once}"]
-    return [f"+diagnostics.dies.{word}" for word in words]
+    return make
 
 
 def statuses(sweep: Path) -> dict[str, str]:
@@ -55,8 +65,6 @@ def returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[JobReturn]
             return found
 
         monkeypatch.setattr(owner, "__call__", spy)
-    (tmp_path / "marks").mkdir()
-    monkeypatch.setenv(MARKS, str(tmp_path / "marks"))
     return found
 
 
@@ -79,13 +87,14 @@ def assert_paired(returned: Sequence[JobReturn], sweep: Path, seeds: Sequence[in
     ],
 )
 def test_every_run_beside_others_returns_and_dies_twice_before_it_has_failed(
-    command: Command, tmp_path: Path, returned: list[JobReturn], jobs: int, at_a_time: int, dead: list[int],
-    once: bool, failed: list[int],
+    command: Command, tmp_path: Path, returned: list[JobReturn], pool_in_which: Callable[..., None],
+    jobs: int, at_a_time: int, dead: list[int], once: bool, failed: list[int],
 ) -> None:  # fmt: skip
+    pool_in_which(dead, once)
     sweep = tmp_path / "sweep"
     beside = ["-m", "hydra/launcher=side_by_side", f"hydra.launcher.n_jobs={at_a_time}", f"hydra.sweep.dir={sweep}"]
     seeds = ",".join(map(str, range(jobs)))
-    assert command(*beside, *QUICK, f"seed={seeds}", *dying(dead, once)) == bool(failed)
+    assert command(*beside, *QUICK, f"seed={seeds}") == bool(failed)
     assert statuses(sweep) == {f"s{seed}": "failed" if seed in failed else "completed" for seed in range(jobs)}
     for seed in failed:
         assert "its process died, twice" in (sweep / f"s{seed}" / run_folder.ERROR).read_text()
@@ -93,19 +102,14 @@ def test_every_run_beside_others_returns_and_dies_twice_before_it_has_failed(
 
 
 def test_where_no_process_can_start_every_run_has_failed(
-    command: Command, tmp_path: Path, returned: list[JobReturn], monkeypatch: pytest.MonkeyPatch
+    command: Command, tmp_path: Path, returned: list[JobReturn], pool_in_which: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(side_by_side, "run", _die_at_once)
+    pool_in_which([0, 1, 2], unbegun=True)
     sweep = tmp_path / "sweep"
     beside = ["-m", "hydra/launcher=side_by_side", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={sweep}"]
     assert command(*beside, *QUICK, "seed=0,1,2") == 1
     assert statuses(sweep) == dict.fromkeys(["s0", "s1", "s2"], "failed")
     assert_paired(returned, sweep, range(3))
-
-
-def _die_at_once(*_: Any) -> JobReturn:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return JobReturn()
 
 
 def test_a_run_that_ended_before_its_process_died_keeps_its_result(

@@ -46,7 +46,7 @@ def test_commands_that_print_end_quietly(run: Path) -> None:
     assert (run.parent / "report.html").exists()  # what stands after the first line that nobody reads
 
 
-@pytest.mark.parametrize("launcher", ["basic", "stacked", "side_by_side"])
+@pytest.mark.parametrize("launcher", ["stacked", "side_by_side"])
 def test_a_sweep_goes_on_when_nobody_reads_it_any_more(launcher: str, tmp_path: Path) -> None:
     sweep = ["-m", *QUICK, "act=relu,tanh", "seed=0,1", "trainer.enable_progress_bar=true"]
     sweep += [f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep"]

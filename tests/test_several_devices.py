@@ -13,7 +13,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from actsweep import train
+from actsweep import threads, train
 from actsweep.network import losses
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
@@ -53,6 +53,7 @@ def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tm
         train.train(settings_for(*SMALL), tmp_path / "one"),
     )
     assert found["status"] == "completed"
+    assert found["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
     assert found["test_loss"] == pytest.approx(expected["test_loss"], rel=1e-5)
     assert found["test_accuracy"] == expected["test_accuracy"]
     for two, one in zip(epochs_of(tmp_path / "two"), epochs_of(tmp_path / "one"), strict=True):

@@ -5,20 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from actsweep import threads, train
+from actsweep import train
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.network.classifier import Classifier
 from actsweep.network.mlp import threads_for
 from actsweep.results import run_folder
-from tests import processes
 from tests.conftest import SMALL, names_in, weights_of
 
 SettingsFor = Callable[..., Settings]
@@ -152,19 +150,6 @@ class FailsInTraining(torch.nn.Module):
         if torch.is_grad_enabled() and len(x) == 64:
             raise RuntimeError("a defect of this activation")
         return x
-
-
-def test_two_processes_train_what_one_trains(command: Command, tmp_path: Path) -> None:
-    common = [*SMALL, "norm=layer", "seed=1", "trainer.max_epochs=3"]  # 54 steps
-    assert command(*common, f"hydra.run.dir={tmp_path}/one") == 0
-    both = [sys.executable, "-m", "src.train", *common, "trainer.devices=2", f"hydra.run.dir={tmp_path}/two"]
-    ended = processes.run(both)
-    assert ended.returncode == 0, ended.stderr
-    assert run_folder.read_result(tmp_path / "two")["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
-    one, two = (pd.read_csv(tmp_path / name / run_folder.EPOCHS) for name in ("one", "two"))
-    assert np.abs(one - two).max().max() < 1e-6
-    first, second = (weights_of(tmp_path / name / run_folder.LAST) for name in ("one", "two"))
-    assert max((first[name] - second[name]).abs().max().item() for name in first) < 1e-6
 
 
 class Terminal(io.StringIO):

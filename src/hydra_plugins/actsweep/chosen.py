@@ -1,7 +1,7 @@
 """`names/act: ${act}`: a config source whose configs say which choice was made in a group, as `names.act` then does.
 
 Hydra finds plugins only in the namespace `hydra_plugins`. Hydra itself tells choices only to programs that it starts:
-this way they stand in what `hydra.compose` gives, in a notebook too. Listed as `chosen://` in conf/config.yaml.
+this way they stand in what `hydra.compose` gives, in a notebook too. Put into the search path by search_path.py.
 """
 
 from hydra.core.object_type import ObjectType

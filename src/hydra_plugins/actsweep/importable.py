@@ -1,6 +1,6 @@
 """`act=package.module.Class` or `act=torch.sin`: a config source that answers for any dotted path in the group `act`.
 
-Hydra finds plugins only in the namespace `hydra_plugins`. Listed as `importable://` in conf/config.yaml, this source
+Hydra finds plugins only in the namespace `hydra_plugins`. Put into the search path by search_path.py, this source
 stands behind conf/act/, so that names of files there win. Whether a class or a function can be imported is checked
 later, with everything else (config/schema.py).
 """
