@@ -1,7 +1,6 @@
 """A configuration that Hydra composed → checked settings; and what conf/ may ask for while it is composed.
 
-Flow: config, data, statistics → **composition** → training. The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}`
-and `${repository:}` are registered when this is imported.
+The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${repository:}` are registered when this is imported.
 """
 
 import hashlib

@@ -1,7 +1,4 @@
-"""The person's mistakes, apart from the program's own.
-
-Flow: around everything; imports nothing of the project.
-"""
+"""The person's mistakes, apart from the program's own."""
 
 import re
 import sysconfig

@@ -1,7 +1,7 @@
 """`python -m src.theory act=swish init=default depth=50`: what theory says of a network, without data or training.
 
-Flow: config → **theory**. Takes the keys of `python -m src.train`. Inputs are taken to have mean square 1, and as many
-numbers as the first layer has units.
+Takes the keys of `python -m src.train`. Inputs are taken to have mean square 1, and as many numbers as the first layer
+has units.
 """
 
 import math

@@ -1,6 +1,6 @@
 """How a command ends. A person's mistake: one line that says what was given, what is allowed, what to do; exit code 2.
 
-Flow: around **config**. Hydra's own messages are turned into the same form. A defect keeps its traceback; exit code 1.
+Hydra's own messages are turned into the same form. A defect keeps its traceback; exit code 1.
 """
 
 import difflib

@@ -1,8 +1,7 @@
 """What a description in plain data names, and how it is called: Hydra's `instantiate` without OmegaConf's containers.
 
-Flow: config → **network**. `_args_` are positional arguments, `_partial_` leaves the call to whoever is given the
-result, `_recursive_: false` hands descriptions on as they are. All arguments are plain Python data, whatever
-`_convert_` says.
+`_args_` are positional arguments, `_partial_` leaves the call to whoever is given the result, `_recursive_: false`
+hands descriptions on as they are. All arguments are plain Python data, whatever `_convert_` says.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """What may be configured: every key, its type and its range, stated once.
 
-Flow: **config** → data. Hydra composes the YAML files under conf/ and the command line; composition.py
-makes that a `Settings`, or raises UserError with one line that names the key, the value and what is allowed.
+Hydra composes the YAML files under conf/ and the command line; composition.py makes that a `Settings`, or raises
+UserError with one line that names the key, the value and what is allowed.
 """
 
 import hashlib

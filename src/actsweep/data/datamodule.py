@@ -1,6 +1,6 @@
 """The DataModule: a data set split, moved to the training device as it is, and cut into batches there.
 
-Flow: **data** → network. No example is touched one by one: a batch is one gather of raw rows and one scaling.
+No example is touched one by one: a batch is one gather of raw rows and one scaling.
 """
 
 import math

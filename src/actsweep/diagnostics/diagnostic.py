@@ -1,6 +1,6 @@
 """The schedule that all diagnostics share, and how they declare and publish what they measure.
 
-Flow: training → **diagnostics** → results. Times are counted in completed epochs: 0 is the initialisation.
+Times are counted in completed epochs: 0 is the initialisation.
 """
 
 from dataclasses import dataclass

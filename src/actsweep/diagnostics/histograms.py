@@ -1,6 +1,6 @@
 """How inputs and outputs of each activation function, and the weights' gradients, are distributed.
 
-Flow: training → **diagnostics**. Counted on the device into equal bins between minimum and maximum.
+Counted on the device into equal bins between minimum and maximum.
 """
 
 from collections.abc import Sequence

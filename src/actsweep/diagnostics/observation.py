@@ -1,7 +1,7 @@
 """Look inside any network once: weights, gradients, pre- and post-activations and slopes of every layer.
 
-Flow: training → **diagnostics**. One forward and one backward pass over a fixed batch; hooks exist only during it, and
-nothing that training depends on (gradients, buffers, random numbers, logs) is changed by it.
+One forward and one backward pass over a fixed batch; hooks exist only during it, and nothing that training depends on
+(gradients, buffers, random numbers, logs) is changed by it.
 """
 
 from collections.abc import Callable, Iterator, Sequence

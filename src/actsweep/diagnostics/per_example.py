@@ -1,7 +1,6 @@
 """What each single example does to each layer of the untrained network.
 
-Flow: training → **diagnostics**. Where the network has one input, such as a chain of single units, these are functions
-of that input.
+Where the network has one input, such as a chain of single units, these are functions of that input.
 """
 
 import warnings

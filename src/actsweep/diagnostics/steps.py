@@ -1,7 +1,7 @@
 """The loss and the size of every layer's gradient at every single optimiser step.
 
-Flow: training → **diagnostics**. For small networks: unlike the other diagnostics it looks at what training itself
-computes, on the batch at hand. Source of the magnitude: Stanford CS231n's notebook on vanishing gradients.
+For small networks: unlike the other diagnostics it looks at what training itself computes, on the batch at hand. Source
+of the magnitude: Stanford CS231n's notebook on vanishing gradients.
 """
 
 import pytorch_lightning as L

@@ -1,7 +1,7 @@
 """The mean-field theory's predictions beside what an untrained network does, and by how much they part.
 
-Flow: network → theory → **diagnostics**. Once, before the first step, on the first `probe_size` training examples: σ_w²
-and σ_b² are those of each layer's own weights and biases, the inputs' mean square is the probe's. For z of layer l:
+Once, before the first step, on the first `probe_size` training examples: σ_w² and σ_b² are those of each layer's own
+weights and biases, the inputs' mean square is the probe's. For z of layer l:
 
     length         √(mean z² over examples and units)        predicted √q_l, q_{l+1} = σ_w² E[φ(√q_l z)²] + σ_b²
     delta_ratio    ‖∂L/∂z_l‖ / ‖∂L/∂z_{l+1}‖, root mean      predicted √χ_l, χ_l = σ_w² E[φ′(√q_l z)²]

@@ -1,8 +1,8 @@
 """Units that can no longer learn (dead) and units that hardly can (saturated).
 
-Flow: training → **diagnostics**. A unit is dead if the activation's slope is exactly zero on every example; that
-catches a saturated tanh as well as a ReLU that is always off. The tutorials' own count, "output exactly zero on every
-training image", is kept beside it under its own name.
+A unit is dead if the activation's slope is exactly zero on every example; that catches a saturated tanh as well as a
+ReLU that is always off. The tutorials' own count, "output exactly zero on every training image", is kept beside it
+under its own name.
 """
 
 from collections.abc import Iterable, Sequence

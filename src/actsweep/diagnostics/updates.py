@@ -1,6 +1,6 @@
 """How far one optimiser step moves each layer's weights, relative to their size.
 
-Flow: training → **diagnostics**. About 1e-3 is usual for a layer that learns; far less means that it stands still.
+About 1e-3 is usual for a layer that learns; far less means that it stands still.
 """
 
 from typing import Any

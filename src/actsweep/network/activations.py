@@ -1,7 +1,7 @@
 """Activation functions that torch.nn lacks, and the one place that turns a description into a module.
 
-Flow: config → **network**. A description is plain data, `{"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.1}`,
-so that it can stand in a YAML file and in a checkpoint alike. It names
+A description is plain data, `{"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.1}`, so that it can stand in a YAML
+file and in a checkpoint alike. It names
 
 - a class with `__call__`, usually a torch.nn.Module: made from the other keys, afresh for each layer;
 - or a function, `torch.sin`, or another callable: called with the layer's tensor first and then the other keys. Of an

@@ -1,7 +1,7 @@
 """The LightningModule: an MLP, its loss, its optimiser, and the training step.
 
-Flow: network → **training** → diagnostics. Its hyper-parameters are plain data, so that a checkpoint loads with
-`weights_only=True` and `Classifier.load_from_checkpoint` needs nothing but the file.
+Its hyper-parameters are plain data, so that a checkpoint loads with `weights_only=True` and
+`Classifier.load_from_checkpoint` needs nothing but the file.
 """
 
 import math

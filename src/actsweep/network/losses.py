@@ -1,6 +1,6 @@
 """What the network's outputs mean, and how wrong they are.
 
-Flow: network → **training**. A closed set of names, not dotted paths: a checkpoint may name one without naming code.
+A closed set of names, not dotted paths: a checkpoint may name one without naming code.
 """
 
 from collections.abc import Callable

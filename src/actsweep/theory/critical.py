@@ -1,7 +1,7 @@
 """The edge of chaos: variances at which gradients neither vanish nor explode, and initialisers that draw with them.
 
-Flow: config → **network**, as `init=critical` and `init=variance`. At a chosen length q, σ_w² = 1/E[φ′(√q z)²] makes
-χ₁ = 1, and σ_b² = q − σ_w² E[φ(√q z)²] makes q a fixed point (Hayou et al. 2019): the edge is a curve with parameter q.
+They are `init=critical` and `init=variance`. At a chosen length q, σ_w² = 1/E[φ′(√q z)²] makes χ₁ = 1, and σ_b² = q −
+σ_w² E[φ(√q z)²] makes q a fixed point (Hayou et al. 2019): the edge is a curve with parameter q.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The mean-field theory of a wide random network: lengths, gradients, correlations, layer by layer and in the limit.
 
-Flow: network → **theory**. z = W φ(z_below) + b, with σ_w² = fan_in·Var(w) and σ_b² = Var(b). In wide layers z is
-normal with variance q, the *length*, which obeys q ↦ σ_w² E[φ(√q z)²] + σ_b² (Poole et al. 2016). Going back through
-a layer multiplies ‖∂L/∂z‖² by χ = σ_w² E[φ′(√q z)²] (Schoenholz et al. 2017).
+z = W φ(z_below) + b, with σ_w² = fan_in·Var(w) and σ_b² = Var(b). In wide layers z is normal with variance q, the
+*length*, which obeys q ↦ σ_w² E[φ(√q z)²] + σ_b² (Poole et al. 2016). Going back through a layer multiplies ‖∂L/∂z‖² by
+χ = σ_w² E[φ′(√q z)²] (Schoenholz et al. 2017).
 """
 
 import math

@@ -1,6 +1,6 @@
 """Progress in the terminal: a line per run (epoch, losses, accuracy, time left) and one for the sweep around them.
 
-Flow: **training**. A run's numbers are those of the epoch before, so the line never makes the device wait.
+A run's numbers are those of the epoch before, so the line never makes the device wait.
 """
 
 import time

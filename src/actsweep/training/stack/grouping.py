@@ -1,7 +1,4 @@
-"""Which jobs may share a stack, and how many at a time.
-
-Flow: config → **grouping** → training.
-"""
+"""Which jobs may share a stack, and how many at a time."""
 
 import json
 import math

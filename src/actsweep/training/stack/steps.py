@@ -1,6 +1,6 @@
 """The optimiser steps of a stack: which examples, forward, backward, update; on a GPU captured as one CUDA graph.
 
-Flow: data → **training**. Nothing here waits for the device: what a step finds out is summed up there.
+Nothing here waits for the device: what a step finds out is summed up there.
 """
 
 import errno
