@@ -7,7 +7,6 @@ import hashlib
 import re
 from typing import Any
 
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
@@ -116,8 +115,8 @@ def read(config: DictConfig) -> Settings:
         raise UserError(f"act={settings.names.act}: {error}") from error
     try:
         settings.init.functions()
-    except InstantiationException as error:
-        raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
+    except Exception as error:  # of whatever the initialisation names
+        raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error}") from error
     return settings.model_copy(update={"content": _content(config)})
 
 

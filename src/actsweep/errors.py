@@ -10,7 +10,7 @@ from typing import NoReturn
 HYDRAS = {"hydra", "omegaconf", "hydra_plugins"}
 LIBRARY = re.compile(rf"<|{re.escape(sysconfig.get_path('stdlib'))}/|.*/(site|dist)-packages/")
 OURS = str(Path(__file__).parent)
-BORDER = ("actsweep.config.schema", "make")  # calls what a person names in a configuration, as Hydra does
+BORDER = ("actsweep.config.descriptions", "made")  # calls what a person names in a configuration, as Hydra does
 
 
 class UserError(ValueError):

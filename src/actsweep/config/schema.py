@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from hydra.utils import get_object, instantiate
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
+
+from actsweep.config.descriptions import made
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
@@ -28,7 +29,7 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     def plain(self) -> dict[str, Any]:
-        """The part as plain data, as hydra.utils.instantiate takes it."""
+        """The part as plain data, as it stands in YAML."""
         return self.model_dump(by_alias=True)
 
 
@@ -39,15 +40,13 @@ class Target(Section):
     target: str = Field(alias="_target_")
 
     def make(self) -> Any:
-        """What it describes. Where arguments are single values, without Hydra's care for others, which takes long."""
-        arguments = self.plain()
-        if any(key != "_target_" and (key[0] == "_" or isinstance(arguments[key], dict | list)) for key in arguments):
-            return instantiate(arguments)
-        return get_object(arguments.pop("_target_"))(**arguments)
+        """What it describes."""
+        return made(self.plain())
 
     def function(self) -> Callable[..., Any]:
         """What the part names, with its arguments already given."""
-        return instantiate(self.plain(), _partial_=True)
+        function: Callable[..., Any] = made(self.plain() | {"_partial_": True})
+        return function
 
 
 class Names(Section):

@@ -17,7 +17,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import Quantity, probe_loss, publish
+from actsweep.diagnostics.diagnostic import Quantity, check_counts, probe_loss, publish
 from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
 from actsweep.errors import UserError
 from actsweep.network.mlp import Tap
@@ -95,8 +95,7 @@ class Theory(L.Callback):
     )
 
     def __init__(self, probe_size: int = 256) -> None:
-        if probe_size < 1:
-            raise UserError(f"Theory.probe_size={probe_size}: must be at least 1")
+        check_counts(self, probe_size=probe_size)
         self.probe_size = probe_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -72,12 +72,7 @@ class DeadUnits(Diagnostic):
         Quantity("units_died", "units", "linear", "units dead on the probe that were not at the measurement before"),
         Quantity("units_revived", "units", "linear", "units not dead on the probe that were at the measurement before"),
         Quantity("dead_units", "units", "linear", "units with zero slope on all training images (start and end)"),
-        Quantity(
-            "dead_outputs",
-            "units",
-            "linear",
-            "units with output exactly 0 on all training images (start and end)",
-        ),
+        Quantity("dead_outputs", "units", "linear", "units with output exactly 0 on all training images (start, end)"),
     )
 
     def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:

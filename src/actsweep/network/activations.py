@@ -155,7 +155,7 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
         pair = build(description), build(description)
         if isinstance(pair[0], LAYERS):
             raise UserError(f"{said(description)}: is a layer with weights of its own, not an activation function")
-        first, second = ({id(each) for each in (*one.parameters(), *one.buffers())} for one in pair)
+        first, second = ({id(each) for each in _own(one).values()} for one in pair)
         if first & second:
             raise UserError(f"{said(description)}: its layers would share parameters; make them in its __init__")
         for units in key[1]:
@@ -182,7 +182,8 @@ def _fault_on(description: Description, units: int, precision: str) -> str | Non
         fault = _fault_of(x, y, units, is_mixed) or _fault_of_slope(x, y)
         if fault is None and _kinds(activation) != own:
             fault = "makes parameters while it is applied, too late to be learnt: make them in its __init__"
-        if fault is None and functional_call(activation, _detached(activation), (x.detach().clone(),)).requires_grad:
+        detached = {name: each.detach().clone() for name, each in _own(activation).items()}
+        if fault is None and functional_call(activation, detached, (x.detach().clone(),)).requires_grad:
             fault = "learns numbers that are not among its parameters: give it them in its __init__"
         return fault or _fault_of(x[:1], activation.eval()(x[:1].clone()), units, is_mixed)
 
@@ -218,12 +219,12 @@ def _not_finite(what: str, x: Tensor, y: Tensor) -> str | None:
     return f"{what} is not finite: {y[wrong][0].item():g} {where}"
 
 
+def _own(activation: nn.Module) -> dict[str, Tensor]:
+    return dict((*activation.named_parameters(), *activation.named_buffers()))
+
+
 def _kinds(activation: nn.Module) -> dict[str, type]:
-    return {name: type(each) for name, each in (*activation.named_parameters(), *activation.named_buffers())}
-
-
-def _detached(activation: nn.Module) -> dict[str, Tensor]:
-    return {name: each.detach().clone() for name, each in (*activation.named_parameters(), *activation.named_buffers())}
+    return {name: type(each) for name, each in _own(activation).items()}
 
 
 def _is_known(path: str) -> bool:

@@ -5,7 +5,7 @@ A run's numbers are those of the epoch before, so the line never makes the devic
 
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import ProgressBar as LightningProgressBar
@@ -25,9 +25,6 @@ class ProgressBar(LightningProgressBar):
 
     def disable(self) -> None:
         self.enabled = False
-
-    def enable(self) -> None:
-        self.enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.epochs = trainer.max_epochs or 0
@@ -57,19 +54,15 @@ class ProgressBar(LightningProgressBar):
         )
 
     def on_train_end(self, *_: Any) -> None:
-        self._close()
-
-    def on_exception(self, *_: Any) -> None:
-        self._close()
-
-    def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
 
+    on_exception = on_train_end
 
-class Watcher(Protocol):
-    """Whom those that train several runs at once tell how far they are."""
+
+class Watcher:
+    """Whom those that train several runs at once tell how far they are; this one takes no notice."""
 
     def ended(self, folder: Path) -> None:
         """The run in this folder has ended."""
@@ -78,15 +71,7 @@ class Watcher(Protocol):
         """So many runs are at work and need at most `left` more seconds; such a run takes about `each` seconds."""
 
 
-class Unseen:
-    """Nobody watches."""
-
-    def ended(self, folder: Path) -> None: ...
-
-    def reached(self, runs: int, left: float, each: float) -> None: ...
-
-
-UNSEEN = Unseen()
+UNSEEN = Watcher()
 
 
 class SweepProgress:
