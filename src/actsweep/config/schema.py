@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
 
-from actsweep.config.descriptions import made
+from actsweep.config.descriptions import instantiate
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
@@ -41,11 +41,11 @@ class Target(Section):
 
     def make(self) -> Any:
         """What it describes."""
-        return made(self.plain())
+        return instantiate(self.plain())
 
     def function(self) -> Callable[..., Any]:
         """What the part names, with its arguments already given."""
-        function: Callable[..., Any] = made(self.plain() | {"_partial_": True})
+        function: Callable[..., Any] = instantiate(self.plain() | {"_partial_": True})
         return function
 
 
@@ -62,7 +62,7 @@ class Init(Section):
     std: Positive | None = None
     gain: Positive | None = None
     after: Annotated[int, Field(ge=0)] | None = None
-    length: Positive | None = None
+    q: Positive | None = None
     weight_variance: NonNegative | None = None
     bias_variance: NonNegative | None = None
     by_act: dict[str, float | int] = {}

@@ -26,7 +26,7 @@ from actsweep.theory.integrals import describe
 from actsweep.theory.meanfield import Layers, layers
 
 PARTED = 4.0  # standard deviations of a single network of this width
-GROUPS = 4  # of examples with similar length: their predictions are averaged
+GROUPS = 4  # of examples with similar mean square: their predictions are averaged
 
 
 def deltas(module: L.LightningModule, batch: object) -> tuple[list[Tap], list[Tensor], list[Tensor]]:
@@ -40,14 +40,14 @@ def deltas(module: L.LightningModule, batch: object) -> tuple[list[Tap], list[Te
 
 
 def measured(pre: list[Tensor], gradients: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Lengths √(mean z²) of all layers, and ratios of gradient norms of all but the last."""
-    lengths = torch.stack([each.double().square().mean().sqrt() for each in pre])
+    """Root mean squares of z of all layers, and ratios of gradient norms of all but the last."""
+    rms = torch.stack([each.double().square().mean().sqrt() for each in pre])
     norms = torch.stack([each.double().norm() for each in gradients])  # doubles: float32 squares underflow
-    return lengths, norms[:-1] / norms[1:]
+    return rms, norms[:-1] / norms[1:]
 
 
 def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
-    """The theory for these layers on these inputs (N, D), averaged over groups of examples of similar length.
+    """The theory for these layers on these inputs (N, D), averaged over groups of examples of similar mean square.
 
     Raises UserError where the theory doesn't apply: convolutions, weights that aren't random around 0, activations
     that aren't elementwise.
@@ -68,13 +68,13 @@ def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
 
 def averaged(parts: list[Layers]) -> Layers:
     """Root mean squares over examples, as they are measured. Gradients are weighed equally at the output."""
-    lengths = np.mean([part.lengths for part in parts], axis=0)
+    q = np.mean([part.q for part in parts], axis=0)
     passed = [part.chi[::-1].cumprod() for part in parts]
     total = np.mean(passed, axis=0)
     with np.errstate(invalid="ignore"):
         chi = np.nan_to_num(total / np.append(1.0, total[:-1]))
-    noise = [np.max([each.length_noise for each in parts], axis=0), np.max([each.chi_noise for each in parts], axis=0)]
-    return Layers(lengths, chi[::-1], *noise)  # of one example: a bound for what is measured on many
+    noise = [np.max([each.rms_noise for each in parts], axis=0), np.max([each.chi_noise for each in parts], axis=0)]
+    return Layers(q, chi[::-1], *noise)  # of one example: a bound for what is measured on many
 
 
 def relative(found: float, expected: float) -> float:
@@ -114,20 +114,20 @@ class Theory(L.Callback):
             theory = predicted(taps, batch[0])
         except UserError:
             return {}
-        lengths, ratios = measured(pre, gradients)
+        rms, ratios = measured(pre, gradients)
         return {
             tap.name: {name: torch.tensor([value]) for name, value in each.items()}
-            for tap, each in zip(taps, rows(theory, lengths.tolist(), ratios.tolist()), strict=True)
+            for tap, each in zip(taps, rows(theory, rms.tolist(), ratios.tolist()), strict=True)
         }
 
 
-def rows(theory: Layers, lengths: list[float], ratios: list[float]) -> list[dict[str, float]]:
+def rows(theory: Layers, rms: list[float], ratios: list[float]) -> list[dict[str, float]]:
     """What is published of each layer. The output layer has no layer above."""
     found = []
-    for place, length in enumerate(lengths):
-        expected = float(theory.lengths[place]) ** 0.5
-        row = {"length": length, "length_theory": expected, "length_error": relative(length, expected)}
-        parted = abs(row["length_error"]) > PARTED * theory.length_noise[place]
+    for place, found_rms in enumerate(rms):
+        expected = float(theory.q[place]) ** 0.5
+        row = {"length": found_rms, "length_theory": expected, "length_error": relative(found_rms, expected)}
+        parted = abs(row["length_error"]) > PARTED * theory.rms_noise[place]
         if place < len(ratios):
             ratio = float(theory.chi[place]) ** 0.5
             error = relative(ratios[place], ratio)

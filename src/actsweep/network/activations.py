@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import get_overridable_functions
 
-from actsweep.config.descriptions import Description, arguments, find, made, reason, said, targets
+from actsweep.config.descriptions import Description, arguments, as_call, find, instantiate, reason, targets
 from actsweep.errors import UserError
 
 LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
@@ -89,7 +89,7 @@ def build(description: Description) -> nn.Module:
     except Exception as error:  # a constructor may raise anything
         why = str(error) if isinstance(error, UserError) else reason(error)
         is_of_it = why.startswith(str(description["_target_"]))  # that it can't be imported
-        raise UserError(why if is_of_it else f"{said(description)}: {why}") from error
+        raise UserError(why if is_of_it else f"{as_call(description)}: {why}") from error
 
 
 def _built(description: Description) -> nn.Module:
@@ -101,7 +101,7 @@ def _built(description: Description) -> nn.Module:
         target = target.apply
     positional, named = arguments(description)
     if isinstance(target, type) or description.get("_partial_"):
-        function, positional, named = made(description), [], {}
+        function, positional, named = instantiate(description), [], {}
     else:
         function = deepcopy(target)  # a function stays what it is, an object's state is the layer's own
     if isinstance(function, nn.Module):
@@ -154,17 +154,17 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         pair = build(description), build(description)
         if isinstance(pair[0], LAYERS):
-            raise UserError(f"{said(description)}: is a layer with weights of its own, not an activation function")
+            raise UserError(f"{as_call(description)}: is a layer with weights of its own, not an activation function")
         first, second = ({id(each) for each in _own(one).values()} for one in pair)
         if first & second:
-            raise UserError(f"{said(description)}: its layers would share parameters; make them in its __init__")
+            raise UserError(f"{as_call(description)}: its layers would share parameters; make them in its __init__")
         for units in key[1]:
             try:
                 fault = _fault_on(description, units, str(precision))
             except Exception as error:  # a forward may raise anything
                 fault = reason(error)
             if fault:
-                raise UserError(f"{said(description)} on a layer of {units} units: {fault}")
+                raise UserError(f"{as_call(description)} on a layer of {units} units: {fault}")
     _passed.add(key)
 
 

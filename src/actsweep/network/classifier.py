@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
 
 from actsweep.config.descriptions import find
-from actsweep.data.datamodule import Batch, Steps
+from actsweep.data.datamodule import Batch, BatchGroup
 from actsweep.network import activations
 from actsweep.network.losses import LOSSES, Sums
 from actsweep.network.mlp import MLP
@@ -116,7 +116,7 @@ class Classifier(L.LightningModule):
         """The epoch whose weights were tested, and what the test found; None before a test."""
         return {"epoch": self.loaded_epoch} | self.means["test"] if "test" in self.means else None
 
-    def training_step(self, steps: Steps, batch_idx: int) -> None:
+    def training_step(self, steps: BatchGroup, batch_idx: int) -> None:
         """As many optimiser steps as `steps` has batches."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
