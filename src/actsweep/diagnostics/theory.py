@@ -77,8 +77,10 @@ def averaged(parts: list[Layers]) -> Layers:
     return Layers(q, chi[::-1], *noise)  # of one example: a bound for what is measured on many
 
 
-def relative(found: float, expected: float) -> float:
-    return found / expected - 1 if expected else float("nan")
+def beside(name: str, found: float, expected: float) -> dict[str, float]:
+    """What is measured, what is predicted, and the relative error."""
+    error = found / expected - 1 if expected else math.nan
+    return {name: found, f"{name}_theory": expected, f"{name}_error": error}
 
 
 class Theory(L.Callback):
@@ -124,15 +126,12 @@ class Theory(L.Callback):
 def rows(theory: Layers, rms: list[float], ratios: list[float]) -> list[dict[str, float]]:
     """What is published of each layer. The output layer has no layer above."""
     found = []
-    for place, found_rms in enumerate(rms):
-        expected = float(theory.q[place]) ** 0.5
-        row = {"length": found_rms, "length_theory": expected, "length_error": relative(found_rms, expected)}
+    for place, measured_rms in enumerate(rms):
+        row = beside("length", measured_rms, float(theory.q[place]) ** 0.5)
         parted = abs(row["length_error"]) > PARTED * theory.rms_noise[place]
         if place < len(ratios):
-            ratio = float(theory.chi[place]) ** 0.5
-            error = relative(ratios[place], ratio)
-            row |= {"delta_ratio": ratios[place], "delta_ratio_theory": ratio, "delta_ratio_error": error}
-            parted = parted or abs(error) > PARTED * theory.chi_noise[place]
+            row |= beside("delta_ratio", ratios[place], float(theory.chi[place]) ** 0.5)
+            parted = parted or abs(row["delta_ratio_error"]) > PARTED * theory.chi_noise[place]
         finite = {name: value for name, value in row.items() if math.isfinite(value)}
         found.append(finite | {"theory_parted": float(parted)})
     return found
