@@ -16,7 +16,7 @@ import pytorch_lightning as L
 import torch
 
 from actsweep.sweep import launcher
-from actsweep.training.progress import Watcher
+from actsweep.training.progress import Unseen
 from actsweep.training.stack import grouping, stacks
 from actsweep.training.stack.grouping import Limits, Shape, share_out
 from actsweep.training.stack.stack_checkpoint import Saving
@@ -101,7 +101,7 @@ def test_shares_take_about_as_long(tmp_path: Path) -> None:
     assert [[group.seconds for group in share] for share in stacks.deal(groups, 2)] == [[9.0], [5.0, 3.0]]
 
 
-class Heard(Watcher):
+class Heard(Unseen):
     """Remembers what it is told."""
 
     def __init__(self) -> None:

@@ -73,9 +73,7 @@ class Sums:
     `networks`: K, for outputs (K, N, O), labels (K, N) and losses (K,); or (), for those of a lone network.
     """
 
-    def __init__(
-        self, networks: int | tuple[()], device: torch.device, predict: Callable[[Tensor], Tensor]
-    ) -> None:
+    def __init__(self, networks: int | tuple[()], device: torch.device, predict: Callable[[Tensor], Tensor]) -> None:
         self.loss = torch.zeros(networks, device=device, dtype=torch.float64)
         self.correct = torch.zeros(networks, device=device, dtype=torch.int64)
         self.examples, self.predict = 0, predict

@@ -5,7 +5,7 @@ A run's numbers are those of the epoch before, so the line never makes the devic
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import ProgressBar as LightningProgressBar
@@ -58,11 +58,12 @@ class ProgressBar(LightningProgressBar):
             self.bar.close()
             self.bar = None
 
-    on_exception = on_train_end
+    def on_exception(self, *_: Any) -> None:
+        self.on_train_end()
 
 
-class Watcher:
-    """Whom those that train several runs at once tell how far they are; this one takes no notice."""
+class Watcher(Protocol):
+    """Whom those that train several runs at once report to."""
 
     def ended(self, folder: Path) -> None:
         """The run in this folder has ended."""
@@ -71,7 +72,11 @@ class Watcher:
         """So many runs are at work and need at most `left` more seconds; such a run takes about `each` seconds."""
 
 
-UNSEEN = Watcher()
+class Unseen(Watcher):
+    """Nobody watches."""
+
+
+UNSEEN = Unseen()
 
 
 class SweepProgress:

@@ -179,8 +179,8 @@ def deal(groups: Sequence[Group], shares: int) -> list[list[Group]]:
     return dealt
 
 
-class Relay(Watcher):
-    """One in another process, whose words come out of a pipe."""
+class Relay:
+    """A Watcher in another process, whose words come out of a pipe."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
