@@ -124,7 +124,7 @@ def measure(inputs: Inputs, labels: torch.Tensor, width: int, depth: int, seeds:
             theory = prediction(functions[name], weight, bias, x, [width] * depth + [10])
             _, pre, gradients = deltas(draws.module, (x.requires_grad_(), labels))
             own = squares(*(each.numpy() for each in measured(pre, gradients)))
-            expected = squares(np.sqrt(theory.lengths), np.sqrt(theory.chi))
+            expected = squares(np.sqrt(theory.q), np.sqrt(theory.chi))
             found[name].append([one / other for one, other in zip(own, expected, strict=True)])
         print(f"width {width}: seed {seed} took {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     return {name: summary(ratios, limit) for name, ratios in found.items()}

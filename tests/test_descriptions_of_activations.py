@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from actsweep.config import schema
-from actsweep.config.descriptions import made
+from actsweep.config.descriptions import instantiate
 from actsweep.errors import UserError
 from actsweep.network import activations
 from actsweep.network.mlp import MLP
@@ -195,8 +195,8 @@ def test_what_an_activation_draws_shifts_no_weight() -> None:
 
 
 def test_parts_are_made_as_hydra_makes_them() -> None:
-    assert made({"_target_": "builtins.dict", "a": [1, {"b": 2}], "_recursive_": False}) == {"a": [1, {"b": 2}]}
-    assert made({"_target_": "builtins.int", "_partial_": True, "_args_": ["12"]})() == 12
+    assert instantiate({"_target_": "builtins.dict", "a": [1, {"b": 2}], "_recursive_": False}) == {"a": [1, {"b": 2}]}
+    assert instantiate({"_target_": "builtins.int", "_partial_": True, "_args_": ["12"]})() == 12
     assert isinstance(schema.Target.model_validate({"_target_": "torch.nn.Tanh"}).make(), nn.Tanh)
 
 

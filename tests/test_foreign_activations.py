@@ -23,7 +23,7 @@ HIDDEN = [
     {"_target_": "actsweep.network.activations.find"},
     {"_target_": "actsweep.network.activations.json.dumps"},
     {"_target_": "torch.nn.Tanh.__init__"},
-    {"_target_": "actsweep.config.descriptions.made"},
+    {"_target_": "actsweep.config.descriptions.instantiate"},
     {"_target_": "os.system"},
     {"_target_": 5},
 ]

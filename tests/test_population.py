@@ -17,11 +17,12 @@ from actsweep.config.schema import Settings, Target
 from actsweep.data import datamodule
 from actsweep.diagnostics.histograms import count_one_by_one, count_together
 from actsweep.network.classifier import Classifier
+from actsweep.network.losses import LOSSES, Sums
 from actsweep.places import REPOSITORY
 from actsweep.training.checkpoints import BestAndLast
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser, clip
-from actsweep.training.stack.steps import LOSSES, Feed, Steps, Sums
+from actsweep.training.stack.steps import Feed, Steps
 from actsweep.training.stack.stopping import Stopping
 from tests.conftest import SMALL, names_in
 
@@ -51,7 +52,7 @@ def stacked_steps(settings: Sequence[Settings], members: list[Classifier] | None
     feed = Feed(data, data.train, [each.seed for each in settings])
     sums = Sums(len(stack), CPU, lambda outputs: outputs.argmax(1))
     clipping = settings[0].trainer.clipping
-    return Steps(stack, optimiser, feed, LOSSES[settings[0].loss], sums, clipping=clipping)
+    return Steps(stack, optimiser, feed, LOSSES[settings[0].loss].of_each, sums, clipping=clipping)
 
 
 def train_stacked(steps: Steps, count: int) -> torch.Tensor:
@@ -181,7 +182,7 @@ def test_other_losses_equal_the_plain_ones(settings_for: Make, loss: str, data: 
     batch = (opened.train.inputs, opened.train.labels)
     expected = torch.stack([member.loss(batch).detach() for member in members])
     stack = Stack(members)
-    found = LOSSES[loss](stack.forward(batch[0]), batch[1].expand(2, -1))
+    found = LOSSES[loss].of_each(stack.forward(batch[0]), batch[1].expand(2, -1))
     torch.testing.assert_close(found.detach(), expected, rtol=1e-12, atol=0)
 
 
@@ -198,7 +199,7 @@ def test_gradients_equal_those_of_torch_func(settings_for: Make) -> None:
 
     detached = {name: values.detach().clone() for name, values in parameters.items()}
     oracle = vmap(grad(loss))(detached, buffers)
-    layers = Stack(members).observe(inputs, labels, LOSSES["cross_entropy"])
+    layers = Stack(members).observe(inputs, labels, LOSSES["cross_entropy"].of_each)
     for layer, name in zip(layers, ("layers.0.weight", "layers.2.weight", "layers.4.weight"), strict=True):
         torch.testing.assert_close(layer.gradient, oracle[name], rtol=1e-11, atol=1e-15)
 

@@ -157,7 +157,7 @@ def test_published_points_of_the_edge_of_chaos() -> None:
         function = Function(act)
         point = on_the_edge(function, q)
         assert (point.weight_variance, point.bias_variance) == pytest.approx((weight, bias), abs=2e-6)
-        assert MeanField(function, weight, bias).length_slope(q) == pytest.approx(1, abs=1e-5)
+        assert MeanField(function, weight, bias).q_slope(q) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("act", sorted(set(names_in("act")) - {"step", "softplus", "maxout"}))
@@ -166,8 +166,8 @@ def test_at_the_critical_initialisation_gradients_keep_their_size(act: str, sett
     point = critical(function, 0.1)
     theory = MeanField(function, point.weight_variance, point.bias_variance)
     assert point.bias_variance >= 0
-    assert theory.length(point.length) == pytest.approx(point.length, rel=1e-8)
-    assert theory.chi(point.length) == pytest.approx(1, rel=1e-8)
+    assert theory.next_q(point.q) == pytest.approx(point.q, rel=1e-8)
+    assert theory.chi(point.q) == pytest.approx(1, rel=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_activation_without_an_edge_of_chaos_is_refused(act: str, message: st
 
 
 def test_critical_weights_and_biases_have_their_variances(settings_for: SettingsFor) -> None:
-    settings = settings_for("act=torch.nn.Tanh", "init=critical", "depth=2", "width=600", "init.length=0.5")
+    settings = settings_for("act=torch.nn.Tanh", "init=critical", "depth=2", "width=600", "init.q=0.5")
     tap = train.build_network(settings, 784, 10).network.taps()[1]
     assert of_layer(tap.linear.weight, tap.linear.bias) == pytest.approx((1.688, 0.0380), rel=0.12)
     assert of_layer(tap.linear.weight, None)[0] == pytest.approx(1.688, rel=0.01)
@@ -201,7 +201,7 @@ def test_stated_variances_are_those_of_draws(settings_for: SettingsFor) -> None:
         variances(*settings_for("init=ones").init.functions(), 30, 20)
 
 
-def test_limits_of_lengths() -> None:
+def test_limits_of_variances() -> None:
     relu = Function(nn.ReLU())
     assert MeanField(relu, 1.0, 0.0).fixed_point() == 0
     assert MeanField(relu, 3.0, 0.0).fixed_point() == math.inf
@@ -240,13 +240,13 @@ def test_a_wide_networks_layers_are_as_predicted(act: str, init: str, settings_f
             [[row["length_error"].item(), row["delta_ratio_error"].item()] for row in list(rows.values())[:-1]]
         )
     errors = np.array(found)
-    # The noise of lengths adds up over layers, that of ratios doesn't: single layers' means are within four of theirs.
+    # The noise of rms adds up over layers, that of ratios doesn't: single layers' means are within four of theirs.
     same = [[1.0] * (depth + 1), [0.0] * (depth + 1), [width] * (depth + 1)]
     predicted = layers(phi(act, settings_for), 1.0, *same)  # type: ignore[arg-type]
-    lengths, ratios = errors[:, :, 0].mean(axis=0), errors[:, :, 1]
+    rms, ratios = errors[:, :, 0].mean(axis=0), errors[:, :, 1]
     assert abs(ratios.mean()) < 0.02
     assert np.abs(ratios.mean(axis=0)).max() < 4 * predicted.chi_noise.max() / math.sqrt(seeds)
-    assert (np.abs(lengths) < 4 * predicted.length_noise[:-1] / math.sqrt(seeds) + 0.01).all()
+    assert (np.abs(rms) < 4 * predicted.rms_noise[:-1] / math.sqrt(seeds) + 0.01).all()
 
 
 def test_the_diagnostic_says_where_theory_and_network_part(settings_for: SettingsFor) -> None:

@@ -1,14 +1,12 @@
 """A configuration that Hydra composed → checked settings; and what conf/ may ask for while it is composed.
 
-Flow: config, data, statistics → **composition** → training. The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}`
-and `${repository:}` are registered when this is imported.
+The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${repository:}` are registered when this is imported.
 """
 
 import hashlib
 import re
 from typing import Any
 
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
@@ -117,8 +115,8 @@ def read(config: DictConfig) -> Settings:
         raise UserError(f"act={settings.names.act}: {error}") from error
     try:
         settings.init.functions()
-    except InstantiationException as error:
-        raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error.__cause__ or error}") from error
+    except Exception as error:  # of whatever the initialisation names
+        raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error}") from error
     return settings.model_copy(update={"content": _content(config)})
 
 

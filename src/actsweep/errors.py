@@ -1,7 +1,4 @@
-"""The person's mistakes, apart from the program's own.
-
-Flow: around everything; imports nothing of the project.
-"""
+"""The person's mistakes, apart from the program's own."""
 
 import re
 import sysconfig
@@ -10,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-HYDRAS = {"hydra", "omegaconf", "hydra_plugins"}
+HYDRAS_PACKAGES = {"hydra", "omegaconf", "hydra_plugins"}
 LIBRARY = re.compile(rf"<|{re.escape(sysconfig.get_path('stdlib'))}/|.*/(site|dist)-packages/")
 OURS = str(Path(__file__).parent)
-BORDER = ("actsweep.config.schema", "make")  # calls what a person names in a configuration, as Hydra does
+BORDER = ("actsweep.config.descriptions", "instantiate")  # calls what a person names in a configuration, as Hydra does
 
 
 class UserError(ValueError):
@@ -26,11 +23,11 @@ class UserError(ValueError):
 def causes(error: BaseException) -> Iterator[BaseException]:
     """The exception, what caused it, and so on. Hydra and OmegaConf hide some causes, which are their contexts."""
     seen: BaseException | None = error
-    told: set[int] = set()
-    while seen is not None and id(seen) not in told:
-        told.add(id(seen))
+    visited: set[int] = set()
+    while seen is not None and id(seen) not in visited:
+        visited.add(id(seen))
         yield seen
-        hides = type(seen).__module__.partition(".")[0] in HYDRAS
+        hides = type(seen).__module__.partition(".")[0] in HYDRAS_PACKAGES
         seen = seen.__cause__ or (seen.__context__ if hides else None)
 
 
@@ -47,7 +44,7 @@ def is_ours(error: BaseException) -> bool:
         module, file = str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename
         if file.startswith(OURS) or module.startswith("hydra_plugins.actsweep"):
             return (module, frame.f_code.co_name) != BORDER
-        if module.partition(".")[0] in HYDRAS:
+        if module.partition(".")[0] in HYDRAS_PACKAGES:
             return False
         if not LIBRARY.match(file):
             in_own_code = True

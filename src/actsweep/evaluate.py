@@ -1,8 +1,8 @@
 """Measure any checkpoint: `python -m src.evaluate CHECKPOINT…`.
 
-Flow: a checkpoint, instead of training, before **diagnostics**. Reads this project's `.ckpt` files and the UvA
-tutorials' pairs of NAME.config (JSON) and NAME.tar (a state dict). Both are data: tensors and plain values are read
-from them, an activation is built from torch.nn or this project by name, and nothing in them is executed.
+Reads this project's `.ckpt` files and the UvA tutorials' pairs of NAME.config (JSON) and NAME.tar (a state dict). Both
+are data: tensors and plain values are read from them, an activation is built from torch.nn or this project by name, and
+nothing in them is executed.
 """
 
 import argparse

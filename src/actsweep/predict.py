@@ -1,7 +1,7 @@
 """`python -m src.theory act=swish init=default depth=50`: what theory says of a network, without data or training.
 
-Flow: config → **theory**. Takes the keys of `python -m src.train`. Inputs are taken to have mean square 1, and as many
-numbers as the first layer has units.
+Takes the keys of `python -m src.train`. Inputs are taken to have mean square 1, and as many numbers as the first layer
+has units.
 """
 
 import math
@@ -50,20 +50,20 @@ def predict(settings: schema.Settings) -> tuple[Layers, Limit, MeanField]:
     weights, biases = zip(*(of_shape[shape] for shape in shapes), strict=True)
     found = layers(act, 1.0, weights, biases, [*widths, widths[-1]])
     theory = MeanField(act, weights[-1], biases[-1])
-    return found, limit(theory, float(found.lengths[0]) or 1.0), theory
+    return found, limit(theory, float(found.q[0]) or 1.0), theory
 
 
 def table(found: Layers) -> Table:
-    """Layer, length, gradient relative to the last hidden layer, with middle layers left out of deep networks."""
+    """Layer, √q, gradient relative to the last hidden layer, with middle layers left out of deep networks."""
     shown = Table("layer", "√q: rms of z", "√χ: gradient, this / next", "gradient, this / last hidden")
     deep = len(found.chi) > MOST_ROWS
-    for place, (q, chi, gradient) in enumerate(zip(found.lengths, found.chi, found.gradients, strict=False)):
+    for place, (q, chi, gradient) in enumerate(zip(found.q, found.chi, found.gradients, strict=False)):
         if deep and MOST_ROWS // 2 <= place < len(found.chi) - MOST_ROWS // 2:
             if place == MOST_ROWS // 2:
                 shown.add_row("…", "…", "…", "…")
             continue
         shown.add_row(str(place + 1), f"{math.sqrt(q):.4g}", f"{math.sqrt(chi):.4f}", f"{gradient:.3g}")
-    shown.add_row("output", f"{math.sqrt(found.lengths[-1]):.4g}", "", "")
+    shown.add_row("output", f"{math.sqrt(found.q[-1]):.4g}", "", "")
     return shown
 
 
@@ -87,8 +87,8 @@ def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
         sentences.append(
             f"{name}: gradients pass {depth} layers, {first:.2g} of the last hidden layer's reach the first."
         )
-    if math.isinf(end.length):
-        sentences.append("Lengths diverge with depth: there is no q*.")
+    if math.isinf(end.q):
+        sentences.append("Pre-activations diverge with depth: there is no q*.")
     elif math.isfinite(end.correlation_scale):
         reach = TRAINS_TO * end.correlation_scale
         trains = "should train" if depth <= reach else "should not train"
@@ -98,8 +98,8 @@ def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
         )
     else:
         sentences.append("This is the edge of chaos (χ₁ = 1): depth alone does not stop training.")
-    if end.length > SATURATING and math.isfinite(end.length):
-        sentences.append(f"But z has a standard deviation of {math.sqrt(end.length):.3g}: units that can saturate do.")
+    if end.q > SATURATING and math.isfinite(end.q):
+        sentences.append(f"But z has a standard deviation of {math.sqrt(end.q):.3g}: units that can saturate do.")
     return sentences
 
 
@@ -114,9 +114,9 @@ def main() -> None:
         console = Console() if sys.stdout.isatty() else Console(width=120)
         console.print(table(found))
         print(
-            f"σ_w² = {theory.weight_variance:.6g}, σ_b² = {theory.bias_variance:.4g}: q* = {end.length:.6g}, "
+            f"σ_w² = {theory.weight_variance:.6g}, σ_b² = {theory.bias_variance:.4g}: q* = {end.q:.6g}, "
             f"χ₁ = {end.chi:.6g}, √χ₁ = {math.sqrt(end.chi):.4f}, c* = {end.correlation:.4g}, "
-            f"ξ_q = {end.length_scale:.3g}, ξ_c = {end.correlation_scale:.3g} layers"
+            f"ξ_q = {end.q_scale:.3g}, ξ_c = {end.correlation_scale:.3g} layers"
         )
         if settings.names.act == "relu":
             print(

@@ -1,1 +1,1 @@
-"""What may be configured: every key, its type and range; how a mistake is told."""
+"""What may be configured: every key, its type and range; how a mistake is reported."""

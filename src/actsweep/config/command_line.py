@@ -1,6 +1,6 @@
 """How a command ends. A person's mistake: one line that says what was given, what is allowed, what to do; exit code 2.
 
-Flow: around **config**. Hydra's own messages are turned into the same form. A defect keeps its traceback; exit code 1.
+Hydra's own messages are turned into the same form. A defect keeps its traceback; exit code 1.
 """
 
 import difflib
@@ -29,7 +29,7 @@ from yaml import YAMLError
 from actsweep.errors import causes, is_ours, mistake_in
 
 BAD_INPUT, FAILED = 2, 1
-HYDRAS = (HydraException, OmegaConfBaseException, YAMLError)
+HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 AGAIN_AFTER = 5.0  # seconds
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # the last is how clusters announce that time is up
 at_early_end: list[Callable[[Exception, str | None], None]] = []  # of a sweep that is under way
@@ -167,7 +167,7 @@ def mistake(error: Exception, known_keys: Sequence[str] = ()) -> str | None:
     It is a UserError, what Hydra and OmegaConf say of what they were given, and a place where Hydra can't write. Not so
     what an error of our own becomes where Hydra called the code that raised it.
     """
-    if isinstance(error, HYDRAS):
+    if isinstance(error, HYDRAS_ERRORS):
         if own := mistake_in(error):
             return str(own)
         return None if any(map(is_ours, causes(error))) else translate(error, known_keys)

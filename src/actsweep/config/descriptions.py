@@ -1,8 +1,7 @@
 """What a description in plain data names, and how it is called: Hydra's `instantiate` without OmegaConf's containers.
 
-Flow: config → **network**. `_args_` are positional arguments, `_partial_` leaves the call to whoever is given the
-result, `_recursive_: false` hands descriptions on as they are. All arguments are plain Python data, whatever
-`_convert_` says.
+`_args_` are positional arguments, `_partial_` leaves the call to whoever is given the result, `_recursive_: false`
+hands descriptions on as they are. All arguments are plain Python data, whatever `_convert_` says.
 """
 
 import functools
@@ -68,14 +67,14 @@ def arguments(description: Description) -> tuple[list[Any], dict[str, Any]]:
 def _with_parts(value: Any) -> Any:
     """Plain data with every description in it replaced by what it describes."""
     if isinstance(value, Mapping):
-        return made(value) if "_target_" in value else {key: _with_parts(each) for key, each in value.items()}
+        return instantiate(value) if "_target_" in value else {key: _with_parts(each) for key, each in value.items()}
     return [_with_parts(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def made(description: Description) -> Any:
+def instantiate(description: Description) -> Any:
     """What the target returns for the arguments; with `_partial_`, the call itself.
 
-    >>> made({"_target_": "fractions.Fraction", "_args_": [6, {"_target_": "math.gcd", "_args_": [8, 12]}]})
+    >>> instantiate({"_target_": "fractions.Fraction", "_args_": [6, {"_target_": "math.gcd", "_args_": [8, 12]}]})
     Fraction(3, 2)
     """
     target = find(description["_target_"])
@@ -93,17 +92,17 @@ def targets(value: Any) -> Iterator[Any]:
         yield from targets(each)
 
 
-def said(value: Any) -> str:
+def as_call(value: Any) -> str:
     """A description as one would write it.
 
-    >>> said({"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.1})
+    >>> as_call({"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.1})
     'torch.nn.LeakyReLU(negative_slope=0.1)'
     """
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(said, value))}]"
+        return f"[{', '.join(map(as_call, value))}]"
     if not isinstance(value, Mapping) or "_target_" not in value:
         return repr(value)
     positional = value.get("_args_", ())
-    given = [said(each) for each in positional] if isinstance(positional, list | tuple) else []
-    given += [f"{key}={said(each)}" for key, each in value.items() if key not in SPECIAL]
+    given = [as_call(each) for each in positional] if isinstance(positional, list | tuple) else []
+    given += [f"{key}={as_call(each)}" for key, each in value.items() if key not in SPECIAL]
     return f"{value['_target_']}({', '.join(given)})" if given else str(value["_target_"])

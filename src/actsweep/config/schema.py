@@ -1,7 +1,7 @@
 """What may be configured: every key, its type and its range, stated once.
 
-Flow: **config** → data. Hydra composes the YAML files under conf/ and the command line; composition.py
-makes that a `Settings`, or raises UserError with one line that names the key, the value and what is allowed.
+Hydra composes the YAML files under conf/ and the command line; composition.py makes that a `Settings`, or raises
+UserError with one line that names the key, the value and what is allowed.
 """
 
 import hashlib
@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from hydra.utils import get_object, instantiate
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
+
+from actsweep.config.descriptions import instantiate
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
@@ -28,7 +29,7 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     def plain(self) -> dict[str, Any]:
-        """The part as plain data, as hydra.utils.instantiate takes it."""
+        """The part as plain data, as it stands in YAML."""
         return self.model_dump(by_alias=True)
 
 
@@ -39,15 +40,13 @@ class Target(Section):
     target: str = Field(alias="_target_")
 
     def make(self) -> Any:
-        """What it describes. Where arguments are single values, without Hydra's care for others, which takes long."""
-        arguments = self.plain()
-        if any(key != "_target_" and (key[0] == "_" or isinstance(arguments[key], dict | list)) for key in arguments):
-            return instantiate(arguments)
-        return get_object(arguments.pop("_target_"))(**arguments)
+        """What it describes."""
+        return instantiate(self.plain())
 
     def function(self) -> Callable[..., Any]:
         """What the part names, with its arguments already given."""
-        return instantiate(self.plain(), _partial_=True)
+        function: Callable[..., Any] = instantiate(self.plain() | {"_partial_": True})
+        return function
 
 
 class Names(Section):
@@ -63,7 +62,7 @@ class Init(Section):
     std: Positive | None = None
     gain: Positive | None = None
     after: Annotated[int, Field(ge=0)] | None = None
-    length: Positive | None = None
+    q: Positive | None = None
     weight_variance: NonNegative | None = None
     bias_variance: NonNegative | None = None
     by_act: dict[str, float | int] = {}

@@ -1,6 +1,6 @@
 """One's own data set, looked at once: what is harmless is converted, what would go wrong in every run is refused.
 
-Flow: config → **data** → network. Every data set comes through `checked`, the ones in this folder too.
+Every data set comes through `checked`, the ones in this folder too.
 """
 
 import math

@@ -1,7 +1,4 @@
-"""Clusters of points, one or more per class: scikit-learn's make_classification.
-
-Flow: config → **data** → network.
-"""
+"""Clusters of points, one or more per class: scikit-learn's make_classification."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """The DataModule: a data set split, moved to the training device as it is, and cut into batches there.
 
-Flow: **data** → network. No example is touched one by one: a batch is one gather of raw rows and one scaling.
+No example is touched one by one: a batch is one gather of raw rows and one scaling.
 """
 
 import math
@@ -66,7 +66,7 @@ def cuts(steps: int, every: int) -> list[int]:
     return sorted({0, steps, max(steps - 1, 0)} | multiples)
 
 
-class Steps:
+class BatchGroup:
     """A group of optimiser steps, each with its batch, cut when it is asked for."""
 
     def __init__(self, examples: Examples, scale: Callable[[Tensor], Tensor], rows: Sequence[Tensor | None]) -> None:
@@ -116,12 +116,12 @@ class GroupedSteps:
     def __len__(self) -> int:
         return len(self.groups)
 
-    def __iter__(self) -> Iterator[Steps]:
+    def __iter__(self) -> Iterator[BatchGroup]:
         device = self.examples.inputs.device
         rows = self.sampling.rows(self.epoch, len(self.examples))
         mine = [each if each is None else each[self.share].to(device) for each in rows]
         for start, end in self.groups:
-            yield Steps(self.examples, self.scale, mine[start:end])
+            yield BatchGroup(self.examples, self.scale, mine[start:end])
 
 
 @dataclass(frozen=True)

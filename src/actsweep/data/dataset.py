@@ -1,7 +1,4 @@
-"""What every data set module returns: all examples as tensors, and how to turn raw inputs into numbers.
-
-Flow: config → **data** → network.
-"""
+"""What every data set module returns: all examples as tensors, and how to turn raw inputs into numbers."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """scikit-learn's handwritten digits: small, and shipped with the package.
 
-Flow: config → **data** → network. Source: Alpaydin & Kaynak 1998, the test part of UCI's Optical Recognition set.
+Source: Alpaydin & Kaynak 1998, the test part of UCI's Optical Recognition set.
 """
 
 from functools import lru_cache

@@ -1,6 +1,6 @@
 """FashionMNIST: where its four files may lie, and what they must contain.
 
-Flow: config → **data** → network. Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747.
+Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747.
 """
 
 import shutil

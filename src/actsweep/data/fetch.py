@@ -1,7 +1,7 @@
 """`make data`: get FashionMNIST, once, without root.
 
-Flow: config → **data**. Tried in order: what is already there; the Debian package, fetched and unpacked with apt and
-dpkg into data/ as an ordinary user; torchvision's download.
+Tried in order: what is already there; the Debian package, fetched and unpacked with apt and dpkg into data/ as an
+ordinary user; torchvision's download.
 """
 
 import argparse

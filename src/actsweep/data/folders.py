@@ -1,7 +1,7 @@
 """Where the IDX files of MNIST and its relatives lie, as their sites, torchvision and Kaggle leave them.
 
-Flow: config → **data**. Names: PART-KIND-idx3-ubyte as on yann.lecun.com, with a dot before "idx" or ".gz" at the end,
-and with the name of a split before them in EMNIST and QMNIST.
+Names: PART-KIND-idx3-ubyte as on yann.lecun.com, with a dot before "idx" or ".gz" at the end, and with the name of a
+split before them in EMNIST and QMNIST.
 """
 
 import os

@@ -1,7 +1,6 @@
 """The first 100 rows of Fisher's iris data: two kinds of flower that four measurements tell apart.
 
-Flow: config → **data** → network. Source: deep.TEACHING's notebook on activation functions; the data
-come with scikit-learn.
+Source: deep.TEACHING's notebook on activation functions; the data come with scikit-learn.
 """
 
 from functools import lru_cache

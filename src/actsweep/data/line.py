@@ -1,6 +1,6 @@
 """Equally spaced numbers with one label, or with a curve to fit.
 
-Flow: config → **data** → network. With one unit per layer the numbers show what every layer does to them.
+With one unit per layer the numbers show what every layer does to them.
 """
 
 from functools import lru_cache

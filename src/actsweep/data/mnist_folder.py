@@ -1,7 +1,4 @@
-"""Any folder of IDX files laid out like MNIST's: MNIST, KMNIST, EMNIST, QMNIST or your own.
-
-Flow: config → **data** → network.
-"""
+"""Any folder of IDX files laid out like MNIST's: MNIST, KMNIST, EMNIST, QMNIST or your own."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,7 @@
 """Three interleaved spiral arms in the plane, no two of which a line can part.
 
-Flow: config → **data** → network. Source: Stanford CS231n's notebook on vanishing gradients, whose numbers are
-those of seed 0, bit for bit. `after_the_data` continues the notebook's one stream of random numbers, from which it
-draws its weights.
+Source: Stanford CS231n's notebook on vanishing gradients, whose numbers are those of seed 0, bit for bit.
+`after_the_data` continues the notebook's one stream of random numbers, from which it draws its weights.
 """
 
 from functools import lru_cache

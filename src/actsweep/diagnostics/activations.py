@@ -1,7 +1,4 @@
-"""Mean and spread of what enters and leaves each activation function.
-
-Flow: training → **diagnostics**.
-"""
+"""Mean and spread of what enters and leaves each activation function."""
 
 from torch import Tensor
 

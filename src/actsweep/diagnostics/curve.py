@@ -1,6 +1,6 @@
 """The activation function and its derivative, as the run built it.
 
-Flow: training → **diagnostics**. Tabulated before training, so that a learnt activation is shown at its initial values.
+Tabulated before training, so that a learnt activation is shown at its initial values.
 """
 
 from copy import deepcopy

@@ -1,6 +1,6 @@
 """The schedule that all diagnostics share, and how they declare and publish what they measure.
 
-Flow: training → **diagnostics** → results. Times are counted in completed epochs: 0 is the initialisation.
+Times are counted in completed epochs: 0 is the initialisation.
 """
 
 from dataclasses import dataclass
@@ -45,6 +45,13 @@ def probe_loss(module: L.LightningModule, batch: Any) -> Tensor:
     return loss
 
 
+def check_counts(owner: object, **given: int | None) -> None:
+    """Raise UserError where an argument of a callback is less than 1."""
+    for name, value in given.items():
+        if value is not None and value < 1:
+            raise UserError(f"{type(owner).__name__}.{name}={value}: must be at least 1")
+
+
 class Diagnostic(L.Callback):
     """Measures every layer on a fixed batch: at initialisation, then every n epochs, or every n steps.
 
@@ -56,13 +63,7 @@ class Diagnostic(L.Callback):
     quantities: ClassVar[tuple[Quantity, ...]]
 
     def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:
-        for name, value in (
-            ("every_n_epochs", every_n_epochs),
-            ("every_n_steps", every_n_steps),
-            ("probe_size", probe_size),
-        ):
-            if value is not None and value < 1:
-                raise UserError(f"{type(self).__name__}.{name}={value}: must be at least 1")
+        check_counts(self, every_n_epochs=every_n_epochs, every_n_steps=every_n_steps, probe_size=probe_size)
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
         self.probe_size = probe_size

@@ -1,7 +1,7 @@
 """Is an activation a function of one number, so that it has a slope? Found out by applying it.
 
-Flow: training → **diagnostics**. Softmax, sorting within groups, Maxout and gated units are not: what is defined by the
-slope (dead and saturated units, the curve) says nothing of them.
+Softmax, sorting within groups, Maxout and gated units are not: what is defined by the slope (dead and saturated units,
+the curve) says nothing of them.
 """
 
 from weakref import WeakKeyDictionary

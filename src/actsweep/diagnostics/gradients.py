@@ -1,6 +1,6 @@
 """How large the loss gradient of each layer's weights is: does it vanish or explode towards the input?
 
-Flow: training → **diagnostics**. Source: Glorot & Bengio 2010; UvA Tutorial 3.
+Source: Glorot & Bengio 2010; UvA Tutorial 3.
 """
 
 from torch import Tensor

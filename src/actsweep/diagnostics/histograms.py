@@ -1,6 +1,6 @@
 """How inputs and outputs of each activation function, and the weights' gradients, are distributed.
 
-Flow: training → **diagnostics**. Counted on the device into equal bins between minimum and maximum.
+Counted on the device into equal bins between minimum and maximum.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,8 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts
 from actsweep.diagnostics.observation import Layer
-from actsweep.errors import UserError
 
 CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -82,15 +81,10 @@ class ActivationHistogram(Diagnostic):
     )
 
     def __init__(
-        self,
-        bins: int = 64,
-        every_n_epochs: int = 1,
-        every_n_steps: int | None = None,
-        probe_size: int = 1024,
+        self, bins: int = 64, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024
     ) -> None:
         super().__init__(every_n_epochs, every_n_steps, probe_size)
-        if bins < 1:
-            raise UserError(f"ActivationHistogram.bins={bins}: must be at least 1")
+        check_counts(self, bins=bins)
         self.bins = bins
 
     def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:

@@ -1,7 +1,7 @@
 """Look inside any network once: weights, gradients, pre- and post-activations and slopes of every layer.
 
-Flow: training → **diagnostics**. One forward and one backward pass over a fixed batch; hooks exist only during it, and
-nothing that training depends on (gradients, buffers, random numbers, logs) is changed by it.
+One forward and one backward pass over a fixed batch; hooks exist only during it, and nothing that training depends on
+(gradients, buffers, random numbers, logs) is changed by it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -158,12 +158,9 @@ def observe(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
         with recorded(taps) as seen:
             value = loss()
         weights = [tap.linear.weight for tap in taps]
-        gradients = dict(zip(taps, _gradients(value, weights), strict=True))
-        return [_layer(tap, gradients[tap], *seen[tap.name]) for tap in taps if tap.name in seen]
-
-
-def _gradients(loss: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor]:
-    return torch.autograd.grad(loss, weights, retain_graph=True, materialize_grads=True)
+        gradients = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
+        found = zip(taps, gradients, strict=True)
+        return [_layer(tap, gradient, *seen[tap.name]) for tap, gradient in found if tap.name in seen]
 
 
 def _layer(tap: Tap, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:

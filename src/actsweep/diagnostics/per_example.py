@@ -1,7 +1,6 @@
 """What each single example does to each layer of the untrained network.
 
-Flow: training → **diagnostics**. Where the network has one input, such as a chain of single units, these are functions
-of that input.
+Where the network has one input, such as a chain of single units, these are functions of that input.
 """
 
 import warnings
@@ -12,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from actsweep.diagnostics.diagnostic import fixed_batch, publish_table
+from actsweep.diagnostics.diagnostic import check_counts, fixed_batch, publish_table
 from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
-from actsweep.errors import UserError
 from actsweep.network.classifier import Classifier
 
 
@@ -50,8 +48,7 @@ class PerExample(L.Callback):
     """
 
     def __init__(self, probe_size: int = 1024) -> None:
-        if probe_size < 1:
-            raise UserError(f"PerExample.probe_size={probe_size}: must be at least 1")
+        check_counts(self, probe_size=probe_size)
         self.probe_size = probe_size
 
     def on_train_batch_start(

@@ -1,7 +1,4 @@
-"""What the tested network says about each test example, and about every point of the plane.
-
-Flow: training → **diagnostics**.
-"""
+"""What the tested network says about each test example, and about every point of the plane."""
 
 from typing import Any, cast
 

@@ -1,7 +1,4 @@
-"""A few of the images that the network learns from.
-
-Flow: data → **diagnostics**.
-"""
+"""A few of the images that the network learns from."""
 
 import pytorch_lightning as L
 import torch

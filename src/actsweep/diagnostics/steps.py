@@ -1,7 +1,7 @@
 """The loss and the size of every layer's gradient at every single optimiser step.
 
-Flow: training → **diagnostics**. For small networks: unlike the other diagnostics it looks at what training itself
-computes, on the batch at hand. Source of the magnitude: Stanford CS231n's notebook on vanishing gradients.
+For small networks: unlike the other diagnostics it looks at what training itself computes, on the batch at hand. Source
+of the magnitude: Stanford CS231n's notebook on vanishing gradients.
 """
 
 import pytorch_lightning as L
@@ -45,8 +45,8 @@ class EveryStep(L.Callback):
         # Behind an activation without a gradient there is none.
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._weights]
         sums = torch._foreach_norm(gradients, 1)
-        lengths = torch._foreach_norm(self._decayed) if self._decayed else ()
-        self._rows.append(torch.stack([self._loss, *sums, *lengths]))
+        norms = torch._foreach_norm(self._decayed) if self._decayed else ()
+        self._rows.append(torch.stack([self._loss, *sums, *norms]))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._rows or not trainer.is_global_zero:

@@ -1,7 +1,7 @@
 """In which way units are of no use: always off, always linear, always saturated, or collapsed to a constant.
 
-Flow: training → **diagnostics**. `units` counts the dead ones and how many died or revived; this says what the useless
-ones do. A unit may be in several classes, but is saturated or collapsed only if it isn't off.
+`units` counts the dead ones and how many died or revived; this says what the useless ones do. A unit may be in several
+classes, but is saturated or collapsed only if it isn't off.
 """
 
 from torch import Tensor

@@ -1,7 +1,7 @@
 """The mean-field theory's predictions beside what an untrained network does, and by how much they part.
 
-Flow: network → theory → **diagnostics**. Once, before the first step, on the first `probe_size` training examples: σ_w²
-and σ_b² are those of each layer's own weights and biases, the inputs' mean square is the probe's. For z of layer l:
+Once, before the first step, on the first `probe_size` training examples: σ_w² and σ_b² are those of each layer's own
+weights and biases, the inputs' mean square is the probe's. For z of layer l:
 
     length         √(mean z² over examples and units)        predicted √q_l, q_{l+1} = σ_w² E[φ(√q_l z)²] + σ_b²
     delta_ratio    ‖∂L/∂z_l‖ / ‖∂L/∂z_{l+1}‖, root mean      predicted √χ_l, χ_l = σ_w² E[φ′(√q_l z)²]
@@ -17,7 +17,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import Quantity, probe_loss, publish
+from actsweep.diagnostics.diagnostic import Quantity, check_counts, probe_loss, publish
 from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
 from actsweep.errors import UserError
 from actsweep.network.mlp import Tap
@@ -26,7 +26,7 @@ from actsweep.theory.integrals import describe
 from actsweep.theory.meanfield import Layers, layers
 
 PARTED = 4.0  # standard deviations of a single network of this width
-GROUPS = 4  # of examples with similar length: their predictions are averaged
+GROUPS = 4  # of examples with similar mean square: their predictions are averaged
 
 
 def deltas(module: L.LightningModule, batch: object) -> tuple[list[Tap], list[Tensor], list[Tensor]]:
@@ -40,14 +40,14 @@ def deltas(module: L.LightningModule, batch: object) -> tuple[list[Tap], list[Te
 
 
 def measured(pre: list[Tensor], gradients: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Lengths √(mean z²) of all layers, and ratios of gradient norms of all but the last."""
-    lengths = torch.stack([each.double().square().mean().sqrt() for each in pre])
+    """Root mean squares of z of all layers, and ratios of gradient norms of all but the last."""
+    rms = torch.stack([each.double().square().mean().sqrt() for each in pre])
     norms = torch.stack([each.double().norm() for each in gradients])  # doubles: float32 squares underflow
-    return lengths, norms[:-1] / norms[1:]
+    return rms, norms[:-1] / norms[1:]
 
 
 def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
-    """The theory for these layers on these inputs (N, D), averaged over groups of examples of similar length.
+    """The theory for these layers on these inputs (N, D), averaged over groups of examples of similar mean square.
 
     Raises UserError where the theory doesn't apply: convolutions, weights that aren't random around 0, activations
     that aren't elementwise.
@@ -68,17 +68,19 @@ def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
 
 def averaged(parts: list[Layers]) -> Layers:
     """Root mean squares over examples, as they are measured. Gradients are weighed equally at the output."""
-    lengths = np.mean([part.lengths for part in parts], axis=0)
+    q = np.mean([part.q for part in parts], axis=0)
     passed = [part.chi[::-1].cumprod() for part in parts]
     total = np.mean(passed, axis=0)
     with np.errstate(invalid="ignore"):
         chi = np.nan_to_num(total / np.append(1.0, total[:-1]))
-    noise = [np.max([each.length_noise for each in parts], axis=0), np.max([each.chi_noise for each in parts], axis=0)]
-    return Layers(lengths, chi[::-1], *noise)  # of one example: a bound for what is measured on many
+    noise = [np.max([each.rms_noise for each in parts], axis=0), np.max([each.chi_noise for each in parts], axis=0)]
+    return Layers(q, chi[::-1], *noise)  # of one example: a bound for what is measured on many
 
 
-def relative(found: float, expected: float) -> float:
-    return found / expected - 1 if expected else float("nan")
+def beside(name: str, found: float, expected: float) -> dict[str, float]:
+    """What is measured, what is predicted, and the relative error."""
+    error = found / expected - 1 if expected else math.nan
+    return {name: found, f"{name}_theory": expected, f"{name}_error": error}
 
 
 class Theory(L.Callback):
@@ -95,8 +97,7 @@ class Theory(L.Callback):
     )
 
     def __init__(self, probe_size: int = 256) -> None:
-        if probe_size < 1:
-            raise UserError(f"Theory.probe_size={probe_size}: must be at least 1")
+        check_counts(self, probe_size=probe_size)
         self.probe_size = probe_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -115,25 +116,22 @@ class Theory(L.Callback):
             theory = predicted(taps, batch[0])
         except UserError:
             return {}
-        lengths, ratios = measured(pre, gradients)
+        rms, ratios = measured(pre, gradients)
         return {
             tap.name: {name: torch.tensor([value]) for name, value in each.items()}
-            for tap, each in zip(taps, rows(theory, lengths.tolist(), ratios.tolist()), strict=True)
+            for tap, each in zip(taps, rows(theory, rms.tolist(), ratios.tolist()), strict=True)
         }
 
 
-def rows(theory: Layers, lengths: list[float], ratios: list[float]) -> list[dict[str, float]]:
+def rows(theory: Layers, rms: list[float], ratios: list[float]) -> list[dict[str, float]]:
     """What is published of each layer. The output layer has no layer above."""
     found = []
-    for place, length in enumerate(lengths):
-        expected = float(theory.lengths[place]) ** 0.5
-        row = {"length": length, "length_theory": expected, "length_error": relative(length, expected)}
-        parted = abs(row["length_error"]) > PARTED * theory.length_noise[place]
+    for place, measured_rms in enumerate(rms):
+        row = beside("length", measured_rms, float(theory.q[place]) ** 0.5)
+        parted = abs(row["length_error"]) > PARTED * theory.rms_noise[place]
         if place < len(ratios):
-            ratio = float(theory.chi[place]) ** 0.5
-            error = relative(ratios[place], ratio)
-            row |= {"delta_ratio": ratios[place], "delta_ratio_theory": ratio, "delta_ratio_error": error}
-            parted = parted or abs(error) > PARTED * theory.chi_noise[place]
+            row |= beside("delta_ratio", ratios[place], float(theory.chi[place]) ** 0.5)
+            parted = parted or abs(row["delta_ratio_error"]) > PARTED * theory.chi_noise[place]
         finite = {name: value for name, value in row.items() if math.isfinite(value)}
         found.append(finite | {"theory_parted": float(parted)})
     return found

@@ -1,8 +1,8 @@
 """Units that can no longer learn (dead) and units that hardly can (saturated).
 
-Flow: training → **diagnostics**. A unit is dead if the activation's slope is exactly zero on every example; that
-catches a saturated tanh as well as a ReLU that is always off. The tutorials' own count, "output exactly zero on every
-training image", is kept beside it under its own name.
+A unit is dead if the activation's slope is exactly zero on every example; that catches a saturated tanh as well as a
+ReLU that is always off. The tutorials' own count, "output exactly zero on every training image", is kept beside it
+under its own name.
 """
 
 from collections.abc import Iterable, Sequence
@@ -72,12 +72,7 @@ class DeadUnits(Diagnostic):
         Quantity("units_died", "units", "linear", "units dead on the probe that were not at the measurement before"),
         Quantity("units_revived", "units", "linear", "units not dead on the probe that were at the measurement before"),
         Quantity("dead_units", "units", "linear", "units with zero slope on all training images (start and end)"),
-        Quantity(
-            "dead_outputs",
-            "units",
-            "linear",
-            "units with output exactly 0 on all training images (start and end)",
-        ),
+        Quantity("dead_outputs", "units", "linear", "units with output exactly 0 on all training images (start, end)"),
     )
 
     def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:

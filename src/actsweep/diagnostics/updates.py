@@ -1,6 +1,6 @@
 """How far one optimiser step moves each layer's weights, relative to their size.
 
-Flow: training → **diagnostics**. About 1e-3 is usual for a layer that learns; far less means that it stands still.
+About 1e-3 is usual for a layer that learns; far less means that it stands still.
 """
 
 from typing import Any
@@ -21,12 +21,7 @@ class UpdateRatio(Diagnostic):
     """The relative step of each layer: the first one (epoch 0), then each epoch's last (or every n-th)."""
 
     quantities = (
-        Quantity(
-            "update_ratio",
-            "1",
-            "log",
-            "‖ΔW‖₂ / ‖W‖₂ of one optimiser step: the first (epoch 0), each epoch's last",
-        ),
+        Quantity("update_ratio", "1", "log", "‖ΔW‖₂ / ‖W‖₂ of a step: the first (epoch 0), each epoch's last"),
     )
 
     _before: dict[str, Tensor] | None = None
@@ -54,9 +49,8 @@ class UpdateRatio(Diagnostic):
         pass  # the epoch's last step was recorded when it was made
 
     def _epochs(self, trainer: L.Trainer, batch_idx: int, steps_done: int) -> list[int]:
-        return self.recorded_under(
-            steps_done, trainer.current_epoch, batch_idx == int(trainer.num_training_batches) - 1
-        )
+        is_last = batch_idx == int(trainer.num_training_batches) - 1
+        return self.recorded_under(steps_done, trainer.current_epoch, is_last)
 
     def recorded_under(self, done: int, epoch: int, is_last: bool) -> list[int]:
         """Under which epoch numbers the step after `done` steps and `epoch` whole epochs is recorded; none if it isn't.

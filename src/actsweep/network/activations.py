@@ -1,7 +1,7 @@
 """Activation functions that torch.nn lacks, and the one place that turns a description into a module.
 
-Flow: config → **network**. A description is plain data, `{"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.1}`,
-so that it can stand in a YAML file and in a checkpoint alike. It names
+A description is plain data, `{"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.1}`, so that it can stand in a YAML
+file and in a checkpoint alike. It names
 
 - a class with `__call__`, usually a torch.nn.Module: made from the other keys, afresh for each layer;
 - or a function, `torch.sin`, or another callable: called with the layer's tensor first and then the other keys. Of an
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import get_overridable_functions
 
-from actsweep.config.descriptions import Description, arguments, find, made, reason, said, targets
+from actsweep.config.descriptions import Description, arguments, as_call, find, instantiate, reason, targets
 from actsweep.errors import UserError
 
 LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
@@ -89,7 +89,7 @@ def build(description: Description) -> nn.Module:
     except Exception as error:  # a constructor may raise anything
         why = str(error) if isinstance(error, UserError) else reason(error)
         is_of_it = why.startswith(str(description["_target_"]))  # that it can't be imported
-        raise UserError(why if is_of_it else f"{said(description)}: {why}") from error
+        raise UserError(why if is_of_it else f"{as_call(description)}: {why}") from error
 
 
 def _built(description: Description) -> nn.Module:
@@ -101,7 +101,7 @@ def _built(description: Description) -> nn.Module:
         target = target.apply
     positional, named = arguments(description)
     if isinstance(target, type) or description.get("_partial_"):
-        function, positional, named = made(description), [], {}
+        function, positional, named = instantiate(description), [], {}
     else:
         function = deepcopy(target)  # a function stays what it is, an object's state is the layer's own
     if isinstance(function, nn.Module):
@@ -154,17 +154,17 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         pair = build(description), build(description)
         if isinstance(pair[0], LAYERS):
-            raise UserError(f"{said(description)}: is a layer with weights of its own, not an activation function")
-        first, second = ({id(each) for each in (*one.parameters(), *one.buffers())} for one in pair)
+            raise UserError(f"{as_call(description)}: is a layer with weights of its own, not an activation function")
+        first, second = ({id(each) for each in _own(one).values()} for one in pair)
         if first & second:
-            raise UserError(f"{said(description)}: its layers would share parameters; make them in its __init__")
+            raise UserError(f"{as_call(description)}: its layers would share parameters; make them in its __init__")
         for units in key[1]:
             try:
                 fault = _fault_on(description, units, str(precision))
             except Exception as error:  # a forward may raise anything
                 fault = reason(error)
             if fault:
-                raise UserError(f"{said(description)} on a layer of {units} units: {fault}")
+                raise UserError(f"{as_call(description)} on a layer of {units} units: {fault}")
     _passed.add(key)
 
 
@@ -182,7 +182,8 @@ def _fault_on(description: Description, units: int, precision: str) -> str | Non
         fault = _fault_of(x, y, units, is_mixed) or _fault_of_slope(x, y)
         if fault is None and _kinds(activation) != own:
             fault = "makes parameters while it is applied, too late to be learnt: make them in its __init__"
-        if fault is None and functional_call(activation, _detached(activation), (x.detach().clone(),)).requires_grad:
+        detached = {name: each.detach().clone() for name, each in _own(activation).items()}
+        if fault is None and functional_call(activation, detached, (x.detach().clone(),)).requires_grad:
             fault = "learns numbers that are not among its parameters: give it them in its __init__"
         return fault or _fault_of(x[:1], activation.eval()(x[:1].clone()), units, is_mixed)
 
@@ -218,12 +219,12 @@ def _not_finite(what: str, x: Tensor, y: Tensor) -> str | None:
     return f"{what} is not finite: {y[wrong][0].item():g} {where}"
 
 
+def _own(activation: nn.Module) -> dict[str, Tensor]:
+    return dict((*activation.named_parameters(), *activation.named_buffers()))
+
+
 def _kinds(activation: nn.Module) -> dict[str, type]:
-    return {name: type(each) for name, each in (*activation.named_parameters(), *activation.named_buffers())}
-
-
-def _detached(activation: nn.Module) -> dict[str, Tensor]:
-    return {name: each.detach().clone() for name, each in (*activation.named_parameters(), *activation.named_buffers())}
+    return {name: type(each) for name, each in _own(activation).items()}
 
 
 def _is_known(path: str) -> bool:

@@ -1,7 +1,7 @@
 """The LightningModule: an MLP, its loss, its optimiser, and the training step.
 
-Flow: network → **training** → diagnostics. Its hyper-parameters are plain data, so that a checkpoint loads with
-`weights_only=True` and `Classifier.load_from_checkpoint` needs nothing but the file.
+Its hyper-parameters are plain data, so that a checkpoint loads with `weights_only=True` and
+`Classifier.load_from_checkpoint` needs nothing but the file.
 """
 
 import math
@@ -11,13 +11,13 @@ from typing import Any
 
 import pytorch_lightning as L
 import torch
-from hydra.utils import get_class
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import Tensor
 
-from actsweep.data.datamodule import Batch, Steps
+from actsweep.config.descriptions import find
+from actsweep.data.datamodule import Batch, BatchGroup
 from actsweep.network import activations
-from actsweep.network.losses import LOSSES
+from actsweep.network.losses import LOSSES, Sums
 from actsweep.network.mlp import MLP
 
 Listeners = dict[str, list[Callable[..., None]]]
@@ -39,19 +39,6 @@ def listeners(trainer: L.Trainer) -> Listeners:
             if getattr(hear, "__func__", None) is not getattr(L.Callback, hook):
                 found[hook].append(hear)
     return found
-
-
-class Running:
-    """Sums over the batches of one epoch: loss × examples, correct predictions, examples."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.loss = torch.zeros((), device=device, dtype=torch.float64)
-        self.correct = torch.zeros((), device=device, dtype=torch.int64)
-        self.examples = 0
-
-    def sums(self) -> Tensor:
-        examples = torch.tensor(self.examples, device=self.loss.device)
-        return torch.stack([self.loss, self.correct.double(), examples.double()])
 
 
 class Classifier(L.LightningModule):
@@ -87,7 +74,7 @@ class Classifier(L.LightningModule):
         if self.objective.classifies:
             self.monitor = {"monitor": "val_accuracy", "mode": "max"}
         self.diverged = False
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, Sums] = {}
         self.means: dict[str, dict[str, float]] = {}  # by phase; what is logged, before Lightning rounds it to float32
 
     @classmethod
@@ -114,7 +101,7 @@ class Classifier(L.LightningModule):
             known = {id(weight) for weight in weights}
             others = [parameter for parameter in self.parameters() if id(parameter) not in known]
             groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
-        optimizer: torch.optim.Optimizer = get_class(arguments.pop("_target_"))(groups, **arguments)
+        optimizer: torch.optim.Optimizer = find(arguments.pop("_target_"))(groups, **arguments)
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -129,7 +116,7 @@ class Classifier(L.LightningModule):
         """The epoch whose weights were tested, and what the test found; None before a test."""
         return {"epoch": self.loaded_epoch} | self.means["test"] if "test" in self.means else None
 
-    def training_step(self, steps: Steps, batch_idx: int) -> None:
+    def training_step(self, steps: BatchGroup, batch_idx: int) -> None:
         """As many optimiser steps as `steps` has batches."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, L.core.optimizer.LightningOptimizer)
@@ -175,13 +162,13 @@ class Classifier(L.LightningModule):
         return self._step("test", batch)[1]
 
     def on_train_epoch_start(self) -> None:
-        self.running["train"] = Running(self.device)
+        self.running["train"] = Sums((), self.device, self.objective.predict)
 
     def on_validation_epoch_start(self) -> None:
-        self.running["val"] = Running(self.device)
+        self.running["val"] = Sums((), self.device, self.objective.predict)
 
     def on_test_epoch_start(self) -> None:
-        self.running["test"] = Running(self.device)
+        self.running["test"] = Sums((), self.device, self.objective.predict)
 
     def on_train_epoch_end(self) -> None:
         self._log_means("train")
@@ -204,11 +191,7 @@ class Classifier(L.LightningModule):
         x, labels = batch
         outputs = self(x)
         loss = self.objective.value(outputs, labels)
-        running = self.running[phase]
-        running.loss.add_(loss.detach(), alpha=len(labels))
-        if self.objective.classifies:
-            running.correct += (self.objective.predict(outputs.detach()) == labels).sum()
-        running.examples += len(labels)
+        self.running[phase].add(loss, outputs, labels)
         return loss, outputs
 
     def _log_means(self, phase: str) -> None:

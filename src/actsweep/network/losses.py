@@ -1,11 +1,12 @@
 """What the network's outputs mean, and how wrong they are.
 
-Flow: network → **training**. A closed set of names, not dotted paths: a checkpoint may name one without naming code.
+A closed set of names, not dotted paths: a checkpoint may name one without naming code.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,9 +16,11 @@ from actsweep.errors import UserError
 
 @dataclass(frozen=True)
 class Loss:
-    """`value`: (outputs (N, O), labels (N,)) → mean over the examples. `predict`: outputs → labels (N,)."""
+    """`value`: (outputs (N, O), labels (N,)) → mean over the examples. `of_each`: that of K networks in a stack,
+    (K, N, O) and (K, N) → (K,). `predict`: outputs → labels (N,)."""
 
     value: Callable[[Tensor, Tensor], Tensor]
+    of_each: Callable[[Tensor, Tensor], Tensor]
     predict: Callable[[Tensor], Tensor]
     classifies: bool = True
 
@@ -29,6 +32,20 @@ def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 
 def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
     return F.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
+
+
+def cross_entropy_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
+    each = F.cross_entropy(outputs.flatten(0, 1), labels.reshape(-1), reduction="none")
+    return each.view(labels.shape).mean(1)
+
+
+def binary_cross_entropy_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
+    each = F.binary_cross_entropy_with_logits(outputs[..., 0], labels.to(outputs.dtype), reduction="none")
+    return each.mean(1)
+
+
+def squared_error_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
+    return (outputs[..., 0] - labels.to(outputs.dtype)).square().mean(1)
 
 
 def largest(outputs: Tensor) -> Tensor:
@@ -44,10 +61,37 @@ def the_output(outputs: Tensor) -> Tensor:
 
 
 LOSSES = {  # no lambdas: a Classifier can be pickled
-    "cross_entropy": Loss(F.cross_entropy, largest),
-    "bce": Loss(binary_cross_entropy, is_positive),
-    "mse": Loss(squared_error, the_output, classifies=False),
+    "cross_entropy": Loss(F.cross_entropy, cross_entropy_of_each, largest),
+    "bce": Loss(binary_cross_entropy, binary_cross_entropy_of_each, is_positive),
+    "mse": Loss(squared_error, squared_error_of_each, the_output, classifies=False),
 }
+
+
+class Sums:
+    """Over the batches of an epoch, on the device: each network's loss × examples and correct predictions; examples.
+
+    `networks`: K, for outputs (K, N, O), labels (K, N) and losses (K,); or (), for those of a lone network.
+    """
+
+    def __init__(self, networks: int | tuple[()], device: torch.device, predict: Callable[[Tensor], Tensor]) -> None:
+        self.loss = torch.zeros(networks, device=device, dtype=torch.float64)
+        self.correct = torch.zeros(networks, device=device, dtype=torch.int64)
+        self.examples, self.predict = 0, predict
+
+    def add(self, losses: Tensor, outputs: Tensor, labels: Tensor) -> None:
+        self.loss.add_(losses.detach(), alpha=labels.shape[-1])
+        predictions = self.predict(outputs.detach().flatten(0, -2)).view(labels.shape)
+        self.correct.add_((predictions == labels).sum(-1))
+        self.examples += labels.shape[-1]
+
+    def clear(self) -> None:
+        self.loss.zero_()
+        self.correct.zero_()
+
+    def sums(self) -> Tensor:
+        """(3,), of a lone network."""
+        examples = torch.tensor(self.examples, device=self.loss.device)
+        return torch.stack([self.loss, self.correct.double(), examples.double()])
 
 
 def outputs_for(loss: str, dataset: Dataset) -> int:

@@ -1,7 +1,7 @@
 """The network: a multi-layer perceptron whose layers can be watched, and its initialisation.
 
-Flow: data → **network** → training. With `norm=none` the state dict has the keys of UvA Tutorial 3's networks
-(`layers.0.weight`, `layers.2.weight`, …), so that the tutorial's files load as they are.
+With `norm=none` the state dict has the keys of UvA Tutorial 3's networks (`layers.0.weight`, `layers.2.weight`, …), so
+that the tutorial's files load as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence

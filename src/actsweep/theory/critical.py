@@ -1,6 +1,6 @@
 """The edge of chaos: variances at which gradients neither vanish nor explode, and initialisers that draw with them.
 
-Flow: config → **network**, as `init=critical` and `init=variance`. At a chosen length q, σ_w² = 1/E[φ′(√q z)²] makes
+They are `init=critical` and `init=variance`. At a chosen variance q of the pre-activations, σ_w² = 1/E[φ′(√q z)²] makes
 χ₁ = 1, and σ_b² = q − σ_w² E[φ(√q z)²] makes q a fixed point (Hayou et al. 2019): the edge is a curve with parameter q.
 """
 
@@ -21,18 +21,18 @@ from actsweep.network import activations
 from actsweep.theory.integrals import Function, describe
 from actsweep.theory.meanfield import MeanField, second_moment, slope_moment
 
-LONGEST = 100.0  # ten standard deviations: beyond, units that saturate are constants
-HOLDS = 0.995  # dq'/dq at most, or 1 where lengths only scale, as ReLU's: nearer 1, a stack of layers drifts away
+LARGEST_Q = 100.0  # ten standard deviations: beyond, units that saturate are constants
+HOLDS = 0.995  # dq'/dq at most, or 1 where variances only scale, as ReLU's: nearer 1, a stack of layers drifts away
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Critical:
-    """A point on the edge of chaos: χ₁ = 1 at the fixed point q* = length."""
+    """A point on the edge of chaos: χ₁ = 1 at the fixed point q."""
 
     weight_variance: float
     bias_variance: float
-    length: float
+    q: float
 
 
 def on_the_edge(act: Function, q: float) -> Critical:
@@ -41,52 +41,52 @@ def on_the_edge(act: Function, q: float) -> Critical:
     return Critical(weight, q - weight * second_moment(act, q), q)
 
 
-def critical(act: nn.Module | Function, length: float) -> Critical:
-    """The edge of chaos at the smallest q* ≥ `length` that exists (σ_b² ≥ 0) and that disturbed lengths return to.
+def critical(act: nn.Module | Function, q: float) -> Critical:
+    """The edge of chaos at the smallest fixed point ≥ `q` that exists (σ_b² ≥ 0) and that a disturbed q returns to.
 
     For swish and GELU that lies just beyond the half-stable point of Roberts, Yaida & Hanin 2022. Raises UserError
     where there is none.
     """
     phi = describe(act)
-    if slope_moment(phi, max(length, 1.0)) == 0:
+    if slope_moment(phi, max(q, 1.0)) == 0:
         raise UserError(f"{phi.name} has no edge of chaos: its slope is 0, no gradient passes at any σ_w")
 
     def margin(log_q: float) -> float:
         point = on_the_edge(phi, math.exp(log_q))
-        bias = point.bias_variance / point.length
-        slope = MeanField(phi, point.weight_variance, 0.0).length_slope(point.length)
+        bias = point.bias_variance / point.q
+        slope = MeanField(phi, point.weight_variance, 0.0).q_slope(point.q)
         return min(bias + ROUNDING, ROUNDING if abs(slope - 1) < ROUNDING else HOLDS - slope)
 
-    grid = np.linspace(math.log(length), math.log(max(LONGEST, length)), 49)
+    grid = np.linspace(math.log(q), math.log(max(LARGEST_Q, q)), 49)
     before: float | None = None
     for log_q in grid:
         if margin(log_q) >= 0:
             chosen = log_q if before is None else brentq(margin, before, log_q, xtol=1e-13, rtol=1e-14)
             point = on_the_edge(phi, math.exp(chosen))
-            return Critical(point.weight_variance, max(point.bias_variance, 0.0), point.length)
+            return Critical(point.weight_variance, max(point.bias_variance, 0.0), point.q)
         before = log_q
     raise UserError(
-        f"{phi.name} has no useful edge of chaos: for every q* from {length:g} to {LONGEST:g}, χ₁ = 1 needs a negative "
-        "bias variance or the length runs away; use init=matching, or init=variance with variances of your own"
+        f"{phi.name} has no useful edge of chaos: for every q* from {q:g} to {LARGEST_Q:g}, χ₁ = 1 needs a negative "
+        "bias variance or q runs away; use init=matching, or init=variance with variances of your own"
     )
 
 
 @lru_cache(maxsize=256)
-def _solved(description: str, length: float) -> Critical:
-    return critical(activations.build(json.loads(description)), length)
+def _solved(description: str, q: float) -> Critical:
+    return critical(activations.build(json.loads(description)), q)
 
 
-def critical_of(act: Mapping[str, Any], length: float) -> Critical:
+def critical_of(act: Mapping[str, Any], q: float) -> Critical:
     """`critical` of an activation's description, solved once."""
-    return _solved(json.dumps(dict(act), sort_keys=True, default=str), length)
+    return _solved(json.dumps(dict(act), sort_keys=True, default=str), q)
 
 
-def weight_variance(act: Mapping[str, Any], length: float) -> float:
-    return critical_of(act, length).weight_variance
+def weight_variance(act: Mapping[str, Any], q: float) -> float:
+    return critical_of(act, q).weight_variance
 
 
-def bias_variance(act: Mapping[str, Any], length: float) -> float:
-    return critical_of(act, length).bias_variance
+def bias_variance(act: Mapping[str, Any], q: float) -> float:
+    return critical_of(act, q).bias_variance
 
 
 def normal_weight_(weight: Tensor, variance: float) -> Tensor:

@@ -1,7 +1,7 @@
 """Gaussian averages of any elementwise function, accurate although it may have kinks and jumps.
 
-Flow: network → **theory**. Gauss–Legendre panels over ±12 standard deviations, split wherever the function, its
-slope or its curvature jumps; Gauss–Hermite alone gives 0.152 instead of 1/6 for ReLU's slope at σ_w² = 1/3.
+Gauss–Legendre panels over ±12 standard deviations, split wherever the function, its slope or its curvature jumps;
+Gauss–Hermite alone gives 0.152 instead of 1/6 for ReLU's slope at σ_w² = 1/3.
 """
 
 import pickle

@@ -1,8 +1,8 @@
-"""The mean-field theory of a wide random network: lengths, gradients, correlations, layer by layer and in the limit.
+"""The mean-field theory of a wide random network: variances, gradients, correlations, layer by layer and in the limit.
 
-Flow: network → **theory**. z = W φ(z_below) + b, with σ_w² = fan_in·Var(w) and σ_b² = Var(b). In wide layers z is
-normal with variance q, the *length*, which obeys q ↦ σ_w² E[φ(√q z)²] + σ_b² (Poole et al. 2016). Going back through
-a layer multiplies ‖∂L/∂z‖² by χ = σ_w² E[φ′(√q z)²] (Schoenholz et al. 2017).
+z = W φ(z_below) + b, with σ_w² = fan_in·Var(w) and σ_b² = Var(b). In wide layers z is normal with variance q, which
+obeys q ↦ σ_w² E[φ(√q z)²] + σ_b² (Poole et al. 2016). Going back through a layer multiplies ‖∂L/∂z‖² by χ = σ_w²
+E[φ′(√q z)²] (Schoenholz et al. 2017).
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import nn
 
 from actsweep.theory.integrals import Floats, Function, describe, mean, mean_of_pair, panels, rule
 
-SMALLEST, LARGEST = 1e-14, 1e14  # lengths beyond count as 0 and ∞
+SMALLEST, LARGEST = 1e-14, 1e14  # variances q beyond count as 0 and ∞
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class MeanField:
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"{name} variance {value}: must be a number ≥ 0")
 
-    def length(self, q: float) -> float:
-        """The next layer's length."""
+    def next_q(self, q: float) -> float:
+        """The next layer's variance."""
         return self.weight_variance * second_moment(self.act, q) + self.bias_variance
 
     def chi(self, q: float) -> float:
-        """χ at length q: what one layer back multiplies the squared gradient by."""
+        """χ at variance q: what one layer back multiplies the squared gradient by."""
         return self.weight_variance * slope_moment(self.act, q)
 
-    def length_slope(self, q: float) -> float:
+    def q_slope(self, q: float) -> float:
         """dq_next/dq = σ_w² E[φ(√q z)² (z² − 1)] / 2q: needs no derivative of φ, so jumps are no trouble."""
         q = min(max(q, SMALLEST), LARGEST)
         root = math.sqrt(q)
@@ -50,10 +50,10 @@ class MeanField:
         )
 
     def fixed_point(self, start: float = 1.0) -> float:
-        """q*, where lengths go from `start`: 0 where they vanish, ∞ where they diverge, `start` where each stays."""
+        """q*, where q goes from `start`: 0 where it vanishes, ∞ where it diverges, `start` where every q stays."""
 
         def growth(log_q: float) -> float:
-            return math.log(max(self.length(math.exp(log_q)), 1e-300)) - log_q
+            return math.log(max(self.next_q(math.exp(log_q)), 1e-300)) - log_q
 
         here = math.log(start)
         direction = growth(here)
@@ -67,13 +67,13 @@ class MeanField:
         return math.inf if direction > 0 else 0.0
 
     def correlation(self, c: float, q: float) -> float:
-        """The next layer's correlation of two inputs of length q whose correlation is c."""
+        """The next layer's correlation of two inputs of variance q whose correlation is c."""
         q = min(max(q, SMALLEST), LARGEST)
         covariance = self.weight_variance * mean_of_pair(self.act, q, c, self.act.breaks) + self.bias_variance
-        return covariance / self.length(q)
+        return covariance / self.next_q(q)
 
     def chi_of_pair(self, c: float, q: float) -> float:
-        """σ_w² E[φ′(u) φ′(v)]: at c* the slope of the correlation map, times length(q) / q = 1."""
+        """σ_w² E[φ′(u) φ′(v)]: at c* the slope of the correlation map, times next_q(q) / q = 1."""
         q = min(max(q, SMALLEST), LARGEST)
         return self.weight_variance * mean_of_pair(self.act.slope, q, c, self.act.breaks)
 
@@ -93,10 +93,10 @@ class MeanField:
 class Limit:
     """What happens in the limit of many layers. Scales are in layers; ∞ at criticality, NaN where there is no q*."""
 
-    length: float  # q*
+    q: float  # q*
     chi: float  # χ₁ = χ(q*)
     correlation: float  # c*
-    length_scale: float  # ξ_q: layers in which q − q* shrinks by e
+    q_scale: float  # ξ_q: layers in which q − q* shrinks by e
     correlation_scale: float  # ξ_c: layers in which c − c* shrinks by e
     gradient_scale: float  # 1/|ln χ₁|: layers in which the squared gradient changes by e
 
@@ -113,16 +113,16 @@ def scale(factor: float) -> float:
 
 
 def limit(theory: MeanField, start: float = 1.0) -> Limit:
-    """The network's deep limit, from inputs that give the first layer length `start`."""
+    """The network's deep limit, from inputs that give the first layer variance `start`."""
     q = theory.fixed_point(start)
     chi = theory.chi(q)
     gradient = math.inf if abs(chi - 1) < 1e-9 else 1 / abs(math.log(chi)) if chi > 0 else 0.0
     if math.isinf(q):
         return Limit(q, chi, math.nan, math.nan, math.nan, gradient)
-    # The length map is the correlation map's c = 1: at χ₁ > 1 that fixed point loses its stability.
+    # The map of variances is the correlation map's c = 1: at χ₁ > 1 that fixed point loses its stability.
     c = 1.0 if chi <= 1 + 1e-9 else theory.fixed_correlation(q)
     slope = chi if c == 1 else theory.chi_of_pair(c, q)
-    return Limit(q, chi, c, scale(abs(theory.length_slope(q))), scale(slope), gradient)
+    return Limit(q, chi, c, scale(abs(theory.q_slope(q))), scale(slope), gradient)
 
 
 def second_moment(act: Function, q: float) -> float:
@@ -141,14 +141,14 @@ def slope_moment(act: Function, q: float) -> float:
 class Layers:
     """Predictions for hidden layers 1 … L and the output layer L + 1.
 
-    lengths (L + 1,): q of each layer's z. chi (L,): ‖∂L/∂z_l‖² / ‖∂L/∂z_{l+1}‖² of each hidden layer. Noise: the
+    q (L + 1,): variance of each layer's z. chi (L,): ‖∂L/∂z_l‖² / ‖∂L/∂z_{l+1}‖² of each hidden layer. Noise: the
     relative standard deviations, in single networks, of √q and √χ, to leading order in 1/width, at one example. Means
     over many examples vary less: of χ, where these share no more than the direction of their gradient, by 2/width.
     """
 
-    lengths: Floats
+    q: Floats
     chi: Floats
-    length_noise: Floats
+    rms_noise: Floats
     chi_noise: Floats
 
     @property
@@ -159,29 +159,29 @@ class Layers:
 
 def layers(
     act: nn.Module | Function,
-    input_length: float,
+    input_square: float,
     weight_variances: Sequence[float],
     bias_variances: Sequence[float],
     widths: Sequence[int],
 ) -> Layers:
-    """Predictions for inputs of mean square `input_length`; variances and units per layer, output included."""
+    """Predictions for inputs of mean square `input_square`; variances and units per layer, output included."""
     phi = describe(act)
     steps = [MeanField(phi, w, b) for w, b in zip(weight_variances, bias_variances, strict=True)]
-    lengths = [steps[0].weight_variance * input_length + steps[0].bias_variance]
+    q = [steps[0].weight_variance * input_square + steps[0].bias_variance]
     spread = [2 / widths[0]]  # relative variance of q in one network, at one example
     drift = 0.0  # its part that is not of this layer's units: what they all have in common
     chi, chi_spread = [], []
     for above, width, width_above in zip(steps[1:], widths, widths[1:], strict=False):
-        found = moments(phi, lengths[-1])
+        found = moments(phi, q[-1])
         passed = above.weight_variance * found.square
-        lengths.append(passed + above.bias_variance)
+        q.append(passed + above.bias_variance)
         chi.append(above.weight_variance * found.slope_square)
         # (φ′ g)² of each unit, g being the gradient that its weights pass: E[φ′⁴]·E[g⁴] = 3 (1 + s), less 1
         chi_spread.append((3 * found.slope_spread + 2) / width + found.slope_growth**2 * drift)
-        share = passed / lengths[-1] if lengths[-1] else 0.0
+        share = passed / q[-1] if q[-1] else 0.0
         drift = share**2 * (found.growth**2 * spread[-1] + found.square_spread / width)
         spread.append(drift + 2 / width_above)
-    return Layers(np.array(lengths), np.array(chi), np.sqrt(spread) / 2, np.sqrt(chi_spread) / 2)
+    return Layers(np.array(q), np.array(chi), np.sqrt(spread) / 2, np.sqrt(chi_spread) / 2)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """best.ckpt and last.ckpt of a run, one of which is always whole, and how an interrupted run goes on from them.
 
-Flow: **training** → results. Lightning's ModelCheckpoint writes last.ckpt only in epochs that are the best so far, and
-moves files between file systems, which a kill or a full disk can catch half way.
+Lightning's ModelCheckpoint writes last.ckpt only in epochs that are the best so far, and moves files between file
+systems, which a kill or a full disk can catch half way.
 """
 
 import io

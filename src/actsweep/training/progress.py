@@ -1,6 +1,6 @@
 """Progress in the terminal: a line per run (epoch, losses, accuracy, time left) and one for the sweep around them.
 
-Flow: **training**. A run's numbers are those of the epoch before, so the line never makes the device wait.
+A run's numbers are those of the epoch before, so the line never makes the device wait.
 """
 
 import time
@@ -25,9 +25,6 @@ class ProgressBar(LightningProgressBar):
 
     def disable(self) -> None:
         self.enabled = False
-
-    def enable(self) -> None:
-        self.enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.epochs = trainer.max_epochs or 0
@@ -57,19 +54,16 @@ class ProgressBar(LightningProgressBar):
         )
 
     def on_train_end(self, *_: Any) -> None:
-        self._close()
-
-    def on_exception(self, *_: Any) -> None:
-        self._close()
-
-    def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
 
+    def on_exception(self, *_: Any) -> None:
+        self.on_train_end()
+
 
 class Watcher(Protocol):
-    """Whom those that train several runs at once tell how far they are."""
+    """Whom those that train several runs at once report to."""
 
     def ended(self, folder: Path) -> None:
         """The run in this folder has ended."""
@@ -78,12 +72,8 @@ class Watcher(Protocol):
         """So many runs are at work and need at most `left` more seconds; such a run takes about `each` seconds."""
 
 
-class Unseen:
+class Unseen(Watcher):
     """Nobody watches."""
-
-    def ended(self, folder: Path) -> None: ...
-
-    def reached(self, runs: int, left: float, each: float) -> None: ...
 
 
 UNSEEN = Unseen()
@@ -124,7 +114,7 @@ class SweepProgress:
         self._show()
 
     def _left(self) -> str:
-        """The time that the sweep still needs, as far as that can be told."""
+        """The time that the sweep still needs, as far as that is known."""
         now, new = time.time(), self.done - self.found
         if self.each:
             seconds = max(0.0, self.until - now) + self.each * max(0, self.total - self.done - self.at_work)

@@ -1,7 +1,4 @@
-"""The project's diagnostics on a whole stack: the same functions and the same schedule, each network one row.
-
-Flow: training → **diagnostics** → results.
-"""
+"""The project's diagnostics on a whole stack: the same functions and the same schedule, each network one row."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

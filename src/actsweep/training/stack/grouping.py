@@ -1,7 +1,4 @@
-"""Which jobs may share a stack, and how many at a time.
-
-Flow: config → **grouping** → training.
-"""
+"""Which jobs may share a stack, and how many at a time."""
 
 import json
 import math
@@ -30,10 +27,7 @@ MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
 OF_THE_OPTIMISER = ("lr", "momentum", "weight_decay")
 SHARE_OF_MEMORY = 0.7
 PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
-FILES, FILES_OF_A_MEMBER = (
-    256,
-    3,
-)  # open at once: by Python and its libraries; a lock, events, one that is being written
+FILES, FILES_OF_A_MEMBER = 256, 3  # open: by Python and its libraries; a lock, events, one that is being written
 PROCESS_SECONDS = 10.0  # processes that save less are not started
 # What a stack takes on two cores of an AMD EPYC, roughly: of a member in an epoch, of a step, of a multiply-add.
 MEMBER_SECONDS, STEP_SECONDS, PRODUCT_SECONDS = 0.01, 0.002, 2e-11

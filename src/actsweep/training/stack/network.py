@@ -1,7 +1,7 @@
 """K networks of equal shape as one: every layer is one batched matrix product.
 
-Flow: network → **training**. The members are Classifiers that actsweep.train.build_network made one by one. They stay
-usable: once stacked, the parameters of member k are views of row k, so that evaluating and watching it needs no copy.
+The members are Classifiers that actsweep.train.build_network made one by one. They stay usable: once stacked, the
+parameters of member k are views of row k, so that evaluating and watching it needs no copy.
 """
 
 import json
@@ -64,7 +64,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Run:
+class Span:
     """Neighbouring members with the same activation, and the module that computes it for all of them."""
 
     rows: slice
@@ -147,40 +147,40 @@ def described(member: Classifier) -> str:
 
 
 class Stack:
-    """The members' layers, batched. Members with equal activations should be neighbours: each run is one call."""
+    """The members' layers, batched. Members with equal activations should be neighbours: each span is one call."""
 
     def __init__(self, members: Sequence[Classifier]) -> None:
         self.members = list(members)
         first = self.members[0].network
         self.stride = first.stride
         self.hidden = len(first.layers) // self.stride
-        self.runs = self._runs()
+        self.spans = self._spans()
         self.blocks = {(block.name, block.rows.start): block for block in self._blocks()}
         self.bind()
 
     def __len__(self) -> int:
         return len(self.members)
 
-    def _runs(self) -> list[Run]:
-        runs = []
+    def _spans(self) -> list[Span]:
+        spans = []
         for _, group in groupby(range(len(self.members)), key=lambda row: described(self.members[row])):
             rows = list(group)
             activation = activations.build(self.members[rows[0]].hparams["network"]["act"])
             learnt = tuple(name for name, _ in activation.named_parameters())
-            runs.append(Run(slice(rows[0], rows[-1] + 1), activation, learnt, works_in_place(activation)))
-        return runs
+            spans.append(Span(slice(rows[0], rows[-1] + 1), activation, learnt, works_in_place(activation)))
+        return spans
 
     def _blocks(self) -> Iterator[Block]:
         everyone = slice(0, len(self))
         decayed = {f"layers.{layer * self.stride}.weight" for layer in range(self.hidden + 1)}
-        for run in self.runs:
+        for span in self.spans:
             # What the activation learns belongs to the members that have it, everything else to all.
-            learnt = {f"layers.{self._place(layer)}.{name}" for layer in range(self.hidden) for name in run.learnt}
-            network = self.members[run.rows.start].network
+            learnt = {f"layers.{self._place(layer)}.{name}" for layer in range(self.hidden) for name in span.learnt}
+            network = self.members[span.rows.start].network
             for name, parameter in network.named_parameters():
-                if name in learnt or run is self.runs[0]:
+                if name in learnt or span is self.spans[0]:
                     is_matrix = name not in learnt and parameter.ndim == 2
-                    rows = run.rows if name in learnt else everyone
+                    rows = span.rows if name in learnt else everyone
                     each = [member.network.get_parameter(name).detach() for member in self.members[rows]]
                     values = torch.stack([one.t() if is_matrix else one for one in each]).contiguous()
                     yield Block(name, rows, values.requires_grad_(), is_matrix, name in decayed)
@@ -202,7 +202,7 @@ class Stack:
                 parameter.data = parameter.data.clone()
         kept = [block.kept(rows) for block in self.blocks.values()]
         self.members = [self.members[row] for row in rows]
-        self.runs = self._runs()
+        self.spans = self._spans()
         self.blocks = {(block.name, block.rows.start): block for block in kept if block}
         self.bind()
 
@@ -262,19 +262,19 @@ class Stack:
 
     def _activate(self, layer: int, pre: Tensor) -> Tensor:
         # split and cat, not indexing: their backward passes touch each value once.
-        parts = pre.split([run.rows.stop - run.rows.start for run in self.runs])
-        outputs = [self._activate_run(layer, run, part) for run, part in zip(self.runs, parts, strict=True)]
+        parts = pre.split([span.rows.stop - span.rows.start for span in self.spans])
+        outputs = [self._activate_span(layer, span, part) for span, part in zip(self.spans, parts, strict=True)]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
-    def _activate_run(self, layer: int, run: Run, pre: Tensor) -> Tensor:
-        if run.works_in_place:
+    def _activate_span(self, layer: int, span: Span, pre: Tensor) -> Tensor:
+        if span.works_in_place:
             pre = pre.clone()  # the diagnostics look at it later, and it is a view
-        if not run.learnt:
-            return run.activation(pre)
+        if not span.learnt:
+            return span.activation(pre)
         learnt = {
-            name: self.blocks[f"layers.{self._place(layer)}.{name}", run.rows.start].values for name in run.learnt
+            name: self.blocks[f"layers.{self._place(layer)}.{name}", span.rows.start].values for name in span.learnt
         }
-        return _by_member(run.activation, learnt, pre)
+        return _by_member(span.activation, learnt, pre)
 
     def observe(self, x: Tensor, labels: Tensor, losses: Losses) -> list[Layer]:
         """Every layer of all members on one batch (N, D), as diagnostics/observation.py shows it for one network."""

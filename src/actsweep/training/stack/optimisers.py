@@ -1,8 +1,8 @@
 """SGD, Adam and AdamW for a stack, in place, with a learning rate, momentum and weight decay per member.
 
-Flow: **training**. Nothing here waits for the device or branches on data, so that a step can be captured as a CUDA
-graph; a new learning rate is written into `lr` and holds from the next replay on. Source: torch.optim's own formulas,
-in their order of operations.
+Nothing here waits for the device or branches on data, so that a step can be captured as a CUDA graph; a new learning
+rate is written into `lr` and holds from the next replay on. Source: torch.optim's own formulas, in their order of
+operations.
 """
 
 from collections.abc import Sequence

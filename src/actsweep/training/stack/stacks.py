@@ -1,7 +1,4 @@
-"""Groups of jobs that train as one stack: split where memory runs out, shared out over processes.
-
-Flow: config → data → network → **training** → diagnostics → results.
-"""
+"""Groups of jobs that train as one stack: split where memory runs out, shared out over processes."""
 
 import gc
 import logging

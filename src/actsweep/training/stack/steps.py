@@ -1,21 +1,21 @@
 """The optimiser steps of a stack: which examples, forward, backward, update; on a GPU captured as one CUDA graph.
 
-Flow: data → **training**. Nothing here waits for the device: what a step finds out is summed up there.
+Nothing here waits for the device: what a step finds out is summed up there.
 """
 
 import errno
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from actsweep.data.datamodule import DataModule, Sampling
 from actsweep.data.dataset import Examples
+from actsweep.network.losses import Sums
 from actsweep.training.stack.network import Losses, Stack
 from actsweep.training.stack.optimisers import Optimiser, clip
 
@@ -30,24 +30,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     kinds = isinstance(error, torch.OutOfMemoryError | MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
     cause = error.__cause__ or error.__context__
     return kinds or bool(NO_MEMORY.search(str(error))) or (cause is not None and is_out_of_memory(cause))
-
-
-def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
-    each = F.cross_entropy(outputs.flatten(0, 1), labels.reshape(-1), reduction="none")
-    return each.view(labels.shape).mean(1)
-
-
-def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
-    each = F.binary_cross_entropy_with_logits(outputs[..., 0], labels.to(outputs.dtype), reduction="none")
-    return each.mean(1)
-
-
-def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-    return (outputs[..., 0] - labels.to(outputs.dtype)).square().mean(1)
-
-
-# (K, N, O), (K, N) → (K,): actsweep.network.losses, a mean for each member
-LOSSES: dict[str, Losses] = {"cross_entropy": cross_entropy, "bce": binary_cross_entropy, "mse": squared_error}
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
@@ -107,24 +89,6 @@ class Feed:
         if len(self.seeds) == self.members:
             return inputs, labels
         return inputs.index_select(0, self.seed_of), labels.index_select(0, self.seed_of)
-
-
-class Sums:
-    """Per member, over the batches of one epoch: loss × examples (K,), correct predictions (K,); examples."""
-
-    def __init__(self, members: int, device: torch.device, predict: Callable[[Tensor], Tensor]) -> None:
-        self.loss = torch.zeros(members, device=device, dtype=torch.float64)
-        self.correct = torch.zeros(members, device=device, dtype=torch.int64)
-        self.predict = predict
-
-    def add(self, losses: Tensor, outputs: Tensor, labels: Tensor) -> None:
-        self.loss.add_(losses.detach(), alpha=labels.shape[1])
-        predictions = self.predict(outputs.detach().flatten(0, 1)).view(labels.shape)
-        self.correct.add_((predictions == labels).sum(1))
-
-    def clear(self) -> None:
-        self.loss.zero_()
-        self.correct.zero_()
 
 
 class Steps:

@@ -1,7 +1,4 @@
-"""When a run ends, and which of its epochs was the best: Lightning's EarlyStopping and this project's BestAndLast.
-
-Flow: **training**.
-"""
+"""When a run ends, and which of its epochs was the best: Lightning's EarlyStopping and this project's BestAndLast."""
 
 import math
 from dataclasses import dataclass

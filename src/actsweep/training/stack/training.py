@@ -15,7 +15,7 @@ from tqdm import tqdm
 from actsweep.config import schema
 from actsweep.data import datamodule
 from actsweep.data.dataset import Examples
-from actsweep.network.losses import outputs_for
+from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import ALL_THREADS, WORTH_SHARING
 from actsweep.results import locks, run_folder
 from actsweep.train import build_network
@@ -26,7 +26,7 @@ from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack, described
 from actsweep.training.stack.optimisers import Optimiser
 from actsweep.training.stack.stack_checkpoint import Saving
-from actsweep.training.stack.steps import LOSSES, Feed, Steps, Sums, autocast, is_out_of_memory
+from actsweep.training.stack.steps import Feed, Steps, autocast, is_out_of_memory
 
 Job = tuple[schema.Settings, Path]
 DROP_FROM = 4  # on a GPU a new stack needs a new graph: wait until a quarter of the members has ended
@@ -67,7 +67,7 @@ class Training:
         self.members: list[Member | None] = [*sorted(found, key=lambda member: described(member.classifier))]
         self.rows = [(member.settings, member.folder) for member in self._present()]
         self.stack = Stack([member.classifier for member in self._present()])
-        self.losses, self.predict = LOSSES[first.loss], self._present()[0].classifier.objective.predict
+        self.losses, self.predict = LOSSES[first.loss].of_each, LOSSES[first.loss].predict
         self.optimiser = Optimiser(self.stack, [member.settings.optim.plain() for member in self._present()])
         self.feed = Feed(self.data, self.data.train, [member.settings.seed for member in self._present()])
         weights = sum(values.numel() for values in self.stack.parameters())
