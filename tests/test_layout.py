@@ -21,8 +21,8 @@ def test_files_and_functions_stay_small_and_say_what_they_are(path: Path) -> Non
             assert (node.end_lineno or 0) - node.lineno < 60, node.name
 
 
-def test_train_reads_in_one_sitting() -> None:
-    assert len(Path("src/actsweep/train.py").read_text().splitlines()) <= 120
+def test_one_run_reads_in_one_sitting() -> None:
+    assert len(Path("src/actsweep/one_run.py").read_text().splitlines()) <= 120
 
 
 WITH_EXAMPLES = [path for path in SOURCES if path.parts[0] == "src" and ">>> " in path.read_text()]
@@ -30,6 +30,8 @@ WITH_EXAMPLES = [path for path in SOURCES if path.parts[0] == "src" and ">>> " i
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=str)
 def test_examples_in_docstrings_are_true(path: Path) -> None:
-    tested = doctest.testmod(importlib.import_module(".".join(path.with_suffix("").parts[1:]).removesuffix(".__init__")))
+    tested = doctest.testmod(
+        importlib.import_module(".".join(path.with_suffix("").parts[1:]).removesuffix(".__init__"))
+    )
     assert tested.attempted > 0
     assert tested.failed == 0
