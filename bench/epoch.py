@@ -29,7 +29,7 @@ from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, random_split
 
-from actsweep import composition, train
+from actsweep import composition, one_run
 from actsweep.config.command_line import quiet_libraries
 from actsweep.data import datamodule, fashion_mnist
 from actsweep.places import REPOSITORY
@@ -151,8 +151,8 @@ def ours(folder: Path, *overrides: str) -> Contender:
         times = EpochTimes()
         run_folder.prepare(folder, settings)
         data = datamodule.open_data(settings.data, settings.seed)
-        network = train.build_network(settings, 784, 10)
-        trainer = train.build_trainer(settings, folder, Tables(folder), network.monitor)
+        network = one_run.build_network(settings, 784, 10)
+        trainer = one_run.build_trainer(settings, folder, Tables(folder), network.monitor)
         trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]
         trainer.fit(network, data)
         return times.seconds()

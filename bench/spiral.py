@@ -24,7 +24,7 @@ import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from actsweep import composition, train
+from actsweep import composition, one_run
 from actsweep.config.command_line import quiet_libraries
 from actsweep.data import spiral
 from actsweep.places import REPOSITORY
@@ -107,7 +107,7 @@ def in_actsweep(act: str, folder: Path, *overrides: str) -> Trained:
         composed = compose("config", [*own, *overrides], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)
     started = time.perf_counter()
-    result = train.train(composition.read(composed), folder)
+    result = one_run.train(composition.read(composed), folder)
     seconds = time.perf_counter() - started
     table = pd.read_csv(run_folder.table(folder, "steps"))
     magnitudes = table[["grad_magnitude/layer_01", "grad_magnitude/layer_02"]].to_numpy()

@@ -35,7 +35,7 @@ from typing import Any
 
 import torch
 
-from actsweep import composition, train
+from actsweep import composition, one_run
 from actsweep.config.command_line import quiet_libraries
 from actsweep.data import datamodule
 from actsweep.network.mlp import threads_for
@@ -57,9 +57,9 @@ def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
         times = EpochTimes()
         run_folder.prepare(folder, settings)
         data = datamodule.open_data(settings.data, settings.seed)
-        network = train.build_network(settings, *sizes_of(data))
+        network = one_run.build_network(settings, *sizes_of(data))
         torch.set_num_threads(settings.threads or threads_for(network, data.examples_per_step))
-        trainer = train.build_trainer(settings, folder, Tables(folder), network.monitor)
+        trainer = one_run.build_trainer(settings, folder, Tables(folder), network.monitor)
         trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]
         trainer.fit(network, data)
         steady = times.starts[1:]  # the first epoch holds the measurement at initialisation

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from actsweep import composition, train
+from actsweep import composition, one_run
 from actsweep.config import schema
 from actsweep.places import REPOSITORY
 from actsweep.training.progress import ProgressBar
@@ -94,7 +94,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
         try:
-            train.main()
+            one_run.main()
         except SystemExit as end:
             return int(end.code or 0)
         finally:

@@ -14,7 +14,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from actsweep import composition, train
+from actsweep import composition, one_run
 from actsweep.places import REPOSITORY
 
 
@@ -48,7 +48,7 @@ def main() -> None:
         if (child := os.fork()) == 0:
             module, name, count = case.split(":")
             deadly(module, name, int(count))
-            train.train(settings, Path(folder, str(place)))
+            one_run.train(settings, Path(folder, str(place)))
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         assert os.WIFSIGNALED(status), f"{case} was not reached"

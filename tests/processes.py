@@ -67,7 +67,7 @@ def running(arguments: Sequence[str], variables: Mapping[str, str] = {}, **optio
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     environment = inherited | {MARK: words} | dict(variables)
     try:
-        with subprocess.Popen(arguments, text=True, cwd=REPOSITORY, env=environment, **options) as process:
+        with subprocess.Popen(arguments, text=True, env=environment, **{"cwd": REPOSITORY} | options) as process:
             try:
                 yield process
             finally:
@@ -76,9 +76,11 @@ def running(arguments: Sequence[str], variables: Mapping[str, str] = {}, **optio
         end(words)
 
 
-def run(arguments: Sequence[str], variables: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: Sequence[str], variables: Mapping[str, str] = {}, folder: Path = REPOSITORY
+) -> subprocess.CompletedProcess[str]:
     """A process's end, waited for, and what it said."""
-    with running(arguments, variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with running(arguments, variables, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         said = process.communicate()
         return subprocess.CompletedProcess(list(arguments), process.returncode, *said)
 

@@ -170,7 +170,7 @@ def test_missing_data_names_the_place_and_the_remedy(
     assert command("trainer=cpu", f"data.source.root={tmp_path}/no", f"hydra.run.dir={tmp_path}/out") == 2
     line = only_line(capsys)
     assert f"data.source.root={tmp_path}/no" in line
-    assert "make data" in line
+    assert "src.data.fetch" in line
 
 
 PIXELS, LABELS = (idx_bytes(np.zeros(shape, dtype=np.uint8)) for shape in ((4, 2, 2), (3,)))

@@ -212,7 +212,7 @@ def test_files_in_the_given_folder_come_before_debians(tmp_path: Path, monkeypat
 def test_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "none")
     monkeypatch.setattr("torchvision.datasets.mnist.FashionMNIST.mirrors", ["http://127.0.0.1:9/"])
-    with pytest.raises(ValueError, match="make data"):
+    with pytest.raises(ValueError, match=r"src\.data\.fetch"):
         fashion_mnist.load(str(tmp_path / "nothing"))
 
 

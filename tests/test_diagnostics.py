@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule, digits, spiral
 from actsweep.diagnostics.activations import mean_and_std
@@ -77,7 +77,7 @@ def test_dead_means_no_slope_anywhere_and_silent_means_output_zero() -> None:
 
 def network(settings: Settings) -> tuple[Any, Any]:
     data = datamodule.open_data(settings.data, settings.seed)
-    return train.build_network(settings, data.dataset.input_size, 10), data
+    return one_run.build_network(settings, data.dataset.input_size, 10), data
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
@@ -134,7 +134,7 @@ def test_all_step_units_are_dead_and_no_linear_ones(settings_for: SettingsFor) -
 @pytest.mark.parametrize("name", names_in("diagnostics"))
 def test_a_diagnostic_declares_exactly_what_it_publishes(name: str, settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, f"diagnostics=[{name}]")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     files = [tmp_path / run_folder.LAYERS, tmp_path / run_folder.HISTOGRAMS]
     published = {row["quantity"] for path in files if path.exists() for row in rows_of(path)}
     declared = set(json.loads((tmp_path / run_folder.QUANTITIES).read_text()))
@@ -147,10 +147,10 @@ def test_each_epochs_numbers_are_those_of_its_own_weights(
     optim: str, settings_for: SettingsFor, tmp_path: Path
 ) -> None:
     settings = settings_for(*SMALL, f"optim={optim}", "act=tanh", "seed=8")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     data = datamodule.open_data(settings.data, 8)
     rows = [row for row in rows_of(tmp_path / run_folder.LAYERS) if row["quantity"] == "grad_norm"]
-    for epoch, module in ((0, train.build_network(settings, 64, 10)), (2, load(tmp_path / run_folder.LAST))):
+    for epoch, module in ((0, one_run.build_network(settings, 64, 10)), (2, load(tmp_path / run_folder.LAST))):
         layers = observe(module, lambda module=module: module.loss(data.probe(1024)))
         expected = [grad_norm(layer.gradient).item() for layer in layers]
         found = [float(row["value"]) for row in rows if row["epoch"] == str(epoch)]
@@ -178,7 +178,7 @@ def test_births_and_deaths_of_dead_units_are_counted() -> None:
 
 
 def test_the_curve_is_the_function_and_its_derivative(settings_for: SettingsFor, tmp_path: Path) -> None:
-    train.train(settings_for(*SMALL, "act=tanh"), tmp_path)
+    one_run.train(settings_for(*SMALL, "act=tanh"), tmp_path)
     x, value, slope = np.loadtxt(run_folder.table(tmp_path, "curves"), delimiter=",", skiprows=1).T
     assert (x[0], x[-1], len(x)) == (-5, 5, 201)
     assert np.allclose(value, np.tanh(x), atol=1e-12)
@@ -187,7 +187,7 @@ def test_the_curve_is_the_function_and_its_derivative(settings_for: SettingsFor,
 
 def test_predictions_are_those_of_the_tested_weights(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "seed=4")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     rows = rows_of(run_folder.table(tmp_path, "predictions"))
     data = datamodule.open_data(settings.data, 4)
     assert [int(row["label"]) for row in rows] == data.test.labels.tolist()
@@ -200,10 +200,10 @@ def test_predictions_are_those_of_the_tested_weights(settings_for: SettingsFor, 
 
 def test_every_step_is_recorded_with_its_own_gradient(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "diagnostics=[steps]", "optim.weight_decay=0.01", "trainer.gradient_clip_val=0.001")
-    train.train(settings, tmp_path)
+    one_run.train(settings, tmp_path)
     rows = rows_of(run_folder.table(tmp_path, "steps"))
     assert [int(row["step"]) for row in rows] == list(range(36))
-    data, module = datamodule.open_data(settings.data, settings.seed), train.build_network(settings, 64, 10)
+    data, module = datamodule.open_data(settings.data, settings.seed), one_run.build_network(settings, 64, 10)
     batch = next(iter(next(iter(data.train_dataloader()))))
     module.loss(batch).backward()
     for tap in module.network.taps():
@@ -218,9 +218,9 @@ def test_every_step_is_recorded_with_its_own_gradient(settings_for: SettingsFor,
 
 def test_each_examples_gradient_is_that_of_its_own_loss(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "diagnostics=[per_example]", "act=tanh", "untrained=true")
-    train.train(settings, tmp_path)
+    one_run.train(settings, tmp_path)
     rows = [row for row in rows_of(run_folder.table(tmp_path, "examples")) if row["example"] == "5"]
-    data, module = datamodule.open_data(settings.data, settings.seed), train.build_network(settings, 64, 10)
+    data, module = datamodule.open_data(settings.data, settings.seed), one_run.build_network(settings, 64, 10)
     inputs, labels = data.probe(6)
     module.loss((inputs[5:], labels[5:])).backward()
     expected = [tap.linear.weight.grad.norm().item() for tap in module.network.taps()]  # type: ignore[union-attr]
@@ -240,7 +240,7 @@ def test_a_sample_grid_shows_the_first_images_of_each_class() -> None:
 def test_tensorboard_has_charts_histograms_images_text_and_hyperparameters(
     settings_for: SettingsFor, tmp_path: Path
 ) -> None:
-    result = train.train(settings_for(*SMALL, "seed=7"), tmp_path)
+    result = one_run.train(settings_for(*SMALL, "seed=7"), tmp_path)
     events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0, "histograms": 0})
     events.Reload()
     tags = events.Tags()

@@ -12,7 +12,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
 from actsweep.sweep import executors
@@ -111,7 +111,7 @@ def test_what_a_signal_does_to_a_run_is_left_to_whoever_started_it(settings_for:
     before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         overrides = [*SMALL, "diagnostics=[]", "+diagnostics.own._target_=tests.test_elsewhere.Terminated"]
-        found = train.train(settings_for(*overrides), tmp_path)
+        found = one_run.train(settings_for(*overrides), tmp_path)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert (found["status"], found["epochs"]) == ("completed", 2)

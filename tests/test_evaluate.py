@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from actsweep import evaluate, train
+from actsweep import evaluate, one_run
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
 from tests.conftest import SMALL
@@ -18,7 +18,7 @@ SettingsFor = Callable[..., Settings]
 
 @pytest.fixture
 def run(settings_for: SettingsFor, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
-    result = train.train(settings_for(*SMALL, "act=leakyrelu", "norm=batch"), tmp_path / "run")
+    result = one_run.train(settings_for(*SMALL, "act=leakyrelu", "norm=batch"), tmp_path / "run")
     return tmp_path / "run" / run_folder.BEST, result
 
 
@@ -46,9 +46,9 @@ def test_a_checkpoint_has_the_accuracy_of_its_run(
 
 def test_an_untrained_network_is_counted_like_a_run(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "act=relu", "trainer.max_epochs=1")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     data = evaluate.open_named("digits")
-    found = evaluate.measure(train.build_network(settings, 64, 10).network, data)
+    found = evaluate.measure(one_run.build_network(settings, 64, 10).network, data)
     assert found["dead_outputs"] == result["initial"]["dead_outputs"]
     assert found["grad_norm"] == pytest.approx(result["initial"]["grad_norm"], rel=1e-5)
     network, _, _ = evaluate.load(tmp_path / run_folder.BEST)
@@ -90,7 +90,7 @@ def test_a_checkpoint_cant_choose_what_is_imported(run: tuple[Path, dict[str, An
 
 def test_a_users_own_activation_is_imported_only_if_named(settings_for: SettingsFor, tmp_path: Path) -> None:
     own = "tests.test_evaluate.Own"
-    train.train(settings_for(*SMALL, f"act={own}", "trainer.max_epochs=1"), tmp_path)
+    one_run.train(settings_for(*SMALL, f"act={own}", "trainer.max_epochs=1"), tmp_path)
     with pytest.raises(ValueError, match=rf"--allow {own}"):
         evaluate.load(tmp_path / run_folder.BEST)
     network, data, _ = evaluate.load(tmp_path / run_folder.BEST, (own,))

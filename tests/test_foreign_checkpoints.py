@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from actsweep import evaluate, train
+from actsweep import evaluate, one_run
 from actsweep.config.command_line import one_line_errors
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
@@ -28,7 +28,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def checkpoint(settings_for: SettingsFor, tmp_path: Path, checkpoints: dict[str, Any]) -> dict[str, Any]:
     if not checkpoints:
         quick = (*SMALL, "act=leakyrelu", "trainer.max_epochs=1", "diagnostics=[]")
-        train.train(settings_for(*quick), tmp_path / "run")
+        one_run.train(settings_for(*quick), tmp_path / "run")
         checkpoints |= torch.load(tmp_path / "run" / run_folder.BEST, weights_only=True)
     copied: dict[str, Any] = json.loads(json.dumps(checkpoints["hyper_parameters"]))
     return {"hyper_parameters": copied, "state_dict": dict(checkpoints["state_dict"])}

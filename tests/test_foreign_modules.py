@@ -80,6 +80,19 @@ def test_the_callbacks_work_on_somebody_elses_cnn(tmp_path: Path) -> None:
         assert torch.equal(one, other)
 
 
+class WithCriterion(ForeignCNN):
+    """Names its criterion as most people do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = nn.CrossEntropyLoss()
+
+
+def test_a_criterion_called_loss_is_not_taken_for_the_loss_of_a_batch(tmp_path: Path) -> None:
+    fit(WithCriterion(), tmp_path, [GradientNorm()])
+    assert {row["layer"] for row in rows_of(tmp_path / run_folder.LAYERS)} == {"features.0", "features.2", "head"}
+
+
 def test_a_schedule_in_steps_measures_every_nth_step(tmp_path: Path) -> None:
     fit(ForeignCNN(), tmp_path, [GradientNorm(every_n_steps=3), UpdateRatio(every_n_steps=3)])
     rows = [row for row in rows_of(tmp_path / run_folder.LAYERS) if row["layer"] == "head"]

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-from actsweep import composition, train
+from actsweep import composition, one_run
 from actsweep.places import REPOSITORY
 from actsweep.sweep import search
 from tests.conftest import SMALL, names_in
@@ -150,9 +150,9 @@ def test_a_notebook_composes_and_trains_in_a_thread_too(tmp_path: Path) -> None:
     HydraConfig.instance().cfg = None
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         settings = composition.read(compose("config", QUICK))
-    expected = train.train(settings, tmp_path / "here")
+    expected = one_run.train(settings, tmp_path / "here")
     found: list[float] = []
-    thread = threading.Thread(target=lambda: found.append(train.train(settings, tmp_path / "there")["test_loss"]))
+    thread = threading.Thread(target=lambda: found.append(one_run.train(settings, tmp_path / "there")["test_loss"]))
     thread.start()
     thread.join()
     assert found == [expected["test_loss"]]

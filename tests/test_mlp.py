@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.network.mlp import MLP
 from tests.conftest import names_in
@@ -15,7 +15,7 @@ SettingsFor = Callable[..., Settings]
 
 
 def network_of(settings: Settings, input_size: int = 784) -> MLP:
-    return train.build_network(settings, input_size, 10).network
+    return one_run.build_network(settings, input_size, 10).network
 
 
 @pytest.mark.parametrize("act", names_in("act"))

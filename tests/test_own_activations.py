@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.diagnostics.curve import curve
 from actsweep.diagnostics.elementwise import is_elementwise
@@ -161,7 +161,7 @@ def test_diagnostics_leave_what_an_activation_notes_alone(settings_for: Make, tm
     for diagnostics in ("[gradients,histograms,units,taxonomy,curve,theory]", "[]"):
         folder = tmp_path / diagnostics[1:4]
         folder.mkdir()
-        train.train(settings_for(*SMALL, f"act={OWN}.{name}", f"diagnostics={diagnostics}"), folder)
+        one_run.train(settings_for(*SMALL, f"act={OWN}.{name}", f"diagnostics={diagnostics}"), folder)
         kept.append(weights_of(folder / run_folder.LAST))
     assert all(torch.equal(kept[0][key], kept[1][key]) for key in kept[1])
 
@@ -199,7 +199,7 @@ def test_a_functions_random_numbers_are_those_of_the_step(settings_for: Make, tm
         folders, (["act=torch.nn.functional.rrelu", "+act.training=true"], ["act=torch.nn.RReLU"]), strict=True
     ):
         folder.mkdir()
-        train.train(settings_for(*SMALL, *overrides), folder)
+        one_run.train(settings_for(*SMALL, *overrides), folder)
     ours, theirs = (weights_of(folder / run_folder.LAST) for folder in folders)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
@@ -286,7 +286,7 @@ def test_a_function_of_a_whole_layer_has_no_curve() -> None:
 
 @pytest.mark.parametrize("act", ["Straight.apply", "Clamped", "hard"])
 def test_gradients_of_single_examples_of_what_torch_cannot_batch(settings_for: Make, act: str) -> None:
-    module = train.build_network(settings_for(*SMALL, f"act={OWN}.{act}", "trainer.precision=64"), 64, 10)
+    module = one_run.build_network(settings_for(*SMALL, f"act={OWN}.{act}", "trainer.precision=64"), 64, 10)
     inputs, labels = torch.rand(5, 64, dtype=torch.float64), torch.arange(5)
     found = per_example_gradients(module, inputs, labels)["layers.4.weight"]
     module.loss((inputs, labels)).backward()

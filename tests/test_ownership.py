@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.errors import UserError
 from actsweep.report import writing
 from actsweep.results import claims, ownership, provenance, run_folder
@@ -222,5 +222,5 @@ def test_a_result_names_the_code_that_ran_not_what_was_committed_meanwhile(
 def test_train_itself_refuses_a_foreign_folder(settings_for: SettingsFor, tmp_path: Path) -> None:
     before = lay(tmp_path, ["measurements.csv", "checkpoints/best.ckpt"])
     with pytest.raises(UserError, match="did not write"):
-        train.train(settings_for(*SMALL), tmp_path)  # type: ignore[arg-type]
+        one_run.train(settings_for(*SMALL), tmp_path)  # type: ignore[arg-type]
     assert content(tmp_path) == before

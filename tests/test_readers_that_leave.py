@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
 from tests.conftest import SMALL
@@ -34,7 +34,7 @@ def unread(*arguments: str, also_errors: bool = False) -> tuple[int, str]:
 
 @pytest.fixture
 def run(settings_for: SettingsFor, tmp_path: Path) -> Path:
-    train.train(settings_for(*QUICK), tmp_path / "sweep" / "run")
+    one_run.train(settings_for(*QUICK), tmp_path / "sweep" / "run")
     return tmp_path / "sweep" / "run"
 
 
@@ -50,7 +50,7 @@ def test_commands_that_print_end_quietly(run: Path) -> None:
 def test_a_sweep_goes_on_when_nobody_reads_it_any_more(launcher: str, tmp_path: Path) -> None:
     sweep = ["-m", *QUICK, "act=relu,tanh", "seed=0,1", "trainer.enable_progress_bar=true"]
     sweep += [f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep"]
-    assert unread("actsweep.train", *sweep, also_errors=True)[0] == 0
+    assert unread("actsweep.one_run", *sweep, also_errors=True)[0] == 0
     found = [json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").glob("*/result.json")]
     assert found == ["completed"] * 4
     assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 5

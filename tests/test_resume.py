@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.command_line import ended_by_signals, one_line_errors
 from actsweep.config.schema import Settings
 from actsweep.results import locks, run_folder
@@ -87,13 +87,13 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
     assert ended.returncode == 0, ended.stderr
     assert not list((tmp_path / "temporary").iterdir())
     settings = settings_for(*RICH)
-    result = train.train(settings, tmp_path / "whole")
+    result = one_run.train(settings, tmp_path / "whole")
     assert capsys.readouterr().out == ""
     for place, moment in enumerate(MOMENTS):
         folder = elsewhere / str(place)
         assert not (folder / run_folder.RESULT).exists()
         had_a_checkpoint = (folder / run_folder.LAST).exists() or (folder / run_folder.BEST).exists()
-        train.train(settings, folder)
+        one_run.train(settings, folder)
         assert ("goes on after epoch" in capsys.readouterr().out) == had_a_checkpoint == (place > 0), moment
         assert_same_run(tmp_path / "whole", folder)
         assert not list(folder.rglob("*.tmp")), moment
@@ -184,11 +184,11 @@ def test_a_signal_counts_also_where_a_library_puts_an_error_of_its_own_in_its_pl
 
 
 def test_a_run_goes_on_only_from_its_own_checkpoints(settings_for: SettingsFor, tmp_path: Path) -> None:
-    train.train(settings_for(*SMALL, "optim.lr=0.1"), tmp_path / "run")
+    one_run.train(settings_for(*SMALL, "optim.lr=0.1"), tmp_path / "run")
     other = settings_for(*SMALL, "optim.lr=0.2", "rerun=all")
     (tmp_path / "run" / run_folder.RESULT).unlink()
-    train.train(other, tmp_path / "run")
-    train.train(other, tmp_path / "fresh")
+    one_run.train(other, tmp_path / "run")
+    one_run.train(other, tmp_path / "fresh")
     assert_same_run(tmp_path / "fresh", tmp_path / "run")
 
 
@@ -198,7 +198,7 @@ def test_what_cant_be_read_is_set_aside_and_the_run_goes_on_from_the_best_or_ane
 ) -> None:
     settings = settings_for(*SMALL, "diagnostics=[gradients]", "trainer.max_epochs=3")
     folder = tmp_path / "run"
-    train.train(settings, tmp_path / "whole")
+    one_run.train(settings, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", folder)
     (folder / run_folder.RESULT).write_text('{"status": "compl')
     if damage == "table":  # lost by a power cut: shorter than the checkpoints say
@@ -209,7 +209,7 @@ def test_what_cant_be_read_is_set_aside_and_the_run_goes_on_from_the_best_or_ane
         for name in (run_folder.LAST, run_folder.BEST)[: 2 if damage == "both" else 1]:
             os.truncate(folder / name, 1000)
     assert run_folder.finished(folder, settings) is None
-    train.train(settings, folder)
+    one_run.train(settings, folder)
     shown = capsys.readouterr()
     assert "result.json can't be read" in shown.err
     assert (folder / "result.json.unreadable").read_text() == '{"status": "compl'

@@ -13,7 +13,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 
-from actsweep import threads, train
+from actsweep import one_run, threads
 from actsweep.network import losses
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
@@ -50,7 +50,7 @@ def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tm
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["two"]
     found, expected = (
         json.loads((tmp_path / "two" / run_folder.RESULT).read_text()),
-        train.train(settings_for(*SMALL), tmp_path / "one"),
+        one_run.train(settings_for(*SMALL), tmp_path / "one"),
     )
     assert found["status"] == "completed"
     assert found["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
@@ -113,7 +113,7 @@ def test_what_cannot_be_shared_out_is_refused_before_any_work(
 
 @pytest.mark.parametrize("loss", sorted(losses.LOSSES))
 def test_a_classifier_can_be_pickled(settings_for: Make, loss: str) -> None:
-    built = train.build_network(settings_for(*SMALL, f"loss={loss}"), 64, 10)
+    built = one_run.build_network(settings_for(*SMALL, f"loss={loss}"), 64, 10)
     again = pickle.loads(pickle.dumps(built))
     inputs = torch.rand(5, 64)
     assert torch.equal(again(inputs), built(inputs))

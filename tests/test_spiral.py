@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.diagnostics.steps import grad_magnitude
 from bench import spiral
 from bench.spiral import Array, Trained
@@ -29,7 +29,7 @@ def state(act: str, step: int) -> list[Array]:
 
 def trained_from(weights: list[Array], act: str, folder: Path, *overrides: str) -> Trained:
     """The run of `+sweeps=spiral`, but from these weights."""
-    build = train.build_network
+    build = one_run.build_network
 
     def build_there(*arguments: Any) -> Any:
         classifier = build(*arguments)
@@ -39,7 +39,7 @@ def trained_from(weights: list[Array], act: str, folder: Path, *overrides: str) 
         return classifier
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "build_network", build_there)
+        patch.setattr(one_run, "build_network", build_there)
         return spiral.in_actsweep(act, folder, "trainer.max_epochs=1", *overrides)
 
 

@@ -144,9 +144,8 @@ def test_a_checkpoint_that_is_damaged_between_two_looks_costs_no_finished_run(
 @contextmanager
 def in_use(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Somebody else is at work there."""
-    code = (
-        "import sys; from src import locks; from pathlib import Path; locks.take(Path(sys.argv[1])); print(1); input()"
-    )
+    taken = "locks.take(Path(sys.argv[1])); print(1); input()"
+    code = f"import sys; from pathlib import Path; from actsweep.results import locks; {taken}"
     command = [sys.executable, "-c", code, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         try:

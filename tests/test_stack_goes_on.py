@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.results import run_folder
 from actsweep.training.stack import stacks
 from actsweep.training.stack.stack_checkpoint import FOLDER
@@ -104,11 +104,11 @@ def test_stacks_and_lone_runs_go_on_from_each_other(settings_for: Make, tmp_path
         if place.startswith("stack then"):
             stacks.train_group(begun, CPU)
         elif place.startswith("alone then"):
-            [train.train(*job) for job in begun]
+            [one_run.train(*job) for job in begun]
         if place.endswith("stack"):
             stacks.train_group(first, CPU)
         else:
-            [train.train(*job) for job in first]
+            [one_run.train(*job) for job in first]
     assert_same_runs(tmp_path / "stack", tmp_path / "stack then stack")
     assert_same_runs(tmp_path / "alone", tmp_path / "alone then alone")
     for row in ("0", "1"):

@@ -11,7 +11,7 @@ import pytorch_lightning as L
 import torch
 from omegaconf import OmegaConf
 
-from actsweep import evaluate, train
+from actsweep import evaluate, one_run
 from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
 from actsweep.sweep import launcher
@@ -73,7 +73,7 @@ def test_a_stacks_folders_hold_what_lone_runs_leave(settings_for: Make, tmp_path
     Training([(each, tmp_path / f"stack{row}") for row, each in enumerate(settings)], CPU).run()
     for row, each in enumerate(settings):
         stacked, alone = tmp_path / f"stack{row}", tmp_path / f"alone{row}"
-        expected = train.train(each, alone)
+        expected = one_run.train(each, alone)
         found = json.loads((stacked / run_folder.RESULT).read_text())
         assert tree(stacked) == tree(alone)
         assert list(found) == list(expected)
@@ -234,7 +234,7 @@ def test_a_diverging_member_ends_as_it_would_alone_and_the_others_go_on(settings
     for row, status in enumerate(["completed", "diverged"]):
         found, alone = (
             run_folder.read_result(tmp_path / f"stack{row}"),
-            train.train(settings[row], tmp_path / f"alone{row}"),
+            one_run.train(settings[row], tmp_path / f"alone{row}"),
         )
         assert found is not None
         assert (found["status"], found["epochs"], found["test_accuracy"]) == (

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.data import iris
 from actsweep.data.datamodule import open_data
@@ -83,7 +83,7 @@ def chain(g: str, layers: int, x: np.ndarray) -> tuple[list[np.ndarray], list[np
 def test_a_chains_gradients_equal_the_closed_form(
     act: str, layers: int, settings_for: SettingsFor, tmp_path: Path
 ) -> None:
-    train.train(small(settings_for, "notes05_chain", f"act={act}", f"depth={layers - 1}", "seed=0"), tmp_path)
+    one_run.train(small(settings_for, "notes05_chain", f"act={act}", f"depth={layers - 1}", "seed=0"), tmp_path)
     table = pd.read_csv(run_folder.table(tmp_path, "examples"))
     assert table["layer"].nunique() == layers
     x = table["x"].to_numpy()[: len(table) // layers]
@@ -100,7 +100,7 @@ def test_a_chains_gradients_equal_the_closed_form(
 
 
 def test_the_step_function_stops_every_gradient(settings_for: SettingsFor, tmp_path: Path) -> None:
-    train.train(small(settings_for, "notes05_chain", "act=step", "depth=3", "seed=0"), tmp_path)
+    one_run.train(small(settings_for, "notes05_chain", "act=step", "depth=3", "seed=0"), tmp_path)
     table = pd.read_csv(run_folder.table(tmp_path, "examples"))
     norms = table.groupby("layer")["grad_norm"].max()
     assert norms.iloc[:-1].tolist() == [0, 0, 0]
@@ -109,7 +109,7 @@ def test_the_step_function_stops_every_gradient(settings_for: SettingsFor, tmp_p
 
 def test_logistic_regression_equals_scikit_learns(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = small(settings_for, "notes05_logistic", "act=linear", "seed=0")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     pool = open_data(settings.data, 0).dataset.pool
     oracle = LogisticRegression().fit(pool.inputs.numpy(), pool.labels.numpy())
     weights = weights_of(tmp_path / run_folder.LAST)
@@ -120,7 +120,7 @@ def test_logistic_regression_equals_scikit_learns(settings_for: SettingsFor, tmp
 
 def test_a_regression_finds_the_sine(settings_for: SettingsFor, tmp_path: Path) -> None:
     study = ["+experiment=regression", "act=tanh", "seed=0", "trainer.max_epochs=30", "patience=null"]
-    result = train.train(small(settings_for, "notes05_outputs", *study), tmp_path)
+    result = one_run.train(small(settings_for, "notes05_outputs", *study), tmp_path)
     assert result["test_accuracy"] is None
     assert 0.005 < result["test_loss"] < 0.02  # the noise's variance is 0.01
     assert "train_accuracy" not in pd.read_csv(tmp_path / run_folder.EPOCHS).columns
@@ -136,7 +136,7 @@ def test_a_gain_of_four_explodes_unless_it_is_normalised(norm: str, settings_for
         "seed=0",
         "untrained=true",
     ]
-    norms = train.train(small(settings_for, "notes05_exploding", *overrides), tmp_path)["grad_norm"]
+    norms = one_run.train(small(settings_for, "notes05_exploding", *overrides), tmp_path)["grad_norm"]
     assert (max(norms) > 1e3) == (norm == "none")
 
 
@@ -145,7 +145,7 @@ def test_a_gain_of_four_explodes_unless_it_is_normalised(norm: str, settings_for
 
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_tanh_units_learn_iris_within_a_hundred_steps(seed: int, settings_for: SettingsFor, tmp_path: Path) -> None:
-    train.train(small(settings_for, "iris", "act=tanh", f"seed={seed}"), tmp_path)
+    one_run.train(small(settings_for, "iris", "act=tanh", f"seed={seed}"), tmp_path)
     epochs = pd.read_csv(tmp_path / run_folder.EPOCHS)
     assert epochs["step"].max() == 100
     assert epochs["val_accuracy"].max() == 1
@@ -153,7 +153,7 @@ def test_ten_tanh_units_learn_iris_within_a_hundred_steps(seed: int, settings_fo
 
 
 def steps_table(settings: Settings, folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    result = train.train(settings, folder)
+    result = one_run.train(settings, folder)
     table = pd.read_csv(run_folder.table(folder, "steps"))
     return result, table.filter(like="grad_mean_abs/")
 

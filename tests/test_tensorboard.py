@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings
 from tests import processes
 from tests.conftest import BROWSER, PATIENCE, SMALL
@@ -21,7 +21,7 @@ ADDRESS = re.compile(r"TensorBoard \S+ at (http://\S+)/")
 def tensorboard(settings_for: Callable[..., Settings], tmp_path: Path) -> Iterator[str]:
     """The address of a TensorBoard that shows two runs, at a port of its own choice."""
     for act in ("relu", "tanh"):
-        train.train(settings_for(*SMALL, f"act={act}"), tmp_path / f"{act}-d2-s42")
+        one_run.train(settings_for(*SMALL, f"act={act}"), tmp_path / f"{act}-d2-s42")
     said = tmp_path / "said"
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", "0"]
     with said.open("w") as file, processes.running(command, stdout=file, stderr=file) as server:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.network.classifier import Classifier
@@ -31,9 +31,9 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def test_training_is_the_plain_loop(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "act=tanh", "optim.fused=false", "seed=5")
-    train.train(settings, tmp_path)
+    one_run.train(settings, tmp_path)
     data = datamodule.open_data(settings.data, 5)
-    network = train.build_network(settings, 64, 10)
+    network = one_run.build_network(settings, 64, 10)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     batches = data.train_dataloader()
     for epoch in range(2):
@@ -49,10 +49,10 @@ def test_training_is_the_plain_loop(settings_for: SettingsFor, tmp_path: Path) -
 
 def test_the_same_settings_give_the_same_weights_whatever_ran_before(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "act=torch.nn.RReLU", "seed=0")  # RReLU draws random slopes while it trains
-    first = train.train(settings, tmp_path / "a")
-    train.train(settings_for(*SMALL, "act=elu", "optim=adam", "seed=9", "norm=batch"), tmp_path / "between")
+    first = one_run.train(settings, tmp_path / "a")
+    one_run.train(settings_for(*SMALL, "act=elu", "optim=adam", "seed=9", "norm=batch"), tmp_path / "between")
     torch.rand(5)
-    second = train.train(settings, tmp_path / "b")
+    second = one_run.train(settings, tmp_path / "b")
     assert same(first, second)
     one, other = (weights_of(tmp_path / folder / run_folder.LAST) for folder in "ab")
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -62,8 +62,8 @@ def test_the_same_settings_give_the_same_weights_whatever_ran_before(settings_fo
 
 def test_diagnostics_do_not_change_training(settings_for: SettingsFor, tmp_path: Path) -> None:
     common = [*SMALL, "norm=batch", "act=torch.nn.RReLU"]
-    train.train(settings_for(*common), tmp_path / "watched")
-    train.train(settings_for(*common, "diagnostics=[]"), tmp_path / "unwatched")
+    one_run.train(settings_for(*common), tmp_path / "watched")
+    one_run.train(settings_for(*common, "diagnostics=[]"), tmp_path / "unwatched")
     one, other = (weights_of(tmp_path / name / run_folder.LAST) for name in ("watched", "unwatched"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -71,7 +71,7 @@ def test_diagnostics_do_not_change_training(settings_for: SettingsFor, tmp_path:
 @pytest.mark.parametrize("optim", names_in("optim"))
 def test_every_optimiser_learns(optim: str, settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "width=64", "trainer.max_epochs=15", f"optim={optim}")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     losses = pd.read_csv(tmp_path / run_folder.EPOCHS)["train_loss"]
     assert losses.iloc[-1] < 0.5 * losses.iloc[0]
     assert result["test_accuracy"] > 0.8
@@ -79,21 +79,21 @@ def test_every_optimiser_learns(optim: str, settings_for: SettingsFor, tmp_path:
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 def test_norms_train(norm: str, settings_for: SettingsFor, tmp_path: Path) -> None:
-    result = train.train(settings_for(*SMALL, f"norm={norm}", "width=64", "trainer.max_epochs=8"), tmp_path)
+    result = one_run.train(settings_for(*SMALL, f"norm={norm}", "width=64", "trainer.max_epochs=8"), tmp_path)
     assert result["test_accuracy"] > 0.8
 
 
 @pytest.mark.parametrize("depth", [0, 1])
 def test_shallow_networks_train(depth: int, settings_for: SettingsFor, tmp_path: Path) -> None:
-    result = train.train(settings_for(*SMALL, f"depth={depth}", "trainer.max_epochs=20"), tmp_path)
+    result = one_run.train(settings_for(*SMALL, f"depth={depth}", "trainer.max_epochs=20"), tmp_path)
     assert result["test_accuracy"] > 0.8
     assert len(result["dead_outputs"] or []) == depth
 
 
 def test_bfloat16_learns_what_float32_learns(settings_for: SettingsFor, tmp_path: Path) -> None:
     common = [*SMALL, "width=64", "trainer.max_epochs=12"]
-    exact = train.train(settings_for(*common), tmp_path / "32")
-    short = train.train(settings_for(*common, "trainer.precision=bf16-mixed"), tmp_path / "16")
+    exact = one_run.train(settings_for(*common), tmp_path / "32")
+    short = one_run.train(settings_for(*common, "trainer.precision=bf16-mixed"), tmp_path / "16")
     assert short["test_accuracy"] == pytest.approx(exact["test_accuracy"], abs=0.05)
     assert weights_of(tmp_path / "16" / run_folder.LAST)["network.layers.0.weight"].dtype == torch.float32
 
@@ -101,15 +101,15 @@ def test_bfloat16_learns_what_float32_learns(settings_for: SettingsFor, tmp_path
 def test_clipping_bounds_the_first_step(settings_for: SettingsFor, tmp_path: Path) -> None:
     one_step = ["trainer.max_epochs=1", "data.batch_size=1200", "optim.lr=1.0", "optim.momentum=0.0"]
     settings = settings_for(*SMALL, *one_step, "trainer.gradient_clip_val=0.01")
-    train.train(settings, tmp_path)
-    before, after = train.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.LAST)
+    one_run.train(settings, tmp_path)
+    before, after = one_run.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.LAST)
     step = torch.cat([(after[name] - before[name]).flatten() for name in before]).norm().item()
     assert step == pytest.approx(0.01, rel=1e-3)
 
 
 def test_early_stopping_waits_for_patience_and_tests_the_best_epoch(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "patience=3", "trainer.max_epochs=200", "optim.lr=0.1")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     accuracies = pd.read_csv(tmp_path / run_folder.EPOCHS)["val_accuracy"]
     best = int(accuracies.idxmax()) + 1  # the first of equals
     assert (result["best_epoch"], result["epochs"]) == (best, best + 3)
@@ -123,7 +123,7 @@ def test_early_stopping_waits_for_patience_and_tests_the_best_epoch(settings_for
 
 
 def test_a_run_leaves_what_the_design_says(settings_for: SettingsFor, tmp_path: Path) -> None:
-    result = train.train(settings_for(*SMALL, "act=relu", "seed=0"), tmp_path)
+    result = one_run.train(settings_for(*SMALL, "act=relu", "seed=0"), tmp_path)
     assert json.loads((tmp_path / run_folder.RESULT).read_text()) == json.loads(json.dumps(result))
     wanted = {"status", "act", "hidden_sizes", "seed", "epochs", "best_epoch", "val_accuracy", "test_accuracy",
               "dead_outputs", "seconds", "device", "versions", "waiting", "git", "config_hash"}  # fmt: skip
@@ -164,7 +164,7 @@ def test_a_terminal_sees_epoch_losses_and_time_left(
     screen = kind()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TQDM_MININTERVAL", "0")
-    train.train(settings_for(*SMALL, "trainer.enable_progress_bar=true", "trainer.max_epochs=30"), tmp_path / "run")
+    one_run.train(settings_for(*SMALL, "trainer.enable_progress_bar=true", "trainer.max_epochs=30"), tmp_path / "run")
     shown = screen.getvalue()
     for part in ("run epoch 1/30", "train loss ", "val loss ", "val accuracy ", " left"):
         assert (part in shown) == (kind is Terminal), part
@@ -174,21 +174,21 @@ def test_the_last_checkpoint_is_the_last_epochs_and_the_best_ones_the_bests(
     settings_for: SettingsFor, tmp_path: Path
 ) -> None:
     settings = settings_for(*SMALL, "patience=4", "trainer.max_epochs=100", "optim.lr=0.3")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     best, last = (torch.load(tmp_path / name, weights_only=True) for name in (run_folder.BEST, run_folder.LAST))
     assert best["epoch"] + 1 == result["best_epoch"] == result["epochs"] - 4
     assert last["epoch"] + 1 == result["epochs"]
     assert last["global_step"] == 18 * result["epochs"]
     tests_last = settings_for(*SMALL, "patience=4", "trainer.max_epochs=100", "optim.lr=0.3", "test=last", "rerun=all")
-    again = train.train(tests_last, tmp_path)
+    again = one_run.train(tests_last, tmp_path)
     assert again["best_epoch"] == again["epochs"] == result["epochs"]
 
 
 def test_an_untrained_network_is_measured_and_tested_as_it_is(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "untrained=true", "seed=3")
-    result = train.train(settings, tmp_path)
+    result = one_run.train(settings, tmp_path)
     assert (result["status"], result["epochs"], result["best_epoch"]) == ("completed", 0, 0)
-    fresh, kept = train.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.BEST)
+    fresh, kept = one_run.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.BEST)
     assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
     assert set(pd.read_csv(tmp_path / run_folder.LAYERS)["epoch"]) == {0}
     assert result["grad_norm"] == result["initial"]["grad_norm"]
@@ -196,7 +196,7 @@ def test_an_untrained_network_is_measured_and_tested_as_it_is(settings_for: Sett
 
 def test_steps_are_grouped_and_counted_one_by_one(settings_for: SettingsFor, tmp_path: Path) -> None:
     every = "diagnostics.gradients.every_n_steps=4"
-    train.train(settings_for(*SMALL, every, "diagnostics.updates.every_n_steps=6"), tmp_path)
+    one_run.train(settings_for(*SMALL, every, "diagnostics.updates.every_n_steps=6"), tmp_path)
     layers = pd.read_csv(tmp_path / run_folder.LAYERS)
     steps = {name: sorted(set(layers[layers["quantity"] == name]["step"])) for name in ("grad_norm", "update_ratio")}
     assert steps["grad_norm"] == list(range(0, 37, 4))
@@ -204,12 +204,12 @@ def test_steps_are_grouped_and_counted_one_by_one(settings_for: SettingsFor, tmp
 
 
 def test_float64_weights_stay_float64(settings_for: SettingsFor, tmp_path: Path) -> None:
-    train.train(settings_for(*SMALL, "trainer.precision=64-true"), tmp_path)
+    one_run.train(settings_for(*SMALL, "trainer.precision=64-true"), tmp_path)
     assert all(value.dtype == torch.float64 for value in weights_of(tmp_path / run_folder.LAST).values())
 
 
 def test_weight_decay_is_for_weights_alone(settings_for: SettingsFor) -> None:
-    network = train.build_network(settings_for(*SMALL, "act=prelu", "optim.weight_decay=0.1"), 64, 10)
+    network = one_run.build_network(settings_for(*SMALL, "act=prelu", "optim.weight_decay=0.1"), 64, 10)
     decays = {
         id(p): group["weight_decay"] for group in network.configure_optimizers().param_groups for p in group["params"]
     }
@@ -218,12 +218,12 @@ def test_weight_decay_is_for_weights_alone(settings_for: SettingsFor) -> None:
 
 
 def test_maxout_takes_two_pieces_per_unit(settings_for: SettingsFor, tmp_path: Path) -> None:
-    result = train.train(settings_for(*SMALL, "act=maxout", "width=64", "trainer.max_epochs=12"), tmp_path)
+    result = one_run.train(settings_for(*SMALL, "act=maxout", "width=64", "trainer.max_epochs=12"), tmp_path)
     assert result["test_accuracy"] > 0.8
     assert weights_of(tmp_path / run_folder.LAST)["network.layers.2.weight"].shape == (128, 64)
 
 
 @pytest.mark.parametrize(("act", "examples", "threads"), [("relu", 256, torch.get_num_threads()), ("relu", 1, 1)])
 def test_tiny_networks_train_on_one_thread(act: str, examples: int, threads: int, settings_for: SettingsFor) -> None:
-    network = train.build_network(settings_for(f"act={act}"), 784, 10)
+    network = one_run.build_network(settings_for(f"act={act}"), 784, 10)
     assert threads_for(network, examples) == threads

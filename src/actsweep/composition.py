@@ -1,12 +1,14 @@
 """A configuration that Hydra composed → checked settings; and what conf/ may ask for while it is composed.
 
-The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${repository:}` are registered when this is imported.
+The resolvers `${run_name:}`, `${content:}` and `${tuned_lr:}` are registered when this is imported.
 """
 
 import hashlib
 import re
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
@@ -69,12 +71,11 @@ def _content_named(root: DictConfig) -> str:
 
 
 def register() -> None:
-    """Make `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${repository:}` known to OmegaConf."""
+    """Make `${run_name:}`, `${content:}` and `${tuned_lr:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
     OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_root_).digest[:SHOWN], replace=True)
     tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
     OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
-    OmegaConf.register_new_resolver("repository", lambda: str(REPOSITORY), replace=True)
 
 
 def _sentence(error: ValidationError) -> str:
@@ -90,12 +91,23 @@ def _sentence(error: ValidationError) -> str:
     return f"{key}={first['input']}: {message}"
 
 
+def composed(overrides: list[str]) -> DictConfig:
+    """The configuration that a command line asks for, which is Hydra's from now on."""
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        config = compose("config", overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    return config
+
+
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
-def read(config: DictConfig) -> Settings:
-    """The checked settings of a composed configuration. Raises UserError with one line for the person who typed it."""
+def read(config: DictConfig, opens_data: bool = True) -> Settings:
+    """The checked settings of a composed configuration. Raises UserError with one line for the person who typed it.
+
+    `opens_data`: a run's settings know the content of its data.
+    """
     try:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
     except MissingMandatoryValue as error:
@@ -117,7 +129,7 @@ def read(config: DictConfig) -> Settings:
         settings.init.functions()
     except Exception as error:  # of whatever the initialisation names
         raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error}") from error
-    return settings.model_copy(update={"content": _content(config)})
+    return settings.model_copy(update={"content": _content(config)}) if opens_data else settings
 
 
 def _content(config: DictConfig) -> str:

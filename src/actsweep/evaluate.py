@@ -26,7 +26,7 @@ from actsweep.errors import UserError
 from actsweep.network import activations
 from actsweep.network.losses import LOSSES, Loss, outputs_for
 from actsweep.network.mlp import MLP
-from actsweep.places import REPOSITORY
+from actsweep.places import REPOSITORY, door
 
 PROBE = 1024
 PLAIN_ACTIVATIONS: dict[str, dict[str, Any]] = {  # the tutorials' class names
@@ -202,7 +202,7 @@ def describe(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.evaluate", description="Measure checkpoints.")
+    parser = argparse.ArgumentParser(prog=door("evaluate"), description="Measure checkpoints.")
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help=".ckpt, .config or .tar")
     parser.add_argument("--json", action="store_true", help="one JSON object a checkpoint")
     parser.add_argument("--data", help="a name from conf/data/ (default: the data set it was trained on)")

@@ -5,14 +5,31 @@ for.
 """
 
 import sys
-from importlib.metadata import version
+import textwrap
 
+from actsweep.places import REPOSITORY, VERSION, importable
 from actsweep.threads import wait_briefly
+
+USAGE = """\
+actsweep {version}: what an activation function does to a deep network, measured
+
+  actsweep act=relu seed=0                  one run
+  actsweep -m act=relu,tanh seed=0,1,2      a sweep: every combination, and a report
+  actsweep +sweeps=NAME                     a study:
+{studies}
+
+  actsweep report FOLDER…                   the report of a sweep, or of several together
+  actsweep evaluate CHECKPOINT…             measure networks that are trained
+  actsweep theory act=swish depth=50        what theory says of a network, without training
+  actsweep fetch                            get FashionMNIST, once
+
+plan=true says what a sweep would take. Each part has its own --help; `actsweep train --help` lists every key.
+"""
 
 
 def train() -> None:
     wait_briefly()
-    from actsweep.train import main
+    from actsweep.one_run import main
 
     main()
 
@@ -37,11 +54,9 @@ def report() -> None:
 
 def theory() -> None:
     wait_briefly()
-    from actsweep.config.command_line import one_line_errors
     from actsweep.predict import main
 
-    with one_line_errors():
-        main()
+    main()
 
 
 def fetch() -> None:
@@ -55,12 +70,22 @@ def fetch() -> None:
 PARTS = {"train": train, "evaluate": evaluate, "report": report, "theory": theory, "fetch": fetch}
 
 
+def usage() -> str:
+    names = ", ".join(sorted(path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml")))
+    studies = textwrap.fill(names, 100, break_on_hyphens=False)
+    return USAGE.format(version=VERSION, studies=textwrap.indent(studies, " " * 8))
+
+
 def main() -> None:
     """`actsweep WORD…`: the rest is that part's; without such a word it trains."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     if word == "--version":
-        print("actsweep", version("actsweep"))
+        print("actsweep", VERSION)
+        return
+    if word in {"--help", "-h", "help"}:
+        print(usage(), end="")
         return
     if word in PARTS:
         del sys.argv[1]
+    importable()
     PARTS.get(word, train)()

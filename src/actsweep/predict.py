@@ -7,8 +7,6 @@ has units.
 import math
 import sys
 
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +15,7 @@ from actsweep.config import schema
 from actsweep.config.command_line import one_line_errors, stop
 from actsweep.errors import UserError
 from actsweep.network import activations
-from actsweep.places import REPOSITORY
+from actsweep.places import command
 from actsweep.theory.critical import variances
 from actsweep.theory.integrals import Function
 from actsweep.theory.meanfield import Layers, Limit, MeanField, born_dead, layers, limit
@@ -30,11 +28,8 @@ SATURATING = 25.0  # of q*
 
 
 def read(overrides: list[str]) -> schema.Settings:
-    """The settings that a command line asks for, checked as a run's are."""
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        composed = compose("config", overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    return composition.read(composed)
+    """The settings that a command line asks for, checked as a run's are, apart from its data."""
+    return composition.read(composition.composed(overrides), opens_data=False)
 
 
 def predict(settings: schema.Settings) -> tuple[Layers, Limit, MeanField]:
@@ -104,6 +99,9 @@ def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(f"usage: {command('theory')} KEY=VALUE…   the keys of a run: act, init, depth, width, norm, …")
+        return
     composition.register()
     with one_line_errors(schema.keys()):
         settings = read(sys.argv[1:])

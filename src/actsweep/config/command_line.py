@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from actsweep.errors import causes, is_ours, mistake_in
+from actsweep.places import command
 
 BAD_INPUT, FAILED = 2, 1
 HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
@@ -66,7 +67,7 @@ def command_to_go_on() -> str:
         key, folder = ("hydra.sweep.dir", config.sweep.dir) if many else ("hydra.run.dir", config.run.dir)
         if not any(word.startswith(f"{key}=") for word in given):
             given = [*given, f"{key}={folder}"]
-    return shlex.join(["python", "-m", "src.train", *given])
+    return command("train", *given)
 
 
 @contextmanager
@@ -149,7 +150,7 @@ def translate(error: Exception, known_keys: Sequence[str]) -> str:
         value = path.removeprefix(f"{group}/")
         return f"{group}={value}: must be one of {', '.join(options)}{_closest(value, options)}"
     if match := re.search(r"Ambiguous value for argument '(\S+)'", text):
-        return f"{match[1]}: several values need -m, as in `python -m src.train -m {match[1]}`"
+        return f"{match[1]}: several values need -m, as in `{command('train', '-m', match[1])}`"
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         key = match[1] or match[2]
         return f"{key}: there is no such key{_closest(key, known_keys)}; to add one, write +{key}=…"

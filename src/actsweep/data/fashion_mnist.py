@@ -11,6 +11,7 @@ from pathlib import Path
 from actsweep.data import folders, idx
 from actsweep.data.dataset import Dataset, Examples, Scale
 from actsweep.errors import UserError
+from actsweep.places import command, data_folder
 
 # SHA-256 of the uncompressed content: the archives of different distributors differ, what is in them does not.
 SHA256 = {
@@ -73,7 +74,7 @@ def downloaded(root: Path) -> dict[str, Path]:
     except (RuntimeError, OSError) as error:
         raise UserError(
             f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}, and the download failed "
-            f"({error}); run `make data`, or install Debian's dataset-fashion-mnist, or copy the four files there"
+            f"({error}); run `{command('data.fetch')}`, or install Debian's dataset-fashion-mnist, or copy the four files there"
         ) from error
     files = find(root)
     if files is None:
@@ -82,9 +83,9 @@ def downloaded(root: Path) -> dict[str, Path]:
 
 
 @lru_cache(maxsize=2)  # the runs of a sweep share one copy, which is the same wherever it lies
-def load(root: str, download: bool = True) -> Dataset:
+def load(root: str | None, download: bool = True) -> Dataset:
     """60,000 + 10,000 images as uint8 rows of 784, verified; scaled to [−1, 1]. Raises UserError if that fails."""
-    place = folders.folder(root)
+    place = folders.folder(root or data_folder())
     files = find(place) or (downloaded(place) if download else None)
     if files is None:
         raise UserError(f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}")

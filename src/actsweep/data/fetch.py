@@ -11,6 +11,7 @@ from pathlib import Path
 
 from actsweep.config.command_line import one_line_errors
 from actsweep.data import fashion_mnist, folders
+from actsweep.places import data_folder, door
 
 PACKAGE = "dataset-fashion-mnist"
 
@@ -48,6 +49,6 @@ def fetch(root: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.data.fetch", description="Get FashionMNIST, once.")
-    parser.add_argument("--root", type=Path, default=Path("data"), help="where to put it (default: data)")
+    parser = argparse.ArgumentParser(prog=door("data.fetch"), description="Get FashionMNIST, once.")
+    parser.add_argument("--root", type=Path, default=data_folder(), help="where to put it (default: %(default)s)")
     print("FashionMNIST, verified, in", fetch(folders.folder(parser.parse_args().root)))

@@ -36,9 +36,10 @@ def fixed_batch(trainer: L.Trainer, first_batch: Any, size: int) -> Any:
 
 
 def probe_loss(module: L.LightningModule, batch: Any) -> Tensor:
-    """The module's `loss(batch)`, else what its training_step returns."""
-    if callable(loss := getattr(module, "loss", None)):
-        return loss(batch)
+    """The module's `probe_loss(batch)`, else what its training_step returns. A `loss` may be anything, such as a
+    criterion of predictions and labels."""
+    if callable(own := getattr(module, "probe_loss", None)):
+        return own(batch)
     outputs = module.training_step(batch, 0)
     loss = outputs["loss"] if isinstance(outputs, dict) else outputs
     assert isinstance(loss, Tensor)

@@ -92,6 +92,8 @@ class Classifier(L.LightningModule):
         x, labels = batch
         return self.objective.value(self(x), labels)
 
+    probe_loss = loss  # by which diagnostics know it
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Weight decay is for the linear layers' weights, not for biases and what norms and activations learn."""
         arguments = dict(self.optim)

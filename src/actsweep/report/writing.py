@@ -5,7 +5,6 @@ Flow: statistics → **report**.
 
 import argparse
 import multiprocessing
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from rich.table import Table
 
 from actsweep.config.command_line import stop
 from actsweep.errors import UserError
+from actsweep.places import command, door
 from actsweep.report import figures
 from actsweep.results import files, locks, run_folder
 from actsweep.results.reading import Run, read_sweeps
@@ -192,7 +192,7 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> N
 
 def forgetting(folders: Sequence[Path]) -> str:
     """The command after which missing runs are no longer expected."""
-    return shlex.join(["python", "-m", "src.report", *map(str, folders), "--forget"])
+    return command("report", *folders, "--forget")
 
 
 def _draw(runs: list[Run], folder: Path) -> None:
@@ -221,7 +221,7 @@ def _beside(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m src.report",
+        prog=door("report"),
         description="results.csv, figures and report.html of one or more sweeps, in the first folder.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several")

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from actsweep import threads
-from actsweep.places import REPOSITORY
+from actsweep.places import INSTALLED, REPOSITORY, VERSION
 
 
 @lru_cache(maxsize=1)
@@ -19,10 +19,11 @@ def provenance() -> dict[str, Any]:
     """Read once, when a command starts: what is committed while it runs is not what runs."""
     packages = ("torch", "pytorch-lightning", "hydra-core", "numpy")
     return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "versions": {"actsweep": VERSION, "python": platform.python_version()}
+        | {name: version(name) for name in packages},
         "machine": f"{platform.machine()}, {os.cpu_count()} CPU cores",
         "waiting": threads.waiting(),
-        "git": _git_revision(),
+        "git": None if INSTALLED else _git_revision(),
     }
 
 

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from actsweep.errors import UserError
-from actsweep.places import REPOSITORY
+from actsweep.places import REPOSITORY, command
 from actsweep.results import run_folder
 from actsweep.results.reading import Run, flat, read_runs
 
@@ -48,7 +48,7 @@ def learning_rate(folder: str, act: str, init: str, asked: DictConfig | None = N
     if not scores:
         why = f" that differs in optim.lr and seed alone (the nearest also in {', '.join(nearest)})" if nearest else ""
         raise UserError(
-            f"{folder} has no run of act={act} init={init}{why}: run `python -m src.train +sweeps=fair` first"
+            f"{folder} has no run of act={act} init={init}{why}: run `{command('train', '+sweeps=fair')}` first"
         )
     return max(sorted(scores), key=lambda lr: float(np.mean(list(scores[lr].values()))))
 

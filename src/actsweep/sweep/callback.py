@@ -8,7 +8,6 @@ is what every hook here makes of an error.
 import atexit
 import errno
 import gc
-import shlex
 import sys
 import time
 import traceback
@@ -32,7 +31,7 @@ from actsweep.composition import read
 from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, quiet_libraries, stop
 from actsweep.config.schema import Settings, keys
 from actsweep.errors import UserError
-from actsweep.places import REPOSITORY
+from actsweep.places import REPOSITORY, command
 from actsweep.report import writing
 from actsweep.results import claims, files, locks, ownership, run_folder
 from actsweep.sweep import check, plan, search
@@ -132,11 +131,10 @@ class Sweep(Callback):  # type: ignore[misc]
         folder, count = Path(config.hydra.sweep.dir), len(names)
         if search.is_search(config):
             names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
-        command = shlex.join(["python", "-m", "src.train", *sys.argv[1:]])
         with _in_a_folder_of_ours():
             claims.refuse_sweep(folder)
             locks.take(folder)
-            run_folder.write_sweep(folder, question(config), command, names)
+            run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), names)
         self.names = names
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
@@ -251,7 +249,7 @@ class Sweep(Callback):  # type: ignore[misc]
 
 def _report(folder: Path, with_page: bool) -> list[str]:
     """Write a sweep's report; what kept it from being written, if something did."""
-    again = f"when that is mended, write it with `python -m src.report {shlex.quote(str(folder))}`"
+    again = f"when that is mended, write it with `{command('report', folder)}`"
     try:
         runs = writing.read_runs([folder])
         if not runs:

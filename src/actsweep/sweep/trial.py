@@ -17,7 +17,7 @@ import pytorch_lightning as L
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.config.schema import Settings, Target
 from actsweep.data import datamodule
 from actsweep.errors import UserError, causes, is_ours
@@ -106,7 +106,7 @@ def _alone(settings: Settings, folder: Path) -> Parts:
     Clock.epochs.clear()
     Clock.steps.clear()
     began = time.perf_counter()
-    train.train(brief.model_copy(update={"diagnostics": settings.diagnostics | {"clock": clock}}), folder)
+    one_run.train(brief.model_copy(update={"diagnostics": settings.diagnostics | {"clock": clock}}), folder)
     whole = time.perf_counter() - began
     if settings.untrained:
         return Parts(whole, 0.0, 0.0, _bytes(folder), 0.0)

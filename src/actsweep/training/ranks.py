@@ -134,13 +134,13 @@ def _end_with_rank_0() -> None:
 
 def main() -> None:
     """One of the other ranks."""
-    from actsweep import train
+    from actsweep import one_run
     from actsweep.config.command_line import quiet_libraries
 
     settings, folder = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
     quiet_libraries()
-    train.train(settings, folder)
+    one_run.train(settings, folder)
 
 
 if __name__ == "__main__":

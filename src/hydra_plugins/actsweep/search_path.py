@@ -1,4 +1,4 @@
-"""What Hydra searches besides conf/, for this project's own commands: the named studies, and the two sources here.
+"""What Hydra searches besides conf/, for this project's own commands: the three sources here.
 
 A plugin and not `hydra.searchpath` in conf/config.yaml, which a person's own `hydra.searchpath=[…]` would replace.
 """
@@ -9,7 +9,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from actsweep.places import REPOSITORY
 
 CONF = str(REPOSITORY / "conf")
-FOLDERS = (f"file://{REPOSITORY}", "importable://", "chosen://")  # sweeps/NAME.yaml, act=package.Class, names/act
+FOLDERS = ("studies://", "importable://", "chosen://")  # sweeps/NAME.yaml, act=package.Class, names/act
 
 
 class SearchPath(SearchPathPlugin):  # type: ignore[misc]

@@ -17,8 +17,8 @@ from actsweep.data import datamodule
 from actsweep.data.dataset import Examples
 from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import ALL_THREADS, WORTH_SHARING
+from actsweep.one_run import build_network
 from actsweep.results import locks, run_folder
-from actsweep.train import build_network
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
 from actsweep.training.stack.diagnose import Diagnoses

@@ -1,0 +1,129 @@
+"""What `actsweep.train` and `actsweep.load` do.
+
+Flow: around everything, as the command.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from actsweep.results import run_folder
+from actsweep.results.files import read_json
+from actsweep.results.reading import Run, read_runs
+from actsweep.statistics.setting import labels
+
+FOUND = (
+    "status", "epochs", "best_epoch", "val_accuracy", "val_loss", "test_accuracy", "test_loss", "seconds", "device",
+)  # fmt: skip
+MEANT = ("definition", "unit")
+RESERVED = {"true", "false", "null", "nan", "inf"}
+
+
+class Loaded(NamedTuple):
+    """Tidy tables; `actsweep.load` says what is in them."""
+
+    runs: pd.DataFrame
+    epochs: pd.DataFrame
+    layers: pd.DataFrame
+
+
+def _number(text: str) -> str | int | float:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _labelled(run: Run, label: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
+    said = {"run": run["folder"]} | {name: value for name, value in label.items() if name not in rows}
+    return pd.concat([pd.DataFrame(said, index=rows.index), rows], axis=1)
+
+
+def _rows(run: Run, name: str) -> pd.DataFrame:
+    path = Path(run["folder"], name)
+    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+
+def _layers(run: Run) -> pd.DataFrame:
+    rows, meant = _rows(run, run_folder.LAYERS), read_json(Path(run["folder"], run_folder.QUANTITIES))
+    return rows.assign(**{key: [meant.get(name, {}).get(key) for name in rows.get("quantity", ())] for key in MEANT})
+
+
+def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["run", "act", "seed", *columns])
+
+
+def load(folders: Sequence[Path]) -> Loaded:
+    """See `actsweep.load`."""
+    runs = read_runs(folders)
+    varied = [{name: _number(value) for name, value in label.items()} for label in labels(runs)]
+    said = [label | {"seed": run["seed"]} for run, label in zip(runs, varied, strict=True)]
+    found = [pd.DataFrame([{key: run.get(key) for key in FOUND}]) for run in runs]
+    epochs, layers = [_rows(run, run_folder.EPOCHS) for run in runs], [_layers(run) for run in runs]
+    parts = [[_labelled(*each) for each in zip(runs, said, tables, strict=True)] for tables in (found, epochs, layers)]
+    columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
+    return Loaded(*map(_together, parts, columns))
+
+
+def words(given: Mapping[str, Any]) -> list[str]:
+    """Keyword arguments as they would be typed.
+
+    >>> words({"act": "relu", "trainer": {"max_epochs": 2}, "hidden_sizes": [8, 8], "data.source.root": "/my data"})
+    ['act=relu', 'trainer.max_epochs=2', 'hidden_sizes=[8,8]', "data.source.root='/my data'"]
+    """
+    typed = []
+    for key, value in given.items():
+        if isinstance(value, Mapping) and value:
+            typed += [f"{key}.{each}" for each in words(value)]
+        else:
+            typed.append(f"{key}={_word(value)}")
+    return typed
+
+
+def _word(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_word, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{_word(each)}' for key, each in value.items())}}}"
+    text = str(value)
+    if not isinstance(value, str | Path) or (re.fullmatch(r"[A-Za-z_][\w.-]*", text) and text.lower() not in RESERVED):
+        return text
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+
+
+def train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """See `actsweep.train`."""
+    import torch
+    from hydra.core.hydra_config import HydraConfig
+
+    from actsweep import composition, one_run
+    from actsweep.config import schema
+    from actsweep.config.command_line import mistake, quiet_libraries
+    from actsweep.errors import UserError
+    from actsweep.results import claims
+    from actsweep.sweep import check
+
+    before, threads = HydraConfig.instance().cfg, torch.get_num_threads()
+    quiet_libraries()
+    try:
+        config = composition.composed(words(overrides))
+        settings = composition.read(config)
+        check.run(settings)
+        place = folder or Path(config.hydra.run.dir)
+        with claims.held(place, settings, config.hydra):
+            return run_folder.finished(place, settings) or one_run.train(settings, place)
+    except Exception as error:
+        said = mistake(error, schema.keys())
+        if said is None or isinstance(error, UserError):
+            raise
+        raise UserError(said) from error
+    finally:
+        HydraConfig.instance().cfg = before
+        torch.set_num_threads(threads)
