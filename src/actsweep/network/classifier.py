@@ -17,6 +17,7 @@ from torch import Tensor
 
 from actsweep.data.datamodule import Batch, Steps
 from actsweep.network import activations
+from actsweep.network.lightning_loops import count_step
 from actsweep.network.losses import LOSSES
 from actsweep.network.mlp import MLP
 
@@ -159,9 +160,7 @@ class Classifier(L.LightningModule):
             hear(self.trainer, self, optimizer.optimizer)
         self.on_before_optimizer_step(optimizer.optimizer)
         optimizer.optimizer.step()
-        count = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        count.increment_ready()
-        count.increment_completed()
+        count_step(self.trainer)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.clip_val:

@@ -19,7 +19,7 @@ class SideBySideLauncher(Launcher):  # type: ignore[misc]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         try:
-            import hydra_plugins.hydra_joblib_launcher  # noqa: F401
+            import joblib  # noqa: F401
         except ImportError as error:
             from actsweep.errors import UserError
 
