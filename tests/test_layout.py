@@ -30,6 +30,8 @@ WITH_EXAMPLES = [path for path in SOURCES if path.parts[0] == "src" and ">>> " i
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=str)
 def test_examples_in_docstrings_are_true(path: Path) -> None:
-    tested = doctest.testmod(importlib.import_module(".".join(path.with_suffix("").parts[1:]).removesuffix(".__init__")))
+    tested = doctest.testmod(
+        importlib.import_module(".".join(path.with_suffix("").parts[1:]).removesuffix(".__init__"))
+    )
     assert tested.attempted > 0
     assert tested.failed == 0

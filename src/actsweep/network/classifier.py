@@ -92,7 +92,7 @@ class Classifier(L.LightningModule):
         self.means: dict[str, dict[str, float]] = {}  # by phase; what is logged, before Lightning rounds it to float32
 
     @classmethod
-    def load_from_checkpoint(cls, *arguments: Any, allow: Sequence[str] = (), **named: Any) -> "Classifier":  # type: ignore[override]
+    def load_from_checkpoint(cls, *arguments: Any, allow: Sequence[str] = (), **named: Any) -> "Classifier":
         """Lightning's. The file may name torch's activations and this project's, and those in `allow`, nothing else."""
         with activations.from_a_file(tuple(allow)):
             return super().load_from_checkpoint(*arguments, **named)

@@ -1,4 +1,4 @@
-"""Lightning's counts of epochs, batches and optimiser steps, which lie in its loops: nothing else here reaches into them.
+"""Lightning's counts of epochs, batches and steps, which lie in its loops: nothing else here reaches into them.
 
 Flow: network → **training**. The counting of steps goes when Lightning makes the steps itself.
 """

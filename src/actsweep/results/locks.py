@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-
 from actsweep.errors import UserError
 from actsweep.results import ownership, rank
 

@@ -31,7 +31,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
 from actsweep.results import ownership
 from actsweep.results.files import as_json, listed_at, read_json, sync, write_atomically
 from actsweep.results.provenance import provenance

@@ -20,7 +20,16 @@ from pytorch_lightning.loggers.logger import Logger
 from actsweep.results import ownership
 from actsweep.results.files import write_atomically
 from actsweep.results.rank import zero_only
-from actsweep.results.run_folder import COUNTS, EPOCHS, HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER_COLUMNS, LAYERS, SUMMARY, table
+from actsweep.results.run_folder import (
+    COUNTS,
+    EPOCHS,
+    HISTOGRAM_COLUMNS,
+    HISTOGRAMS,
+    LAYER_COLUMNS,
+    LAYERS,
+    SUMMARY,
+    table,
+)
 
 Numbers = npt.NDArray[np.float64]
 
@@ -161,8 +170,8 @@ class Tables(Logger):
     def summarise(self, tested: dict[str, Any] | None) -> dict[str, Any]:
         """What a run found. Accuracies are fractions; per-layer lists run from the input to the output layer.
 
-        `tested`: the epoch whose weights were tested, test_loss and, unless it is a regression, test_accuracy. A run that
-        was not tested is `diverged`: its loss stopped being finite, and it has no accuracy.
+        `tested`: the epoch whose weights were tested, test_loss and, unless it is a regression, test_accuracy. A run
+        that was not tested is `diverged`: its loss stopped being finite, and it has no accuracy.
         """
         layers = self.layer_values()
         epoch: int | None = tested["epoch"] if tested else None

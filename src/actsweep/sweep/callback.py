@@ -94,7 +94,7 @@ def _in_a_folder_of_ours() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-class Sweep(Callback):  # type: ignore[misc]
+class Sweep(Callback):
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
     progress: SweepProgress | None = None

@@ -161,7 +161,9 @@ class Launch:
             return_as="generator_unordered",
         )
         try:
-            yield from pool(joblib.delayed(run)(composed(self.hydra_context, self.config, *job), *shared) for job in jobs)
+            yield from pool(
+                joblib.delayed(run)(composed(self.hydra_context, self.config, *job), *shared) for job in jobs
+            )
         except BaseException:
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
             raise

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=grid`, the default: as Hydra's `basic`, but its launcher gets what composes quickly (sweep/composing.py).
+"""`hydra/sweeper=grid`, the default: Hydra's `basic`, with a launcher that composes quickly (sweep/composing.py).
 
 Hydra imports every plugin at each start, so what needs torch is imported when a sweep begins.
 """
@@ -23,21 +23,20 @@ class GridSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from actsweep.sweep.composing import composing
 
-        self.config, self.loader = config, hydra_context.config_loader
+        self.master, self.loader = config, hydra_context.config_loader
         quick = HydraContext(composing(self.loader), hydra_context.callbacks)  # type: ignore[arg-type]
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=quick, task_function=task_function, config=config
-        )
+        plugins = Plugins.instance()
+        self.launch = plugins.instantiate_launcher(quick, task_function, config).launch
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         from actsweep.sweep.search import grid
 
-        jobs, folder = grid(self.config, self.loader), Path(self.config.hydra.sweep.dir)
+        jobs, folder = grid(self.master, self.loader), Path(self.master.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        OmegaConf.save(self.master, folder / "multirun.yaml")
         size, returns = self.max_batch_size or len(jobs), []
         for first in range(0, len(jobs), size):
-            returns.append(self.launcher.launch(jobs[first : first + size], initial_job_idx=first))
+            returns.append(self.launch(jobs[first : first + size], initial_job_idx=first))
             for returned in returns[-1]:
                 _ = returned.return_value  # raises what the job has raised
         return returns

@@ -11,7 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class SideBySideLauncher(Launcher):  # type: ignore[misc]
+class SideBySideLauncher(Launcher):
     """Gets the whole grid at once. Arguments: conf/hydra/launcher/side_by_side.yaml."""
 
     def __init__(self, n_jobs: int | None = None, threads: int | None = None) -> None:

@@ -1,6 +1,6 @@
 """K networks of equal shape as one: every layer is one batched matrix product.
 
-Flow: network → **training**. The members are Classifiers that actsweep.train.build_network made one by one. They stay
+Flow: network → **training**. The members are Classifiers that network.build made one by one. They stay
 usable: once stacked, the parameters of member k are views of row k, so that evaluating and watching it needs no copy.
 """
 
