@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader, random_split
 from actsweep import composition, one_run
 from actsweep.config.command_line import quiet_libraries
 from actsweep.data import datamodule, fashion_mnist
+from actsweep.network.build import build_network
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
 from actsweep.results.provenance import provenance
@@ -151,7 +152,7 @@ def ours(folder: Path, *overrides: str) -> Contender:
         times = EpochTimes()
         run_folder.prepare(folder, settings)
         data = datamodule.open_data(settings.data, settings.seed)
-        network = one_run.build_network(settings, 784, 10)
+        network = build_network(settings, 784, 10)
         trainer = one_run.build_trainer(settings, folder, Tables(folder), network.monitor)
         trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]
         trainer.fit(network, data)

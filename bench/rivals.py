@@ -14,10 +14,10 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import transforms
 
-from actsweep import one_run
 from actsweep.config import schema
 from actsweep.data import datamodule
 from actsweep.data.dataset import Examples
+from actsweep.network.build import build_network
 from bench.grid import Contender, grid, now, sizes_of
 
 
@@ -37,7 +37,7 @@ def tutorial(settings: schema.Settings, device: torch.device) -> Contender:
     data = datamodule.open_data(settings.data, 0)
     training, validation = (OneByOne(part, data.dataset.shape) for part in (data.train, data.val))
     batches = partial(DataLoader[Any], batch_size=data.examples_per_step, shuffle=True, drop_last=True)
-    network = nn.Sequential(nn.Flatten(), one_run.build_network(settings, *sizes_of(data)).network.layers).to(device)
+    network = nn.Sequential(nn.Flatten(), build_network(settings, *sizes_of(data)).network.layers).to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9)
 
     def measure() -> float:
@@ -63,8 +63,8 @@ def torch_func(members: int, overrides: Sequence[str], device: torch.device) -> 
     stacks = []
     for act in dict.fromkeys(each.names.act for each in settings):
         mine = [each for each in settings if each.names.act == act]
-        networks = [one_run.build_network(each, *sizes_of(data)).network.to(device) for each in mine]
-        weights, _ = stack_module_state(networks)  # type: ignore[arg-type]
+        networks = [build_network(each, *sizes_of(data)).network.to(device) for each in mine]
+        weights, _ = stack_module_state(networks)
 
         def loss(own: dict[str, Tensor], x: Tensor, y: Tensor, network: nn.Module = networks[0]) -> Tensor:
             return F.cross_entropy(functional_call(network, own, (x,)), y)

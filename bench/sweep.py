@@ -38,6 +38,7 @@ import torch
 from actsweep import composition, one_run
 from actsweep.config.command_line import quiet_libraries
 from actsweep.data import datamodule
+from actsweep.network.build import build_network
 from actsweep.network.mlp import threads_for
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
@@ -57,7 +58,7 @@ def plain(folder: Path, overrides: Sequence[str], epochs: int) -> Contender:
         times = EpochTimes()
         run_folder.prepare(folder, settings)
         data = datamodule.open_data(settings.data, settings.seed)
-        network = one_run.build_network(settings, *sizes_of(data))
+        network = build_network(settings, *sizes_of(data))
         torch.set_num_threads(settings.threads or threads_for(network, data.examples_per_step))
         trainer = one_run.build_trainer(settings, folder, Tables(folder), network.monitor)
         trainer.callbacks.insert(0, times)  # type: ignore[attr-defined]

@@ -1,11 +1,13 @@
 """The configurations that a sweep checks and launches are those that Hydra composes, however quickly they are made."""
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
@@ -13,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from actsweep.places import REPOSITORY
 from actsweep.sweep.composing import Composing
+from tests.conftest import SMALL
 
 COMMON = ["data=digits", "hydra.sweep.dir=x"]
 GRID = [
@@ -57,9 +60,26 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
         assert plain(composing.keep(master, [*COMMON[:1], *overrides])) == config, overrides
     assert len(composed) == 6
     for overrides, config in zip(GRID, expected, strict=True):
-        assert plain(composing(master, [*COMMON[:1], *overrides])) == config, overrides
+        assert plain(composing.load_sweep_config(master, [*COMMON[:1], *overrides])) == config, overrides
     assert len(composed) == 6
     assert len(pickle.dumps(composing)) < 100_000  # what processes are sent holds none of them
     sent: Composing = pickle.loads(pickle.dumps(composing))
-    assert plain(sent(master, [*COMMON[:1], *GRID[1]])) == expected[1]
+    assert plain(sent.load_sweep_config(master, [*COMMON[:1], *GRID[1]])) == expected[1]
     assert len(composed) == 7
+
+
+@pytest.mark.parametrize("launcher", ["basic", "stacked", "side_by_side"])
+def test_a_sweep_of_seeds_has_hydra_compose_one_configuration(
+    launcher: str, command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed, original = [], ConfigLoaderImpl.load_sweep_config
+
+    def counted(self: ConfigLoader, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        composed.append(sweep_overrides)
+        return original(self, master_config, sweep_overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
+    tiny = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", f"hydra/launcher={launcher}"]
+    assert command("-m", *tiny, "seed=range(4)", f"hydra.sweep.dir={tmp_path}") == 0
+    assert [each[-1] for each in composed] == ["seed=0"]
+    assert len(list(tmp_path.glob("*/result.json"))) == 4

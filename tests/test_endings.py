@@ -245,7 +245,8 @@ def test_what_goes_wrong_between_runs_is_kept_and_what_is_there_is_reported(
 ) -> None:
     sweep = ["-m", *QUICK, "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep"]
     with monkeypatch.context() as broken:
-        broken.setattr(Composing, "__call__", after(3, kind("the queue is gone"), Composing.__call__))
+        original = Composing.load_sweep_config
+        broken.setattr(Composing, "load_sweep_config", after(1, kind("the queue is gone"), original))
         assert command(*sweep) == 1
     shown = capsys.readouterr().err
     assert "error: the launcher gave up, see " in shown

@@ -16,7 +16,7 @@ import torch
 from actsweep import one_run, threads
 from actsweep.network import losses
 from actsweep.places import REPOSITORY
-from actsweep.results import run_folder
+from actsweep.results import rank, run_folder
 from tests.conftest import SMALL, weights_of
 from tests.test_population import Make
 from tests.test_stacks_side_by_side import epochs_of
@@ -118,3 +118,26 @@ def test_a_classifier_can_be_pickled(settings_for: Make, loss: str) -> None:
     inputs = torch.rand(5, 64)
     assert torch.equal(again(inputs), built(inputs))
     assert torch.equal(again.objective.predict(again(inputs)), built.objective.predict(built(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_zero"),
+    [
+        ({}, True),
+        ({"RANK": "0", "LOCAL_RANK": "0", "SLURM_PROCID": "1"}, True),  # torchrun within Slurm
+        ({"RANK": "2", "LOCAL_RANK": "0"}, False),
+        ({"LOCAL_RANK": "1", "SLURM_PROCID": "0"}, False),  # one that training/ranks.py started
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"SLURM_PROCID": "3"}, False),
+    ],
+)
+def test_of_all_processes_of_a_run_one_writes(
+    environment: dict[str, str], is_zero: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*rank.RANKS, "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert rank.is_zero() == is_zero
+    assert rank.zero_only(lambda: "written")() == ("written" if is_zero else None)

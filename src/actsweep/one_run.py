@@ -4,6 +4,7 @@ Flow: config → data → network → training → diagnostics → results.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from actsweep import composition
 from actsweep.config import schema
 from actsweep.config.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
 from actsweep.data import datamodule
-from actsweep.network.classifier import Classifier
+from actsweep.network.build import build_network
 from actsweep.network.losses import outputs_for
-from actsweep.network.mlp import initialise, threads_for
+from actsweep.network.mlp import threads_for
 from actsweep.places import REPOSITORY
 from actsweep.results import claims, locks, run_folder
 from actsweep.results.tables import Tables, device_name
@@ -29,24 +30,6 @@ from actsweep.results.tensorboard import TensorBoard
 from actsweep.training import checkpoints, ranks
 from actsweep.training.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from actsweep.training.progress import ProgressBar
-
-
-def build_network(settings: schema.Settings, input_size: int, output_size: int) -> Classifier:
-    """The untrained network: the seed alone fixes its weights."""
-    network = {
-        "input_size": input_size,
-        "hidden_sizes": settings.layer_sizes,
-        "output_size": output_size,
-        "act": settings.act.plain(),
-        "norm": settings.norm,
-    }
-    names, clip = (settings.names.data, settings.loss), settings.trainer.clipping
-    torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
-    classifier = Classifier(network, settings.optim.plain(), settings.seed, *names, *clip)
-    if str(settings.trainer.precision).startswith("64"):
-        classifier.double()  # before the initialisation, so that it isn't rounded to float32
-    initialise(classifier.network, *settings.init.functions())
-    return classifier
 
 
 def build_trainer(
@@ -82,12 +65,12 @@ def train(settings: schema.Settings, folder: Path) -> dict[str, Any]:
     classifier = build_network(settings, data.dataset.input_size, outputs_for(settings.loss, data.dataset))
     torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
     trainer = build_trainer(settings, folder, tables := Tables(folder), classifier.monitor, start)
-    with ranks.beside(trainer, settings, folder):
+    with ranks.beside(trainer, partial(train, settings, folder)):
         trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
         if not classifier.diverged:
             checkpoint = folder / (run_folder.BEST if settings.test == "best" else run_folder.LAST)
             trainer.test(classifier, data, checkpoint, verbose=False, weights_only=True)
-    result = run_folder.describe(settings, folder) | run_folder.summarise(tables, classifier.tested())
+    result = run_folder.describe(settings, folder) | tables.summarise(classifier.tested())
     result["classes"] = len(data.dataset.classes)
     result["device"] = device_name(trainer.strategy.root_device)
     result["seconds"] = round(time.perf_counter() - start.clock, 3)

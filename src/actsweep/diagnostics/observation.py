@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from actsweep.diagnostics.elementwise import is_elementwise
 from actsweep.errors import UserError
-from actsweep.network.mlp import Tap
+from actsweep.network.mlp import Tap, Weighted
 
 MODULES_OWN = set(vars(nn.Module()))
 
@@ -50,7 +50,7 @@ def find_taps(module: nn.Module) -> list[Tap]:
             return list(taps())
     found: list[Tap] = []
     for name, child in module.named_modules():
-        if isinstance(child, nn.Linear | nn.modules.conv._ConvNd):
+        if isinstance(child, Weighted):
             found.append(Tap(name, child, None))
         elif found and not found[-1].activation and type(child).__module__ == nn.ReLU.__module__:
             found[-1] = found[-1]._replace(activation=child)

@@ -7,6 +7,7 @@ of the magnitude: Stanford CS231n's notebook on vanishing gradients.
 import pytorch_lightning as L
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
 from actsweep.diagnostics.diagnostic import publish_table
@@ -44,8 +45,8 @@ class EveryStep(L.Callback):
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
         # Behind an activation without a gradient there is none.
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._weights]
-        sums = torch._foreach_norm(gradients, 1)
-        norms = torch._foreach_norm(self._decayed) if self._decayed else ()
+        sums = [vector_norm(each, 1) for each in gradients]
+        norms = map(vector_norm, self._decayed)
         self._rows.append(torch.stack([self._loss, *sums, *norms]))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

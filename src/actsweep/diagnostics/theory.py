@@ -15,7 +15,7 @@ import math
 import numpy as np
 import pytorch_lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actsweep.diagnostics.diagnostic import Quantity, check_counts, probe_loss, publish
 from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
@@ -25,6 +25,7 @@ from actsweep.theory.critical import of_layer
 from actsweep.theory.integrals import describe
 from actsweep.theory.meanfield import Layers, layers
 
+NORMS = nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 PARTED = 4.0  # standard deviations of a single network of this width
 GROUPS = 4  # of examples with similar mean square: their predictions are averaged
 
@@ -107,9 +108,7 @@ class Theory(L.Callback):
 
     def compare(self, module: L.LightningModule, batch: tuple[Tensor, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Layer → quantity → (1,) values; empty where the theory doesn't apply."""
-        if any(
-            isinstance(each, torch.nn.LayerNorm | torch.nn.modules.batchnorm._BatchNorm) for each in module.modules()
-        ):
+        if any(isinstance(each, NORMS) for each in module.modules()):
             return {}
         taps, pre, gradients = deltas(module, batch)
         try:

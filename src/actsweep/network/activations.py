@@ -26,7 +26,8 @@ from torch.overrides import get_overridable_functions
 from actsweep.config.descriptions import Description, arguments, as_call, find, instantiate, reason, targets
 from actsweep.errors import UserError
 
-LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+LAYERS = (nn.Linear, nn.Bilinear, Convolution, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
 DTYPES = {"64": torch.float64, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": torch.bfloat16}
 _trusted: ContextVar[tuple[str, ...] | None] = ContextVar("trusted", default=None)  # None: everything
 _passed: set[tuple[Any, ...]] = set()

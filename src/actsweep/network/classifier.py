@@ -17,6 +17,7 @@ from torch import Tensor
 from actsweep.config.descriptions import find
 from actsweep.data.datamodule import Batch, BatchGroup
 from actsweep.network import activations
+from actsweep.network.lightning_loops import count_step
 from actsweep.network.losses import LOSSES, Sums
 from actsweep.network.mlp import MLP
 
@@ -78,7 +79,7 @@ class Classifier(L.LightningModule):
         self.means: dict[str, dict[str, float]] = {}  # by phase; what is logged, before Lightning rounds it to float32
 
     @classmethod
-    def load_from_checkpoint(cls, *arguments: Any, allow: Sequence[str] = (), **named: Any) -> "Classifier":  # type: ignore[override]
+    def load_from_checkpoint(cls, *arguments: Any, allow: Sequence[str] = (), **named: Any) -> "Classifier":
         """Lightning's. The file may name torch's activations and this project's, and those in `allow`, nothing else."""
         with activations.from_a_file(tuple(allow)):
             return super().load_from_checkpoint(*arguments, **named)
@@ -148,9 +149,7 @@ class Classifier(L.LightningModule):
             hear(self.trainer, self, optimizer.optimizer)
         self.on_before_optimizer_step(optimizer.optimizer)
         optimizer.optimizer.step()
-        count = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        count.increment_ready()
-        count.increment_completed()
+        count_step(self.trainer)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.clip_val:

@@ -16,7 +16,7 @@ from actsweep.network import activations
 NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
-Weighted = nn.Linear | nn.modules.conv._ConvNd
+Weighted = nn.Linear | activations.Convolution
 
 ALL_THREADS = torch.get_num_threads()
 WORTH_SHARING = 10_000_000  # multiply-adds a step, about a millisecond's: below, threads wait longer than they work

@@ -95,7 +95,7 @@ def by_setting(settings: Sequence[Setting]) -> pd.DataFrame:
 
 def show(summary: pd.DataFrame, console: Console) -> None:
     """Print the table by setting."""
-    keys = list(summary.columns[: summary.columns.get_loc("n")])  # type: ignore[misc]
+    keys = list(summary.columns[: summary.columns.get_loc("n")])
     lacking = [name for name in COUNTED if name != "n" and summary[name].any()]
     diverged = summary["diverged"].any() and summary["accuracy_or_chance_mean"].notna().any()
     table = Table(

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lightning_utilities.core.rank_zero import rank_zero_only
-
 from actsweep.errors import UserError
-from actsweep.results import ownership
+from actsweep.results import ownership, rank
 
 LOCK = ".lock"
 _held: dict[Path, IO[str]] = {}  # by this process, which may ask again
@@ -29,7 +27,7 @@ class InUseError(UserError):
 def take(folder: Path) -> None:
     """Lock the folder, which is made if need be, until `release`. Raises InUseError if another process has it."""
     path = folder.resolve() / LOCK
-    if path in _held or getattr(rank_zero_only, "rank", False):  # of several processes of a run the first one locks
+    if path in _held or not rank.is_zero():  # of several processes of a run the first one locks
         return
     ownership.record(folder, LOCK)
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")

@@ -31,15 +31,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_utilities.core.rank_zero import rank_zero_only
-
 from actsweep.results import ownership
 from actsweep.results.files import as_json, listed_at, read_json, sync, write_atomically
 from actsweep.results.provenance import provenance
+from actsweep.results.rank import zero_only
 
 if TYPE_CHECKING:  # whoever only reads runs loads neither torch nor Lightning
     from actsweep.config.schema import Settings
-    from actsweep.results.tables import Tables
 
 RESULT, EPOCHS, LAYERS, HISTOGRAMS = "result.json", "epochs.csv", "layers.csv", "histograms.csv"
 QUANTITIES, ERROR, RUN, SWEEP, RESULTS = "quantities.json", "error.txt", "run.json", "sweep.json", "results.csv"
@@ -52,7 +50,7 @@ EVENTS, REPLACED = "events.out.tfevents.*", ".replaced"
 OF_SWEEPERS = ("multirun.yaml", "optimization_results.yaml", ".submitit/")  # what Hydra's plugins write for a sweep
 
 
-@rank_zero_only
+@zero_only
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Once everything else that the run left is on disk."""
     for path in _tables(folder):
@@ -60,7 +58,7 @@ def write_result(folder: Path, result: dict[str, Any]) -> None:
     write_atomically(folder / RESULT, as_json(result))
 
 
-@rank_zero_only
+@zero_only
 def set_aside(path: Path, reason: str) -> None:
     """Rename a damaged file, which is neither trusted nor deleted, and say so."""
     names = (f"{path.name}.unreadable{number}" for number in ["", *range(2, 10**6)])
@@ -111,7 +109,7 @@ def table(folder: Path, name: str) -> Path:
     return folder / f"{name}.csv"
 
 
-@rank_zero_only
+@zero_only
 def prepare(folder: Path, settings: "Settings") -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix. A run that
     has ended well is moved aside instead."""
@@ -161,7 +159,7 @@ def _ends_a_row(path: Path, size: int) -> bool:
         return size == 0 or file.read(1) == b"\n"
 
 
-@rank_zero_only
+@zero_only
 def _cut(folder: Path, sizes: dict[str, int]) -> None:
     for path in _tables(folder):
         if path.name in sizes:
@@ -171,7 +169,7 @@ def _cut(folder: Path, sizes: dict[str, int]) -> None:
     ownership.remove([*(path for path in ownership.own(folder) if path.name in {RESULT, ERROR}), *_left(folder)])
 
 
-@rank_zero_only
+@zero_only
 def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
     write_atomically(folder / QUANTITIES, as_json({quantity.name: vars(quantity) for quantity in quantities}))
 
@@ -194,7 +192,7 @@ def asked(settings: "Settings", name: str) -> dict[str, Any]:
     } | provenance()
 
 
-@rank_zero_only
+@zero_only
 def go_on(folder: Path, settings: "Settings") -> None:
     """Note what a run that goes on is asked now; the code may be another than the one that began it."""
     earlier, now = read_run(folder), asked(settings, folder.name)
@@ -206,37 +204,6 @@ def describe(settings: "Settings", folder: Path) -> dict[str, Any]:
     """What the run in the folder was asked to do, as it was when it began."""
     now, noted = asked(settings, folder.name), read_run(folder)
     return now | ({key: noted[key] for key in provenance()} if noted.get("config_hash") == now["config_hash"] else {})
-
-
-def summarise(tables: "Tables", tested: dict[str, Any] | None) -> dict[str, Any]:
-    """What a run found. Accuracies are fractions; per-layer lists run from the input to the output layer.
-
-    `tested`: the epoch whose weights were tested, test_loss and, unless it is a regression, test_accuracy. A run that
-    was not tested is `diverged`: its loss stopped being finite, and it has no accuracy.
-    """
-    layers = tables.layer_values()
-    epoch: int | None = tested["epoch"] if tested else None
-    at_epoch = {} if epoch is None else tables.epochs.get(max(epoch, 1), {})  # untrained: validated in epoch 1
-
-    def per_layer(quantity: str, at: int | None) -> list[float | None] | None:
-        # Where it is not measured in every epoch: the latest before the tested weights.
-        epochs = [epoch for epoch, name in layers if name == quantity and at is not None]
-        measured = max((epoch for epoch in epochs if epoch == at or 0 < epoch < (at or 0)), default=-1)
-        values = layers.get((measured, quantity))
-        as_number = int if quantity in COUNTS else float
-        return [as_number(value) if math.isfinite(value) else None for value in values.values()] if values else None
-
-    return {
-        "status": "completed" if tested else "diverged",
-        "epochs": 0 if epoch == 0 else max(tables.epochs, default=0),
-        "best_epoch": epoch,
-        "val_accuracy": at_epoch.get("val_accuracy"),
-        "val_loss": at_epoch.get("val_loss"),
-        "test_accuracy": tested.get("test_accuracy") if tested else None,
-        "test_loss": tested.get("test_loss") if tested else None,
-        "initial": {name: per_layer(name, 0) for name in SUMMARY},
-        **{name: per_layer(name, epoch) for name in SUMMARY},
-    }
 
 
 def score(result: Mapping[str, Any]) -> float | None:
@@ -252,7 +219,7 @@ def score(result: Mapping[str, Any]) -> float | None:
     return -result["val_loss"] if is_regression else result["val_accuracy"]
 
 
-@rank_zero_only
+@zero_only
 def write_failure(settings: "Settings", folder: Path, error: Exception) -> None:
     """Leave the traceback in error.txt and a result.json that says `failed`."""
     trace = "".join(traceback.format_exception(error))

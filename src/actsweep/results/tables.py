@@ -5,6 +5,7 @@ Lightning.
 """
 
 import csv
+import math
 import os
 from argparse import Namespace
 from collections.abc import Iterable
@@ -14,12 +15,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
 from actsweep.results import ownership
 from actsweep.results.files import write_atomically
-from actsweep.results.run_folder import EPOCHS, HISTOGRAM_COLUMNS, HISTOGRAMS, LAYER_COLUMNS, LAYERS, table
+from actsweep.results.rank import zero_only
+from actsweep.results.run_folder import (
+    COUNTS,
+    EPOCHS,
+    HISTOGRAM_COLUMNS,
+    HISTOGRAMS,
+    LAYER_COLUMNS,
+    LAYERS,
+    SUMMARY,
+    table,
+)
 
 Numbers = npt.NDArray[np.float64]
 
@@ -68,7 +78,7 @@ class Tables(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         pass  # they are in result.json
 
-    @rank_zero_only
+    @zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         metrics = dict(metrics)
         epoch = int(metrics.pop("epoch", -1)) + 1  # Lightning counts from 0, the tables count completed epochs
@@ -79,14 +89,14 @@ class Tables(Logger):
             if row != before:
                 self._changed.add(epoch)
 
-    @rank_zero_only
+    @zero_only
     def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
         """Values by `quantity/layer`."""
         for tag, value in metrics.items():
             quantity, _, layer = tag.partition("/")
             self._layer_rows.append((epoch, step, layer, quantity, repr(value)))
 
-    @rank_zero_only
+    @zero_only
     def log_histograms(self, found: dict[str, tuple[Numbers, Numbers]], epoch: int, step: int) -> None:
         """Counts and edges by `quantity/layer`."""
         for tag, (counts, edges) in found.items():
@@ -94,12 +104,12 @@ class Tables(Logger):
             row = (epoch, step, layer, quantity, repr(float(edges[0])), repr(float(edges[-1])))
             self._histogram_rows.append((*row, " ".join(map(str, counts.astype(int).tolist()))))
 
-    @rank_zero_only
+    @zero_only
     def log_table(self, name: str, columns: dict[str, Iterable[Any]]) -> None:
         """Append rows to NAME.csv: values by column."""
         self._append(table(self.folder, name).name, tuple(columns), list(zip(*columns.values(), strict=True)))
 
-    @rank_zero_only
+    @zero_only
     def save(self) -> None:
         self._append(LAYERS, LAYER_COLUMNS, self._layer_rows)
         self._append(HISTOGRAMS, HISTOGRAM_COLUMNS, self._histogram_rows)
@@ -156,3 +166,33 @@ class Tables(Logger):
                     key = int(row["epoch"]), row["quantity"]
                     values.setdefault(key, {})[row["layer"]] = float(row["value"])
         return values
+
+    def summarise(self, tested: dict[str, Any] | None) -> dict[str, Any]:
+        """What a run found. Accuracies are fractions; per-layer lists run from the input to the output layer.
+
+        `tested`: the epoch whose weights were tested, test_loss and, unless it is a regression, test_accuracy. A run
+        that was not tested is `diverged`: its loss stopped being finite, and it has no accuracy.
+        """
+        layers = self.layer_values()
+        epoch: int | None = tested["epoch"] if tested else None
+        at_epoch = {} if epoch is None else self.epochs.get(max(epoch, 1), {})  # untrained: validated in epoch 1
+
+        def per_layer(quantity: str, at: int | None) -> list[float | None] | None:
+            # Where it is not measured in every epoch: the latest before the tested weights.
+            epochs = [epoch for epoch, name in layers if name == quantity and at is not None]
+            measured = max((epoch for epoch in epochs if epoch == at or 0 < epoch < (at or 0)), default=-1)
+            values = layers.get((measured, quantity))
+            as_number = int if quantity in COUNTS else float
+            return [as_number(value) if math.isfinite(value) else None for value in values.values()] if values else None
+
+        return {
+            "status": "completed" if tested else "diverged",
+            "epochs": 0 if epoch == 0 else max(self.epochs, default=0),
+            "best_epoch": epoch,
+            "val_accuracy": at_epoch.get("val_accuracy"),
+            "val_loss": at_epoch.get("val_loss"),
+            "test_accuracy": tested.get("test_accuracy") if tested else None,
+            "test_loss": tested.get("test_loss") if tested else None,
+            "initial": {name: per_layer(name, 0) for name in SUMMARY},
+            **{name: per_layer(name, epoch) for name in SUMMARY},
+        }

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from actsweep.diagnostics.diagnostic import Quantity
 from actsweep.results import ownership
+from actsweep.results.rank import zero_only
 from actsweep.results.tables import Numbers
 
 SHOWN = ("names.act", "hidden_sizes", "names.init", "norm", "names.data", "names.optim", "optim.lr", "seed")
@@ -39,11 +39,11 @@ class TensorBoard(TensorBoardLogger):
         purge = steps + 1 if steps else None
         suffix = f".{secrets.token_hex(8)}"  # of the file's name, the rest of which TensorBoard chooses
         super().__init__(folder, name="", version="", default_hp_metric=False, purge_step=purge, filename_suffix=suffix)
-        rank_zero_only(ownership.record)(folder, f"events.out.tfevents.*{suffix}")
+        zero_only(ownership.record)(folder, f"events.out.tfevents.*{suffix}")
         self.settings = settings
         self.charted = [quantity.name for quantity in quantities if quantity.kind == "scalar"]
 
-    @rank_zero_only
+    @zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """At the start: Lightning's own parameters say less than the settings."""
         text = json.dumps(self.settings, indent=2, ensure_ascii=False)
@@ -52,35 +52,36 @@ class TensorBoard(TensorBoardLogger):
         if charts:
             self.experiment.add_custom_scalars(charts)
 
-    @rank_zero_only
+    @zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         super().log_metrics(metrics, step)
         if tested := {name: value for name, value in metrics.items() if name.startswith("test_")}:
             chosen = {key.removeprefix("names."): _at(self.settings, key) for key in SHOWN}
-            writer = self.experiment._get_file_writer()
             for summary in hparams(chosen, tested):
-                writer.add_summary(summary)
+                self._send(summary)
 
-    @rank_zero_only
+    @zero_only
     def log_layers(self, metrics: Mapping[str, float], epoch: int, step: int) -> None:
         """All in one event: an event each would take most of the time that diagnostics do."""
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
-        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
+        self._send(Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]), step)
 
-    @rank_zero_only
+    @zero_only
     def log_image(self, tag: str, pixels: Tensor) -> None:
         """(height, width), values in [0, 1]."""
         self.experiment.add_image(tag, pixels, dataformats="HW")
 
-    @rank_zero_only
+    @zero_only
     def save(self) -> None:
         self.experiment.flush()
 
-    @rank_zero_only
+    @zero_only
     def log_histograms(self, found: Mapping[str, tuple[Numbers, Numbers]], epoch: int, step: int) -> None:
         """Add counts as they are; SummaryWriter.add_histogram would copy and count every value again."""
-        values = [Summary.Value(tag=tag, histo=_histogram(*of)) for tag, of in found.items()]
-        self.experiment._get_file_writer().add_summary(Summary(value=values), step)
+        self._send(Summary(value=[Summary.Value(tag=tag, histo=_histogram(*of)) for tag, of in found.items()]), step)
+
+    def _send(self, summary: Summary, step: int | None = None) -> None:
+        self.experiment.add_scalars("", {})  # none: opens a file, if the end of training has closed it
+        self.experiment.file_writer.add_summary(summary, step)
 
 
 def _histogram(counts: Numbers, edges: Numbers) -> HistogramProto:

@@ -23,7 +23,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -34,8 +33,9 @@ from actsweep.errors import UserError
 from actsweep.places import REPOSITORY, command
 from actsweep.report import writing
 from actsweep.results import claims, files, locks, ownership, run_folder
+from actsweep.results.rank import zero_only
 from actsweep.sweep import check, plan, search
-from actsweep.sweep.composing import Composing
+from actsweep.sweep.composing import composing
 from actsweep.training.progress import SweepProgress
 
 BETWEEN_COLLECTIONS = 1.0  # seconds
@@ -45,10 +45,8 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def jobs(config: DictConfig) -> Iterator[DictConfig]:
     """The complete configuration of every job of a sweep, which the launcher will be given again."""
     loader = GlobalHydra.instance().config_loader()
-    composing = Composing(loader)
-    loader.load_sweep_config = composing  # type: ignore[method-assign]
     for overrides in search.grid(config, loader):
-        yield composing.keep(config, overrides)
+        yield composing(loader).keep(config, overrides)
 
 
 def question(config: DictConfig) -> str | None:
@@ -95,7 +93,7 @@ def _in_a_folder_of_ours() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-class Sweep(Callback):  # type: ignore[misc]
+class Sweep(Callback):
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
     progress: SweepProgress | None = None
@@ -117,13 +115,13 @@ class Sweep(Callback):  # type: ignore[misc]
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         began = time.perf_counter()
         configs = list(jobs(config))
-        composing = (time.perf_counter() - began) / len(configs)
+        seconds = (time.perf_counter() - began) / len(configs)
         settings, names = self._check(configs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             search.spell_out(config, GlobalHydra.instance().config_loader())
         check.launcher(config)
-        self._end_with_plan(config, settings, composing)
+        self._end_with_plan(config, settings, seconds)
         self._begin(config, names)
 
     def _begin(self, config: DictConfig, names: list[str]) -> None:
@@ -183,7 +181,7 @@ class Sweep(Callback):  # type: ignore[misc]
             raise UserError(f"the sweep would run {twice[0]} more than once: {how}")
         return checked, list(names)
 
-    @rank_zero_only
+    @zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if time.monotonic() - self.collected > BETWEEN_COLLECTIONS:
             # Lightning's objects refer to each other in circles: the data of many runs would pile up.

@@ -30,19 +30,22 @@ def _key(override: str) -> str:
 
 
 class Composing:
-    """Stands for a ConfigLoader's `load_sweep_config`. What was made with `keep`, it hands out."""
+    """A ConfigLoader, in place of the one it is given, that hands out what was made with `keep`."""
 
     def __init__(self, loader: ConfigLoader) -> None:
         self.loader = loader
         self.kept: dict[tuple[str, ...], bytes] = {}
         self.models: dict[tuple[str, ...], bytes] = {}  # by overrides, values left out where they are plain
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"loader": self.loader, "kept": {}, "models": {}}  # other processes compose their own
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Composing, (self.loader,)  # other processes compose their own
 
-    def __call__(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         kept = self.kept.get(tuple(sweep_overrides))
-        return _unpacked(kept) if kept else self._composed(master_config, sweep_overrides)
+        return _unpacked(kept) if kept else self.loader.load_sweep_config(master_config, list(sweep_overrides))
 
     def keep(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         """A job's configuration, which is there when Hydra's check and its launcher ask for it: some 5 kB."""
@@ -51,13 +54,16 @@ class Composing:
         if alike in self.models:
             config = _with_values(_unpacked(self.models[alike]), sweep_overrides, values)
         else:
-            config = self._composed(master_config, sweep_overrides)
+            config = self.loader.load_sweep_config(master_config, list(sweep_overrides))
             self.models[alike] = _packed(config)
         self.kept[tuple(sweep_overrides)] = _packed(config)
         return config
 
-    def _composed(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        return type(self.loader).load_sweep_config(self.loader, master_config, list(sweep_overrides))
+
+@lru_cache(maxsize=1)
+def composing(loader: ConfigLoader) -> Composing:
+    """The one that a command's check and its launcher share."""
+    return Composing(loader)
 
 
 def _plain_values(master_config: DictConfig, overrides: Sequence[str]) -> set[str]:
@@ -78,7 +84,9 @@ def _is_value(config: DictConfig, key: str) -> bool:
     """Whether there is something at this key that isn't a section with keys of its own."""
     *path, last = key.split(".")
     section = OmegaConf.select(config, ".".join(path)) if path else config
-    return isinstance(section, DictConfig) and last in section and not OmegaConf.is_config(section._get_node(last))
+    if not isinstance(section, DictConfig) or last not in section:
+        return False
+    return OmegaConf.is_interpolation(section, last) or not OmegaConf.is_config(section[last])
 
 
 def _with_values(config: DictConfig, overrides: Sequence[str], values: set[str]) -> DictConfig:

@@ -6,29 +6,34 @@ unit does is what `hydra/launcher=stacked` does with a part of the grid, so a un
 
 import gc
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import JobReturn, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from actsweep import composition
 from actsweep.errors import UserError
-from actsweep.results import locks, run_folder
+from actsweep.results import locks
 from actsweep.sweep.callback import Sweep
 from actsweep.training.progress import ProgressBar
-
-if TYPE_CHECKING:
-    from actsweep.sweep.launcher import Launch, Task
 
 Numbered = tuple[int, Sequence[str]]  # a job's number in the grid, and its overrides
 Outcome = list[JobReturn] | Exception
 POLL = 1.0  # seconds
+
+
+def composed(context: HydraContext, config: DictConfig, number: int, overrides: Sequence[str]) -> DictConfig:
+    """A job's configuration, from that of the sweep."""
+    found = context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(found):
+        found.hydra.job.id = found.hydra.job.num = number
+    return found
 
 
 def silent(context: HydraContext) -> HydraContext:
@@ -56,7 +61,7 @@ def paired(jobs: Sequence[Numbered], returns: Mapping[int, JobReturn]) -> list[J
 class Unit:
     """Jobs that go together to another process."""
 
-    launch: "Launch"
+    work: Callable[[list[Numbered]], list[JobReturn]]
     jobs: list[Numbered]
     state: Any = field(default_factory=Singleton.get_state)
 
@@ -66,7 +71,7 @@ class Unit:
         composition.register()
         ProgressBar.shown = False  # nobody would see it
         with locks.released():
-            returned = self.launch.run(self.jobs)
+            returned = self.work(self.jobs)
         gc.collect()
         return returned
 
@@ -143,44 +148,3 @@ class Ray:
 
 def _call(unit: Unit) -> list[JobReturn]:
     return unit()
-
-
-def run(launch: "Launch", engine: Engine, jobs: Sequence[Numbered]) -> list[JobReturn]:
-    """All jobs by an engine, grouped into stacks first; what is done already isn't sent out."""
-    tasks = dict(zip((number for number, _ in jobs), launch.tasks(jobs), strict=True))
-    launch.group(list(tasks.values()))
-    together: dict[int, list[int]] = {}
-    for number, task in tasks.items():
-        if task.group or not (task.job and run_folder.finished(task.job[1], task.job[0])):
-            together.setdefault(id(task.group) if task.group else -number, []).append(number)
-    sent = list(together.values())
-    done = tasks.keys() - {number for numbers in sent for number in numbers}
-    overrides = dict(jobs)
-    away = copy(launch)
-    away.engine, away.hydra_context = None, silent(launch.hydra_context)
-    away.limits = replace(launch.limits, processes=1)
-    units = [Unit(away, [(number, overrides[number]) for number in numbers]) for numbers in sent]
-    print(f"{len(units)} units of work", flush=True)
-    returns = {number: launch.run_task(tasks[number]) for number in sorted(done)}
-    for place, outcome in engine.map(units, launch.sweep) if units else ():
-        if isinstance(outcome, Exception):
-            print(f"a unit of {len(sent[place])} ended early: {_first_line(outcome)}", flush=True)
-            continue
-        for returned in outcome:
-            returns[int(returned.hydra_cfg.hydra.job.num)] = returned  # type: ignore[union-attr]
-            tell(launch.hydra_context, returned)
-    return paired(jobs, {number: returns.get(number) or _left(task) for number, task in tasks.items()})
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return " ".join([f"{type(error).__name__}:", *lines[:2]])
-
-
-def _left(task: "Task") -> JobReturn:
-    """What a job of a unit that ended early left, if it left something."""
-    config: DictConfig = task.config
-    found = task.job and run_folder.finished(task.job[1], task.job[0])
-    returned = JobReturn(overrides=list(config.hydra.overrides.task), hydra_cfg=config, status=JobStatus.COMPLETED)
-    returned.return_value = run_folder.score(found) if found else None
-    return returned

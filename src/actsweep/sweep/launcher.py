@@ -9,15 +9,16 @@ the others find their results.
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from actsweep import composition
 from actsweep.config import schema
@@ -42,6 +43,14 @@ class Task:
     job: Job | None
     group: Group | None = None
 
+    def left(self) -> JobReturn:
+        """What a job of a unit that ended early left, if it left something."""
+        found = self.job and run_folder.finished(self.job[1], self.job[0])
+        overrides = list(self.config.hydra.overrides.task)
+        returned = JobReturn(overrides=overrides, hydra_cfg=self.config, status=JobStatus.COMPLETED)
+        returned.return_value = run_folder.score(found) if found else None
+        return returned
+
 
 def _settings(task: Task) -> schema.Settings:
     assert task.job is not None
@@ -64,6 +73,11 @@ def tidy(sweep: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return " ".join([f"{type(error).__name__}:", *lines[:2]])
+
+
 class Launch:
     """A grid's jobs, grouped, and run in order. As the Watcher of its stacks it notes which runs have ended in them."""
 
@@ -80,10 +94,35 @@ class Launch:
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         jobs = list(enumerate(job_overrides, start=initial_job_idx))
         if self.engine:
-            return executors.run(self, self.engine, jobs)
+            return self._by_engine(self.engine, jobs)
         returns = self.run(jobs)
         tidy(self.sweep)  # elsewhere a process may still be writing there
         return returns
+
+    def _by_engine(self, engine: executors.Engine, jobs: Sequence[executors.Numbered]) -> list[JobReturn]:
+        """All jobs by an engine, grouped into stacks first; what is done already isn't sent out."""
+        tasks = dict(zip((number for number, _ in jobs), self.tasks(jobs), strict=True))
+        self.group(list(tasks.values()))
+        together: dict[int, list[executors.Numbered]] = {}
+        for number, overrides in jobs:
+            task = tasks[number]
+            if task.group or not (task.job and run_folder.finished(task.job[1], task.job[0])):
+                together.setdefault(id(task.group) if task.group else -number, []).append((number, overrides))
+        away = copy(self)
+        away.engine, away.hydra_context = None, executors.silent(self.hydra_context)
+        away.limits = replace(self.limits, processes=1)
+        units = [executors.Unit(away.run, part) for part in together.values()]
+        print(f"{len(units)} units of work", flush=True)
+        sent = {number for unit in units for number, _ in unit.jobs}
+        returns = {number: self.run_task(tasks[number]) for number in sorted(tasks.keys() - sent)}
+        for place, outcome in engine.map(units, self.sweep) if units else ():
+            if isinstance(outcome, Exception):
+                print(f"a unit of {len(units[place].jobs)} ended early: {_first_line(outcome)}", flush=True)
+                continue
+            for returned in outcome:
+                returns[int(returned.hydra_cfg.hydra.job.num)] = returned  # type: ignore[union-attr]
+                executors.tell(self.hydra_context, returned)
+        return executors.paired(jobs, {number: returns.get(number) or task.left() for number, task in tasks.items()})
 
     def run(self, jobs: Sequence[executors.Numbered]) -> list[JobReturn]:
         """Run the jobs of these numbers in this process."""
@@ -128,9 +167,7 @@ class Launch:
         return [self._task(number, overrides) for number, overrides in jobs]
 
     def _task(self, number: int, overrides: Sequence[str]) -> Task:
-        composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        with open_dict(composed):
-            composed.hydra.job.id = composed.hydra.job.num = number
+        composed = executors.composed(self.hydra_context, self.config, number, overrides)
         before = HydraConfig.instance().cfg
         HydraConfig.instance().set_config(composed)
         try:

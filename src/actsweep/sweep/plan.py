@@ -54,14 +54,25 @@ class Cost:
         return self.runs / self.together * self.longest
 
 
+def shares(jobs: int, n_jobs: int | None, threads: int | None) -> tuple[int, int]:
+    """Runs at a time, and threads of each, on the cores that this process may use.
+
+    Memory limits the runs where the number isn't given.
+    """
+    import joblib  # here, because it is an extra
+
+    cores = joblib.cpu_count(only_physical_cores=True)
+    count = n_jobs or max(1, min(cores // (threads or 1), grouping.most_processes()))
+    count = min(count, jobs)
+    return count, threads or max(1, cores // count)
+
+
 def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Launcher:
     """What a configuration of hydra/launcher means for these runs. One that isn't known takes one at a time."""
     target, cores, runs = str(launcher.get("_target_", "")).lower(), os.cpu_count() or 1, len(settings)
     members = (launcher["max_members"] or runs) if "max_members" in launcher else None
     count = 1
     if target.endswith("sidebysidelauncher"):
-        from actsweep.sweep.side_by_side import shares  # here, because it needs the extra `joblib`
-
         count = shares(runs, launcher.get("n_jobs"), launcher.get("threads"))[0]
     elif "joblib" in target:
         count = launcher.get("n_jobs") or -1

@@ -14,15 +14,14 @@ from omegaconf import DictConfig, read_write
 
 from actsweep.errors import UserError
 
-BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+GRIDS = {"grid", "basic"}
 
 
 def is_search(config: DictConfig) -> bool:
     """Whether the runs of a sweep are not known before it starts. Raises UserError for a search for the worst."""
-    sweeper = config.hydra.sweeper
-    if sweeper.get("_target_") == BASIC:
+    if config.hydra.runtime.choices["hydra/sweeper"] in GRIDS:
         return False
-    direction = str(sweeper.get("direction", "maximize")).rpartition(".")[2]
+    direction = str(config.hydra.sweeper.get("direction", "maximize")).rpartition(".")[2]
     if direction != "maximize":
         raise UserError(
             f"hydra.sweeper.direction={direction}: must be maximize: a run's score is its validation accuracy, "

@@ -1,8 +1,8 @@
 """What `hydra/launcher=side_by_side` does with a grid: every run in a process, as many at a time as there are cores.
 
-Flow: config → **launcher** → training. The processes are joblib's; each run is hydra-joblib-launcher's `execute_job`. A
-process that dies takes the pool with it, but no finished run: the others go on, and those that may have been its death
-are tried once more, alone. Where runs train on GPUs there are as many processes as GPUs, and each sees one of them.
+Flow: config → **launcher** → training. The processes are joblib's, each run is Hydra's `run_job`. A process that dies
+takes the pool with it, but no finished run: the others go on, and those that may have been its death are tried once
+more, alone. Where runs train on GPUs there are as many processes as GPUs, and each sees one of them.
 """
 
 import gc
@@ -20,18 +20,17 @@ import joblib
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from hydra_plugins.hydra_joblib_launcher._core import execute_job
 from joblib.externals.loky import get_reusable_executor
 from omegaconf import DictConfig, open_dict
 
 from actsweep import composition
 from actsweep.errors import UserError
 from actsweep.results import locks, run_folder
-from actsweep.sweep.executors import Numbered, paired, silent, tell
+from actsweep.sweep.executors import Numbered, composed, paired, silent, tell
+from actsweep.sweep.plan import shares
 from actsweep.training.progress import ProgressBar
-from actsweep.training.stack import grouping
 
 log = logging.getLogger(__name__)
 CLAIMED = "ACTSWEEP_DEVICE_CLAIMED"  # where the device that this process sees is claimed
@@ -42,17 +41,6 @@ def check(n_jobs: int | None, threads: int | None) -> None:
     for name, value in (("n_jobs", n_jobs), ("threads", threads)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise UserError(f"hydra.launcher.{name}={value}: must be at least 1, or null: what the cores allow")
-
-
-def shares(jobs: int, n_jobs: int | None, threads: int | None) -> tuple[int, int]:
-    """Runs at a time, and threads of each, on the cores that this process may use.
-
-    Memory limits the runs where the number isn't given.
-    """
-    cores = joblib.cpu_count(only_physical_cores=True)
-    count = n_jobs or max(1, min(cores // (threads or 1), grouping.most_processes()))
-    count = min(count, jobs)
-    return count, threads or max(1, cores // count)
 
 
 def devices_for(config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -85,13 +73,23 @@ def _begun(claims: Path, number: int) -> Path:
     return claims / f"begun-{number}"
 
 
-def run(number: int, overrides: Sequence[str], devices: Sequence[str], claims: Path, *context: Any) -> JobReturn:
+def run(
+    config: DictConfig, devices: Sequence[str], claims: Path, context: HydraContext, task: TaskFunction, state: Any
+) -> JobReturn:
     """One job, in a process of its own."""
-    _begun(claims, number).touch()
+    _begun(claims, config.hydra.job.num).touch()
     claim(devices, claims)
+    setup_globals()
+    Singleton.set_state(state)
     composition.register()
     ProgressBar.shown = False  # several would write over each other
-    returned = execute_job(number, overrides, *context)
+    returned = run_job(
+        hydra_context=context,
+        task_function=task,
+        config=config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
     gc.collect()  # as actsweep.sweep.callback does in a process that does all runs
     return returned
 
@@ -151,8 +149,7 @@ class Launch:
 
     def _pool(self, jobs: list[Numbered], count: int, threads: int) -> Iterator[JobReturn]:
         """Run jobs, `count` at a time, and yield what they return as they end."""
-        shared = silent(self.hydra_context), self.config, self.task_function, Singleton.get_state()
-        context = self.gpus, self.claims, *shared
+        shared = self.gpus, self.claims, silent(self.hydra_context), self.task_function, Singleton.get_state()
         for number, _ in jobs:
             _begun(self.claims, number).unlink(missing_ok=True)
         pool = joblib.Parallel(
@@ -164,27 +161,28 @@ class Launch:
             return_as="generator_unordered",
         )
         try:
-            yield from pool(joblib.delayed(run)(number, overrides, *context) for number, overrides in jobs)
+            yield from pool(
+                joblib.delayed(run)(composed(self.hydra_context, self.config, *job), *shared) for job in jobs
+            )
         except BaseException:
             get_reusable_executor().shutdown(wait=False, kill_workers=True)
             raise
 
     def _returns(self, number: int, overrides: Sequence[str], has_failed: bool = False) -> bool:
         """Whether a run whose process is gone has left a result, or `has_failed`; that is then what it returns."""
-        composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        folder = Path(str(composed.hydra.sweep.dir), str(composed.hydra.sweep.subdir)).resolve()
-        with open_dict(composed):
-            composed.hydra.job.id, composed.hydra.job.num = str(number), number
-            composed.hydra.runtime.output_dir = str(folder)
-        HydraConfig.instance().set_config(composed)
-        settings, path = composition.read(composed), folder / run_folder.RESULT
+        config = composed(self.hydra_context, self.config, number, overrides)
+        folder = Path(str(config.hydra.sweep.dir), str(config.hydra.sweep.subdir)).resolve()
+        with open_dict(config):
+            config.hydra.runtime.output_dir = str(folder)
+        HydraConfig.instance().set_config(config)
+        settings, path = composition.read(config), folder / run_folder.RESULT
         if has_failed:
             folder.mkdir(parents=True, exist_ok=True)
             run_folder.write_failure(settings, folder, RuntimeError("its process died, twice"))
         is_new = path.exists() and path.stat().st_mtime >= self.began
         found = run_folder.read_result(folder) if is_new else run_folder.finished(folder, settings)
         if found or has_failed:
-            self.returns[number] = JobReturn(overrides=overrides, hydra_cfg=composed, status=JobStatus.COMPLETED)
+            self.returns[number] = JobReturn(overrides=overrides, hydra_cfg=config, status=JobStatus.COMPLETED)
             self.returns[number].return_value = run_folder.score(found) if found else None
             tell(self.hydra_context, self.returns[number])
         return bool(found)

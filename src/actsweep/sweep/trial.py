@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as L
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from actsweep import one_run
 from actsweep.config.schema import Settings, Target

@@ -91,7 +91,7 @@ def bias_variance(act: Mapping[str, Any], q: float) -> float:
 
 def normal_weight_(weight: Tensor, variance: float) -> Tensor:
     """Fill with N(0, variance / fan_in)."""
-    return nn.init.normal_(weight, std=math.sqrt(variance / nn.init._calculate_correct_fan(weight, "fan_in")))
+    return nn.init.normal_(weight, std=math.sqrt(variance / weight[0].numel()))
 
 
 def normal_bias_(bias: Tensor, variance: float) -> Tensor:

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytorch_lightning as L
 import torch
-from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from actsweep.config.schema import Settings
 from actsweep.results import claims, files, run_folder
+from actsweep.results.rank import zero_only
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -153,7 +153,7 @@ def prepare(folder: Path, settings: Settings, is_told: bool = True) -> Start:
     return Start(time.perf_counter())
 
 
-@rank_zero_only
+@zero_only
 def _copy(source: Path, target: Path) -> None:
     temporary = files.temporary_beside(target)
     try:
@@ -163,6 +163,6 @@ def _copy(source: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-@rank_zero_only
+@zero_only
 def _say(message: str) -> None:
     print(message, flush=True)

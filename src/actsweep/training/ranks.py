@@ -13,26 +13,25 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any
 
 import pytorch_lightning as L
 import torch
 from pytorch_lightning.strategies import ParallelStrategy
 
+from actsweep.config.command_line import quiet_libraries
+from actsweep.config.schema import Settings
 from actsweep.errors import UserError
-
-if TYPE_CHECKING:
-    from actsweep.config.schema import Settings
 
 logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # it greets
 ENDS = 5.0  # seconds that a process gets to end by itself after one has failed
 Process = subprocess.Popen[bytes]
 
 
-def check(settings: "Settings", devices: int) -> None:
+def check(settings: Settings, devices: int) -> None:
     """Raise UserError for what can't be shared out over so many devices."""
     strategy = (settings.trainer.model_extra or {}).get("strategy", "auto")
     if str(strategy).endswith(("_spawn", "_fork", "_notebook")):
@@ -52,8 +51,8 @@ def check(settings: "Settings", devices: int) -> None:
 
 
 @contextmanager
-def beside(trainer: L.Trainer, settings: "Settings", folder: Path) -> Iterator[None]:
-    """Have the other ranks train the same run while the context is open, if this process has to start them.
+def beside(trainer: L.Trainer, train: Callable[[], Any]) -> Iterator[None]:
+    """Have the other ranks call `train` while the context is open, if this process has to start them.
 
     Raises RuntimeError where one of them failed, with what it wrote as a note.
     """
@@ -67,9 +66,7 @@ def beside(trainer: L.Trainer, settings: "Settings", folder: Path) -> Iterator[N
     os.environ |= shared | {"NODE_RANK": str(environment.node_rank()), "LOCAL_RANK": "0"}
     with ExitStack() as stack:
         stack.callback(_restore, before)
-        others = [
-            (stack.enter_context(_started(rank, settings, folder)), rank) for rank in range(1, trainer.num_devices)
-        ]
+        others = [(stack.enter_context(_started(rank, train)), rank) for rank in range(1, trainer.num_devices)]
         failed: Exception | None = None
         try:
             yield
@@ -90,7 +87,7 @@ def _restore(before: dict[str, str]) -> None:
 
 
 @contextmanager
-def _started(rank: int, settings: "Settings", folder: Path) -> Iterator[tuple[Process, IO[bytes]]]:
+def _started(rank: int, train: Callable[[], Any]) -> Iterator[tuple[Process, IO[bytes]]]:
     path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
     environment = os.environ | {"LOCAL_RANK": str(rank), "PYTHONPATH": path}
     command = [sys.executable, "-m", __name__]
@@ -100,7 +97,7 @@ def _started(rank: int, settings: "Settings", folder: Path) -> Iterator[tuple[Pr
         )
         assert process.stdin is not None
         try:
-            process.stdin.write(pickle.dumps((settings, folder)))
+            process.stdin.write(pickle.dumps(train))
             process.stdin.flush()
             yield process, said
         finally:
@@ -134,13 +131,10 @@ def _end_with_rank_0() -> None:
 
 def main() -> None:
     """One of the other ranks."""
-    from actsweep import one_run
-    from actsweep.config.command_line import quiet_libraries
-
-    settings, folder = pickle.load(sys.stdin.buffer)
+    train = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
     quiet_libraries()
-    one_run.train(settings, folder)
+    train()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from omegaconf import OmegaConf
 
 
-class Chosen(ConfigSource):  # type: ignore[misc]
+class Chosen(ConfigSource):
     """Configs that exist by being named: `names/act/relu` is `{act: relu}`."""
 
     @staticmethod

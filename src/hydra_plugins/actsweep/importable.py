@@ -10,7 +10,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from omegaconf import OmegaConf
 
 
-class Importable(ConfigSource):  # type: ignore[misc]
+class Importable(ConfigSource):
     """Configs that exist by being named: `act/torch.nn.Hardshrink` is `{_target_: torch.nn.Hardshrink}`."""
 
     @staticmethod

@@ -11,7 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class SideBySideLauncher(Launcher):  # type: ignore[misc]
+class SideBySideLauncher(Launcher):
     """Gets the whole grid at once. Arguments: conf/hydra/launcher/side_by_side.yaml."""
 
     def __init__(self, n_jobs: int | None = None, threads: int | None = None) -> None:
@@ -19,7 +19,7 @@ class SideBySideLauncher(Launcher):  # type: ignore[misc]
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         try:
-            import hydra_plugins.hydra_joblib_launcher  # noqa: F401
+            import joblib  # noqa: F401
         except ImportError as error:
             from actsweep.errors import UserError
 

@@ -12,7 +12,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class StackedLauncher(Launcher):  # type: ignore[misc]
+class StackedLauncher(Launcher):
     """Gets the whole grid at once. Arguments: conf/hydra/launcher/stacked*.yaml."""
 
     def __init__(

@@ -24,8 +24,6 @@ from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
-from actsweep.training.checkpoints import WholeFiles
-from actsweep.training.stack import member_checkpoint
 from actsweep.training.stack.steps import autocast
 from actsweep.training.stack.stopping import Stopping, rounded
 
@@ -114,23 +112,19 @@ class Member:
         self.stopped = self.stopping.after(score) or self.diverged
         return is_better, self.stopped or self.current_epoch + 1 >= self.settings.trainer.max_epochs
 
-    def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> None:
-        """Checkpoints, the test and result.json. `kept`: see member_checkpoint.kept_for."""
-        if self.unseen:
-            return
+    def close(self) -> None:
+        """After the last epoch: rows and events are on disk."""
         self.current_epoch += 1
         for logger in self.loggers:
             logger.finalize("success")
-        newest = member_checkpoint.whole(self, last, kept, seconds)
-        is_newest = self.best_epoch == (self.current_epoch, self.global_step)
-        older = member_checkpoint.weights_only(self, best, *self.best_epoch)
-        WholeFiles().save_checkpoint(newest if is_newest else older, self.folder / run_folder.BEST)
-        WholeFiles().save_checkpoint(newest, self.folder / run_folder.LAST)
+
+    def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> None:
+        """The test and result.json."""
         tested = None
         if not self.diverged:
             is_best = self.settings.test == "best"
             tested = self.test(best if is_best else last, self.best_epoch[0] if is_best else self.current_epoch)
-        result = run_folder.describe(self.settings, self.folder) | run_folder.summarise(self.tables, tested)
+        result = run_folder.describe(self.settings, self.folder) | self.tables.summarise(tested)
         result["classes"] = len(self.datamodule.dataset.classes)
         result["device"] = device_name(self.classifier.device)
         result["seconds"] = round(seconds, 3)

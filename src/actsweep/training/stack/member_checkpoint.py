@@ -4,28 +4,24 @@ Flow: **training** → results. The optimiser's state is torch's own, the callba
 """
 
 import time
-from collections.abc import Callable, Mapping
-from copy import deepcopy
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from actsweep.config import schema
+from actsweep.diagnostics.diagnostic import Diagnostic
+from actsweep.network.lightning_loops import counters
 from actsweep.results import run_folder
-from actsweep.training.checkpoints import BestAndLast
-
-if TYPE_CHECKING:
-    from actsweep.training.stack.member import Member
-    from actsweep.training.stack.training import Training
-
-LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
+from actsweep.training.checkpoints import BestAndLast, WholeFiles
+from actsweep.training.stack.member import Member
+from actsweep.training.stack.network import Stack
+from actsweep.training.stack.optimisers import Optimiser
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -49,39 +45,19 @@ def epochs_done(settings: schema.Settings, folder: Path) -> int | None:
     return None if stopped or done >= settings.trainer.max_epochs else done
 
 
-def _counters(epochs: int, steps: int) -> dict[str, Any]:
-    """Lightning's, as they are when an epoch's end is saved."""
-    loops = deepcopy(_at_the_start())
-    fit = loops["fit_loop"]
-    for part in ("current", "total"):
-        fit["epoch_progress"][part] |= dict.fromkeys(("ready", "started", "processed"), epochs)
-        fit["epoch_progress"][part]["completed"] = epochs - 1
-        fit["epoch_loop.manual_optimization.optim_step_progress"][part] |= {"ready": steps, "completed": steps}
-    for loop in ("epoch_loop", "epoch_loop.val_loop"):
-        fit[f"{loop}.batch_progress"]["is_last_batch"] = True
-    return loops
-
-
-@lru_cache(maxsize=1)
-def _at_the_start() -> dict[str, Any]:
-    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    trainer = L.Trainer(devices=1, **dict.fromkeys(quiet, False))  # type: ignore[arg-type]
-    return {name: getattr(trainer, name).state_dict() for name in LOOPS}
-
-
-def _saver(member: "Member", seconds: float = 0.0) -> BestAndLast:
+def _saver(member: Member, seconds: float = 0.0) -> BestAndLast:
     clock = time.perf_counter() - seconds
     return BestAndLast(
         member.folder, **member.classifier.monitor, config_hash=member.settings.hash(), clock=clock
     )  # fmt: skip
 
 
-def _early_stopping(member: "Member") -> EarlyStopping:
+def _early_stopping(member: Member) -> EarlyStopping:
     monitor = member.classifier.monitor
     return EarlyStopping(monitor["monitor"], mode=monitor["mode"], patience=member.stopping.patience)
 
 
-def weights_only(member: "Member", weights: dict[str, Tensor], epochs: int, steps: int) -> dict[str, Any]:
+def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps: int) -> dict[str, Any]:
     """What whoever evaluates a network needs."""
     return {
         "epoch": epochs - 1,  # Lightning counts from 0
@@ -93,7 +69,7 @@ def weights_only(member: "Member", weights: dict[str, Tensor], epochs: int, step
     }
 
 
-def whole(member: "Member", weights: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> dict[str, Any]:
+def whole(member: Member, weights: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> dict[str, Any]:
     """What a lone run saves at the end of an epoch. `kept`: as `kept_for` makes it."""
     stopping = member.stopping
     early = _early_stopping(member)
@@ -108,7 +84,7 @@ def whole(member: "Member", weights: dict[str, Tensor], kept: dict[str, Any], se
     states = {each.state_key: each.state_dict() for each in (*member.callbacks, early, saver)}
     states = {key: state for key, state in states.items() if state} | kept["callbacks"]
     checkpoint = weights_only(member, weights, member.current_epoch, member.global_step) | {
-        "loops": _counters(member.current_epoch, member.global_step),
+        "loops": counters(member.current_epoch, member.global_step),
         "callbacks": states,
         "optimizer_states": kept["optimizer_states"],
         "lr_schedulers": [],
@@ -119,22 +95,32 @@ def whole(member: "Member", weights: dict[str, Tensor], kept: dict[str, Any], se
     return checkpoint
 
 
-def kept_for(training: "Training", row: int) -> dict[str, Any]:
-    """What the stack keeps for one of its rows, in the form in which a lone run would keep it."""
-    optimizer = training.stack.members[row].configure_optimizers()
-    momentum = float(training.optimiser.numbers["momentum"][row])
-    for block in training.stack.blocks.values():
+def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:
+    """What a stack keeps for one of its rows, in the form in which a lone run would keep it."""
+    optimizer = stack.members[row].configure_optimizers()
+    momentum = float(optimiser.numbers["momentum"][row])
+    for block in stack.blocks.values():
         is_kept = block.state and (momentum or "momentum_buffer" not in block.state)
         if block.rows.start <= row < block.rows.stop and is_kept:
-            parameter = training.stack.members[row].network.get_parameter(block.name)
+            parameter = stack.members[row].network.get_parameter(block.name)
             state = {name: _copy(block.of(row, values)) for name, values in block.state.items()}
-            steps = {"step": training.optimiser.steps.float().cpu()} if "exp_avg" in state else {}
+            steps = {"step": optimiser.steps.float().cpu()} if "exp_avg" in state else {}
             optimizer.state[parameter] = state | steps
-    watched = training.diagnoses.diagnostics
     states = {
-        each.state_key: _mapped(lambda values: values[row : row + 1].clone(), each.state_dict()) for each in watched
+        each.state_key: _mapped(lambda values: values[row : row + 1].clone(), each.state_dict()) for each in diagnostics
     }
     return {"optimizer_states": [optimizer.state_dict()], "callbacks": {key: one for key, one in states.items() if one}}
+
+
+def save(
+    member: Member, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float
+) -> None:
+    """Write both, after the member's last epoch. `kept`: as `kept_for` makes it."""
+    newest = whole(member, last, kept, seconds)
+    is_newest = member.best_epoch == (member.current_epoch, member.global_step)
+    older = weights_only(member, best, *member.best_epoch)
+    WholeFiles().save_checkpoint(newest if is_newest else older, member.folder / run_folder.BEST)
+    WholeFiles().save_checkpoint(newest, member.folder / run_folder.LAST)
 
 
 def _copy(values: Tensor) -> Tensor:
@@ -148,32 +134,30 @@ def _mapped(do: Callable[..., Tensor], *states: Any) -> Any:
     return do(*states) if isinstance(states[0], Tensor) else states[0]
 
 
-def go_on(training: "Training") -> None:
-    """Put a fresh stack where its members' last.ckpt are, which are all of the same epoch."""
-    members = [member for member in training.members if member]
+def load(members: Sequence[Member], stack: Stack, diagnostics: Sequence[Diagnostic]) -> tuple[int, int, float]:
+    """Put the members of a fresh stack where their last.ckpt are, which are all of the same epoch. Returns after how
+    many epochs and steps that is, and the seconds that they took."""
     found = [(read(member.folder / run_folder.LAST), read(member.folder / run_folder.BEST)) for member in members]
     epochs, steps = found[0][0]["epoch"] + 1, found[0][0]["global_step"]
-    training.stack.remember([])
+    stack.remember([])
     for row, (member, (last, best)) in enumerate(zip(members, found, strict=True)):
         if (last["epoch"] + 1, last["global_step"]) != (epochs, steps):
             raise ValueError(f"{member.folder.name} is not at epoch {epochs}, as the others of its stack are")
-        _load_row(training, row, last, best)
+        _load_row(stack, row, last, best)
         _load_member(member, last, best)
-    training.first_epoch = epochs
-    training.optimiser.steps.fill_(steps)
-    training.started -= sum(last["run"]["seconds"] for last, _ in found)
-    for diagnostic in training.diagnoses.diagnostics:
+    for diagnostic in diagnostics:
         if states := [last["callbacks"].get(diagnostic.state_key) for last, _ in found if diagnostic.state_dict()]:
             diagnostic.load_state_dict(_mapped(lambda *rows: torch.cat(rows), *states))
+    return epochs, steps, sum(last["run"]["seconds"] for last, _ in found)
 
 
 @torch.no_grad()
-def _load_row(training: "Training", row: int, last: dict[str, Any], best: dict[str, Any]) -> None:
-    classifier = training.stack.members[row]
+def _load_row(stack: Stack, row: int, last: dict[str, Any], best: dict[str, Any]) -> None:
+    classifier = stack.members[row]
     classifier.load_state_dict(last["state_dict"])  # its parameters are views of the stack's
     optimizer = classifier.configure_optimizers()
     optimizer.load_state_dict(last["optimizer_states"][0])
-    for block in training.stack.blocks.values():
+    for block in stack.blocks.values():
         if not block.rows.start <= row < block.rows.stop:
             continue
         assert block.best is not None
@@ -184,7 +168,7 @@ def _load_row(training: "Training", row: int, last: dict[str, Any], best: dict[s
                 block.of(row, values).copy_(own)
 
 
-def _load_member(member: "Member", last: dict[str, Any], best: dict[str, Any]) -> None:
+def _load_member(member: Member, last: dict[str, Any], best: dict[str, Any]) -> None:
     saver = _saver(member)
     early = _early_stopping(member)
     saver.load_state_dict(last["callbacks"][saver.state_key])

@@ -1,7 +1,7 @@
 """K networks of equal shape as one: every layer is one batched matrix product.
 
-The members are Classifiers that actsweep.one_run.build_network made one by one. They stay usable: once stacked, the
-parameters of member k are views of row k, so that evaluating and watching it needs no copy.
+The members are Classifiers that network/build.py made one by one. They stay usable: once stacked, the parameters of
+member k are views of row k, so that evaluating and watching it needs no copy.
 """
 
 import json

@@ -11,16 +11,14 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from actsweep.config import schema
 from actsweep.results import ownership, run_folder
 from actsweep.training.checkpoints import WholeFiles
-
-if TYPE_CHECKING:
-    from actsweep.training.stack.training import Training
+from actsweep.training.stack.training import Training
 
 log = logging.getLogger(__name__)
 FOLDER = ".stacks"  # in the sweep's folder
@@ -66,7 +64,7 @@ class Saving:
     waiting_since: float = 0.0
     cost: float = 0.0
 
-    def after_epoch(self, training: "Training", epochs: int) -> None:
+    def after_epoch(self, training: Training, epochs: int) -> None:
         """`epochs`: completed ones."""
         started = time.perf_counter()
         if started - self.waiting_since < max(self.every, self.cost / MOST_TIME):
@@ -77,7 +75,7 @@ class Saving:
         self.cost = self.waiting_since - started
 
 
-def state_of(training: "Training", epochs: int, sweep: Path) -> dict[str, Any]:
+def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
     """All that the epochs to come depend on, and how long the members' tables are. Nothing in it says where it lies."""
     rows = []
     for (settings, folder), member in zip(training.rows, training.members, strict=True):
@@ -108,7 +106,7 @@ def state_of(training: "Training", epochs: int, sweep: Path) -> dict[str, Any]:
     }
 
 
-def restore(training: "Training", state: dict[str, Any], unseen: Collection[Path] = ()) -> None:
+def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] = ()) -> None:
     """Put a fresh stack of the same rows where the checkpoint was; those in the folders `unseen` train along without
     leaving anything, as do those whose tables don't go back that far."""
     if [(folder.name, settings.hash()) for settings, folder in training.rows] != [

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from actsweep.errors import UserError
 from actsweep.results import locks, run_folder
 from actsweep.training import checkpoints
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
-from actsweep.training.stack import grouping, member_checkpoint
+from actsweep.training.stack import grouping
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read, restore
 from actsweep.training.stack.steps import is_out_of_memory
 from actsweep.training.stack.training import Job, Training
@@ -115,12 +116,14 @@ class Attempt:
             steps, self.jobs = self._prepared()
         if not self.jobs:
             return
-        training = Training(self.jobs, self.device, self.saving, self.watcher, is_prepared=True)
+        training = Training(self.jobs, self.device, self.watcher, is_prepared=True)
         if self.state is not None:
             restore(training, self.state, self.others)
         elif steps:
-            member_checkpoint.go_on(training)
-        training.run()
+            training.go_on()
+        if self.saving:
+            self.saving.waiting_since = time.perf_counter()
+        training.run(self.saving.after_epoch if self.saving else None)
 
     def _prepared(self) -> tuple[int, list[Job]]:
         """How many steps most of these jobs have done, and those jobs; their folders are ready to go on from there."""

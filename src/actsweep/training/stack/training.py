@@ -15,9 +15,9 @@ from tqdm import tqdm
 from actsweep.config import schema
 from actsweep.data import datamodule
 from actsweep.data.dataset import Examples
+from actsweep.network.build import build_network
 from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import ALL_THREADS, WORTH_SHARING
-from actsweep.one_run import build_network
 from actsweep.results import locks, run_folder
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
@@ -25,7 +25,6 @@ from actsweep.training.stack.diagnose import Diagnoses
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack, described
 from actsweep.training.stack.optimisers import Optimiser
-from actsweep.training.stack.stack_checkpoint import Saving
 from actsweep.training.stack.steps import Feed, Steps, autocast, is_out_of_memory
 
 Job = tuple[schema.Settings, Path]
@@ -49,10 +48,9 @@ class Training:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], device: torch.device, saving: Saving | None = None, watcher: Watcher = UNSEEN,
-        is_prepared: bool = False,
-    ) -> None:  # fmt: skip
-        self.started, self.jobs, self.saving, self.watcher = time.perf_counter(), len(jobs), saving, watcher
+        self, jobs: Sequence[Job], device: torch.device, watcher: Watcher = UNSEEN, is_prepared: bool = False
+    ) -> None:
+        self.started, self.jobs, self.watcher = time.perf_counter(), len(jobs), watcher
         self.first_epoch, self.is_prepared = 0, is_prepared
         first = jobs[0][0]
         self.settings, self.precision = first, str(first.trainer.precision)
@@ -107,13 +105,19 @@ class Training:
             locks.release(member.folder)
             self.watcher.ended(member.folder)
 
-    def run(self) -> None:
-        """From the first epoch, or that of a checkpoint, to the last member's end."""
+    def go_on(self) -> None:
+        """From the members' last.ckpt, which are all of the same epoch."""
+        epochs, steps, seconds = member_checkpoint.load(self._present(), self.stack, self.diagnoses.diagnostics)
+        self.first_epoch = epochs
+        self.optimiser.steps.fill_(steps)
+        self.started -= seconds
+
+    def run(self, save: Callable[["Training", int], None] | None = None) -> None:
+        """From the first epoch, or that of a checkpoint, to the last member's end. `save` is given this and the number
+        of completed epochs after each."""
         self.each(lambda _, member: member.open(self.is_prepared))
         if not self.first_epoch:
             self.diagnoses.start()
-        if self.saving:
-            self.saving.waiting_since = time.perf_counter()
         epochs = self.settings.trainer.max_epochs
         began = time.perf_counter()
         is_shown = self.settings.trainer.enable_progress_bar and ProgressBar.shown
@@ -129,8 +133,8 @@ class Training:
                 self.epoch(epoch)
                 self._tell(epoch + 1, began)
                 self.drop_the_ended()
-                if self.saving and self._present():
-                    self.saving.after_epoch(self, epoch + 1)
+                if save and self._present():
+                    save(self, epoch + 1)
                 bar.update()
 
     def _tell(self, epochs: int, began: float) -> None:
@@ -172,10 +176,13 @@ class Training:
         assert member is not None
         share = (time.perf_counter() - self.started) / self.jobs
         last, best = self.stack.state_dict(row), self.stack.state_dict(row, best=True)
-        kept = member_checkpoint.kept_for(self, row)
+        kept = member_checkpoint.kept_for(self.stack, row, self.optimiser, self.diagnoses.diagnostics)
         for parameter in member.classifier.parameters():
             parameter.data = parameter.data.clone()  # the row trains on until the stack drops it
-        member.finish(last, best, kept, share)
+        if not member.unseen:
+            member.close()
+            member_checkpoint.save(member, last, best, kept, share)
+            member.finish(last, best, share)
         self._end(row)
 
     @torch.no_grad()

@@ -1,0 +1,28 @@
+"""A run's settings → its untrained network.
+
+Flow: config → **network** → training, of a run alone and of each member of a stack.
+"""
+
+import torch
+
+from actsweep.config.schema import Settings
+from actsweep.network.classifier import Classifier
+from actsweep.network.mlp import initialise
+
+
+def build_network(settings: Settings, input_size: int, output_size: int) -> Classifier:
+    """The untrained network: the seed alone fixes its weights."""
+    network = {
+        "input_size": input_size,
+        "hidden_sizes": settings.layer_sizes,
+        "output_size": output_size,
+        "act": settings.act.plain(),
+        "norm": settings.norm,
+    }
+    names, clip = (settings.names.data, settings.loss), settings.trainer.clipping
+    torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
+    classifier = Classifier(network, settings.optim.plain(), settings.seed, *names, *clip)
+    if str(settings.trainer.precision).startswith("64"):
+        classifier.double()  # before the initialisation, so that it isn't rounded to float32
+    initialise(classifier.network, *settings.init.functions())
+    return classifier
