@@ -17,7 +17,6 @@ from actsweep.data import fashion_mnist
 from actsweep.report import figures
 from actsweep.report.dataset import dataset_of, training_examples
 from actsweep.report.drawing import Drawing, looks
-from actsweep.report.frames import SWITCH_ON, geometric_mean, t_interval, thin
 from actsweep.report.figures.accuracy_by_setting import draw as accuracy_by_setting
 from actsweep.report.figures.born_dead import draw as born_dead
 from actsweep.report.figures.dead_units import draw as dead_units
@@ -31,6 +30,7 @@ from actsweep.report.figures.published_accuracy import draw as published_accurac
 from actsweep.report.figures.published_accuracy import one_more_run
 from actsweep.report.figures.steps_needed import draw as steps_needed
 from actsweep.report.figures.unit_classes import draw as unit_classes
+from actsweep.report.frames import SWITCH_ON, geometric_mean, t_interval, thin
 from tests.made_up_runs import sweep, sweep_for
 
 MAY_BE_BLANK = {  # what a row of the table need not have

@@ -23,17 +23,15 @@ from actsweep.statistics.setting import Setting, act_order, settings_of
 
 Runs = Sequence[Run]
 Values = Sequence[float] | npt.NDArray[np.float64]
-SWITCH_ON = {"epochs": "train for at least one epoch"} | {
-    name: f"switch on diagnostics=[{diagnostic}]"
-    for name, diagnostic in {
-        "layers": "gradients",
-        "histograms": "histograms",
-        "curves": "curve",
-        "steps": "steps",
-        "examples": "per_example",
-        "regions": "regions",
-        "predictions": "predictions",
-    }.items()
+SWITCH_ON = {
+    "epochs": "train for at least one epoch",
+    "layers": "switch on diagnostics=[gradients]",
+    "histograms": "switch on diagnostics=[histograms]",
+    "curves": "switch on diagnostics=[curve]",
+    "steps": "switch on diagnostics=[steps]",
+    "examples": "switch on diagnostics=[per_example]",
+    "regions": "switch on diagnostics=[regions]",
+    "predictions": "switch on diagnostics=[predictions]",
 }
 PERCENT = "test_accuracy_percent"
 WHEN = ("untrained", "trained")
@@ -220,7 +218,7 @@ def by_epoch(tables: Mapping[int, pd.DataFrame], column: str) -> pd.DataFrame:
 
 
 def functions(groups: Iterable[Setting]) -> dict[str, Setting]:
-    """Name → the first setting with this function, with its arguments where one activation was built in several ways."""
+    """Name → the first setting with this function; the name has its arguments where an activation has several."""
     built: dict[tuple[str, str], Setting] = {}
     for group in groups:
         if group.observed:

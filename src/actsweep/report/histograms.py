@@ -1,6 +1,6 @@
 """Histograms of a run's layers, as panels: settings from top to bottom, layers from left to right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -19,7 +19,7 @@ MOST_ROWS, MOST_COLUMNS = 12, 12
 COLUMNS = ["act", "setting", "seed", "epoch", "layer", "quantity", "low", "high", "count", "density"]
 
 
-def _bins(row: dict[str, Any]) -> pd.DataFrame:
+def _bins(row: Mapping[Any, Any]) -> pd.DataFrame:
     """A row of histograms.csv with a row per bin. Values that are all the same: one without width, and no density."""
     counts = np.array(str(row["counts"]).split(), dtype=float)
     low, high = row["low"], row["high"]
@@ -92,9 +92,10 @@ def grid(
         for each in axes[row][len(layers) :]:
             each.remove()
         axes[row][0].set_ylabel(f"{fill(group.label, 18)}\n{ylabel}", fontsize=8)
-    some = f"Of deeper networks {MOST_COLUMNS} layers are shown, evenly spaced. " * bool(deepest.max() > MOST_COLUMNS)
-    some += room(len(shown), len(groups), more=", the table has all")
-    return Drawing(figure, found, caption + some + sample(runs, groups, lowest_seed=True))
+    if deepest.max() > MOST_COLUMNS:
+        caption += f"Of deeper networks {MOST_COLUMNS} layers are shown, evenly spaced. "
+    caption += room(len(shown), len(groups), more=", the table has all")
+    return Drawing(figure, found, caption + sample(runs, groups, lowest_seed=True))
 
 
 def bars(axes: Axes, bins: pd.DataFrame, **look: Any) -> None:

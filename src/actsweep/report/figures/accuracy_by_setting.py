@@ -1,6 +1,7 @@
 """Which setting ends up best, and how sure is that?"""
 
 import math
+
 import pandas as pd
 
 from actsweep.report.captions import sample, with_diverged

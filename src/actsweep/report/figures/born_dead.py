@@ -1,6 +1,7 @@
 """How often is a network dead before it trains, and does it keep to the bound of Lu et al. 2019?"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -53,7 +54,7 @@ def draw(runs: Runs) -> Drawing:
     groups = keep(measured, lambda run: run["act"] == "relu", "the bound is of ReLU networks: use act=relu")
     values = _table(groups)
     widths = sorted(values["width"].unique())
-    look: dict[int, Look] = {
+    look: dict[Any, Look] = {
         width: {"color": COLOURS[place % 8], "marker": MARKERS[place % 8]} for place, width in enumerate(widths)
     }
     cells = {f"{act}, init={init}": own for (act, init), own in values.groupby(["act", "init"], sort=False)}

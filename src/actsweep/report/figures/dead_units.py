@@ -1,5 +1,7 @@
 """How many units never answer: whose output is 0 on all training images, before and after training?"""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -36,6 +38,7 @@ def _values(groups: list[Setting]) -> pd.DataFrame:
     for group in groups:
         sizes = group.first["hidden_sizes"]
         for when in WHEN:
+            found: list[tuple[str, int | None, Sequence[int]]]
             found = [("actsweep", run["seed"], at(when, run, "dead_outputs") or ()) for run in group.completed]
             if any(run["act"] == "relu" and run["seed"] == 42 for run in group.completed):
                 published = zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False)

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from actsweep.report.captions import sample
 from actsweep.report.dataset import training_examples
-from actsweep.report.drawing import COLOURS, Drawing, panels
+from actsweep.report.drawing import COLOURS, Drawing, Look, panels
 from actsweep.report.frames import Runs, of_group, table, with_table
 from actsweep.results.reading import Run, measured_at
 
@@ -56,7 +56,11 @@ def _panel(axes: Axes, regions: pd.DataFrame, points: pd.DataFrame, classes: int
     for border in range(classes if classes > 2 else 1):
         axes.contour(x1, x2, prediction == border, levels=[0.5], colors="#333333", linewidths=0.6)
     for number, members in points.groupby("class"):
-        look = {"color": COLOURS[int(str(number)) % len(COLOURS)], "markeredgecolor": "white", "markeredgewidth": 0.3}
+        look: Look = {
+            "color": COLOURS[int(str(number)) % len(COLOURS)],
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.3,
+        }
         axes.plot(members["x1"], members["x2"], "o", markersize=3, **look)
 
 

@@ -39,9 +39,7 @@ def draw(runs: Runs) -> Drawing:
     cells = [(title, when) for title in by_panel for when in whens]
     unit = loss_unit(runs)
     ylabel = f"‖∂L/∂W‖₂ ({unit} per unit weight)"
-    figure, axes = panels(
-        [""] * len(cells), (3.4, 2.7), "layer, from input to output", ylabel, len(whens), sharey=True
-    )
+    figure, axes = panels([""] * len(cells), (3.4, 2.7), "layer, from input to output", ylabel, len(whens), sharey=True)
     tables = []
     for each, (title, when) in zip(axes, cells, strict=True):
         found = [norms(line.setting, when) for line in by_panel[title]]

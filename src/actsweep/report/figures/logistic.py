@@ -27,7 +27,7 @@ def draw(runs: Runs) -> Drawing:
     groups = keep(with_table(runs, "predictions"), lambda run: run["config"].get("loss") == "bce", missing)
     columns = ["act", "setting", "seed", "example", "label", "prediction", "loss", "output"]
     values = of_first(groups, "predictions")[columns]
-    cells = dict(list(values.groupby("setting", sort=False)))
+    cells = {str(label): own for label, own in values.groupby("setting", sort=False)}
     right = {label: (own["prediction"] == own["label"]).mean() for label, own in cells.items()}
     titles = [f"{label}\n{right[label]:.1%} of {len(own):,} right" for label, own in cells.items()]
     figure, axes = panels(titles, (3.2, 2.5), "output z (log odds of class 1)", "label, σ(z)", sharey=True)

@@ -73,7 +73,9 @@ def _draw_act(axes: Axes, position: int, found: pd.DataFrame, is_here: pd.Series
     is_own = found["source"] == "actsweep"
     own = found[is_own]["accuracy"].to_numpy()
     here = is_here[is_own].to_numpy()
-    axes.plot(np.array(spread(position - 0.15, len(own), 0.12))[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6)
+    axes.plot(
+        np.array(spread(position - 0.15, len(own), 0.12))[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6
+    )
     axes.plot([position - 0.37, position + 0.07], [own.mean()] * 2, color=colour, linewidth=1.8)
     if interval := one_more_run(own):
         axes.plot([position - 0.15] * 2, interval, color=colour, linewidth=1)
@@ -99,7 +101,9 @@ def _values(groups: list[Setting]) -> pd.DataFrame:
         for group in groups
         if group.act in accuracies
     ]
-    return pd.DataFrame([*((*row, "actsweep") for row in own), *published], columns=["act", "seed", "accuracy", "source"])
+    return pd.DataFrame(
+        [*((*row, "actsweep") for row in own), *published], columns=["act", "seed", "accuracy", "source"]
+    )
 
 
 def _agreement(values: pd.DataFrame) -> str:

@@ -18,8 +18,7 @@ def _of(run: Run) -> pd.DataFrame:
 def _values(group: Setting) -> pd.DataFrame:
     """Geometric means over seeds, measured and predicted, per layer and quantity."""
     rows = pd.concat([found for run in group.completed if len(found := _of(run))])
-    means = {"index": "layer", "columns": "quantity", "aggfunc": lambda each: geometric_mean(list(each))}
-    wide = rows.pivot_table(values="value", **means)
+    wide = rows.groupby(["layer", "quantity"])["value"].agg(lambda each: geometric_mean(list(each))).unstack()
     tables = [
         wide[[name, f"{name}_theory"]].set_axis(["measured", "theory"], axis=1).dropna().assign(quantity=name)
         for name in SHOWN

@@ -77,6 +77,8 @@ def draw(runs: Runs) -> Drawing:
         "Above: hidden units in % that, on every probe example, have slope 0 at z ≤ 0 (off), one slope other than 0 "
         "(linear), at most 5 % of the largest slope (saturated), or an output that varies by less than 0.1 % of its "
         "size (collapsed); a unit may be in several classes. Below: units whose slope became 0 on all examples since "
-        "the measurement before (died), and that came back (revived). Means over seeds. " + room(len(shown), len(groups)) + sample(runs, groups)
+        "the measurement before (died), and that came back (revived). Means over seeds. "
+        + room(len(shown), len(groups))
+        + sample(runs, groups)
     )
     return Drawing(figure, values, caption)

@@ -1,4 +1,4 @@
-"""Which setting is better, by how much, and how sure that is: numbers of statistics/inference.py, and a verdict in words."""
+"""Which setting is better, by how much, and how sure that is: numbers of inference.py, and a verdict in words."""
 
 import math
 from collections.abc import Mapping, Sequence
