@@ -201,7 +201,7 @@ def test_networks_of_equal_depth_and_other_widths_are_other_settings() -> None:
 WRITE = """
 import sys
 from pathlib import Path
-from src import report
+from actsweep.report import writing as report
 for name in sys.argv[1:]:
     report.write(report.read_runs([Path(name)]), [Path(name)])
     print("LOADED", *sorted({"torch", "pytorch_lightning", "torchvision", "actsweep.train"} & set(sys.modules)))
