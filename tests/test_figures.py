@@ -15,10 +15,8 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from actsweep.data import fashion_mnist
 from actsweep.report import figures
-from actsweep.report.figures._data import dataset_of, training_examples
-from actsweep.report.figures._drawing import Drawing, looks
-from actsweep.report.figures._numbers import geometric_mean, t_interval, thin
-from actsweep.report.figures._runs import SWITCH_ON
+from actsweep.report.dataset import dataset_of, training_examples
+from actsweep.report.drawing import Drawing, looks
 from actsweep.report.figures.accuracy_by_setting import draw as accuracy_by_setting
 from actsweep.report.figures.born_dead import draw as born_dead
 from actsweep.report.figures.dead_units import draw as dead_units
@@ -32,6 +30,7 @@ from actsweep.report.figures.published_accuracy import draw as published_accurac
 from actsweep.report.figures.published_accuracy import one_more_run
 from actsweep.report.figures.steps_needed import draw as steps_needed
 from actsweep.report.figures.unit_classes import draw as unit_classes
+from actsweep.report.frames import SWITCH_ON, geometric_mean, t_interval, thin
 from tests.made_up_runs import sweep, sweep_for
 
 MAY_BE_BLANK = {  # what a row of the table need not have
@@ -88,7 +87,7 @@ def test_an_unknown_figure_is_named_with_those_there_are(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"figures=\[nonsense\]: must be among accuracy_by_depth, .*, trainability"):
         figures.draw(["chain", "nonsense"], [], tmp_path)
     with pytest.raises(ValueError, match="must be among"):
-        figures.check(["_drawing"])
+        figures.check(["drawing"])
 
 
 def test_a_missing_table_is_one_sentence_and_the_other_figures_are_drawn(

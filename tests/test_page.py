@@ -538,7 +538,7 @@ def test_the_page_needs_none_of_the_code_that_trains() -> None:
         "actsweep.report.page.layers",
         "actsweep.statistics.setting",
         "actsweep.statistics.inference",
-        "actsweep.report.figures._data",
+        "actsweep.report.dataset",
     } <= modules
     assert [name for name in modules if re.match(r"actsweep\.(train|training|network|diagnostics)\b", name)] == []
 

@@ -152,7 +152,7 @@ def test_a_run_that_two_sweeps_expect_is_expected_once_and_missing_if_it_is_nowh
     assert absent == [a / "relu-d3-s2"]  # s1 is in a
     relu = settings_of(runs, absent)[1]
     assert (len(relu.completed), relu.missing, relu.broken) == (2, (a / "relu-d3-s2",), "1 missing")
-    assert writing.statuses(settings_of(runs, absent), 1) == "6 runs expected: 5 completed, 1 missing"
+    assert writing.statuses(settings_of(runs, absent), absent) == "6 runs expected: 5 completed, 1 missing"
     for run in read_runs([b]):
         change(run, test_loss=0.5, config=run["config"] | {"patience": 3})  # another study with the same names
     assert missing_of(read_runs(twice), read_sweeps(twice)) == [a / "relu-d3-s2", b / "relu-d3-s1", b / "relu-d3-s2"]

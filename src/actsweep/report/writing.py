@@ -19,6 +19,7 @@ from actsweep.config.command_line import stop
 from actsweep.errors import UserError
 from actsweep.places import command, door
 from actsweep.report import figures
+from actsweep.report.frames import endings, mean_of
 from actsweep.results import files, locks, run_folder
 from actsweep.results.reading import Run, read_sweeps
 from actsweep.results.reading import read_runs as read_runs  # for those who report
@@ -27,31 +28,21 @@ from actsweep.statistics.setting import Setting, chance, labels, missing_of, rep
 
 RESULTS = run_folder.RESULTS
 TOLD = ("question", "command")
-ENDINGS = ("completed", "diverged", "failed")
 COUNTED = {"n": "completed"} | {name: name for name in ("diverged", "failed", "missing", "repeated")}
 AVERAGED = ("test_loss", "epochs", "grad_norm_first", "grad_norm_last", "dead_fraction")
 
 
-def _ends(values: list[float | None] | None) -> tuple[float | None, float | None]:
-    return (values[0], values[-1]) if values else (None, None)
-
-
-def _mean(values: list[float] | None) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
 def _found(run: Run) -> dict[str, Any]:
     """What a run found, in numbers that can be averaged."""
-    norms = run if run["status"] == "completed" else run.get("initial") or {}
-    first, last = _ends(norms.get("grad_norm"))
+    norms = (run if run["status"] == "completed" else run.get("initial") or {}).get("grad_norm") or [None]
     accuracy = run["test_accuracy"]
     return {
         "test_loss": run.get("test_loss"),
         "trained": None if accuracy is None else trained(accuracy, run["classes"]),
-        "grad_norm_first": first,
-        "grad_norm_last": last,
-        "dead_fraction": _mean(run.get("dead_fraction")),
-        "saturated_fraction": _mean(run.get("saturated_fraction")),
+        "grad_norm_first": norms[0],
+        "grad_norm_last": norms[-1],
+        "dead_fraction": mean_of(run.get("dead_fraction")),
+        "saturated_fraction": mean_of(run.get("saturated_fraction")),
     }
 
 
@@ -142,11 +133,11 @@ def told(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in TOLD}
 
 
-def statuses(settings: Sequence[Setting], absent: int) -> str:
+def statuses(settings: Sequence[Setting], missing: Sequence[Path]) -> str:
     """How many runs there should be, and what became of them, in words; a seed of a setting is one run."""
-    counts = {name: sum(len(getattr(each, name)) for each in settings) for name in ENDINGS} | {"missing": absent}
-    named = [f"{count} {name}" for name, count in counts.items() if count]
-    return f"{sum(counts.values())} runs expected: {', '.join(named)}"
+    found = endings(settings, missing)
+    named = [f"{len(names)} {ended}" for ended, names in found.items() if names]
+    return f"{sum(map(len, found.values()))} runs expected: {', '.join(named)}"
 
 
 def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -179,7 +170,7 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> N
     files.write_atomically(folder / run_folder.RESULTS, text)
     console = Console()
     show(by_setting(settings), console if console.is_terminal else Console(width=120))
-    print("; ".join(filter(None, (statuses(settings, len(absent)), repetitions(settings), str(folder / RESULTS)))))
+    print("; ".join(filter(None, (statuses(settings, absent), repetitions(settings), str(folder / RESULTS)))))
     sweep = told(list(sweeps.values())) | {"missing": absent, "forget": forgetting(folders)}
     if absent:
         print(f"missing: {', '.join(path.name for path in absent)}; if they are not wanted: {sweep['forget']}")

@@ -1,22 +1,23 @@
 """The figures of a sweep, one module each: from run folders, never from the code that trains.
 
-Flow: report → **figures**. A module here without a leading underscore is a figure: it has `draw(runs) -> Drawing`.
+Flow: frames → **figures**. Every module here is a figure: it has `draw(runs) -> Drawing`.
 """
 
 import importlib
+import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from actsweep.errors import UserError
+from actsweep.results.reading import Run
 
 FOLDER = "figures"
 
 
 def known() -> list[str]:
     """The names that `figures=[…]` may hold."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def check(names: Iterable[str]) -> None:
@@ -26,7 +27,7 @@ def check(names: Iterable[str]) -> None:
             raise UserError(f"figures=[{name}]: must be among {', '.join(known())}")
 
 
-def draw(names: Iterable[str], runs: list[dict[str, Any]], folder: Path) -> list[Path]:
+def draw(names: Iterable[str], runs: Sequence[Run], folder: Path) -> list[Path]:
     """Draw the named figures of these runs into folder/figures, each as NAME.svg, NAME.png and NAME.csv.
 
     A figure that these runs can't give is skipped with one sentence on stderr. Raises UserError for an unknown name.
@@ -35,16 +36,17 @@ def draw(names: Iterable[str], runs: list[dict[str, Any]], folder: Path) -> list
     check(names)
     if not names:
         return []
-    from actsweep.report.figures._drawing import save, style  # here, so that checking names doesn't load matplotlib
+    import matplotlib as mpl  # here, so that checking names doesn't load it
+
+    from actsweep.report.drawing import STYLE, save
 
     written: list[Path] = []
     for name in names:
         try:
-            with style():
-                drawing = importlib.import_module(f"actsweep.report.figures.{name}").draw(runs)
+            with mpl.rc_context(STYLE):
+                drawing = importlib.import_module(f"{__name__}.{name}").draw(runs)
                 written += save(drawing, folder / FOLDER / name)
-        except UserError as error:
-            print(f"figure {name}: {error}", file=sys.stderr)
         except Exception as error:  # one figure's defect must not cost the report
-            print(f"figure {name}: {type(error).__name__}: {error}", file=sys.stderr)
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            print(f"figure {name}: {kind}{error}", file=sys.stderr)
     return written

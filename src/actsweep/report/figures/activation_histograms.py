@@ -1,14 +1,12 @@
 """What enters and what leaves the activation functions of a trained network, layer by layer?"""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from actsweep.report.figures import _histograms as histograms
-from actsweep.report.figures._drawing import Drawing
-from actsweep.report.figures._runs import sample
+from actsweep.report import histograms
+from actsweep.report.drawing import Drawing
+from actsweep.report.frames import Runs
 
 
 def _panel(axes: Axes, bins: pd.DataFrame, colour: str) -> None:
@@ -22,14 +20,11 @@ def _panel(axes: Axes, bins: pd.DataFrame, colour: str) -> None:
     axes.minorticks_off()
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
-    groups, found = histograms.of_lowest_seed(runs, ["pre_activation", "post_activation"], tested=True)
-    figure = histograms.grid(groups, found, _panel, "z, φ(z) (1)", "log density")
+def draw(runs: Runs) -> Drawing:
     caption = (
         "What enters the activation function (z, grey) and what leaves it (φ(z), coloured outline), over units and "
         "probe examples, at the tested epoch; the output layer has no activation function, z are its outputs. Density "
         "is logarithmic, so that φ(z) = 0 of many units doesn't hide the rest; each panel has its own axes. "
-        + histograms.room(groups, found)
-        + sample(runs, groups, lowest_seed=True)
     )
-    return Drawing(figure, histograms.values_of(groups, found), caption)
+    shown = histograms.densities(runs, ["pre_activation", "post_activation"], tested=True)
+    return histograms.grid(runs, *shown, _panel, "z, φ(z) (1)", "log density", caption)

@@ -1,14 +1,13 @@
 """How often is a network dead before it trains, and does it keep to the bound of Lu et al. 2019?"""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib.lines import Line2D
 
-from actsweep.report.figures._drawing import COLOURS, MARKERS, Drawing, panels
-from actsweep.report.figures._runs import keep, sample, table
+from actsweep.report.captions import sample
+from actsweep.report.drawing import COLOURS, MARKERS, Drawing, Look, depth_axis, legend, panels
+from actsweep.report.frames import Runs, by_layer, keep
 from actsweep.results.reading import Run
 from actsweep.statistics.inference import proportion
 from actsweep.statistics.setting import Setting, settings_of
@@ -19,11 +18,8 @@ COLUMNS = ["act", "init", "width", "depth", "n", "born_dead", "share", "low", "h
 
 def _born_dead(run: Run) -> bool | None:
     """Whether all units of any hidden layer were off on the whole probe before training; None: not measured."""
-    if not Path(run["folder"], "layers.csv").is_file():
-        return None
-    rows = table(run, "layers")
-    off = rows.loc[(rows["quantity"] == "layer_off") & (rows["epoch"] == 0), "value"]
-    return None if off.empty else bool((off == 1).any())
+    off = by_layer(run, ["layer_off"], epoch=0)
+    return None if off.empty else bool((off["value"] == 1).any())
 
 
 def _table(groups: Sequence[Setting]) -> pd.DataFrame:
@@ -53,28 +49,25 @@ def verdict(values: pd.DataFrame) -> str:
     )
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
+def draw(runs: Runs) -> Drawing:
     measured = keep(settings_of(runs), lambda run: _born_dead(run) is not None, NEEDS)
     groups = keep(measured, lambda run: run["act"] == "relu", "the bound is of ReLU networks: use act=relu")
     values = _table(groups)
-    titles = list(dict.fromkeys(zip(values["act"], values["init"], strict=True)))
     widths = sorted(values["width"].unique())
-    look = {width: (COLOURS[place % 8], MARKERS[place % 8]) for place, width in enumerate(widths)}
-    figure, axes = panels(len(titles), (3.4, 2.8), "hidden layers", "networks born dead", sharey=True)
-    for each, (act, init) in zip(axes, titles, strict=True):
-        for width, own in values[(values["act"] == act) & (values["init"] == init)].groupby("width"):
-            colour, marker = look[width]
+    look: dict[Any, Look] = {
+        width: {"color": COLOURS[place % 8], "marker": MARKERS[place % 8]} for place, width in enumerate(widths)
+    }
+    cells = {f"{act}, init={init}": own for (act, init), own in values.groupby(["act", "init"], sort=False)}
+    figure, axes = panels([*cells], (3.4, 2.8), "hidden layers", "networks born dead", sharey=True)
+    for each, cell in zip(axes, cells.values(), strict=True):
+        for width, own in cell.groupby("width"):
             x = own["depth"] * (1 + 0.04 * (widths.index(width) - len(widths) / 2))  # beside each other
             bars = [own["share"] - own["low"], own["high"] - own["share"]]
-            each.plot(own["depth"], own["bound"], color=colour, linewidth=1)
-            each.errorbar(x, own["share"], bars, color=colour, marker=marker, linestyle="none", elinewidth=1)
-        each.set_xscale("log", base=2)
-        depths = sorted(values["depth"].unique())
-        each.set_xticks(depths, [str(depth) for depth in depths])
-        each.set_title(f"{act}, init={init}")
+            each.plot(own["depth"], own["bound"], color=look[width]["color"], linewidth=1)
+            each.errorbar(x, own["share"], bars, linestyle="none", elinewidth=1, **look[width])
+        depth_axis(each, values["depth"])
         each.set_ylim(-0.03, 1.03)
-    handles = [Line2D([], [], color=of, marker=mark, label=f"width {width}") for width, (of, mark) in look.items()]
-    figure.legend(handles=handles, loc="outside right upper")
+    legend(figure, {f"width {width}": of for width, of in look.items()})
     caption = (
         "Share of untrained networks in which all units of some layer are off on every probe example. Points: "
         "measured, with Wilson's 95 % interval; lines: the upper bound 1 − Π(1 − 2^−N) over layers "

@@ -1,18 +1,17 @@
 """How many units never answer: whose output is 0 on all training images, before and after training?"""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from actsweep.report.figures._drawing import Drawing, Look, looks, panels
-from actsweep.report.figures._runs import keep, sample
+from actsweep.report.captions import sample
+from actsweep.report.drawing import Drawing, Look, looks, open_mark, panels
+from actsweep.report.frames import WHEN, Runs, at, keep
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, settings_of
 
-WHEN = ("untrained", "trained")
 # UvA DL notebooks, tutorial 3, ReLU: the PyTorch edition's counts (seed 42), the JAX edition's
 PUBLISHED = {
     ((512, 256, 256, 128), "untrained"): ((0, 0, 3, 10), (0, 0, 3, 7)),
@@ -25,15 +24,13 @@ PUBLISHED = {
 EDITIONS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}
 
 
-def _counts(run: Run, when: str) -> list[int] | None:
-    if when == "trained":
-        return run.get("dead_outputs") if run["epochs"] else None
-    return (run.get("initial") or {}).get("dead_outputs")
+def _counts(run: Run) -> list[list[int]]:
+    """Before training and at the end, as far as they are known."""
+    return [counts for when in WHEN if (counts := at(when, run, "dead_outputs")) is not None]
 
 
 def _worth_showing(run: Run) -> bool:
-    counts = [_counts(run, when) for when in WHEN]
-    return any(each is not None and (run["act"] == "relu" or any(each)) for each in counts)
+    return any(run["act"] == "relu" or any(counts) for counts in _counts(run))
 
 
 def _values(groups: list[Setting]) -> pd.DataFrame:
@@ -41,13 +38,14 @@ def _values(groups: list[Setting]) -> pd.DataFrame:
     for group in groups:
         sizes = group.first["hidden_sizes"]
         for when in WHEN:
-            for run in group.completed:
-                for layer, count in enumerate(_counts(run, when) or [], start=1):
-                    rows.append((group.act, group.label, "actsweep", run["seed"], when, layer, sizes[layer - 1], count))
+            found: list[tuple[str, int | None, Sequence[int]]]
+            found = [("actsweep", run["seed"], at(when, run, "dead_outputs") or ()) for run in group.completed]
             if any(run["act"] == "relu" and run["seed"] == 42 for run in group.completed):
-                for edition, counts in zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False):
-                    for layer, count in enumerate(counts, start=1):
-                        rows.append((group.act, group.label, edition, None, when, layer, sizes[layer - 1], count))
+                published = zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False)
+                found += [(edition, None, counts) for edition, counts in published]
+            for source, seed, counts in found:
+                cells = enumerate(zip(sizes, counts, strict=False), start=1)
+                rows += [(group.act, group.label, source, seed, when, layer, *cell) for layer, cell in cells]
     columns = ["act", "setting", "source", "seed", "when", "layer", "units", "dead_outputs"]
     return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
 
@@ -73,36 +71,26 @@ def _panel(axes: Axes, found: pd.DataFrame, colour: str) -> None:
     axes.set_xticks(units.index, [f"{layer}\n{size}" for layer, size in units.items()])
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
-    counted = keep(
-        settings_of(runs),
-        lambda run: any(_counts(run, when) is not None for when in WHEN),
-        "no completed run counted dead units: switch on diagnostics=[units]",
-    )
-    groups = keep(
-        counted, _worth_showing, "no run of these has a unit whose output is always 0, and none is of act=relu"
-    )
+def draw(runs: Runs) -> Drawing:
+    missing = "no completed run counted dead units: switch on diagnostics=[units]"
+    counted = keep(settings_of(runs), lambda run: bool(_counts(run)), missing)
+    none = "no run of these has a unit whose output is always 0, and none is of act=relu"
+    groups = keep(counted, _worth_showing, none)
     values = _values(groups)
     look = looks(group.act for group in groups)
     whens = [when for when in WHEN if (values["when"] == when).any()]
     depth = max(len(group.first["hidden_sizes"]) for group in groups)
-    figure, axes = panels(
-        len(groups) * len(whens), (max(3.2, 0.5 * depth), 2.2), "hidden layer, units below", "units", len(whens)
-    )
     cells = [(group, when) for group in groups for when in whens]
+    titles = [f"{group.label}: {when}" for group, when in cells]
+    figure, axes = panels(titles, (max(3.2, 0.5 * depth), 2.2), "hidden layer, units below", "units", len(whens))
     for each, (group, when) in zip(axes, cells, strict=True):
         found = values[(values["setting"] == group.label) & (values["when"] == when)]
         if len(found):
             _panel(each, found, look[group.act]["color"])
         most = values.loc[values["setting"] == group.label, "dead_outputs"].max()
         each.set_ylim(0, 1.18 * max(most, 1))
-        each.set_title(f"{group.label}: {when}")
     if published := set(values["source"]) - {"actsweep"}:
-        marks = [
-            Line2D([], [], marker=EDITIONS[name], color="#D55E00", markerfacecolor="none", linestyle="none", label=name)
-            for name in EDITIONS
-            if name in published
-        ]
+        marks = [open_mark(name, EDITIONS[name], "#D55E00", "none") for name in EDITIONS if name in published]
         figure.legend(handles=marks, loc="outside upper center", ncols=2)
     caption = (
         "Units whose output is 0 on all training images, per hidden layer. Bars, numbers: mean over seeds; "

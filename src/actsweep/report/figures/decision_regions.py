@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from actsweep.report.figures._data import training_examples
-from actsweep.report.figures._drawing import COLOURS, Drawing, panels
-from actsweep.report.figures._runs import sample, table, with_table
+from actsweep.report.captions import sample
+from actsweep.report.dataset import training_examples
+from actsweep.report.drawing import COLOURS, Drawing, Look, panels
+from actsweep.report.frames import Runs, of_group, table, with_table
 from actsweep.results.reading import Run, measured_at
 
 MOST_POINTS = 2000
@@ -55,31 +56,27 @@ def _panel(axes: Axes, regions: pd.DataFrame, points: pd.DataFrame, classes: int
     for border in range(classes if classes > 2 else 1):
         axes.contour(x1, x2, prediction == border, levels=[0.5], colors="#333333", linewidths=0.6)
     for number, members in points.groupby("class"):
-        axes.plot(
-            members["x1"],
-            members["x2"],
-            "o",
-            color=COLOURS[int(str(number)) % len(COLOURS)],
-            markersize=3,
-            markeredgecolor="white",
-            markeredgewidth=0.3,
-        )
+        look: Look = {
+            "color": COLOURS[int(str(number)) % len(COLOURS)],
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.3,
+        }
+        axes.plot(members["x1"], members["x2"], "o", markersize=3, **look)
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
+def draw(runs: Runs) -> Drawing:
     groups = with_table(runs, "regions")
-    figure, axes = panels(len(groups), (2.9, 3.2), "x₁ (1)", "x₂ (1)")
+    accuracies = {group.label: _training_accuracy(group.first) for group in groups}
+    titles = [f"{label}\ntraining accuracy {of:.1%}" if of is not None else label for label, of in accuracies.items()]
+    figure, axes = panels(titles, (2.9, 3.2), "x₁ (1)", "x₂ (1)")
     figure.set_layout_engine("compressed")  # for panels whose aspect is fixed
     tables = []
     for each, group in zip(axes, groups, strict=True):
-        run = group.first
-        regions = table(run, "regions")
-        points, classes = _points(run)
+        regions = table(group.first, "regions")
+        points, classes = _points(group.first)
         _panel(each, regions, points, len(classes))
-        accuracy = _training_accuracy(run)
-        each.set_title(group.label + ("" if accuracy is None else f"\ntraining accuracy {accuracy:.1%}"))
         kinds = [regions.round(5).assign(kind="grid"), points.assign(kind="training point")]
-        tables.append(pd.concat(kinds).assign(act=group.act, setting=group.label, seed=run["seed"]))
+        tables.append(of_group(group, pd.concat(kinds)))
     values = pd.concat(tables, ignore_index=True)
     columns = ["act", "setting", "seed", "kind", "x1", "x2", "class", "prediction", "probability"]
     caption = (

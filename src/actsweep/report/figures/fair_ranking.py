@@ -1,17 +1,14 @@
 """How do activation functions rank with one learning rate for all, and how with the one that suits each?"""
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from actsweep.errors import UserError
-from actsweep.report.figures._drawing import Drawing, looks, panels
-from actsweep.report.figures._numbers import t_interval
-from actsweep.report.figures._runs import keep, sample, with_diverged
+from actsweep.report.captions import sample, with_diverged
+from actsweep.report.drawing import Drawing, Look, legend, looks, panels
+from actsweep.report.frames import PERCENT, Runs, averaged, with_accuracy
 from actsweep.statistics.inference import compare_all, too_few
 from actsweep.statistics.setting import Setting, act_order, chance, settings_of
 
@@ -47,63 +44,51 @@ def _where(group: Setting) -> str:
 
 
 def _rows(cells: Cells) -> pd.DataFrame:
-    rows = []
-    for (init, side, act), (rate, found) in cells.items():
-        values = list(found.values())
-        low, high = t_interval(values) or (values[0], values[0])
-        rows.append((init, side, act, rate, len(values), float(np.mean(values)), low, high))
-    columns = ["init", "tuning", "act", "lr", "n", "test_accuracy_percent", "low", "high"]
-    table = pd.DataFrame(rows, columns=columns)
-    table["rank"] = (
-        table.groupby(["init", "tuning"])["test_accuracy_percent"].rank(ascending=False, method="min").astype(int)
-    )
+    rows = [(*cell, rate, *averaged(list(found.values()))) for cell, (rate, found) in cells.items()]
+    table = pd.DataFrame(rows, columns=["init", "tuning", "act", "lr", "n", PERCENT, "low", "high"])
+    table["rank"] = table.groupby(["init", "tuning"])[PERCENT].rank(ascending=False, method="min").astype(int)
     return table.sort_values(["init", "tuning", "rank"], ascending=[False, False, True], ignore_index=True)
 
 
-def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Any]) -> None:
+def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> None:
     """A line per function from its place without to its place with a learning rate of its own."""
     acts = sorted(rows["act"].unique(), key=act_order)
     for place, act in enumerate(acts):
         own = rows[rows["act"] == act].set_index("tuning").reindex([SHARED, OWN]).dropna(subset=["n"])
         x = [[SHARED, OWN].index(side) + 0.05 * (place - len(acts) / 2) for side in own.index]
-        middle = own["test_accuracy_percent"].to_numpy()
+        middle = own[PERCENT].to_numpy()
         bars = [middle - own["low"].to_numpy(), own["high"].to_numpy() - middle]
-        axes.errorbar(
-            x, middle, bars, linewidth=1, elinewidth=1, **{k: v for k, v in look[act].items() if k != "linewidth"}
-        )
+        axes.errorbar(x, middle, bars, linewidth=1, elinewidth=1, **look[act])
     axes.set_xticks([0, 1], ["one rate\nfor all", "a rate that\nsuits each"])
     axes.set_xlim(-0.4, 1.4)
 
 
 def claims(cells: Cells) -> str:
     """For each panel and side, how many pairs of functions the paired tests tell apart."""
-    words = []
+    said = []
     for init, side in dict.fromkeys((init, side) for init, side, _ in cells):
         groups = {act: cell[1] for (i, s, act), cell in cells.items() if (i, s) == (init, side)}
         pairs = compare_all(groups)
         apart = sum(pair.p_holm <= 0.05 for pair in pairs.values())
-        words.append(f"{apart} of {len(pairs)} pairs at init={init} with {side}")
+        said.append(f"{apart} of {len(pairs)} pairs at init={init} with {side}")
     fewest, acts = min(len(cell[1]) for cell in cells.values()), len({act for _, _, act in cells})
     why = too_few(fewest, acts * (acts - 1) // 2)
-    return f"Told apart by paired tests (Holm, 5 %): {'; '.join(words)}. " + (f"{why}. " if why else "")
+    return f"Told apart by paired tests (Holm, 5 %): {'; '.join(said)}. " + (f"{why}. " if why else "")
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
-    missing = "no completed run has a test accuracy: only classifiers are ranked"
+def draw(runs: Runs) -> Drawing:
     settings = settings_of(runs)
-    groups = keep(settings, lambda run: run.get("test_accuracy") is not None, missing)
+    groups = with_accuracy(settings, "no completed run has a test accuracy: only classifiers are ranked")
     cells = _cells(groups)
     observed = [*groups, *(each for each in settings if each.diverged and not each.completed)]
     diverged = any(each.diverged for each in observed)
     table = _rows(cells)
     look = looks(table["act"])
     inits = list(dict.fromkeys(table["init"]))
-    figure, axes = panels(len(inits), (3.4, 3.4), "", "test accuracy (%)", sharey=True)
+    figure, axes = panels([f"init={init}" for init in inits], (3.4, 3.4), "", "test accuracy (%)", sharey=True)
     for each, init in zip(axes, inits, strict=True):
         _panel(each, table[table["init"] == init], look)
-        each.set_title(f"init={init}")
-    acts = sorted(look, key=act_order)
-    figure.legend(handles=[Line2D([], [], label=act, **look[act]) for act in acts], loc="outside right upper")
+    legend(figure, {act: look[act] for act in sorted(look, key=act_order)})
     caption = (
         "Test accuracy in %: means over seeds that chose no learning rate; bars: 95 % t-intervals. "
         + claims(cells)

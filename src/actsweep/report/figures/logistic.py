@@ -1,13 +1,12 @@
 """How does a network with one output separate two classes: which logit does it give to the examples of each?"""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from actsweep.report.figures._drawing import COLOURS, Drawing, panels
-from actsweep.report.figures._runs import keep, sample, table, with_table
+from actsweep.report.captions import sample
+from actsweep.report.drawing import COLOURS, Drawing, panels
+from actsweep.report.frames import Runs, keep, of_first, with_table
 
 
 def _panel(axes: Axes, found: pd.DataFrame) -> None:
@@ -23,21 +22,20 @@ def _panel(axes: Axes, found: pd.DataFrame) -> None:
     axes.set_yticks([0, 0.5, 1])
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
+def draw(runs: Runs) -> Drawing:
     missing = "no completed run with predictions.csv has a single output for two classes: train with loss=bce"
     groups = keep(with_table(runs, "predictions"), lambda run: run["config"].get("loss") == "bce", missing)
-    figure, axes = panels(len(groups), (3.2, 2.5), "output z (log odds of class 1)", "label, σ(z)", sharey=True)
-    tables = []
-    for each, group in zip(axes, groups, strict=True):
-        found = table(group.first, "predictions")
-        _panel(each, found)
-        right = (found["prediction"] == found["label"]).mean()
-        each.set_title(f"{group.label}\n{right:.1%} of {len(found):,} right")
-        tables.append(found.assign(act=group.act, setting=group.label, seed=group.first["seed"]))
     columns = ["act", "setting", "seed", "example", "label", "prediction", "loss", "output"]
+    values = of_first(groups, "predictions")[columns]
+    cells = {str(label): own for label, own in values.groupby("setting", sort=False)}
+    right = {label: (own["prediction"] == own["label"]).mean() for label, own in cells.items()}
+    titles = [f"{label}\n{right[label]:.1%} of {len(own):,} right" for label, own in cells.items()]
+    figure, axes = panels(titles, (3.2, 2.5), "output z (log odds of class 1)", "label, σ(z)", sharey=True)
+    for each, own in zip(axes, cells.values(), strict=True):
+        _panel(each, own.reset_index(drop=True))
     caption = (
         "Each test example's output z against its label, which is 0 or 1 and jittered to be seen. Curve: σ(z), the "
         "probability of class 1; dashed: the decision boundary z = 0. z is in nats of log odds. "
         + sample(runs, groups, lowest_seed=True)
     )
-    return Drawing(figure, pd.concat(tables, ignore_index=True)[columns], caption)
+    return Drawing(figure, values, caption)

@@ -1,14 +1,11 @@
 """How does the training loss fall, step by step, and as the CS231n notebook publishes it?"""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
-from actsweep.report.figures._drawing import Drawing, Line, facets, legend, panels, plain_numbers, plot_log, roomy
-from actsweep.report.figures._numbers import thin
-from actsweep.report.figures._runs import loss_unit, sample, table, with_table
+from actsweep.report.captions import sample
+from actsweep.report.drawing import Drawing, Line, legend_of_lines, open_mark, panels, plain_numbers, plot_log, roomy
+from actsweep.report.frames import Runs, loss_unit, table, thin, with_table
 from actsweep.results.reading import Run
 
 AT = (0, 1000, 2000, 3000, 4000, 5000, 49000)
@@ -53,25 +50,20 @@ def _panel(axes: Axes, line: Line, found: pd.DataFrame) -> None:
             plot_log(axes, each["step"], each["loss"], **look)
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
+def draw(runs: Runs) -> Drawing:
     groups = with_table(runs, "steps")
-    by_panel, left_out = roomy(facets(groups))
+    by_panel, left_out = roomy(groups)
     unit = loss_unit(runs)
-    figure, axes = panels(len(by_panel), (4, 3), "step", f"loss + L2 penalty ({unit})", sharey=True)
+    figure, axes = panels([*by_panel], (4, 3), "step", f"loss + L2 penalty ({unit})", sharey=True)
     tables = []
-    for each, (title, lines) in zip(axes, by_panel.items(), strict=True):
-        each.set_title(title)
+    for each, lines in zip(axes, by_panel.values(), strict=True):
         for line in lines:
             tables.append(_values(line))
             _panel(each, line, tables[-1])
         plain_numbers(each)
     values = pd.concat(tables, ignore_index=True)[["act", "setting", "source", "step", "loss"]]
     published = (values["source"] == SOURCE).any()
-    mark = Line2D([], [], marker="D", color="#444444", markerfacecolor="white", linestyle="none", label=SOURCE)
-    unmarked = [
-        [Line(line.name, line.setting, line.look | {"marker": None}) for line in each] for each in by_panel.values()
-    ]
-    legend(figure, unmarked, *([mark] if published else []))
+    legend_of_lines(figure, by_panel.values(), *([open_mark(SOURCE, "D")] if published else []), marker=None)
     caption = (
         f"Training loss of each step's batch before the step, with the L2 penalty that training adds, in {unit}; one "
         "line per run, at most 1,000 steps of it, evenly spaced. "

@@ -1,27 +1,18 @@
 """The project's question in one look: which activation ends up best, how sure is that, and what its gradients did."""
 
 from textwrap import fill
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from actsweep.report.figures._drawing import ZEROS, Drawing, Look, has_zeros, looks, plot_log, whole_numbers
-from actsweep.report.figures._numbers import t_interval
-from actsweep.report.figures._rows import beside, spread
-from actsweep.report.figures._runs import keep, loss_unit, sample, with_diverged
-from actsweep.report.figures.gradient_by_layer import WHEN
-from actsweep.report.figures.gradient_by_layer import values_of as norms_of
+from actsweep.report.captions import sample, with_diverged
+from actsweep.report.drawing import Drawing, Look, beside, looks, name_rows, plot_log, spread, whole_numbers, zeros
+from actsweep.report.frames import PERCENT, WHEN, Runs, loss_unit, norms, outcomes, t_interval, with_accuracy
 from actsweep.statistics.setting import Setting, settings_of
 
 MOST = 12  # settings
 NEAR = 5  # percentage points behind the best mean: the axis of accuracies reaches no further if most settings are there
-
-
-def _accuracies(groups: list[Setting]) -> pd.DataFrame:
-    found = [(g.act, g.label, run["seed"], 100 * run["test_accuracy"]) for g in groups for run in g.completed]
-    return pd.DataFrame(found, columns=["act", "setting", "seed", "test_accuracy_percent"])
 
 
 def _limits(rows: list[list[float]]) -> tuple[float, float]:
@@ -55,22 +46,18 @@ def _row(axes: Axes, row: int, values: list[float], look: Look) -> bool:
 
 def _compared(axes: Axes, groups: list[Setting], found: pd.DataFrame, look: dict[str, Look]) -> bool:
     """The left panel; whether any setting lies outside its axis."""
-    by_setting = {name: each.tolist() for name, each in found.groupby("setting")["test_accuracy_percent"]}
+    by_setting = {name: each.tolist() for name, each in found.groupby("setting")[PERCENT]}
     rows = [by_setting[group.label] for group in groups]
     axes.set_xlim(_limits(rows))
     outside = [_row(axes, at, rows[at], look[group.act]) for at, group in enumerate(groups)]
-    axes.set_yticks(range(len(groups)), [fill(group.label_with_broken, 24) for group in groups])
-    axes.set_ylim(len(groups) - 0.4, -0.6)
-    axes.grid(axis="y", color="#eeeeee")
-    axes.set_axisbelow(True)
-    axes.tick_params(axis="y", length=0)
+    name_rows(axes, [fill(group.label_with_broken, 24) for group in groups])
     axes.set_title("test accuracy (%), best first", loc="left")
     return any(outside)
 
 
 def _gradients(axes: Axes, groups: list[Setting], when: str, look: dict[str, Look]) -> pd.DataFrame:
     """A right panel, and its numbers."""
-    tables = [norms_of(group, when) for group in groups]
+    tables = [norms(group, when) for group in groups]
     for group, table in zip(groups, tables, strict=True):
         if len(table):
             plot_log(axes, table["layer"], table["grad_norm"], **look[group.act] | {"markersize": 6})
@@ -80,19 +67,17 @@ def _gradients(axes: Axes, groups: list[Setting], when: str, look: dict[str, Loo
     return pd.concat(tables, ignore_index=True)
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
-    usable = keep(
-        settings_of(runs), lambda run: run.get("test_accuracy") is not None, "no completed run has a test accuracy"
-    )
-    accuracies = _accuracies(usable)
-    means = accuracies.groupby("setting")["test_accuracy_percent"].mean()
+def draw(runs: Runs) -> Drawing:
+    usable = with_accuracy(settings_of(runs), "no completed run has a test accuracy")
+    accuracies = outcomes(usable)
+    means = accuracies.groupby("setting")[PERCENT].mean()
     groups = sorted(usable, key=lambda group: -means[group.label])[:MOST]
     look = looks(group.act for group in groups)
     figure = Figure(figsize=(8, 0.28 * len(groups) + 2.1), layout="constrained")
     left, *right = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     right[1].sharey(right[0])
     outside = _compared(left, groups, accuracies, look)
-    norms = pd.concat([_gradients(axes, groups, when, look) for axes, when in zip(right, WHEN, strict=True)])
+    gradients = pd.concat([_gradients(axes, groups, when, look) for axes, when in zip(right, WHEN, strict=True)])
     right[0].set_ylabel(f"‖∂L/∂W‖₂ ({loss_unit(runs)} per unit weight)")
     right[1].tick_params(labelleft=False)
     some = f"The {MOST} best of {len(usable)} settings. " if len(usable) > MOST else ""
@@ -100,9 +85,9 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
         "Left: small points are seeds, large marks their means, lines 95 % t-intervals, cut at 0 and 100 % and at the "
         f"axis{', ◂ means outside it' if outside else ''}; numbers: means. Right, same marks: norm of the loss "
         "gradient of each layer’s weights before training and at the tested epoch, geometric mean over seeds. "
-        + (ZEROS if has_zeros(figure) else "")
+        + zeros(figure)
         + some
         + with_diverged(settings_of(runs))
         + sample(runs, groups, usable=usable)
     )
-    return Drawing(figure, pd.concat([accuracies, norms], ignore_index=True), caption)
+    return Drawing(figure, pd.concat([accuracies, gradients], ignore_index=True), caption)

@@ -3,17 +3,15 @@
 import math
 from collections.abc import Sequence
 from textwrap import fill
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from actsweep.report.figures._drawing import Drawing, looks
-from actsweep.report.figures._numbers import Values, t_interval
-from actsweep.report.figures._runs import keep, sample, with_diverged
+from actsweep.report.captions import sample, with_diverged
+from actsweep.report.drawing import Drawing, looks, open_mark, spread
+from actsweep.report.frames import Runs, Values, keep, outcomes, t_interval
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, settings_of
 
@@ -74,17 +72,17 @@ def _broken_axis(width: float) -> tuple[Figure, Sequence[Axes]]:
 def _draw_act(axes: Axes, position: int, found: pd.DataFrame, is_here: pd.Series, colour: str) -> None:
     is_own = found["source"] == "actsweep"
     own = found[is_own]["accuracy"].to_numpy()
-    spread = np.linspace(-0.12, 0.12, len(own)) if len(own) > 1 else np.zeros(1)
     here = is_here[is_own].to_numpy()
-    axes.plot((position - 0.15 + spread)[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6)
+    axes.plot(
+        np.array(spread(position - 0.15, len(own), 0.12))[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6
+    )
     axes.plot([position - 0.37, position + 0.07], [own.mean()] * 2, color=colour, linewidth=1.8)
     if interval := one_more_run(own):
         axes.plot([position - 0.15] * 2, interval, color=colour, linewidth=1)
     for shift, (source, marker) in zip((0.2, 0.36), MARKS.items(), strict=True):
         published = found[(found["source"] == source) & is_here]["accuracy"]
-        axes.plot(
-            [position + shift] * len(published), published, marker, color=colour, markerfacecolor="white", markersize=6
-        )
+        x = [position + shift] * len(published)
+        axes.plot(x, published, marker, color=colour, markerfacecolor="white", markersize=6)
 
 
 def _magnified_range(values: pd.DataFrame) -> tuple[float, float]:
@@ -96,14 +94,16 @@ def _magnified_range(values: pd.DataFrame) -> tuple[float, float]:
 
 
 def _values(groups: list[Setting]) -> pd.DataFrame:
-    own = [(g.label, str(run["seed"]), 100 * run["test_accuracy"], "actsweep") for g in groups for run in g.completed]
+    own = outcomes(groups, column="accuracy")[["setting", "seed", "accuracy"]].astype({"seed": str}).to_numpy()
     published = [
         (group.label, "42" if "42" in source else "", accuracies[group.act], source)
         for source, accuracies in PUBLISHED.items()
         for group in groups
         if group.act in accuracies
     ]
-    return pd.DataFrame([*own, *published], columns=["act", "seed", "accuracy", "source"])
+    return pd.DataFrame(
+        [*((*row, "actsweep") for row in own), *published], columns=["act", "seed", "accuracy", "source"]
+    )
 
 
 def _agreement(values: pd.DataFrame) -> str:
@@ -116,11 +116,9 @@ def _agreement(values: pd.DataFrame) -> str:
     return f"{sum(inside)} of {len(inside)} lie on their line"
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
-    missing = (
-        "no completed run is of the published network: data=fashion_mnist and everything else as in conf/config.yaml"
-    )
-    groups = keep(settings_of(runs), _comparable, missing)
+def draw(runs: Runs) -> Drawing:
+    wanted = "data=fashion_mnist and everything else as in conf/config.yaml"
+    groups = keep(settings_of(runs), _comparable, f"no completed run is of the published network: {wanted}")
     values = _values(groups)
     look = looks(group.act for group in groups)
     figure, (upper, lower) = _broken_axis(max(6.5, 1.1 * len(groups) + 1.5))
@@ -134,11 +132,8 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     lower.set_xlim(-0.6, len(groups) - 0.4)
     upper.set_ylabel("test accuracy (%), magnified")
     lower.set_ylabel("(%)")
-    marks = [Line2D([], [], marker="o", color="#444444", linestyle="none", label="this sweep, each seed")]
-    marks += [
-        Line2D([], [], marker=marker, color="#444444", markerfacecolor="white", linestyle="none", label=source)
-        for source, marker in MARKS.items()
-    ]
+    marks = [open_mark("this sweep, each seed", "o", fill="#444444")]
+    marks += [open_mark(source, marker) for source, marker in MARKS.items()]
     figure.legend(handles=marks, loc="outside upper center", ncols=3)
     caption = (
         "Test accuracy in % on FashionMNIST's 10,000 test images. Points: each seed of this sweep; bar: their mean; "

@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from actsweep.errors import UserError
-from actsweep.report.figures._data import dataset_of
-from actsweep.report.figures._drawing import Drawing, panels
+from actsweep.report.dataset import dataset_of
+from actsweep.report.drawing import Drawing, panels
+from actsweep.report.frames import Runs
 
 if TYPE_CHECKING:
     from actsweep.data.dataset import Dataset
@@ -26,7 +27,7 @@ def _images(dataset: "Dataset", rows: list[int]) -> npt.NDArray[Any]:
     return np.concatenate([line for image in images for line in (image, blank)][:-1])
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
+def draw(runs: Runs) -> Drawing:
     first = {json.dumps(run["config"]["data"]["source"]): run for run in reversed(runs)}
     opened = {run["data"]: dataset_of(run) for run in first.values()}
     images = {name: data for name, data in opened.items() if len(data.shape) > 1 and data.classes}
@@ -38,15 +39,14 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
         for number, title in enumerate(data.classes)
     ]
     columns = min(10, max(len(data.classes) for data in images.values()))
-    figure, axes = panels(len(rows), (1, 3.1), "", "", columns)
-    for each, (name, number, title, chosen) in zip(axes, rows, strict=True):
+    titles = [title if number or len(images) == 1 else f"{name}\n{title}" for name, number, title, _ in rows]
+    figure, axes = panels(titles, (1, 3.1), "", "", columns)
+    for each, (name, _, _, chosen) in zip(axes, rows, strict=True):
         each.imshow(_images(images[name], chosen), cmap="gray_r", interpolation="nearest")
         each.set_axis_off()
-        each.set_title(title if number or len(images) == 1 else f"{name}\n{title}", fontsize=8)
-    table = pd.DataFrame(
-        [(name, example, title) for name, _, title, chosen in rows for example in chosen],
-        columns=["data", "example", "class"],
-    )
+        each.title.set_fontsize(8)
+    drawn = [(name, example, title) for name, _, title, chosen in rows for example in chosen]
+    table = pd.DataFrame(drawn, columns=["data", "example", "class"])
     caption = (
         f"The first {PER_CLASS} examples of each class of {', '.join(sorted(images))}, in the order of the data set "
         f"(training and validation), raw intensities, dark is high. n = {len(table)} of "

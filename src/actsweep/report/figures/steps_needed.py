@@ -1,12 +1,10 @@
 """How many steps does each setting need until it classifies every training example right?"""
 
-from typing import Any
-
 import pandas as pd
 
-from actsweep.report.figures._drawing import Drawing, looks
-from actsweep.report.figures._rows import beside, rows, spread
-from actsweep.report.figures._runs import keep, sample, table, with_table
+from actsweep.report.captions import sample
+from actsweep.report.drawing import Drawing, beside, looks, rows, spread
+from actsweep.report.frames import Runs, keep, table, with_table
 from actsweep.results.reading import Run
 
 
@@ -17,7 +15,7 @@ def _steps(run: Run) -> tuple[int | None, int]:
     return (None if reached.empty else int(reached.iloc[0])), int(epochs["step"].iloc[-1])
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
+def draw(runs: Runs) -> Drawing:
     missing = "no completed run has a validation accuracy in epochs.csv: only classifiers reach 100 %"
     groups = keep(with_table(runs, "epochs"), lambda run: "val_accuracy" in table(run, "epochs"), missing)
     found = [(group.act, group.label, run["seed"], *_steps(run)) for group in groups for run in group.completed]

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from actsweep.report.figures._drawing import Drawing, panels
-from actsweep.report.figures._runs import keep, sample
-from actsweep.report.figures._theory import reach
+from actsweep.report.captions import sample
+from actsweep.report.drawing import Drawing, panels
+from actsweep.report.frames import Runs, keep, trained_of
+from actsweep.report.reach import reach
 from actsweep.results.reading import Run
-from actsweep.statistics.inference import proportion, trained
+from actsweep.statistics.inference import proportion
 from actsweep.statistics.setting import Setting, act_order, settings_of
 
 DIVERGED = " (Diverged runs are counted here as not trained.)"
@@ -23,8 +24,7 @@ def _table(groups: Sequence[Setting]) -> pd.DataFrame:
     """A cell per setting: activation and whatever else varies, σ_w² and depth. Diverged runs have not trained."""
     rows = []
     for group in groups:
-        first, n = group.observed[0], len(group.completed) + len(group.diverged)
-        count = sum(trained(run["test_accuracy"], run["classes"]) for run in group.completed)
+        first, (count, n) = group.observed[0], trained_of(group)
         share = proportion(count, n)
         panel = ", ".join(filter(None, [group.act, group.besides("weight_variance", "depth")]))
         cell = panel, first["config"]["init"]["weight_variance"], first["depth"]
@@ -67,7 +67,7 @@ def agreement(table: pd.DataFrame) -> str:
     )
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
+def draw(runs: Runs) -> Drawing:
     def wanted(run: Run) -> bool:
         return run.get("test_accuracy") is not None and "weight_variance" in (run["config"].get("init") or {})
 
@@ -75,10 +75,9 @@ def draw(runs: list[dict[str, Any]]) -> Drawing:
     groups = keep(settings, wanted, NEEDS)
     table = _table([*groups, *(each for each in settings if each.diverged and not each.completed)])
     acts = list(dict.fromkeys(table["act"]))
-    figure, axes = panels(len(acts), (4.2, 3.2), "σ_w²", "hidden layers")
+    figure, axes = panels(acts, (4.2, 3.2), "σ_w²", "hidden layers")
     for each, act in zip(axes, acts, strict=True):
         image = _panel(each, table[table["act"] == act])
-        each.set_title(act)
     figure.colorbar(image, ax=axes, label="share of seeds that trained", shrink=0.8)
     caption = (
         "Share of seeds that trained (closed a tenth of the gap between chance and perfection; diverged ones did not), "

@@ -1,16 +1,13 @@
 """In which way do units become useless while a network trains, how many die, and do they come back?"""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from actsweep.report.figures._drawing import COLOURS, MOST_PANELS, Drawing, Look, panels, whole_numbers
-from actsweep.report.figures._runs import keep, layer_number, sample, table
+from actsweep.report.captions import room, sample
+from actsweep.report.drawing import COLOURS, MOST_PANELS, Drawing, Look, legend, panels, whole_numbers
+from actsweep.report.frames import Runs, by_layer, keep
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, settings_of
 
@@ -30,11 +27,9 @@ NEEDS = "no completed run classified its units: switch on diagnostics=[units,tax
 
 def _by_epoch(run: Run) -> pd.DataFrame | None:
     """Per epoch: % of all hidden units in each class, units that died and revived; of an epoch its last measurement."""
-    path = Path(run["folder"], "layers.csv")
-    rows = table(run, "layers") if path.is_file() else pd.DataFrame()
+    rows = by_layer(run, [*CLASSES, *TURNOVER])
     if rows.empty or not (rows["quantity"] == "always_off").any():
         return None
-    rows = rows.assign(layer=rows["layer"].map(layer_number))  # in the order of the sizes, not of the alphabet
     wide = rows.pivot_table(index=["epoch", "layer"], columns="quantity", values="value", aggfunc="last")
     wide = wide.reindex(columns=[*CLASSES, *TURNOVER]).dropna(subset=["always_off"]).fillna(0.0)
     sizes = np.array(run["hidden_sizes"])
@@ -66,24 +61,24 @@ def _panel(classes: Axes, turnover: Axes, found: pd.DataFrame) -> None:
     whole_numbers(turnover)
 
 
-def draw(runs: list[dict[str, Any]]) -> Drawing:
+def draw(runs: Runs) -> Drawing:
     groups = keep(settings_of(runs), lambda run: _by_epoch(run) is not None, NEEDS)
     shown = groups[: MOST_PANELS // 2]
     values = pd.concat([_values(group) for group in groups], ignore_index=True)
-    figure, axes = panels(2 * len(shown), (2.3, 2.0), "epoch", "", len(shown))
-    for place, group in enumerate(shown):
-        _panel(axes[place], axes[len(shown) + place], values[values["setting"] == group.label])
-        axes[place].set_title(group.label)
+    titles = [group.label for group in shown]
+    figure, axes = panels([*titles, *[""] * len(shown)], (2.3, 2.0), "epoch", "", len(shown))
+    for place, label in enumerate(titles):
+        _panel(axes[place], axes[len(shown) + place], values[values["setting"] == label])
     axes[0].set_ylabel("units (%)")
     axes[len(shown)].set_ylabel("units per epoch")
-    lines = [Line2D([], [], label=CLASSES[name], **look) for name, look in LOOKS.items()]
     bars = [Patch(color=COLOURS[1], label="died"), Patch(color=COLOURS[6], label="revived")]
-    figure.legend(handles=[*lines, *bars], loc="outside right upper")
-    left = f"The first {len(shown)} of {len(groups)} settings are shown. " if len(shown) < len(groups) else ""
+    legend(figure, {CLASSES[name]: look for name, look in LOOKS.items()}, *bars)
     caption = (
         "Above: hidden units in % that, on every probe example, have slope 0 at z ≤ 0 (off), one slope other than 0 "
         "(linear), at most 5 % of the largest slope (saturated), or an output that varies by less than 0.1 % of its "
         "size (collapsed); a unit may be in several classes. Below: units whose slope became 0 on all examples since "
-        "the measurement before (died), and that came back (revived). Means over seeds. " + left + sample(runs, groups)
+        "the measurement before (died), and that came back (revived). Means over seeds. "
+        + room(len(shown), len(groups))
+        + sample(runs, groups)
     )
     return Drawing(figure, values, caption)

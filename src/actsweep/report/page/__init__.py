@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-from actsweep.report.figures._runs import SWITCH_ON
+from actsweep.report.frames import SWITCH_ON, endings
 from actsweep.report.page import provenance, summary, verdict, words
 from actsweep.report.page.curves import activation_functions, learning_curves
 from actsweep.report.page.depth import by_depth
@@ -43,10 +43,8 @@ def _declared(runs: Sequence[Run], folders: Folders) -> dict[str, dict[str, str]
 
 
 def _status(settings: Sequence[Setting], missing: Sequence[Path]) -> dict[str, Any]:
-    """How many runs ended how, each seed of a setting once, and the names of those that did not complete."""
-    endings = ("completed", "diverged", "failed")
-    named = {ended: [run["name"] for each in settings for run in getattr(each, ended)] for ended in endings}
-    named["missing"] = [path.name for path in missing]
+    """How many runs ended how, and the names of those that did not complete."""
+    named = endings(settings, missing)
     return {
         "expected": sum(map(len, named.values())),
         "completed": len(named.pop("completed")),
@@ -143,9 +141,8 @@ def write(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> Path:
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": words.number, "fixed": words.fixed, "counted": words.counted}
-    scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": _script("page.js")}
-    parts = "drawing", "figures", "layers", "theory", "page"
-    scripts["page"] = Markup("").join(_script(f"{name}.js") for name in parts)
+    ours = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "theory", "page"))
+    scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
     context = _context(runs, folder, sweep)
     html = environment.get_template("report.html.j2").render(
         context

@@ -1,24 +1,20 @@
 """Learning curves, and what the activation functions look like."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from actsweep.report.figures._runs import loss_unit
+from actsweep.report.frames import by_epoch, functions, loss_unit
 from actsweep.report.page.tables import Folders
 from actsweep.report.page.tasks import Styles
 from actsweep.report.page.words import plain_list, thinned
-from actsweep.statistics.setting import Setting, act_order
+from actsweep.statistics.setting import Setting
 
 MOST_TIMES, FEWEST_TIMES, MOST_EPOCHS, MOST_COLUMNS, MOST_FUNCTIONS, MOST_INPUTS = 40, 12, 15_000, 8, 36, 121
 SPOKEN = {"val": "validation", "train": "training"}
 FIRST = ("val_accuracy", "val_loss")
-
-Floats = npt.NDArray[np.float64]
 
 
 def _titled(column: str) -> str:
@@ -31,44 +27,26 @@ def _percent(column: str) -> bool:
     return column.endswith("accuracy")
 
 
-def _columns(table: pd.DataFrame) -> dict[str, Floats]:
-    """The numbers of epochs.csv, by column."""
-    return {
-        str(name): table[name].to_numpy(dtype=np.float64)
-        for name, kind in table.dtypes.items()
-        if name != "step" and pd.api.types.is_numeric_dtype(kind)
-    }
-
-
-def _aligned(tables: Sequence[dict[str, Floats]], column: str) -> tuple[Floats, Floats]:
-    """All epochs (E,), and the value of each seed at them (E, S); NaN where it has none that is finite."""
-    epochs = np.unique(np.concatenate([table["epoch"] for table in tables]))
-    values = np.full((len(epochs), len(tables)), np.nan)
-    for seed, table in enumerate(tables):
-        values[np.searchsorted(epochs, table["epoch"]), seed] = table[column]
-    values[~np.isfinite(values)] = np.nan
-    return epochs, (100 if _percent(column) else 1) * values
-
-
-def _curve(seeds: Sequence[int], epochs: Floats, values: Floats, most: int) -> dict[str, Any]:
+def _curve(wide: pd.DataFrame, most: int) -> dict[str, Any]:
     """Mean and range as far as all seeds went; beyond that, each seed that went on by itself."""
+    epochs, values = wide.index.to_numpy(dtype=float), wide.to_numpy()
     known = ~np.isnan(values)
     together = np.flatnonzero(known.all(axis=1))
     kept = together[thinned(len(together), most)] if len(together) else together
     last = together[-1] if len(together) else 0
     alone = []
-    for column, seed in enumerate(seeds):
+    for column, seed in enumerate(wide.columns):
         rest = last + np.flatnonzero(known[last:, column])
         if len(rest) > 1 or not len(together):
             rest = rest[thinned(len(rest), most)]
             alone.append({"seed": seed, "x": plain_list(epochs[rest]), "y": plain_list(values[rest, column])})
-    several = len(seeds) > 1
+    several = wide.shape[1] > 1
     return {
         "x": plain_list(epochs[kept]),
         "mean": plain_list(values[kept].mean(axis=1)),
         "low": plain_list(values[kept].min(axis=1)) if several else None,
         "high": plain_list(values[kept].max(axis=1)) if several else None,
-        "n": len(seeds),
+        "n": wide.shape[1],
         "alone": alone,
     }
 
@@ -76,15 +54,15 @@ def _curve(seeds: Sequence[int], epochs: Floats, values: Floats, most: int) -> d
 def _curves(group: Setting, folders: Folders, most: int) -> tuple[int, dict[str, Any]]:
     """How many completed runs of a setting have a learning curve, and the curve of each column."""
     tables = {
-        run["seed"]: _columns(table)
+        run["seed"]: table
         for run in group.completed
         if run["epochs"] and (table := folders.read(run, "epochs", ("epoch",))) is not None
     }
     found = {}
-    for column in dict.fromkeys(name for table in tables.values() for name in table if name != "epoch"):
-        having = {seed: table for seed, table in tables.items() if np.isfinite(table.get(column, np.nan)).any()}
-        if having:
-            found[column] = _curve(list(having), *_aligned(list(having.values()), column), most)
+    for column in dict.fromkeys(str(name) for table in tables.values() for name in table):
+        having = {seed: each for seed, each in tables.items() if column in each and np.isfinite(each[column]).any()}
+        if having and column not in ("epoch", "step"):
+            found[column] = _curve(by_epoch(having, column), most)
     return len(tables), found
 
 
@@ -113,20 +91,12 @@ def learning_curves(groups: Sequence[Setting], folders: Folders) -> dict[str, An
 
 
 def activation_functions(groups: Sequence[Setting], folders: Folders, styles: Styles) -> list[dict[str, Any]]:
-    """Each function and its derivative once; under a longer name where one was built with several arguments."""
-    built: dict[tuple[str, str], Setting] = {}
-    for group in groups:
-        if group.observed:
-            arguments = group.observed[0]["config"].get("act") or {}
-            told = ", ".join(f"{key} {value}" for key, value in arguments.items() if key != "_target_")
-            built.setdefault((group.act, told if told else json.dumps(arguments.get("_target_"))), group)
-    acts = [act for act, _ in built]
-    functions = []
-    for (act, arguments), group in sorted(built.items(), key=lambda each: (act_order(each[0][0]), each[0][1])):
+    """Each function and its derivative once."""
+    found = []
+    for name, group in functions(groups).items():
         table = folders.read(group.observed[0], "curves", ("x", "value", "slope"))
         if table is not None:
             table = table.iloc[thinned(len(table), MOST_INPUTS)]
-            name = f"{act}, {arguments}" if acts.count(act) > 1 else act
             columns = {column: plain_list(table[column].to_numpy(dtype=float)) for column in ("x", "value", "slope")}
-            functions.append({"name": name, "look": styles[group.label]} | columns)
-    return functions[:MOST_FUNCTIONS]
+            found.append({"name": name, "look": styles[group.label]} | columns)
+    return found[:MOST_FUNCTIONS]

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from actsweep.report.figures._drawing import COLOURS
+from actsweep.report.drawing import COLOURS
+from actsweep.report.frames import trained_share
 from actsweep.report.page.tasks import Styles
-from actsweep.report.page.verdict import Verdict, trained
+from actsweep.report.page.verdict import Verdict
 from actsweep.report.page.words import plain
+from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
 
 
@@ -18,6 +20,15 @@ def _series(groups: Sequence[Setting]) -> dict[tuple[str, str], list[Setting]]:
     return {key: sorted(members, key=lambda group: group.runs[0]["depth"]) for key, members in series.items()}
 
 
+def _columns(found: Sequence[Estimate | None], percent: bool = False) -> dict[str, list[Any]]:
+    """Estimates as columns of numbers."""
+    numbers = {
+        key: [plain((100 if percent else 1) * getattr(each, key)) if each else None for each in found]
+        for key in ("value", "low", "high")
+    }
+    return {"n": [each.n if each else 0 for each in found]} | numbers
+
+
 def by_depth(verdict: Verdict, styles: Styles) -> list[dict[str, Any]]:
     """A line per activation and whatever else varies; nothing unless depth varies."""
     groups = verdict.task.settings
@@ -27,7 +38,7 @@ def by_depth(verdict: Verdict, styles: Styles) -> list[dict[str, Any]]:
     several = len({group.act for group in groups}) > 1
     lines = []
     for number, ((rest, act), members) in enumerate(_series(groups).items()):
-        shares = [trained(group) for group in members]
+        shares = [trained_share(group) for group in members]
         found = [means.get(group.label) for group in members]
         look = {key: styles[members[0].label][key] for key in ("colour", "dash", "symbol")}
         look |= {"dash": "solid"} if several else {"colour": COLOURS[number % len(COLOURS)]}
@@ -38,16 +49,8 @@ def by_depth(verdict: Verdict, styles: Styles) -> list[dict[str, Any]]:
                 "look": look,
                 "settings": [styles[group.label]["position"] for group in members],
                 "depth": [group.runs[0]["depth"] for group in members],
-                "n": [each.n if each else 0 for each in found],
-                **{
-                    key: [plain(getattr(each, key)) if each else None for each in found]
-                    for key in ("value", "low", "high")
-                },
-                "trained": {
-                    key: [plain(100 * getattr(share, key)) if share else None for share in shares]
-                    for key in ("value", "low", "high")
-                }
-                | {"n": [share.n if share else 0 for share in shares]},
+                **_columns(found),
+                "trained": _columns(shares, percent=True),
             }
         )
     return lines

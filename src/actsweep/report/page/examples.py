@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.image import imsave
 
-from actsweep.report.figures._data import dataset_of
+from actsweep.report.dataset import dataset_of
 from actsweep.report.page.tables import Folders
 from actsweep.report.page.tasks import Task
 from actsweep.report.page.words import number, shortened

@@ -1,7 +1,7 @@
 """What happened in each layer: every scalar quantity that any diagnostic declared, by layer and time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,10 @@ class Measured:
     layers: Names
     values: Floats
 
-    def at(self, epoch: int) -> Floats:
-        """By layer, at the last measurement of this epoch."""
-        return self.values[np.flatnonzero(self.epochs == epoch)[-1]]
+    def at(self, epoch: int) -> "Measured":
+        """The last measurement of this epoch alone."""
+        row = np.flatnonzero(self.epochs == epoch)[-1:]
+        return replace(self, times=np.zeros(1, dtype=np.int64), epochs=self.epochs[row], values=self.values[row])
 
 
 def measured(table: pd.DataFrame) -> dict[str, Measured]:
@@ -112,37 +113,30 @@ def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[s
     }
 
 
-def _profile(rows: Sequence[tuple[Names, Floats]], logarithmic: bool) -> dict[str, Any]:
-    """Mean and range over seeds against layer."""
-    layers = tuple(sorted({layer for names, _ in rows for layer in names}, key=natural))
-    stack = np.full((len(rows), len(layers)), np.nan)
-    for seed, (names, values) in enumerate(rows):
-        stack[seed, [layers.index(name) for name in names]] = values
+def _profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
+    """Mean and range over seeds against layer, each measured once."""
+    _, layers, stack = _aligned(parts)
+    stack = stack[:, 0]
     finite = np.isfinite(stack)
     low = np.where(finite, stack, np.inf).min(axis=0)
     high = np.where(finite, stack, -np.inf).max(axis=0)
-    several = len(rows) > 1
+    several = len(parts) > 1
     return {
         "layers": [spoken(layer) for layer in layers],
         "mean": plain_list(mean_over_seeds(stack, logarithmic)),
         "low": plain_list(np.where(np.isfinite(low), low, np.nan)) if several else [],
         "high": plain_list(np.where(np.isfinite(high), high, np.nan)) if several else [],
-        "n": len(rows),
+        "n": len(parts),
     }
 
 
 def _profiles(runs: Sequence[Run], parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
-    ends = {}
-    untrained = [(part.layers, part.at(0)) for part in parts if (part.epochs == 0).any()]
-    trained = [
-        (part.layers, part.at(epoch))
-        for run, part in zip(runs, parts, strict=True)
-        if (epoch := measured_at(run, part.epochs.tolist()))
-    ]
-    for name, rows in (("untrained", untrained), ("trained", trained)):
-        if rows:
-            ends[name] = _profile(rows, logarithmic)
-    return ends
+    at_end = ((part, measured_at(run, part.epochs.tolist())) for run, part in zip(runs, parts, strict=True))
+    ends = {
+        "untrained": [part.at(0) for part in parts if (part.epochs == 0).any()],
+        "trained": [part.at(epoch) for part, epoch in at_end if epoch],
+    }
+    return {when: _profile(rows, logarithmic) for when, rows in ends.items() if rows}
 
 
 def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any] | None:

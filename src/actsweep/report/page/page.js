@@ -22,15 +22,8 @@ function swatch({ colour: of, dash, block }, svg = document.createElementNS("htt
   Object.assign(svg.dataset, { colour: of, dash }, block ? { block } : {});
   const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
   const dashes = { dash: "7 4", dashdot: "8 3 2 3", dot: "2 3" }[dash] ?? "none";
-  const drawn = {
-    x1: 1,
-    x2: 29,
-    y1: 6,
-    y2: 6,
-    "stroke-width": block ? 10 : 3,
-    stroke: colour(of),
-    "stroke-dasharray": dashes,
-  };
+  const look = { stroke: colour(of), "stroke-width": block ? 10 : 3, "stroke-dasharray": dashes };
+  const drawn = { x1: 1, x2: 29, y1: 6, y2: 6, ...look };
   Object.entries(drawn).forEach(([name, v]) => line.setAttribute(name, v));
   svg.replaceChildren(line);
   return svg;

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from actsweep.report.frames import first_to_last, mean_of, trained_share
 from actsweep.report.page import words
-from actsweep.report.page.verdict import Verdict, first_to_last, interval, trained
+from actsweep.report.page.verdict import Verdict, interval
 from actsweep.statistics import inference
 from actsweep.statistics.setting import Setting
 
@@ -14,14 +15,8 @@ ESTIMATES = {"mean": inference.mean, "median": inference.median, "IQM": inferenc
 
 def _dead(setting: Setting) -> float | None:
     """Mean share of dead units over layers and completed runs, in percent."""
-    shares = [mean for run in setting.completed if (mean := _mean_of(run.get("dead_fraction"))) is not None]
-    share = _mean_of(shares)
+    share = mean_of([mean_of(run.get("dead_fraction")) for run in setting.completed])
     return None if share is None else 100 * share
-
-
-def _mean_of(values: Sequence[float | None] | None) -> float | None:
-    known = [float(value) for value in values or () if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _cell(text: str, sort: float | None, below: str = "") -> dict[str, Any]:
@@ -29,7 +24,7 @@ def _cell(text: str, sort: float | None, below: str = "") -> dict[str, Any]:
 
 
 def _share_cell(setting: Setting) -> dict[str, Any]:
-    share = trained(setting)
+    share = trained_share(setting)
     if share is None:
         return _cell("–", None)
     interval_of = f"[{100 * share.low:.0f}, {100 * share.high:.0f}] %"
@@ -58,7 +53,7 @@ def _row(setting: Setting, verdicts: Sequence[Verdict]) -> dict[str, dict[str, A
     for verdict in verdicts:
         cells |= _estimates(setting, verdict)
     for name in ("epochs", "seconds"):
-        average = _mean_of([run.get(name) for run in setting.completed])
+        average = mean_of([run.get(name) for run in setting.completed])
         cells[name] = _cell(words.fixed(average, 1), average)
     ratio, dead = first_to_last(setting), _dead(setting)
     cells["gradient, first ÷ last layer"] = _cell(words.number(ratio, 2), ratio)

@@ -6,24 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actsweep.report.figures._drawing import facets
-from actsweep.report.figures._runs import loss_unit
+from actsweep.report.captions import span
+from actsweep.report.drawing import MARKERS, facets
+from actsweep.report.frames import loss_unit
 from actsweep.report.page import words
 from actsweep.results.reading import Run, data_of
 from actsweep.statistics.setting import Setting, chance, left_out
 
 Styles = Mapping[str, dict[str, Any]]  # by a setting's label
 DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
-SYMBOLS = {
-    "o": "circle",
-    "s": "square",
-    "^": "triangle-up",
-    "v": "triangle-down",
-    "D": "diamond",
-    "P": "cross",
-    "X": "x",
-    "*": "star",
-}
+SHAPES = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x", "star")
+SYMBOLS = dict(zip(MARKERS, SHAPES, strict=True))
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,6 @@ def sampled(settings: Iterable[Setting], used: int | None = None) -> str:
     `used`: the completed runs that have what the figure needs, where not all do.
     """
     settings = list(settings)
-    sizes = sorted({len(each.completed) for each in settings})
-    n = "0" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    n = span(len(each.completed) for each in settings)
     per = f"completed {'run' if n == '1' else 'runs'} per setting, {words.counted(len(settings), 'setting')}."
     return f"n = {n} {per}{left_out(settings, used)}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actsweep.report.figures._numbers import geometric_mean
+from actsweep.report.frames import first_to_last, trained_share
 from actsweep.report.page import words
 from actsweep.report.page.tasks import Metric, Styles, Task
 from actsweep.report.page.words import plain
@@ -161,7 +161,7 @@ def _untrained(task: Task) -> list[str]:
     """Which settings have runs that learnt nothing, and what their gradients looked like before training."""
     told = []
     for setting in task.settings:
-        share = trained(setting)
+        share = trained_share(setting)
         if share is not None and share.value < 1:
             ratio = first_to_last(setting)
             why = (
@@ -180,22 +180,6 @@ def warning(verdict: Verdict) -> str | None:
     if len(verdict.found) < 2:
         return None
     return inference.too_few(min(pair.n for pair in verdict.pairs.values()), len(verdict.pairs))
-
-
-def trained(setting: Setting) -> Estimate | None:
-    """The share of runs that learnt anything; those that diverged did not, those that failed don't count."""
-    known = [run for run in setting.completed if run.get("test_accuracy") is not None and run.get("classes")]
-    n = len(known) + len(setting.diverged)
-    if not n or setting.runs[0]["config"].get("loss") == "mse":
-        return None
-    return inference.proportion(sum(inference.trained(run["test_accuracy"], run["classes"]) for run in known), n)
-
-
-def first_to_last(setting: Setting) -> float | None:
-    """The untrained network's gradient norm, first layer ÷ output layer: geometric mean over runs; 0 where one is 0."""
-    ends = [(norms[0], norms[-1]) for run in setting.observed if (norms := (run.get("initial") or {}).get("grad_norm"))]
-    ratios = [first / last for first, last in ends if first is not None and last]
-    return geometric_mean(ratios) if ratios else None
 
 
 def pairs_of(verdict: Verdict, styles: Styles) -> list[list[Any]]:

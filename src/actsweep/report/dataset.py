@@ -24,12 +24,12 @@ def dataset_of(run: dict[str, Any]) -> "Dataset":
     arguments = dict(run["config"]["data"]["source"])
     target = str(arguments.pop("_target_", None))
     function: Any = None
-    if match := re.fullmatch(r"(src\.data\.\w+)\.(\w+)", target):
+    if match := re.fullmatch(r"(actsweep\.data\.\w+)\.(\w+)", target):
         with contextlib.suppress(ImportError):
             function = getattr(importlib.import_module(match[1]), match[2], None)
     is_own = match and callable(function) and getattr(function, "__module__", None) == match[1]
     if not is_own or get_type_hints(function).get("return") is not Dataset:
-        raise UserError(f"data.source={target}: only functions of modules in data/ are called here")
+        raise UserError(f"data.source={target}: only functions of modules in src/actsweep/data/ are called here")
     offline = {"download": False} if "download" in inspect.signature(function).parameters else {}
     return checked(function(**arguments | offline))
 

@@ -1,9 +1,8 @@
 """What the figures look like: colours, panels, axes, and the three files of each."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -12,12 +11,14 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from actsweep.report.captions import room
 from actsweep.results import ownership
 from actsweep.results.files import listed_at
 from actsweep.statistics.setting import ACTS, Setting, act_order
@@ -27,10 +28,10 @@ Look = dict[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
 MOST_PANELS = 12
-MAIN = {act: {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": "-"} for i, act in enumerate(ACTS)}
+LONGEST = 45  # characters of a line of a row's label
 CHANCE: Look = {"color": "#777777", "linestyle": ":", "linewidth": 1}
 FROM_INPUT_TO_OUTPUT: Colormap = mpl.colormaps["viridis"]
-STYLE: Look = {
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -40,11 +41,6 @@ STYLE: Look = {
     "lines.markersize": 4,
     "svg.hashsalt": "actsweep",
 }
-
-
-def style() -> AbstractContextManager[None]:
-    """The appearance of every figure, for as long as the context lasts."""
-    return mpl.rc_context(STYLE)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -82,16 +78,16 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
     return [svg, png, csv]
 
 
+def _look(colour: int, marker: int, dashes: str) -> Look:
+    return {"color": COLOURS[colour % len(COLOURS)], "marker": MARKERS[marker % len(MARKERS)], "linestyle": dashes}
+
+
 def looks(acts: Iterable[str]) -> dict[str, Look]:
     """Activation → colour, marker, line. The six main ones always look the same; others take what is left, by name."""
     acts = set(acts)
-    left = [
-        {"color": colour, "marker": marker, "linestyle": dashes}
-        for dashes, shift in product(("--", "-.", ":"), range(len(MARKERS)))
-        for colour, marker in [(COLOURS[(6 + shift) % len(COLOURS)], MARKERS[(3 + shift) % len(MARKERS)])]
-    ]
-    others = sorted(acts - set(ACTS))
-    return {act: MAIN[act] for act in ACTS if act in acts} | {act: left[i % len(left)] for i, act in enumerate(others)}
+    left = [_look(6 + shift, 3 + shift, dashes) for dashes, shift in product(("--", "-.", ":"), range(len(MARKERS)))]
+    main = {act: _look(i, i, "-") for i, act in enumerate(ACTS) if act in acts}
+    return main | {act: left[i % len(left)] for i, act in enumerate(sorted(acts - set(ACTS)))}
 
 
 def facets(groups: Sequence[Setting]) -> dict[str, list[Line]]:
@@ -99,44 +95,50 @@ def facets(groups: Sequence[Setting]) -> dict[str, list[Line]]:
     acts = sorted({group.act for group in groups}, key=act_order)
     look = looks(acts)
     if len(acts) > 1:
-        titles = dict.fromkeys(group.rest for group in groups)
-        return {
-            title: [Line(group.act, group, look[group.act]) for group in groups if group.rest == title]
-            for title in titles
-        }
+        by_panel: dict[str, list[Line]] = {}
+        for group in groups:
+            by_panel.setdefault(group.rest, []).append(Line(group.act, group, look[group.act]))
+        return by_panel
     if len(groups) == 1:
         return {groups[0].label: [Line(acts[0], groups[0], look[acts[0]])]}
-    cycled = list(product(("-", "--", "-.", ":"), zip(COLOURS, MARKERS, strict=True)))
-    chosen = (cycled[i % len(cycled)] for i in range(len(groups)))
-    return {
-        acts[0]: [
-            Line(group.rest, group, {"color": colour, "marker": marker, "linestyle": dashes})
-            for group, (dashes, (colour, marker)) in zip(groups, chosen, strict=True)
-        ]
-    }
+    cycled = cycle(_look(i, i, dashes) for dashes, i in product(("-", "--", "-.", ":"), range(len(COLOURS))))
+    return {acts[0]: [Line(group.rest, group, next(cycled)) for group in groups]}
 
 
-def roomy(by_panel: dict[str, list[Line]]) -> tuple[dict[str, list[Line]], str]:
-    """The panels that a figure has room for, and a sentence about the others, if any."""
+def roomy(groups: Sequence[Setting]) -> tuple[dict[str, list[Line]], str]:
+    """The facets that a figure has room for, and a sentence about the others, if any."""
+    by_panel = facets(groups)
     kept = dict(list(by_panel.items())[:MOST_PANELS])
-    return kept, f"The first {len(kept)} of {len(by_panel)} panels are shown. " if len(kept) < len(by_panel) else ""
+    return kept, room(len(kept), len(by_panel), "panels")
 
 
-def legend(figure: Figure, panels: Iterable[list[Line]], *more: Line2D) -> None:
-    """One legend for all panels, right of them."""
-    named = {line.name: Line2D([], [], label=line.name, **line.look) for lines in panels for line in lines}
-    figure.legend(handles=[*named.values(), *more], loc="outside right upper")
+def legend(figure: Figure, looks: Mapping[str, Look], *more: Artist) -> None:
+    """Name → look, in one legend for all panels, right of them."""
+    named = [Line2D([], [], label=name, **look) for name, look in looks.items()]
+    figure.legend(handles=[*named, *more], loc="outside right upper")
+
+
+def legend_of_lines(figure: Figure, panels: Iterable[list[Line]], *more: Artist, **look: Any) -> None:
+    """The legend of facets; `look` overrides that of their lines."""
+    legend(figure, {line.name: line.look | look for lines in panels for line in lines}, *more)
+
+
+def open_mark(label: str, marker: str, colour: str = "#444444", fill: str = "white") -> Line2D:
+    """How a legend shows what is published."""
+    return Line2D([], [], marker=marker, color=colour, markerfacecolor=fill, linestyle="none", label=label)
 
 
 def panels(
-    count: int, size: tuple[float, float], xlabel: str, ylabel: str, columns: int | None = None, **share: Any
+    titles: Sequence[str], size: tuple[float, float], xlabel: str, ylabel: str, columns: int | None = None, **share: Any
 ) -> tuple[Figure, list[Axes]]:
     """A grid of panels, each of `size` inches; labels on the outer ones only."""
+    count = len(titles)
     columns = columns or (2 if count == 4 else min(count, 3 if count <= 9 else 4))
     rows = -(-count // columns)
     figure = Figure(figsize=(max(columns * size[0], 5), rows * size[1] + 0.5), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, **share).flat)
-    for index, each in enumerate(axes[:count]):
+    for index, (each, title) in enumerate(zip(axes, titles, strict=False)):
+        each.set_title(title)
         if index + columns >= count:
             each.set_xlabel(xlabel)
             each.tick_params(labelbottom=True)
@@ -150,6 +152,13 @@ def panels(
 def whole_numbers(axes: Axes) -> None:
     """Ticks of the x axis at whole numbers only: epochs, layers."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def depth_axis(axes: Axes, found: Iterable[int]) -> None:
+    """A logarithmic x axis with these depths as its ticks."""
+    axes.set_xscale("log", base=2)
+    ticks = sorted(set(found))
+    axes.set_xticks(ticks, [str(depth) for depth in ticks])
 
 
 def logarithmic(axes: Axes) -> None:
@@ -190,25 +199,55 @@ def plot_log(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, **look: Any) -> Non
         )
 
 
-def has_zeros(figure: Figure) -> bool:
-    """Whether `plot_log` marked a zero anywhere."""
-    return any(line.get_gid() == "zero" for axes in figure.axes for line in axes.lines)
+def zeros(figure: Figure) -> str:
+    """What to say if `plot_log` marked a zero anywhere."""
+    marked = any(line.get_gid() == "zero" for axes in figure.axes for line in axes.lines)
+    what = "exactly 0 (no gradient, or underflow), off a logarithmic axis; of many, a few"
+    return f"Open triangles on the lower edge: {what}. " if marked else ""
 
 
-ZEROS = (
-    "Open triangles on the lower edge: exactly 0 (no gradient, or underflow), off a logarithmic axis; of many, a few. "
-)
-
-
-def layer_colours(layers: int) -> list[tuple[float, float, float, float]]:
-    """From dark (nearest the input) to light (the output layer)."""
-    return [FROM_INPUT_TO_OUTPUT(0.9 * i / max(layers - 1, 1)) for i in range(layers)]
+def layers_in_colours(found: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, Any]]:
+    """The rows of each layer, and its colour: from dark (nearest the input) to light (the output layer)."""
+    steps = max(found["layer"].nunique() - 1, 1)
+    for place, (_, rows) in enumerate(found.groupby("layer")):
+        yield rows, FROM_INPUT_TO_OUTPUT(0.9 * place / steps)
 
 
 def layer_scale(figure: Figure, axes: Sequence[Axes]) -> None:
-    """The colour bar that goes with `layer_colours`."""
+    """The colour bar that goes with `layers_in_colours`."""
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1 / 0.9), FROM_INPUT_TO_OUTPUT)
     bar = figure.colorbar(scale, ax=list(axes), shrink=0.6, aspect=25, ticks=[0, 1])
     bar.ax.set_ylim(0, 1)
     bar.ax.set_yticklabels(["first\nlayer", "output\nlayer"])
     bar.outline.set_visible(False)
+
+
+def rows(groups: Sequence[Setting], xlabel: str) -> tuple[Figure, Axes]:
+    """An empty figure whose y axis names the settings from top to bottom, and how many of their runs broke."""
+    labels = [fill(group.label_with_broken, LONGEST) for group in groups]
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    lines = sum(max(1, 0.75 * len(label.splitlines())) for label in labels)
+    figure = Figure(figsize=(6 + longest * 0.07, 0.3 * lines + 1.6), layout="constrained")
+    axes = figure.subplots()
+    name_rows(axes, labels)
+    axes.set_xlabel(xlabel)
+    return figure, axes
+
+
+def name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """A y axis of named rows, from top to bottom."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", color="#eeeeee")
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+
+
+def spread(row: float, count: int, reach: float = 0.15) -> list[float]:
+    """Heights of so many points in a row, so that equal ones stay visible."""
+    return [row + offset for offset in (np.linspace(-reach, reach, count) if count > 1 else [0.0])]
+
+
+def beside(axes: Axes, row: int, text: str) -> None:
+    """Words at the right end of a row."""
+    axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8, annotation_clip=False)

@@ -1,0 +1,232 @@
+"""A question's tidy table, computed once from settings: figures/ and page/ draw it, CSV files hold it.
+
+Flow: statistics → report: **frames** → figures, page. Without matplotlib, Plotly or torch.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from actsweep.errors import UserError
+from actsweep.results import run_folder
+from actsweep.results.reading import Run
+from actsweep.statistics import inference
+from actsweep.statistics.inference import Estimate
+from actsweep.statistics.setting import Setting, act_order, settings_of
+
+Runs = Sequence[Run]
+Values = Sequence[float] | npt.NDArray[np.float64]
+SWITCH_ON = {
+    "epochs": "train for at least one epoch",
+    "layers": "switch on diagnostics=[gradients]",
+    "histograms": "switch on diagnostics=[histograms]",
+    "curves": "switch on diagnostics=[curve]",
+    "steps": "switch on diagnostics=[steps]",
+    "examples": "switch on diagnostics=[per_example]",
+    "regions": "switch on diagnostics=[regions]",
+    "predictions": "switch on diagnostics=[predictions]",
+}
+PERCENT = "test_accuracy_percent"
+WHEN = ("untrained", "trained")
+
+
+def endings(settings: Sequence[Setting], missing: Sequence[Path]) -> dict[str, list[str]]:
+    """How runs ended → the names of those that did, each seed of a setting once; those that never did are missing."""
+    ended = ("completed", "diverged", "failed")
+    named = {each: [run["name"] for setting in settings for run in getattr(setting, each)] for each in ended}
+    return named | {"missing": [path.name for path in missing]}
+
+
+def keep(groups: Iterable[Setting], wanted: Callable[[Run], bool], otherwise: str) -> list[Setting]:
+    """The settings' completed runs for which `wanted(run)`. Raises UserError, `otherwise`, if none is left."""
+    kept = [replace(group, completed=tuple(run for run in group.completed if wanted(run))) for group in groups]
+    if found := [group for group in kept if group.completed]:
+        return found
+    raise UserError(otherwise)
+
+
+def with_accuracy(settings: Iterable[Setting], otherwise: str) -> list[Setting]:
+    """The settings' completed runs that have a test accuracy; `otherwise` as in `keep`."""
+    return keep(settings, lambda run: run.get("test_accuracy") is not None, otherwise)
+
+
+def with_table(runs: Runs, name: str) -> list[Setting]:
+    """The settings' completed runs whose folder has NAME.csv. Raises UserError that says what to do if none has."""
+
+    def has(run: Run) -> bool:  # an untrained network was validated, which is no learning curve
+        return (run["epochs"] > 0 or name != "epochs") and has_table(run, name)
+
+    return keep(settings_of(runs), has, f"no completed run has {name}.csv: {SWITCH_ON[name]}")
+
+
+def has_table(run: Run, name: str) -> bool:
+    return run_folder.table(Path(run["folder"]), name).is_file()
+
+
+def table(run: Run, name: str) -> pd.DataFrame:
+    """NAME.csv of a run's folder."""
+    return pd.read_csv(run_folder.table(Path(run["folder"]), name))
+
+
+def by_layer(run: Run, quantities: Iterable[str], epoch: int | None = None) -> pd.DataFrame:
+    """The rows of layers.csv with these quantities, of all epochs or one, layers as numbers; empty without any."""
+    if not has_table(run, "layers"):
+        return pd.DataFrame()
+    found = table(run, "layers")
+    found = found[found["quantity"].isin(list(quantities)) & ((found["epoch"] == epoch) | (epoch is None))]
+    return found.assign(layer=found["layer"].map(layer_number))
+
+
+def layer_number(layer: str) -> int:
+    """layer_03 → 3."""
+    return int(layer.rpartition("_")[2])
+
+
+def of_group(group: Setting, found: pd.DataFrame) -> pd.DataFrame:
+    """What was found in the setting's first run, with columns that say so."""
+    return found.assign(act=group.act, setting=group.label, seed=group.first["seed"])
+
+
+def of_first(groups: Iterable[Setting], name: str) -> pd.DataFrame:
+    """NAME.csv of each setting's lowest seed, as one table."""
+    return pd.concat([of_group(group, table(group.first, name)) for group in groups], ignore_index=True)
+
+
+def loss_unit(runs: Iterable[Run]) -> str:
+    """The unit of these runs' losses: nats, or in regressions the square of the labels' unit."""
+    losses = {run["config"].get("loss", "cross_entropy") for run in runs}
+    return "label²" if losses == {"mse"} else "nats"
+
+
+def t_interval(values: Values, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float] | None:
+    """The mean's 95 % interval by Student's t, without what is not possible; None for fewer than two values.
+
+    >>> low, high = t_interval([1.0, 2.0, 3.0])
+    >>> round(low, 3), round(high, 3)
+    (-0.484, 4.484)
+    >>> t_interval([0.0, 100.0], possible=(0, 100))
+    (0, 100)
+    """
+    if len(values) < 2:
+        return None
+    estimate = inference.mean(list(values)).within(*possible)
+    return estimate.low, estimate.high
+
+
+def geometric_mean(values: Values) -> float:
+    """exp of the mean logarithm; 0 if any value is 0.
+
+    >>> round(geometric_mean([1.0, 100.0]), 9), geometric_mean([0.0, 1.0])
+    (10.0, 0.0)
+    """
+    found = np.asarray(values, dtype=np.float64)
+    return float(np.exp(np.mean(np.log(found)))) if (found > 0).all() else 0.0
+
+
+def mean_of(values: Sequence[float | None] | None) -> float | None:
+    """The mean of those there are; None without any.
+
+    >>> mean_of([1, None, 2]), mean_of(None)
+    (1.5, None)
+    """
+    known = [float(value) for value in values or () if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def thin(frame: pd.DataFrame, most: int = 1000, logarithmic: bool = False) -> pd.DataFrame:
+    """At most so many rows, evenly spaced (on a logarithmic axis, if asked), the first and the last among them."""
+    if len(frame) <= most:
+        return frame
+    numbers = (np.geomspace if logarithmic else np.linspace)(1, len(frame), most)
+    return frame.iloc[np.unique(numbers.round().astype(int)) - 1]
+
+
+def outcomes(groups: Iterable[Setting], quantity: str = "test_accuracy", column: str = PERCENT) -> pd.DataFrame:
+    """A row per completed run; accuracies in %."""
+    factor = 100 if quantity == "test_accuracy" else 1
+    found = [(g.act, g.label, run["seed"], factor * run[quantity]) for g in groups for run in g.completed]
+    return pd.DataFrame(found, columns=["act", "setting", "seed", column])
+
+
+def averaged(values: Values, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[int, float, float, float]:
+    """n, mean, and the ends of its 95 % interval; of a single value, itself."""
+    low, high = t_interval(values, possible) or (values[0], values[0])
+    return len(values), float(np.mean(values)), low, high
+
+
+def chances(groups: Iterable[Setting]) -> set[float]:
+    """Accuracies by chance, in %."""
+    return {100 / run["classes"] for group in groups for run in group.completed}
+
+
+def trained_of(setting: Setting) -> tuple[int, int]:
+    """How many runs learnt anything, and of how many: those that diverged did not, those that failed don't count."""
+    known = [run for run in setting.completed if run.get("test_accuracy") is not None and run.get("classes")]
+    count = sum(inference.trained(run["test_accuracy"], run["classes"]) for run in known)
+    return count, len(known) + len(setting.diverged)
+
+
+def trained_share(setting: Setting) -> Estimate | None:
+    """The share of runs that learnt anything; of regressions, which know no chance, none."""
+    count, n = trained_of(setting)
+    return inference.proportion(count, n) if n and setting.measure == "test_accuracy" else None
+
+
+def at(when: str, run: Run, quantity: str) -> list[Any] | None:
+    """What a run's summary says of each layer before training, or at the end; an untrained one has no end."""
+    if when == "trained":
+        return run.get(quantity) if run["epochs"] else None
+    return (run.get("initial") or {}).get(quantity)
+
+
+def measured_when(groups: Sequence[Setting], quantity: str) -> list[str]:
+    """Of WHEN, what any run's summary has."""
+    return [when for when in WHEN if any(at(when, run, quantity) for group in groups for run in group.completed)]
+
+
+def norms(group: Setting, when: str) -> pd.DataFrame:
+    """One row per layer: geometric mean, minimum and maximum over the n seeds with a finite norm."""
+    rows = []
+    found = [each for run in group.completed if (each := at(when, run, "grad_norm"))]
+    for layer, values in enumerate(zip(*found, strict=True), start=1):
+        finite = [value for value in values if value is not None and math.isfinite(value)]
+        if finite:
+            summary = (len(finite), geometric_mean(finite), min(finite), max(finite))
+            rows.append((group.act, group.label, when, layer, *summary))
+    return pd.DataFrame(rows, columns=["act", "setting", "when", "layer", "n", "grad_norm", "lowest", "highest"])
+
+
+def first_to_last(setting: Setting) -> float | None:
+    """The untrained network's gradient norm, first layer ÷ output layer: geometric mean over runs; 0 where one is 0."""
+    ends = [(each[0], each[-1]) for run in setting.observed if (each := at("untrained", run, "grad_norm"))]
+    ratios = [first / last for first, last in ends if first is not None and last]
+    return geometric_mean(ratios) if ratios else None
+
+
+def by_epoch(tables: Mapping[int, pd.DataFrame], column: str) -> pd.DataFrame:
+    """Seed → epochs.csv: a column of it by epoch, a column per seed; accuracies in %. NaN: none that is finite."""
+    seeds = {seed: table.drop_duplicates("epoch", keep="last").set_index("epoch") for seed, table in tables.items()}
+    wide = pd.DataFrame({seed: table[column] for seed, table in seeds.items()}).astype(float).sort_index()
+    return (100 if column.endswith("accuracy") else 1) * wide.where(np.isfinite(wide))
+
+
+def functions(groups: Iterable[Setting]) -> dict[str, Setting]:
+    """Name → the first setting with this function; the name has its arguments where an activation has several."""
+    built: dict[tuple[str, str], Setting] = {}
+    for group in groups:
+        if group.observed:
+            arguments = group.observed[0]["config"].get("act") or {}
+            said = ", ".join(f"{key} {value}" for key, value in arguments.items() if key != "_target_")
+            built.setdefault((group.act, said or json.dumps(arguments.get("_target_"))), group)
+    acts = [act for act, _ in built]
+    return {
+        f"{act}, {said}" if acts.count(act) > 1 else act: group
+        for (act, said), group in sorted(built.items(), key=lambda each: (act_order(each[0][0]), each[0][1]))
+    }
