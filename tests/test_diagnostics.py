@@ -22,6 +22,7 @@ from actsweep.diagnostics.observation import Layer, observe
 from actsweep.diagnostics.samples import sample_grid
 from actsweep.diagnostics.units import DeadUnits, count_over, dead_output_units, dead_units, saturated_fraction
 from actsweep.diagnostics.updates import update_ratio
+from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
 from tests.conftest import SMALL, names_in
@@ -77,7 +78,7 @@ def test_dead_means_no_slope_anywhere_and_silent_means_output_zero() -> None:
 
 def network(settings: Settings) -> tuple[Any, Any]:
     data = datamodule.open_data(settings.data, settings.seed)
-    return one_run.build_network(settings, data.dataset.input_size, 10), data
+    return build_network(settings, data.dataset.input_size, 10), data
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
@@ -150,7 +151,7 @@ def test_each_epochs_numbers_are_those_of_its_own_weights(
     result = one_run.train(settings, tmp_path)
     data = datamodule.open_data(settings.data, 8)
     rows = [row for row in rows_of(tmp_path / run_folder.LAYERS) if row["quantity"] == "grad_norm"]
-    for epoch, module in ((0, one_run.build_network(settings, 64, 10)), (2, load(tmp_path / run_folder.LAST))):
+    for epoch, module in ((0, build_network(settings, 64, 10)), (2, load(tmp_path / run_folder.LAST))):
         layers = observe(module, lambda module=module: module.loss(data.probe(1024)))
         expected = [grad_norm(layer.gradient).item() for layer in layers]
         found = [float(row["value"]) for row in rows if row["epoch"] == str(epoch)]
@@ -203,7 +204,7 @@ def test_every_step_is_recorded_with_its_own_gradient(settings_for: SettingsFor,
     one_run.train(settings, tmp_path)
     rows = rows_of(run_folder.table(tmp_path, "steps"))
     assert [int(row["step"]) for row in rows] == list(range(36))
-    data, module = datamodule.open_data(settings.data, settings.seed), one_run.build_network(settings, 64, 10)
+    data, module = datamodule.open_data(settings.data, settings.seed), build_network(settings, 64, 10)
     batch = next(iter(next(iter(data.train_dataloader()))))
     module.loss(batch).backward()
     for tap in module.network.taps():
@@ -220,7 +221,7 @@ def test_each_examples_gradient_is_that_of_its_own_loss(settings_for: SettingsFo
     settings = settings_for(*SMALL, "diagnostics=[per_example]", "act=tanh", "untrained=true")
     one_run.train(settings, tmp_path)
     rows = [row for row in rows_of(run_folder.table(tmp_path, "examples")) if row["example"] == "5"]
-    data, module = datamodule.open_data(settings.data, settings.seed), one_run.build_network(settings, 64, 10)
+    data, module = datamodule.open_data(settings.data, settings.seed), build_network(settings, 64, 10)
     inputs, labels = data.probe(6)
     module.loss((inputs[5:], labels[5:])).backward()
     expected = [tap.linear.weight.grad.norm().item() for tap in module.network.taps()]  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ import torch
 
 from actsweep import evaluate, one_run
 from actsweep.config.schema import Settings
+from actsweep.network.build import build_network
 from actsweep.results import run_folder
 from tests.conftest import SMALL
 
@@ -48,7 +49,7 @@ def test_an_untrained_network_is_counted_like_a_run(settings_for: SettingsFor, t
     settings = settings_for(*SMALL, "act=relu", "trainer.max_epochs=1")
     result = one_run.train(settings, tmp_path)
     data = evaluate.open_named("digits")
-    found = evaluate.measure(one_run.build_network(settings, 64, 10).network, data)
+    found = evaluate.measure(build_network(settings, 64, 10).network, data)
     assert found["dead_outputs"] == result["initial"]["dead_outputs"]
     assert found["grad_norm"] == pytest.approx(result["initial"]["grad_norm"], rel=1e-5)
     network, _, _ = evaluate.load(tmp_path / run_folder.BEST)

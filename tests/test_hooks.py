@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 from actsweep.config.schema import Settings
 from actsweep.data.datamodule import DataModule, open_data
 from actsweep.network import classifier
-from actsweep.one_run import build_network
+from actsweep.network.build import build_network
 from tests.conftest import SMALL
 
 HOOKS = ("on_before_backward", "on_after_backward", "on_before_optimizer_step")

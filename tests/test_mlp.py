@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from actsweep import one_run
 from actsweep.config.schema import Settings
+from actsweep.network.build import build_network
 from actsweep.network.mlp import MLP
 from tests.conftest import names_in
 
@@ -15,7 +15,7 @@ SettingsFor = Callable[..., Settings]
 
 
 def network_of(settings: Settings, input_size: int = 784) -> MLP:
-    return one_run.build_network(settings, input_size, 10).network
+    return build_network(settings, input_size, 10).network
 
 
 @pytest.mark.parametrize("act", names_in("act"))

@@ -19,6 +19,7 @@ from actsweep.diagnostics.observation import observe
 from actsweep.diagnostics.per_example import per_example_gradients
 from actsweep.diagnostics.units import count_over
 from actsweep.network import activations
+from actsweep.network.build import build_network
 from actsweep.results import run_folder
 from actsweep.training.stack.grouping import reason_against
 from tests import own_activations
@@ -286,7 +287,7 @@ def test_a_function_of_a_whole_layer_has_no_curve() -> None:
 
 @pytest.mark.parametrize("act", ["Straight.apply", "Clamped", "hard"])
 def test_gradients_of_single_examples_of_what_torch_cannot_batch(settings_for: Make, act: str) -> None:
-    module = one_run.build_network(settings_for(*SMALL, f"act={OWN}.{act}", "trainer.precision=64"), 64, 10)
+    module = build_network(settings_for(*SMALL, f"act={OWN}.{act}", "trainer.precision=64"), 64, 10)
     inputs, labels = torch.rand(5, 64, dtype=torch.float64), torch.arange(5)
     found = per_example_gradients(module, inputs, labels)["layers.4.weight"]
     module.loss((inputs, labels)).backward()

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from actsweep import one_run
 from actsweep.config.schema import Settings, Target
 from actsweep.data import datamodule
 from actsweep.diagnostics.histograms import count_one_by_one, count_together
+from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
 from actsweep.network.losses import LOSSES, Sums
 from actsweep.places import REPOSITORY
@@ -42,7 +42,7 @@ def several(settings_for: Make, *overrides: str, acts: Sequence[str], seeds: Seq
 
 
 def networks(settings: Sequence[Settings]) -> list[Classifier]:
-    return [one_run.build_network(each, 64, 10) for each in settings]
+    return [build_network(each, 64, 10) for each in settings]
 
 
 def stacked_steps(settings: Sequence[Settings], members: list[Classifier] | None = None) -> Steps:
@@ -178,7 +178,7 @@ def test_optimisers_and_clipping_equal_torchs_with_numbers_per_member(settings_f
 def test_other_losses_equal_the_plain_ones(settings_for: Make, loss: str, data: str) -> None:
     settings = several(settings_for, f"data={data}", f"loss={loss}", DOUBLE, acts=["relu"])
     opened = datamodule.open_data(settings[0].data, 0)
-    members = [one_run.build_network(each, opened.dataset.input_size, 1) for each in settings]
+    members = [build_network(each, opened.dataset.input_size, 1) for each in settings]
     batch = (opened.train.inputs, opened.train.labels)
     expected = torch.stack([member.loss(batch).detach() for member in members])
     stack = Stack(members)

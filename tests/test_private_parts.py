@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from actsweep import train
+from actsweep import one_run
 from actsweep.network import lightning_loops
 from actsweep.results import run_folder
 from tests.conftest import SMALL
@@ -13,7 +13,7 @@ from tests.test_population import Make
 
 
 def test_network_lightning_loops_counts_what_lightnings_loops_do(settings_for: Make, tmp_path: Path) -> None:
-    train.train(settings_for(*SMALL, "diagnostics=[]"), tmp_path)
+    one_run.train(settings_for(*SMALL, "diagnostics=[]"), tmp_path)
     last = torch.load(tmp_path / run_folder.LAST, weights_only=True)
     assert last["global_step"] > 0
     found, expected = last["loops"], lightning_loops.counters(2, last["global_step"])

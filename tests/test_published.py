@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from actsweep import evaluate, one_run
+from actsweep import evaluate
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.diagnostics.gradients import grad_max_abs, grad_norm
 from actsweep.diagnostics.observation import observe
 from actsweep.diagnostics.units import count_over
+from actsweep.network.build import build_network
 
 SettingsFor = Callable[..., Settings]
 GRADIENTS_AT_INITIALISATION = {
@@ -34,7 +35,7 @@ def test_untrained_networks_have_the_published_dead_units(
     model: str, published: list[int], settings_for: SettingsFor
 ) -> None:
     settings = settings_for(f"model={model}", "act=relu", "seed=42")
-    network = one_run.build_network(settings, 784, 10)
+    network = build_network(settings, 784, 10)
     counts = count_over(network, datamodule.open_data(settings.data, 42).all_training_batches())
     assert [int(count["dead_outputs"]) for count in counts.values()] == published
 
@@ -42,7 +43,7 @@ def test_untrained_networks_have_the_published_dead_units(
 @pytest.mark.parametrize("act", GRADIENTS_AT_INITIALISATION)
 def test_gradients_at_initialisation_are_the_published_ones(act: str, settings_for: SettingsFor) -> None:
     settings = settings_for(f"act={act}", "seed=42")
-    network = one_run.build_network(settings, 784, 10)
+    network = build_network(settings, 784, 10)
     batch = datamodule.open_data(settings.data, 42).probe(256)
     layers = observe(network, lambda: network.loss(batch))
     norms, maxima = GRADIENTS_AT_INITIALISATION[act]

@@ -15,6 +15,7 @@ import torch
 
 from actsweep import one_run, threads
 from actsweep.network import losses
+from actsweep.network.build import build_network
 from actsweep.places import REPOSITORY
 from actsweep.results import rank, run_folder
 from tests.conftest import SMALL, weights_of
@@ -113,7 +114,7 @@ def test_what_cannot_be_shared_out_is_refused_before_any_work(
 
 @pytest.mark.parametrize("loss", sorted(losses.LOSSES))
 def test_a_classifier_can_be_pickled(settings_for: Make, loss: str) -> None:
-    built = one_run.build_network(settings_for(*SMALL, f"loss={loss}"), 64, 10)
+    built = build_network(settings_for(*SMALL, f"loss={loss}"), 64, 10)
     again = pickle.loads(pickle.dumps(built))
     inputs = torch.rand(5, 64)
     assert torch.equal(again(inputs), built(inputs))

@@ -14,6 +14,7 @@ import torch
 
 from actsweep import one_run
 from actsweep.diagnostics.steps import grad_magnitude
+from actsweep.network.build import build_network
 from bench import spiral
 from bench.spiral import Array, Trained
 
@@ -29,7 +30,7 @@ def state(act: str, step: int) -> list[Array]:
 
 def trained_from(weights: list[Array], act: str, folder: Path, *overrides: str) -> Trained:
     """The run of `+sweeps=spiral`, but from these weights."""
-    build = one_run.build_network
+    build = build_network
 
     def build_there(*arguments: Any) -> Any:
         classifier = build(*arguments)

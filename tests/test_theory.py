@@ -12,13 +12,13 @@ import torch
 from scipy.special import erf
 from torch import Tensor, nn
 
-from actsweep import one_run
 from actsweep import predict as program
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.diagnostics.taxonomy import always_linear, always_off, always_saturated, collapsed
 from actsweep.diagnostics.theory import Theory
 from actsweep.network import activations
+from actsweep.network.build import build_network
 from actsweep.results import run_folder
 from actsweep.statistics import tuned
 from actsweep.statistics.inference import proportion
@@ -181,7 +181,7 @@ def test_an_activation_without_an_edge_of_chaos_is_refused(act: str, message: st
 
 def test_critical_weights_and_biases_have_their_variances(settings_for: SettingsFor) -> None:
     settings = settings_for("act=torch.nn.Tanh", "init=critical", "depth=2", "width=600", "init.q=0.5")
-    tap = one_run.build_network(settings, 784, 10).network.taps()[1]
+    tap = build_network(settings, 784, 10).network.taps()[1]
     assert of_layer(tap.linear.weight, tap.linear.bias) == pytest.approx((1.688, 0.0380), rel=0.12)
     assert of_layer(tap.linear.weight, None)[0] == pytest.approx(1.688, rel=0.01)
 
@@ -233,7 +233,7 @@ def test_a_wide_networks_layers_are_as_predicted(act: str, init: str, settings_f
     found: list[Any] = []
     for seed in range(seeds):
         asked = [f"act={act}", f"init={init}", f"depth={depth}", f"width={width}", f"seed={seed}"]
-        module = one_run.build_network(settings_for(*asked), width, 10)
+        module = build_network(settings_for(*asked), width, 10)
         inputs = torch.randn(16, width, generator=torch.Generator().manual_seed(seed))
         rows = Theory().compare(module, (inputs, torch.arange(16) % 10))
         found.append(
@@ -252,7 +252,7 @@ def test_a_wide_networks_layers_are_as_predicted(act: str, init: str, settings_f
 def test_the_diagnostic_says_where_theory_and_network_part(settings_for: SettingsFor) -> None:
     settings = settings_for(*SMALL, "act=tanh", "depth=4", "width=128", "init=lecun")
     data = datamodule.open_data(settings.data, 0)
-    module = one_run.build_network(settings, data.dataset.input_size, 10)
+    module = build_network(settings, data.dataset.input_size, 10)
     whole = Theory().compare(module, data.probe(256))
     assert sum(row["theory_parted"].item() for row in whole.values()) == 0
     with torch.no_grad():  # correlated weights: no mean field
@@ -266,7 +266,7 @@ def test_the_diagnostic_says_where_theory_and_network_part(settings_for: Setting
 def test_the_diagnostic_keeps_silent_where_theory_says_nothing(override: str, settings_for: SettingsFor) -> None:
     settings = settings_for(*SMALL, override)
     data = datamodule.open_data(settings.data, 0)
-    assert Theory().compare(one_run.build_network(settings, data.dataset.input_size, 10), data.probe(32)) == {}
+    assert Theory().compare(build_network(settings, data.dataset.input_size, 10), data.probe(32)) == {}
 
 
 def test_how_often_relu_networks_are_born_dead() -> None:

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule
+from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
 from actsweep.network.mlp import threads_for
 from actsweep.results import run_folder
@@ -33,7 +34,7 @@ def test_training_is_the_plain_loop(settings_for: SettingsFor, tmp_path: Path) -
     settings = settings_for(*SMALL, "act=tanh", "optim.fused=false", "seed=5")
     one_run.train(settings, tmp_path)
     data = datamodule.open_data(settings.data, 5)
-    network = one_run.build_network(settings, 64, 10)
+    network = build_network(settings, 64, 10)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     batches = data.train_dataloader()
     for epoch in range(2):
@@ -102,7 +103,7 @@ def test_clipping_bounds_the_first_step(settings_for: SettingsFor, tmp_path: Pat
     one_step = ["trainer.max_epochs=1", "data.batch_size=1200", "optim.lr=1.0", "optim.momentum=0.0"]
     settings = settings_for(*SMALL, *one_step, "trainer.gradient_clip_val=0.01")
     one_run.train(settings, tmp_path)
-    before, after = one_run.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.LAST)
+    before, after = build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.LAST)
     step = torch.cat([(after[name] - before[name]).flatten() for name in before]).norm().item()
     assert step == pytest.approx(0.01, rel=1e-3)
 
@@ -188,7 +189,7 @@ def test_an_untrained_network_is_measured_and_tested_as_it_is(settings_for: Sett
     settings = settings_for(*SMALL, "untrained=true", "seed=3")
     result = one_run.train(settings, tmp_path)
     assert (result["status"], result["epochs"], result["best_epoch"]) == ("completed", 0, 0)
-    fresh, kept = one_run.build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.BEST)
+    fresh, kept = build_network(settings, 64, 10).state_dict(), weights_of(tmp_path / run_folder.BEST)
     assert all(torch.equal(fresh[name], kept[name]) for name in fresh)
     assert set(pd.read_csv(tmp_path / run_folder.LAYERS)["epoch"]) == {0}
     assert result["grad_norm"] == result["initial"]["grad_norm"]
@@ -209,7 +210,7 @@ def test_float64_weights_stay_float64(settings_for: SettingsFor, tmp_path: Path)
 
 
 def test_weight_decay_is_for_weights_alone(settings_for: SettingsFor) -> None:
-    network = one_run.build_network(settings_for(*SMALL, "act=prelu", "optim.weight_decay=0.1"), 64, 10)
+    network = build_network(settings_for(*SMALL, "act=prelu", "optim.weight_decay=0.1"), 64, 10)
     decays = {
         id(p): group["weight_decay"] for group in network.configure_optimizers().param_groups for p in group["params"]
     }
@@ -225,5 +226,5 @@ def test_maxout_takes_two_pieces_per_unit(settings_for: SettingsFor, tmp_path: P
 
 @pytest.mark.parametrize(("act", "examples", "threads"), [("relu", 256, torch.get_num_threads()), ("relu", 1, 1)])
 def test_tiny_networks_train_on_one_thread(act: str, examples: int, threads: int, settings_for: SettingsFor) -> None:
-    network = one_run.build_network(settings_for(f"act={act}"), 784, 10)
+    network = build_network(settings_for(f"act={act}"), 784, 10)
     assert threads_for(network, examples) == threads

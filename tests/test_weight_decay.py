@@ -8,6 +8,7 @@ import torch
 
 from actsweep import one_run
 from actsweep.config.schema import Settings
+from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
 from actsweep.training.stack.optimisers import Optimiser
 from actsweep.training.stack.training import Training
@@ -29,7 +30,7 @@ def decayed(classifier: Classifier) -> set[str]:
 @pytest.mark.parametrize("optim", ["sgd", "adam", "adamw", "rmsprop"])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 def test_only_the_weights_of_linear_layers_are_decayed(settings_for: Make, optim: str, norm: str) -> None:
-    classifier = one_run.build_network(settings_for(*SMALL, MATRIX, f"optim={optim}", f"norm={norm}", *DECAY), 64, 10)
+    classifier = build_network(settings_for(*SMALL, MATRIX, f"optim={optim}", f"norm={norm}", *DECAY), 64, 10)
     stride = 2 if norm == "none" else 3
     assert decayed(classifier) == {f"network.layers.{place}.weight" for place in (0, stride, 2 * stride)}
     everything = [each for group in classifier.configure_optimizers().param_groups for each in group["params"]]
@@ -38,7 +39,7 @@ def test_only_the_weights_of_linear_layers_are_decayed(settings_for: Make, optim
 
 def test_the_order_of_an_ordinary_networks_parameters_is_as_ever(settings_for: Make) -> None:
     """A checkpoint's optimiser state belongs to them by their place."""
-    classifier = one_run.build_network(settings_for(*SMALL, "act=prelu", "norm=layer", *DECAY), 64, 10)
+    classifier = build_network(settings_for(*SMALL, "act=prelu", "norm=layer", *DECAY), 64, 10)
     names = {id(parameter): name.removeprefix("network.layers.") for name, parameter in classifier.named_parameters()}
     groups = classifier.configure_optimizers().param_groups
     assert [[names[id(each)] for each in group["params"]] for group in groups] == [

@@ -12,7 +12,7 @@ CONF = str(REPOSITORY / "conf")
 FOLDERS = ("studies://", "importable://", "chosen://")  # sweeps/NAME.yaml, act=package.Class, names/act
 
 
-class SearchPath(SearchPathPlugin):  # type: ignore[misc]
+class SearchPath(SearchPathPlugin):
     """Hydra asks every plugin that is installed, for every program."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:

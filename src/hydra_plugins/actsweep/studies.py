@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from actsweep.places import REPOSITORY
 
 
-class Studies(ConfigSource):  # type: ignore[misc]
+class Studies(ConfigSource):
     """The group `sweeps`; its configs are about the whole configuration."""
 
     @staticmethod
