@@ -30,7 +30,8 @@ def pool_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         deaths: Counter[int] = Counter()
 
         def pool(self: side_by_side.Launch, jobs: list[Any], count: int, threads: int) -> Iterator[JobReturn]:
-            context = side_by_side.silent(self.hydra_context), self.config, self.task_function, Singleton.get_state()
+            silent = side_by_side.silent(self.hydra_context)
+            shared = self.gpus, self.claims, silent, self.task_function, Singleton.get_state()
             for number, _ in jobs:
                 side_by_side._begun(self.claims, number).unlink(missing_ok=True)
             for start in range(0, len(jobs), count):
@@ -41,8 +42,8 @@ def pool_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                     deaths[number] += number in dead
                     if number in dead and not (once and deaths[number] > 1):
                         raise BrokenProcessPool
-                for number, overrides in together:
-                    yield side_by_side.run(number, overrides, self.gpus, self.claims, *context)
+                for job in together:
+                    yield side_by_side.run(side_by_side.composed(self.hydra_context, self.config, *job), *shared)
 
         monkeypatch.setattr(side_by_side.Launch, "_pool", pool)
 

@@ -128,7 +128,7 @@ def test_what_hydra_makes_of_an_error_of_ours_is_one_line_only_if_it_is_the_pers
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(place, raising(kind("it can't be so")))
-    tuned = [] if "naming" in place else ["+experiment=tuned"]
+    tuned = [] if "composition" in place else ["+experiment=tuned"]
     code = ended(command, "-m", *QUICK, *tuned, "seed=0,1", f"hydra.sweep.dir={tmp_path}/out")
     shown = capsys.readouterr().err
     assert code == (2 if kind is UserError else 1)

@@ -521,7 +521,7 @@ def imported(module: str, known: set[str]) -> set[str]:
     """The module and all of actsweep that it imports, directly or not."""
     path = Path("src", *module.split("."))
     source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    if module in known or not module.startswith("actsweep") or not source.is_file():
+    if module in known or not module.startswith("actsweep.") or not source.is_file():
         return known
     known.add(module)
     for node in ast.walk(ast.parse(source.read_text())):

@@ -39,9 +39,9 @@ def run(settings_for: SettingsFor, tmp_path: Path) -> Path:
 
 
 def test_commands_that_print_end_quietly(run: Path) -> None:
-    assert unread("actsweep.evaluate", str(run / run_folder.BEST)) == (0, "")
-    assert unread("actsweep.theory", "act=relu", "depth=5") == (0, "")
-    assert unread("actsweep.report.writing", str(run.parent)) == (0, "")
+    assert unread("src.evaluate", str(run / run_folder.BEST)) == (0, "")
+    assert unread("src.theory", "act=relu", "depth=5") == (0, "")
+    assert unread("src.report", str(run.parent)) == (0, "")
     assert (run.parent / "results.csv").exists()
     assert (run.parent / "report.html").exists()  # what stands after the first line that nobody reads
 
@@ -50,7 +50,7 @@ def test_commands_that_print_end_quietly(run: Path) -> None:
 def test_a_sweep_goes_on_when_nobody_reads_it_any_more(launcher: str, tmp_path: Path) -> None:
     sweep = ["-m", *QUICK, "act=relu,tanh", "seed=0,1", "trainer.enable_progress_bar=true"]
     sweep += [f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep"]
-    assert unread("actsweep.one_run", *sweep, also_errors=True)[0] == 0
+    assert unread("src.train", *sweep, also_errors=True)[0] == 0
     found = [json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").glob("*/result.json")]
     assert found == ["completed"] * 4
     assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 5

@@ -64,9 +64,9 @@ def test_memory_that_ends_in_a_callback_halves_the_stack_and_only_a_run_that_can
     sizes: list[int] = []
     run = Training.run
 
-    def noted(self: Training) -> None:
+    def noted(self: Training, *save: Any) -> None:
         sizes.append(self.jobs)
-        run(self)
+        run(self, *save)
 
     monkeypatch.setattr(Training, "run", noted)
     hungry = f"+diagnostics.hungry._target_={__name__}.{HungryForSeedOne.__name__}"

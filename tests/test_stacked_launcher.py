@@ -183,11 +183,11 @@ def test_out_of_memory_halves_the_stack_and_goes_on(
 ) -> None:
     tried, run = [], Training.run
 
-    def small_machine(self: Training) -> None:
+    def small_machine(self: Training, *save: Any) -> None:
         tried.append(self.jobs)
         if self.jobs > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        run(self)
+        run(self, *save)
 
     monkeypatch.setattr(Training, "run", small_machine)
     settings = several(settings_for, acts=["relu", "tanh"]) + several(settings_for, acts=["elu"], seeds=(0,))
