@@ -51,7 +51,7 @@ def as_given(raw: Tensor) -> Tensor:
 class Dataset:
     """A data set as published: a pool for training and validation, a test set, and what they show.
 
-    Without a test set nothing can be held out for it: the pool is what is tested. actsweep.data.checked says what a data set
+    Without a test set nothing can be held out for it: the pool is what is tested. checked.py says what a data set
     of one's own may be, and makes it this.
     """
 

@@ -74,7 +74,7 @@ def downloaded(root: Path) -> dict[str, Path]:
     except (RuntimeError, OSError) as error:
         raise UserError(
             f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}, and the download failed "
-            f"({error}); run `{command('data.fetch')}`, or install Debian's dataset-fashion-mnist, or copy the four files there"
+            f"({error}); run `{command('data.fetch')}`, install Debian's dataset-fashion-mnist, or copy the files there"
         ) from error
     files = find(root)
     if files is None:

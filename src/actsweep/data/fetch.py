@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from actsweep.config.command_line import one_line_errors
 from actsweep.data import fashion_mnist, folders
 from actsweep.places import data_folder, door
 

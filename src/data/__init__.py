@@ -1,0 +1,1 @@
+"""A door to getting data; the data sets are in the package."""
