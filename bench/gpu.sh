@@ -1,11 +1,11 @@
 #!/bin/sh
 # On a machine with a GPU: the tests that need one, every way to run a sweep in three precisions, the whole 6 × 3 sweep.
-# JSON, plots and logs go to the folder $OUT. `bench/gpu.sh --quick` is a trial on digits, which also runs without a GPU.
+# JSON, plots and logs go to the folder $OUT. `bench/gpu.sh --quick` is a dry run on digits, which also runs without a GPU.
 set -u
 out=${OUT:-bench/results}
 python=${PYTHON:-python}
 mkdir -p "$out"
-"$python" -m pytest -q tests/test_population_gpu.py >"$out/tests.log" 2>&1
+"$python" -m pytest -q tests/test_stack_gpu.py >"$out/tests.log" 2>&1
 echo "GPU tests: exit code $?"    # 5: there are none here
 status=0
 precisions="32-true bf16-mixed"

@@ -153,7 +153,7 @@ def whole_sweep(folder: Path) -> float:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a trial: digits, few members, one round")
+    parser.add_argument("--quick", action="store_true", help="a dry run: digits, few members, one round")
     parser.add_argument("--members", type=int, nargs="+", default=[1, 2, 6, 18, 60, 180, 600])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3, help="timed epochs a round, of ours")
@@ -163,8 +163,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--json", type=Path)
     parser.add_argument("overrides", nargs="*", help="further ones for every contender, such as width=32 depth=2")
     arguments = parser.parse_args()
-    trial = {"data": "digits", "members": [1, 6, 18], "rounds": 1}
-    return argparse.Namespace(**vars(arguments) | trial) if arguments.quick else arguments
+    quick = {"data": "digits", "members": [1, 6, 18], "rounds": 1}
+    return argparse.Namespace(**vars(arguments) | quick) if arguments.quick else arguments
 
 
 def main() -> None:

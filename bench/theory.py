@@ -39,7 +39,7 @@ Inputs = Callable[[int], torch.Tensor]
 LEFT_OUT = {"step", "maxout", "silu"}  # no slope, not elementwise, the same as swish
 EXAMPLES = 16
 WITHIN = {"gaussian": 0.02, "fashion_mnist": 0.05}
-NAMES = "length", "gradient"
+NAMES = "pre_activation_rms", "gradient"
 
 
 def settings_for(*overrides: str) -> schema.Settings:
@@ -156,7 +156,7 @@ def summary(ratios: list[list[Floats]], limit: float) -> dict[str, Any]:
     return result
 
 
-def told(errors: dict[str, Any], limit: float) -> dict[str, Any]:
+def condensed(errors: dict[str, Any], limit: float) -> dict[str, Any]:
     """Over all activations and initialisations: how many combinations and layers are within the limit."""
     every = [(name, quantity, found) for name, both in errors.items() for quantity, found in both.items()]
     worst = max(every, key=lambda each: abs(each[2]["per_layer"]))
@@ -192,11 +192,11 @@ def main() -> None:
         "gaussian": (gaussian, torch.arange(EXAMPLES) % 10, asked.width, asked.depth),
         "fashion_mnist": (lambda seed: images.flatten(1), classes, 256, 5),
     }
-    report: dict[str, Any] = {"seeds": asked.seeds, "told": {}, "errors": {}}
+    report: dict[str, Any] = {"seeds": asked.seeds, "condensed": {}, "errors": {}}
     for name, (inputs, labels, width, depth) in plans.items():
         errors = measure(inputs, labels, width, depth, asked.seeds, WITHIN[name])
         own = {"width": width, "depth": depth, "examples": len(labels)}
-        report["told"][name] = own | told(errors, WITHIN[name])
+        report["condensed"][name] = own | condensed(errors, WITHIN[name])
         report["errors"][name] = errors
         write(report | {"seconds": round(time.perf_counter() - started)} | provenance(), asked.json)
 
@@ -206,7 +206,7 @@ def write(report: dict[str, Any], path: Path | None) -> None:
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    print(json.dumps(report["told"], indent=1))
+    print(json.dumps(report["condensed"], indent=1))
 
 
 if __name__ == "__main__":

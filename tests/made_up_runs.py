@@ -98,7 +98,7 @@ def tables_of(result: Run, steps: int) -> dict[str, pd.DataFrame]:
     untrained = [
         (0, 0, layer, f"{name}{end}", 0.5 ** (n + len(end) / 9))
         for n, layer in enumerate(layers)
-        for name in ("length", "delta_ratio")
+        for name in ("pre_activation_rms", "delta_ratio")
         for end in ("", "_theory")
     ]
     units = [

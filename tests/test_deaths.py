@@ -29,7 +29,7 @@ def pool_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def make(dead: Sequence[int], once: bool = False, unbegun: bool = False) -> None:
         deaths: Counter[int] = Counter()
 
-        def pool(self: side_by_side.Launch, jobs: list[Any], count: int, threads: int) -> Iterator[JobReturn]:
+        def pool(self: side_by_side.SideBySideLaunch, jobs: list[Any], count: int, threads: int) -> Iterator[JobReturn]:
             silent = side_by_side.silent(self.hydra_context)
             shared = self.gpus, self.claims, silent, self.task_function, Singleton.get_state()
             for number, _ in jobs:
@@ -45,7 +45,7 @@ def pool_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 for job in together:
                     yield side_by_side.run(side_by_side.composed(self.hydra_context, self.config, *job), *shared)
 
-        monkeypatch.setattr(side_by_side.Launch, "_pool", pool)
+        monkeypatch.setattr(side_by_side.SideBySideLaunch, "_pool", pool)
 
     return make
 
@@ -58,7 +58,7 @@ def statuses(sweep: Path) -> dict[str, str]:
 def returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[JobReturn]:
     """What the launchers return."""
     found: list[JobReturn] = []
-    for owner in (side_by_side.Launch, launcher.Launch):
+    for owner in (side_by_side.SideBySideLaunch, launcher.StackedLaunch):
         call = owner.__call__
 
         def spy(self: Any, *arguments: Any, call: Any = call) -> Any:

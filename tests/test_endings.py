@@ -197,7 +197,7 @@ def test_a_line_that_cant_be_told_costs_no_run_and_the_end_says_so(
         assert command(*arguments) == 1
     shown = capsys.readouterr().err
     assert shown.count("Traceback") == 1
-    assert ("the ends of 3 runs could not be told" in shown) == many
+    assert ("the ends of 3 runs could not be reported" in shown) == many
     assert statuses(tmp_path / "out") == ["completed"] * (3 if many else 1)
     assert command(*arguments) == 0
 
@@ -269,7 +269,7 @@ def after(calls: int, error: Exception, original: Callable[..., Any]) -> Callabl
     return call
 
 
-def test_ctrl_c_in_a_sweep_ends_with_130_and_the_same_command_goes_on(
+def test_ctrl_c_in_a_sweep_ends_with_130_and_the_same_command_resumes(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_resume.Interrupts, "number", signal.SIGINT)
@@ -278,7 +278,7 @@ def test_ctrl_c_in_a_sweep_ends_with_130_and_the_same_command_goes_on(
     sweep += ["seed=0,1", f"hydra.sweep.dir='{tmp_path}/a $HOME sweep'"]
     assert command(*sweep) == 130
     [line] = capsys.readouterr().err.splitlines()
-    assert line == f"stopped by SIGINT; to go on: python -m src.train {shlex.join(sweep)}"
+    assert line == f"stopped by SIGINT; to resume: python -m src.train {shlex.join(sweep)}"
     assert statuses(tmp_path / "a $HOME sweep") == []
     assert command(*sweep) == 0
     assert statuses(tmp_path / "a $HOME sweep") == ["completed", "completed"]

@@ -35,7 +35,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     assert processes.run(["umount", "--lazy", str(place)]).returncode == 0
 
 
-def test_a_full_disk_costs_neither_the_old_checkpoints_nor_other_runs_and_with_room_the_run_goes_on(
+def test_a_full_disk_costs_neither_the_old_checkpoints_nor_other_runs_and_with_room_the_run_resumes(
     command: Command, small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep = ["-m", *SMALL, "width=512,16", "trainer.max_epochs=2", "diagnostics=[]"]  # checkpoints of 2.4 MB and 30 kB
@@ -52,7 +52,7 @@ def test_a_full_disk_costs_neither_the_old_checkpoints_nor_other_runs_and_with_r
     assert not list(small_disk.rglob("*.tmp"))
     assert mount("-o", "remount,size=60m", small_disk)
     assert command(*sweep, f"hydra.sweep.dir={small_disk}/sweep") == 0
-    assert f"{wide.name} goes on after epoch 1\n" in capsys.readouterr().out
+    assert f"{wide.name} resumes after epoch 1\n" in capsys.readouterr().out
     assert command(*sweep, f"hydra.sweep.dir={tmp_path}/whole") == 0
     assert_same_run(tmp_path / "whole" / wide.name, wide)
 

@@ -31,7 +31,7 @@ def deep(tmp_path: Path) -> list[Run]:
         (epoch, 10 * epoch, layer, name, float(number))
         for epoch in (0, 3)
         for number, layer in enumerate(LAYERS, start=1)
-        for name in ("length", "length_theory", "delta_ratio", "delta_ratio_theory")
+        for name in ("pre_activation_rms", "pre_activation_rms_theory", "delta_ratio", "delta_ratio_theory")
     ]
     rows += [(3, 30, layer, "always_off", float(layer == "layer_100")) for layer in LAYERS]
     pd.DataFrame(rows, columns=["epoch", "step", "layer", "quantity", "value"]).to_csv(
@@ -45,9 +45,10 @@ def deep(tmp_path: Path) -> list[Run]:
 
 def test_the_pages_layers_are_in_order(deep: list[Run]) -> None:
     found = layers_of(settings_of(deep), Folders(), {})
-    length = next(each for each in found["quantities"] if each["name"] == "length")["settings"][0]["ends"]["trained"]
-    assert length["layers"] == [str(number) for number in range(1, DEPTH + 1)]
-    assert length["mean"] == list(range(1, DEPTH + 1))
+    (rms,) = [each for each in found["quantities"] if each["name"] == "pre_activation_rms"]
+    rms = rms["settings"][0]["ends"]["trained"]
+    assert rms["layers"] == [str(number) for number in range(1, DEPTH + 1)]
+    assert rms["mean"] == list(range(1, DEPTH + 1))
 
 
 def test_measured_layers_are_in_order_whatever_the_order_of_rows() -> None:
@@ -66,7 +67,9 @@ def test_the_pages_histograms_are_in_order(deep: list[Run]) -> None:
 
 def test_the_figure_of_theory_is_drawn_in_order(deep: list[Run]) -> None:
     drawing = theory_by_layer(deep)
-    assert drawing.table.query("quantity == 'length'")["measured"].tolist() == pytest.approx(np.arange(1.0, DEPTH + 1))
+    assert drawing.table.query("quantity == 'pre_activation_rms'")["measured"].tolist() == pytest.approx(
+        np.arange(1.0, DEPTH + 1)
+    )
     assert np.asarray(drawing.figure.axes[0].lines[0].get_xdata()).tolist() == list(range(1, DEPTH + 1))
 
 

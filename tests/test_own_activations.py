@@ -52,7 +52,14 @@ def quantities(folder: Path) -> set[str]:
     return {row["quantity"] for row in table(folder)}
 
 
-OF_THE_SLOPE = {"dead_fraction", "saturated_fraction", "dead_units", "units_died", "units_revived", "length_theory"}
+OF_THE_SLOPE = {
+    "dead_fraction",
+    "saturated_fraction",
+    "dead_units",
+    "units_died",
+    "units_revived",
+    "pre_activation_rms_theory",
+}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -73,7 +80,7 @@ def test_a_slope_for_each_unit_is_learnt_and_watched(command: Command, tmp_path:
     runs = trained(command, tmp_path, engine, "act=torch.nn.PReLU", "+act.num_parameters=16")
     assert len(runs) == 2
     for folder in runs.values():
-        assert OF_THE_SLOPE - {"length_theory"} <= quantities(folder)
+        assert OF_THE_SLOPE - {"pre_activation_rms_theory"} <= quantities(folder)
         slopes = [
             value
             for name, value in weights_of(folder / run_folder.LAST).items()

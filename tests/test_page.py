@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from actsweep.report import page
-from actsweep.report.page import words
+from actsweep.report.page import wording
 from actsweep.report.page.layers import mean_over_seeds, measured
 from actsweep.report.page.tables import Folders
 from actsweep.results.reading import Run, read_runs
@@ -503,7 +503,7 @@ def test_means_are_geometric_where_asked_and_keep_zeros_and_infinities() -> None
 
 def test_embedded_data_can_not_end_the_element_it_stands_in() -> None:
     data = {"a": "</script><!--&\u2028\u2029"}
-    text = str(words.embedded(data))
+    text = str(wording.embedded(data))
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == data
 
@@ -555,15 +555,15 @@ def test_several_measurements_in_an_epoch_are_told_apart_by_their_step() -> None
     assert (found["b"].by_step, found["b"].times.tolist()) == (False, [1])
 
 
-def add_theory(run: Path, factor: float, parted: Sequence[str] = ()) -> None:
+def add_theory(run: Path, factor: float, deviates: Sequence[str] = ()) -> None:
     """Predictions of 0.5 per layer for both factors, measurements `factor` times that, and where they part."""
     table = pd.read_csv(run / "layers.csv")
     rows: list[tuple[int, int, str, str, float]] = []
     for layer in sorted(table["layer"].unique()):
-        names = ("length",) if layer == max(table["layer"]) else ("length", "delta_ratio")
+        names = ("pre_activation_rms",) if layer == max(table["layer"]) else ("pre_activation_rms", "delta_ratio")
         rows += [(0, 0, layer, f"{name}_theory", 0.5) for name in names]
         rows += [(0, 0, layer, name, 0.5 * factor) for name in names]
-        rows.append((0, 0, layer, "theory_parted", float(layer in parted)))
+        rows.append((0, 0, layer, "theory_deviates", float(layer in deviates)))
     pd.concat([table, pd.DataFrame(rows, columns=table.columns)]).to_csv(run / "layers.csv", index=False)
 
 
@@ -575,7 +575,7 @@ def test_theory_stands_beside_measurement_and_where_they_part_is_said(tmp_path: 
     assert opened.problems == []
     said = opened.text("#theory .verdict")
     assert said.startswith(
-        "Theory and measurement part by more than 4 standard deviations of networks this wide in 1 of "
+        "Theory and measurement deviate by more than 4 standard deviations of networks this wide in 1 of "
     )
     assert "in 1 of 16 layers of all untrained networks: relu (layer 2; 2 runs)" in said
     assert "half are within 26 % of theory, all within 50 %" in said
@@ -592,5 +592,5 @@ def test_agreement_with_theory_is_said_too_and_without_predictions_nothing(tmp_p
     add_theory(add_run(tmp_path, "tanh", 0), 1.02)
     runs = read_runs([tmp_path])
     html = page.write(runs, tmp_path, {}).read_text()
-    assert "No layer of the 1 untrained network parts from mean-field theory by more than 4" in html
+    assert "No layer of the 1 untrained network deviates from mean-field theory by more than 4" in html
     assert wide.view.locator("#theory, [data-figure=theory]").count() == 0

@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as L
 
 from actsweep.config.schema import Settings
-from actsweep.sweep import plan, trial
+from actsweep.sweep import dry_run, plan
 from actsweep.sweep.plan import Cost, Launcher
 from tests.conftest import SMALL
 
@@ -42,7 +42,7 @@ SLOW = [*SMALL, "diagnostics=[]", "+diagnostics.slow._target_=tests.test_plan.Sl
 
 @pytest.fixture
 def _only_diagnostics_take_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=lambda: Slow.now))
+    monkeypatch.setattr(dry_run, "time", SimpleNamespace(perf_counter=lambda: Slow.now))
 
 
 @pytest.mark.usefixtures("_only_diagnostics_take_time")

@@ -9,7 +9,7 @@ from actsweep import one_run
 from actsweep.network import lightning_loops
 from actsweep.results import run_folder
 from tests.conftest import SMALL
-from tests.test_population import Make
+from tests.test_stack import Make
 
 
 def test_network_lightning_loops_counts_what_lightnings_loops_do(settings_for: Make, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from actsweep.results import run_folder
 from actsweep.training import progress
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL
-from tests.test_population import CPU, Make, several
+from tests.test_stack import CPU, Make, several
 
 Command = Callable[..., int]
 

@@ -182,7 +182,7 @@ def test_several_sweeps_are_reported_together(tmp_path: Path) -> None:
     run_folder.write_sweep(tmp_path / "a", "Why?", "python -m src.train +sweeps=a", ["one"])
     run_folder.write_sweep(tmp_path / "b", None, "python -m src.train -m seed=1", ["two"])
     (tmp_path / "c").mkdir()
-    together = writing.told(list(read_sweeps([tmp_path]).values()))
+    together = writing.facts(list(read_sweeps([tmp_path]).values()))
     assert together["question"] == "Why?"
     assert together["command"] == "python -m src.train +sweeps=a · python -m src.train -m seed=1"
 

@@ -94,7 +94,7 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
         assert not (folder / run_folder.RESULT).exists()
         had_a_checkpoint = (folder / run_folder.LAST).exists() or (folder / run_folder.BEST).exists()
         one_run.train(settings, folder)
-        assert ("goes on after epoch" in capsys.readouterr().out) == had_a_checkpoint == (place > 0), moment
+        assert ("resumes after epoch" in capsys.readouterr().out) == had_a_checkpoint == (place > 0), moment
         assert_same_run(tmp_path / "whole", folder)
         assert not list(folder.rglob("*.tmp")), moment
     assert result["epochs"] >= 3
@@ -115,7 +115,7 @@ def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_
         first.send_signal(signal.SIGTERM)
         shown = first.communicate()[1]
     assert first.returncode == 143
-    assert shown.startswith("stopped by SIGTERM; to go on: python -m src.train ")
+    assert shown.startswith("stopped by SIGTERM; to resume: python -m src.train ")
     assert shlex.join(sweep) in shown
     assert len(shown.splitlines()) == 1
     assert not other.exists()  # the remaining jobs don't start
@@ -143,7 +143,7 @@ class Interrupts(torch.nn.Module):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
-def test_a_signal_in_a_run_leaves_a_whole_checkpoint_and_the_command_that_goes_on(
+def test_a_signal_in_a_run_leaves_a_whole_checkpoint_and_the_command_that_resumes(
     number: signal.Signals,
     code: int,
     command: Command,
@@ -157,11 +157,13 @@ def test_a_signal_in_a_run_leaves_a_whole_checkpoint_and_the_command_that_goes_o
     before = signal.getsignal(number)
     assert command(*once, f"hydra.run.dir={tmp_path}/run") == code
     shown = capsys.readouterr().err
-    assert shown.splitlines() == [f"stopped by {number.name}; to go on: python -m src.train {shlex.join(sys.argv[1:])}"]
+    assert shown.splitlines() == [
+        f"stopped by {number.name}; to resume: python -m src.train {shlex.join(sys.argv[1:])}"
+    ]
     assert signal.getsignal(number) == before
     assert torch.load(tmp_path / "run" / run_folder.LAST, weights_only=True)["epoch"] == 1
     assert command(*once, f"hydra.run.dir={tmp_path}/run") == 0
-    assert "run goes on after epoch 2" in capsys.readouterr().out
+    assert "run resumes after epoch 2" in capsys.readouterr().out
     assert command(*once, f"hydra.run.dir={tmp_path}/whole") == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
@@ -180,7 +182,7 @@ def test_a_signal_counts_also_where_a_library_puts_an_error_of_its_own_in_its_pl
         interrupted_while_it_makes_something()
     assert end.value.code == 143
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("stopped by SIGTERM; to go on: ")
+    assert line.startswith("stopped by SIGTERM; to resume: ")
 
 
 def test_a_run_goes_on_only_from_its_own_checkpoints(settings_for: SettingsFor, tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_what_cant_be_read_is_set_aside_and_the_run_goes_on_from_the_best_or_ane
     assert (folder / "result.json.unreadable").read_text() == '{"status": "compl'
     assert shown.err.count("last.ckpt can't be read") == (damage != "table")
     assert (folder / f"{run_folder.LAST}.unreadable").exists() == (damage != "table")
-    assert ("goes on after epoch" in shown.out) == (damage in {"truncated", "malicious"})
+    assert ("resumes after epoch" in shown.out) == (damage in {"truncated", "malicious"})
     assert not (tmp_path / "exploded").exists()
     assert_same_run(tmp_path / "whole", folder)
 

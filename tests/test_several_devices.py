@@ -19,7 +19,7 @@ from actsweep.network.build import build_network
 from actsweep.places import REPOSITORY
 from actsweep.results import rank, run_folder
 from tests.conftest import SMALL, weights_of
-from tests.test_population import Make
+from tests.test_stack import Make
 from tests.test_stacks_side_by_side import epochs_of
 
 Command = Callable[..., int]

@@ -17,13 +17,13 @@ import pytorch_lightning as L
 import torch
 
 from actsweep.results import locks, run_folder
-from actsweep.sweep.launcher import Launch
+from actsweep.sweep.launcher import StackedLaunch
 from actsweep.training.stack import grouping, stack_checkpoint, stacks
 from actsweep.training.stack.steps import Steps, is_out_of_memory
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL
-from tests.test_population import CPU, Make, several
-from tests.test_stack_goes_on import GRID, interrupt_at, results_of
+from tests.test_stack import CPU, Make, several
+from tests.test_stack_resumes import GRID, interrupt_at, results_of
 
 Command = Callable[..., int]
 QUICK = ["-m", "hydra/launcher=stacked", *SMALL, "diagnostics=[]"]
@@ -102,9 +102,9 @@ def test_a_stack_that_ran_out_of_memory_holds_none_of_it_when_its_halves_begin(
 
 
 def damaged_after_the_first_look(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    group = Launch.group
+    group = StackedLaunch.group
 
-    def grouped(self: Launch, *arguments: Any) -> Any:
+    def grouped(self: StackedLaunch, *arguments: Any) -> Any:
         groups = group(self, *arguments)
         for path in stack_checkpoint.paths(self.sweep):
             content = path.read_bytes()
@@ -119,7 +119,7 @@ def damaged_after_the_first_look(way: str, monkeypatch: pytest.MonkeyPatch) -> N
                 path.write_bytes(content[: len(content) // 2] if way == "half" else b"no checkpoint")
         return groups
 
-    monkeypatch.setattr(Launch, "group", grouped)
+    monkeypatch.setattr(StackedLaunch, "group", grouped)
 
 
 @pytest.mark.parametrize("way", ["half", "no checkpoint", "gone", "of others", "without weights"])

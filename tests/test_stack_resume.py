@@ -92,13 +92,13 @@ def test_a_killed_stack_keeps_what_is_finished_and_goes_on_bit_for_bit(
         (sweep / half).write_bytes(b"half")
         capsys.readouterr()
         assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0
-        assert "in one stack on cpu, going on after epoch " in capsys.readouterr().out
+        assert "in one stack on cpu, resuming after epoch " in capsys.readouterr().out
         assert list((sweep / stack_checkpoint.FOLDER).glob("*")) == []
         assert_same_sweep(whole, sweep)
         assert before.items() <= written(sweep).items()
 
 
-def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_goes_on(
+def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_resumes(
     command: Command, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps, step = 0, Steps.__call__
@@ -113,7 +113,7 @@ def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_goes_on(
     monkeypatch.setattr(Steps, "__call__", interrupted)
     sweep = tmp_path / "interrupted"
     assert command(*GRID, f"hydra.sweep.dir={sweep}") == 130
-    assert "stopped by SIGINT; to go on: python -m src.train -m" in capsys.readouterr().err
+    assert "stopped by SIGINT; to resume: python -m src.train -m" in capsys.readouterr().err
     before = written(sweep)
     assert 0 < len(before) < 4
     assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0

@@ -18,7 +18,7 @@ from actsweep.sweep import launcher
 from actsweep.training.stack import grouping, stacks
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, names_in
-from tests.test_population import CPU, Make, several
+from tests.test_stack import CPU, Make, several
 
 STACKED = ["-m", "hydra/launcher=stacked", *SMALL, "report=false", "figures=[]"]
 Command = Callable[..., int]
@@ -126,14 +126,14 @@ def test_a_mixed_grid_runs_whole_and_returns_in_order(
 ) -> None:
     returned: list[Any] = []
     asked: list[list[str]] = []
-    inner = launcher.Launch.__call__
+    inner = launcher.StackedLaunch.__call__
 
-    def spy(self: launcher.Launch, *arguments: Any) -> Any:
+    def spy(self: launcher.StackedLaunch, *arguments: Any) -> Any:
         asked.extend([part for part in overrides if not part.startswith("hydra")] for overrides in arguments[0])
         returned.extend(inner(self, *arguments))
         return returned
 
-    monkeypatch.setattr(launcher.Launch, "__call__", spy)
+    monkeypatch.setattr(launcher.StackedLaunch, "__call__", spy)
     quick = ["data.steps_per_epoch=4", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}"]
     assert command(*STACKED, *quick, "act=relu,torch.nn.RReLU", "depth=1,2", "data=digits,spiral", "seed=0,1") == 0
     said = capsys.readouterr().out

@@ -21,7 +21,7 @@ from actsweep.training.stack import grouping, stacks
 from actsweep.training.stack.grouping import Limits, Shape, share_out
 from actsweep.training.stack.stack_checkpoint import Saving
 from tests import processes
-from tests.test_population import CPU, Make, several
+from tests.test_stack import CPU, Make, several
 from tests.test_stacked_launcher import STACKED, Command, statuses, tree
 
 LONG, SHORT = 100, 1  # epochs

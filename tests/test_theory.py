@@ -237,7 +237,10 @@ def test_a_wide_networks_layers_are_as_predicted(act: str, init: str, settings_f
         inputs = torch.randn(16, width, generator=torch.Generator().manual_seed(seed))
         rows = Theory().compare(module, (inputs, torch.arange(16) % 10))
         found.append(
-            [[row["length_error"].item(), row["delta_ratio_error"].item()] for row in list(rows.values())[:-1]]
+            [
+                [row["pre_activation_rms_error"].item(), row["delta_ratio_error"].item()]
+                for row in list(rows.values())[:-1]
+            ]
         )
     errors = np.array(found)
     # The noise of rms adds up over layers, that of ratios doesn't: single layers' means are within four of theirs.
@@ -254,12 +257,12 @@ def test_the_diagnostic_says_where_theory_and_network_part(settings_for: Setting
     data = datamodule.open_data(settings.data, 0)
     module = build_network(settings, data.dataset.input_size, 10)
     whole = Theory().compare(module, data.probe(256))
-    assert sum(row["theory_parted"].item() for row in whole.values()) == 0
+    assert sum(row["theory_deviates"].item() for row in whole.values()) == 0
     with torch.no_grad():  # correlated weights: no mean field
         weight = module.network.taps()[2].linear.weight
         weight.copy_(weight[:1].expand_as(weight) * torch.randn(128, 1, generator=torch.Generator().manual_seed(0)))
     broken = Theory().compare(module, data.probe(256))
-    assert broken["layer_02"]["theory_parted"].item() + broken["layer_03"]["theory_parted"].item() > 0
+    assert broken["layer_02"]["theory_deviates"].item() + broken["layer_03"]["theory_deviates"].item() > 0
 
 
 @pytest.mark.parametrize("override", ["init=ones", "act=maxout", "norm=batch", "depth=0"])

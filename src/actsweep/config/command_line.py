@@ -58,7 +58,7 @@ def end(error: Exception, known_keys: Sequence[str] = ()) -> SystemExit:
     return SystemExit(FAILED)
 
 
-def command_to_go_on() -> str:
+def command_to_resume() -> str:
     """What was typed, with the folder where that would be another one the next time."""
     given = sys.argv[1:]
     if HydraConfig.initialized():
@@ -72,7 +72,7 @@ def command_to_go_on() -> str:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM, SIGUSR1 and Ctrl-C end the program at once: what is on disk is whole, and the same command goes on.
+    """SIGTERM, SIGUSR1 and Ctrl-C end the program at once: what is on disk is whole, and the same command resumes.
 
     Lightning alone would end with exit code 0 or 1. No checkpoint is made: one in the middle of an epoch could not be
     resumed exactly, and the latest epoch's is there.
@@ -98,7 +98,7 @@ def ended_by_signals() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
         # Libraries that tidy up half-made objects may have put an error of their own in the place of Stopped.
         stopped = error if isinstance(error, Stopped) else Stopped(received[0])
-        print(f"stopped by {stopped.name}; to go on: {command_to_go_on()}", file=sys.stderr)
+        print(f"stopped by {stopped.name}; to resume: {command_to_resume()}", file=sys.stderr)
         raise stopped from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

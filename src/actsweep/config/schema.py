@@ -147,7 +147,7 @@ class Settings(Section):
         return everything | {"hidden_sizes": self.layer_sizes}
 
     def hash(self) -> str:
-        """Twelve hexadecimal digits: what a run is, apart from how many epochs it is given, which it can go on to."""
+        """Twelve hexadecimal digits: what a run is, apart from how many epochs it is given, which may grow."""
         what_matters = {key: value for key, value in flat(self.plain()).items() if key not in IMMATERIAL}
         text = json.dumps(what_matters, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

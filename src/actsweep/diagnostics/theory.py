@@ -1,11 +1,11 @@
-"""The mean-field theory's predictions beside what an untrained network does, and by how much they part.
+"""The mean-field theory's predictions beside what an untrained network does, and by how much they deviate.
 
 Once, before the first step, on the first `probe_size` training examples: σ_w² and σ_b² are those of each layer's own
 weights and biases, the inputs' mean square is the probe's. For z of layer l:
 
-    length         √(mean z² over examples and units)        predicted √q_l, q_{l+1} = σ_w² E[φ(√q_l z)²] + σ_b²
-    delta_ratio    ‖∂L/∂z_l‖ / ‖∂L/∂z_{l+1}‖, root mean      predicted √χ_l, χ_l = σ_w² E[φ′(√q_l z)²]
-                   squares over examples
+    pre_activation_rms  √(mean z² over examples and units)   predicted √q_l, q_{l+1} = σ_w² E[φ(√q_l z)²] + σ_b²
+    delta_ratio         ‖∂L/∂z_l‖ / ‖∂L/∂z_{l+1}‖, root mean predicted √χ_l, χ_l = σ_w² E[φ′(√q_l z)²]
+                        squares over examples
 
 Sources: Poole et al. 2016; Schoenholz et al. 2017.
 """
@@ -26,7 +26,7 @@ from actsweep.theory.integrals import describe
 from actsweep.theory.meanfield import Layers, layers
 
 NORMS = nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
-PARTED = 4.0  # standard deviations of a single network of this width
+TOLERATED = 4.0  # standard deviations of a single network of this width
 GROUPS = 4  # of examples with similar mean square: their predictions are averaged
 
 
@@ -88,13 +88,13 @@ class Theory(L.Callback):
     """Predicted and measured scales of an untrained network. Nothing for networks that the theory is not about."""
 
     quantities = (
-        Quantity("length", "1", "log", "root mean square of what enters the activation, untrained"),
-        Quantity("length_theory", "1", "log", "√q, its prediction for wide layers from the inputs and σ_w, σ_b alone"),
-        Quantity("length_error", "1", "linear", "length / length_theory − 1"),
+        Quantity("pre_activation_rms", "1", "log", "root mean square of what enters the activation, untrained"),
+        Quantity("pre_activation_rms_theory", "1", "log", "√q, predicted for wide layers from the inputs and σ_w, σ_b"),
+        Quantity("pre_activation_rms_error", "1", "linear", "pre_activation_rms / pre_activation_rms_theory − 1"),
         Quantity("delta_ratio", "1", "log", "‖∂L/∂z‖ of the layer / that of the layer above, untrained"),
         Quantity("delta_ratio_theory", "1", "log", "√χ, its prediction"),
         Quantity("delta_ratio_error", "1", "linear", "delta_ratio / delta_ratio_theory − 1"),
-        Quantity("theory_parted", "1", "linear", "1 where an error exceeds 4 standard deviations of so wide a layer"),
+        Quantity("theory_deviates", "1", "linear", "1 where an error exceeds 4 standard deviations of so wide a layer"),
     )
 
     def __init__(self, probe_size: int = 256) -> None:
@@ -126,11 +126,11 @@ def rows(theory: Layers, rms: list[float], ratios: list[float]) -> list[dict[str
     """What is published of each layer. The output layer has no layer above."""
     found = []
     for place, measured_rms in enumerate(rms):
-        row = beside("length", measured_rms, float(theory.q[place]) ** 0.5)
-        parted = abs(row["length_error"]) > PARTED * theory.rms_noise[place]
+        row = beside("pre_activation_rms", measured_rms, float(theory.q[place]) ** 0.5)
+        deviates = abs(row["pre_activation_rms_error"]) > TOLERATED * theory.rms_noise[place]
         if place < len(ratios):
             row |= beside("delta_ratio", ratios[place], float(theory.chi[place]) ** 0.5)
-            parted = parted or abs(row["delta_ratio_error"]) > PARTED * theory.chi_noise[place]
+            deviates = deviates or abs(row["delta_ratio_error"]) > TOLERATED * theory.chi_noise[place]
         finite = {name: value for name, value in row.items() if math.isfinite(value)}
-        found.append(finite | {"theory_parted": float(parted)})
+        found.append(finite | {"theory_deviates": float(deviates)})
     return found

@@ -128,7 +128,7 @@ def one_line(run: dict[str, Any]) -> str:
     return f"{run['name']}: {found}, {when}, {run['seconds']:.1f} s"
 
 
-def told(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def facts(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What sweeps asked and were started with, taken together."""
     return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in TOLD}
 
@@ -171,7 +171,7 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> N
     console = Console()
     show(by_setting(settings), console if console.is_terminal else Console(width=120))
     print("; ".join(filter(None, (statuses(settings, absent), repetitions(settings), str(folder / RESULTS)))))
-    sweep = told(list(sweeps.values())) | {"missing": absent, "forget": forgetting(folders)}
+    sweep = facts(list(sweeps.values())) | {"missing": absent, "forget": forgetting(folders)}
     if absent:
         print(f"missing: {', '.join(path.name for path in absent)}; if they are not wanted: {sweep['forget']}")
     with _beside(_draw, runs, folder):

@@ -27,8 +27,8 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
     if settings.rerun == "all" or (settings.rerun == "failed" and status == "failed"):
         return
     there = run_folder.read_run(folder) or run_folder.read_result(folder) or {}
-    goes_on = not there or there.get("config_hash") == settings.hash()
-    differing = _too_few_epochs(folder, settings) if goes_on else settings.differences(there.get("config", {}))
+    resumes = not there or there.get("config_hash") == settings.hash()
+    differing = _too_few_epochs(folder, settings) if resumes else settings.differences(there.get("config", {}))
     if differing:
         more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
         raise UserError(
@@ -38,7 +38,7 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
 
 
 def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:
-    """A run can go on to more epochs, but not back."""
+    """A run can resume to more epochs, but not back."""
     done, asked = (run_folder.read_result(folder) or {}).get("epochs", 0), settings.trainer.max_epochs
     return [f"trainer.max_epochs={asked}, and it has trained {done} epochs"] if done > asked else []
 

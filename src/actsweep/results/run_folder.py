@@ -76,7 +76,7 @@ def finished(folder: Path, settings: "Settings") -> dict[str, Any] | None:
     if found is None or settings.rerun == "all" or found.get("config_hash") != settings.hash():
         return None
     if found.get("config", {}).get("trainer", {}).get("max_epochs") != settings.trainer.max_epochs:
-        return None  # it goes on
+        return None  # it resumes
     return None if found["status"] == "failed" and settings.rerun == "failed" else found
 
 
@@ -193,8 +193,8 @@ def asked(settings: "Settings", name: str) -> dict[str, Any]:
 
 
 @zero_only
-def go_on(folder: Path, settings: "Settings") -> None:
-    """Note what a run that goes on is asked now; the code may be another than the one that began it."""
+def resume(folder: Path, settings: "Settings") -> None:
+    """Note what a resumed run is asked now; the code may be another than the one that began it."""
     earlier, now = read_run(folder), asked(settings, folder.name)
     revisions = dict.fromkeys([*str(earlier.get("git")).split(", then "), str(now["git"])])
     write_atomically(folder / RUN, as_json(now | {"git": ", then ".join(revisions)}))

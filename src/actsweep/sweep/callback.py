@@ -99,8 +99,8 @@ class Sweep(Callback):
     progress: SweepProgress | None = None
     names: Sequence[str] = ()  # of the command's runs
     collected = 0.0  # when garbage was
-    told: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
-    untold = 0  # runs whose end could not be told
+    reported: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
+    unreported = 0  # runs whose end could not be reported
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # a terminal can't be sent to another process: the copy there prints plain lines
@@ -142,7 +142,7 @@ class Sweep(Callback):
 
     def _end_early(self, config: DictConfig, error: Exception, mistake: str | None) -> None:
         """Report on what there is after an error between the runs, such as the death of a launcher's process."""
-        if mistake and not self.told:
+        if mistake and not self.reported:
             raise stop(mistake) from error
         folder = Path(config.hydra.sweep.dir)
         reason = mistake or type(error).__name__
@@ -195,15 +195,15 @@ class Sweep(Callback):
         try:
             self._tell(folder.resolve())
         except Exception as error:
-            self.untold += 1
-            if self.untold == 1:
+            self.unreported += 1
+            if self.unreported == 1:
                 traceback.print_exception(error)
 
     def _tell(self, folder: Path) -> None:
-        result = None if folder in self.told else run_folder.read_result(folder)
+        result = None if folder in self.reported else run_folder.read_result(folder)
         if result is None:
             return
-        self.told |= {folder}
+        self.reported |= {folder}
         if self.progress:
             is_new = (folder / run_folder.RESULT).stat().st_mtime >= self.progress.started
             self.progress.ended(result, writing.one_line(result), is_new)
@@ -216,7 +216,7 @@ class Sweep(Callback):
 
     @_guarded
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
-        if self.untold:
+        if self.unreported:
             raise SystemExit(FAILED)
 
     @_guarded
@@ -226,8 +226,8 @@ class Sweep(Callback):
             self.progress.close()
         folder = Path(config.hydra.sweep.dir)
         found = [*self._unfinished(folder), *_report(folder, config.report)]
-        if self.untold:
-            found.append(f"the ends of {self.untold} runs could not be told")
+        if self.unreported:
+            found.append(f"the ends of {self.unreported} runs could not be reported")
         if found:
             raise stop("; ".join(found), FAILED)
 

@@ -51,7 +51,7 @@ def _check_memory(settings: Settings) -> None:
 @lru_cache(maxsize=64)
 def _try(part: str, description: str) -> object:
     try:
-        return TRIALS[part](json.loads(description))
+        return TRIED[part](json.loads(description))
     except Exception as error:
         refuse(part, error)
 
@@ -81,7 +81,7 @@ def _try_data(description: dict[str, Any]) -> None:
     outputs_for(loss, open_data(Data.model_validate(description), seed=0).dataset)
 
 
-TRIALS: dict[str, Callable[[dict[str, Any]], object]] = {
+TRIED: dict[str, Callable[[dict[str, Any]], object]] = {
     "trainer": _try_trainer,
     "optim": _try_optimizer,
     "diagnostics": instantiate,

@@ -1,7 +1,7 @@
 """Jobs of a grid in other processes, or on other machines: each stack, or run that can't be stacked, is a unit of work.
 
-Flow: config → launcher → **elsewhere** → launcher, training. Queues, retries and GPUs are submitit's and Ray's. What a
-unit does is what `hydra/launcher=stacked` does with a part of the grid, so a unit that is done again goes on.
+Flow: config → launcher → **executors** → launcher, training. Queues, retries and GPUs are submitit's and Ray's. What a
+unit does is what `hydra/launcher=stacked` does with a part of the grid, so a unit that is done again resumes.
 """
 
 import gc
@@ -76,7 +76,7 @@ class Unit:
         return returned
 
     def checkpoint(self) -> Any:
-        """What submitit queues again when time is up or the place is taken: the same, which goes on where it was."""
+        """What submitit queues again when time is up or the place is taken: the same, which resumes where it was."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)

@@ -36,7 +36,7 @@ from actsweep.training.stack.training import Job
 
 
 @dataclass
-class Task:
+class GridJob:
     """One job of the grid: Hydra's configuration of it, what it asks for (None where that can't be read), its group."""
 
     config: DictConfig
@@ -52,7 +52,7 @@ class Task:
         return returned
 
 
-def _settings(task: Task) -> schema.Settings:
+def _settings(task: GridJob) -> schema.Settings:
     assert task.job is not None
     return task.job[0]
 
@@ -78,7 +78,7 @@ def _first_line(error: Exception) -> str:
     return " ".join([f"{type(error).__name__}:", *lines[:2]])
 
 
-class Launch:
+class StackedLaunch:
     """A grid's jobs, grouped, and run in order. As the Watcher of its stacks it notes which runs have ended in them."""
 
     def __init__(
@@ -162,26 +162,26 @@ class Launch:
     def reached(self, runs: int, left: float, each: float) -> None:
         self._watcher().reached(runs, left, each)
 
-    def tasks(self, jobs: Sequence[executors.Numbered]) -> list[Task]:
+    def tasks(self, jobs: Sequence[executors.Numbered]) -> list[GridJob]:
         """The jobs, composed."""
         return [self._task(number, overrides) for number, overrides in jobs]
 
-    def _task(self, number: int, overrides: Sequence[str]) -> Task:
+    def _task(self, number: int, overrides: Sequence[str]) -> GridJob:
         composed = executors.composed(self.hydra_context, self.config, number, overrides)
         before = HydraConfig.instance().cfg
         HydraConfig.instance().set_config(composed)
         try:
             settings = composition.read(composed)
-            return Task(composed, (settings, self.sweep / str(composed.hydra.sweep.subdir)))
+            return GridJob(composed, (settings, self.sweep / str(composed.hydra.sweep.subdir)))
         except UserError:
-            return Task(composed, None)  # the job itself says what is wrong
+            return GridJob(composed, None)  # the job itself says what is wrong
         finally:
             HydraConfig.instance().cfg = before
 
-    def group(self, tasks: Sequence[Task]) -> list[Group]:
+    def group(self, tasks: Sequence[GridJob]) -> list[Group]:
         """Deal the tasks that still have to run into groups; say which run one by one, and why."""
         reasons: Counter[str] = Counter()
-        alike: dict[tuple[str, int], list[Task]] = {}
+        alike: dict[tuple[str, int], list[GridJob]] = {}
         groups = self._interrupted(tasks)
         for task in tasks:
             if task.job is None or task.group or not unfinished([task.job]):
@@ -199,14 +199,14 @@ class Launch:
                 else:
                     reasons["no other run of its shape" if parts == 1 else "a stack holds no more than one"] += 1
         for group in groups:
-            after = f", going on after epoch {group.done}" if group.done else ""
+            after = f", resuming after epoch {group.done}" if group.done else ""
             place = "" if self.engine else f" on {group.device}"
             print(f"{len(group.jobs)} runs in one stack{place}{after}", flush=True)
         for reason, count in reasons.items():
             print(f"{count} run{'s' * (count > 1)} one by one: {reason}", flush=True)
         return groups
 
-    def _parts(self, alike: Sequence[list[Task]], begun: Sequence[Group]) -> list[int]:
+    def _parts(self, alike: Sequence[list[GridJob]], begun: Sequence[Group]) -> list[int]:
         """Into how many stacks the tasks of each shape go."""
         members = [len(found) for found in alike]
         if self.engine:  # the machine where they will train is not this one
@@ -217,8 +217,8 @@ class Launch:
         self.shares = shares.count
         return shares.parts
 
-    def _group(self, tasks: Sequence[Task], saving: Saving | None = None, done: int = 0) -> Group:
-        """A stack of these, which goes on after so many epochs."""
+    def _group(self, tasks: Sequence[GridJob], saving: Saving | None = None, done: int = 0) -> Group:
+        """A stack of these, which resumes after so many epochs."""
         jobs = [task.job for task in tasks if task.job]
         saving = saving or Saving(path_for(jobs, self.sweep), self.save_every)
         group = Group(jobs, torch.device("cpu"), saving, done=done)
@@ -229,7 +229,7 @@ class Launch:
             task.group = group
         return group
 
-    def _interrupted(self, tasks: Sequence[Task]) -> list[Group]:
+    def _interrupted(self, tasks: Sequence[GridJob]) -> list[Group]:
         """The stacks that an earlier command left in the middle of their training, if this one has all their jobs."""
         known = {(task.job[1], task.job[0].hash()): task for task in tasks if task.job}
         groups = []
@@ -246,7 +246,7 @@ class Launch:
                 groups.append(self._group(members, Saving(path, self.save_every), state["epochs"]))
         return groups
 
-    def run_task(self, task: Task) -> JobReturn:
+    def run_task(self, task: GridJob) -> JobReturn:
         """One job, as Hydra's basic launcher runs it; it trains in its group, if it has one."""
         return run_job(
             hydra_context=self.hydra_context,
@@ -256,7 +256,7 @@ class Launch:
             job_subdir_key="hydra.sweep.subdir",
         )
 
-    def _outcome(self, task: Task, cfg: DictConfig) -> Any:
+    def _outcome(self, task: GridJob, cfg: DictConfig) -> Any:
         """What the job returns: trained in its group, which trains when its first job's turn comes, or alone."""
         if task.group and task.job:
             ownership.adopt(task.job[1], *claims.hydra_files(HydraConfig.get()))

@@ -1,7 +1,7 @@
 """`plan=true`: what a command would take, before it starts: time on what the launcher uses at once, and disk.
 
-Flow: config → trial → **plan**. Each distinct shape is tried, alone or as the stack that the launcher would make. Time
-is an upper bound, because early stopping may end a run at any epoch.
+Flow: config → dry run → **plan**. Each distinct shape is tried, alone or as the stack that the launcher would make.
+Time is an upper bound, because early stopping may end a run at any epoch.
 """
 
 import json
@@ -16,7 +16,7 @@ from rich.table import Table
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.network.mlp import ALL_THREADS
-from actsweep.sweep import trial
+from actsweep.sweep import dry_run
 from actsweep.training.progress import duration
 from actsweep.training.stack import grouping
 
@@ -101,13 +101,13 @@ def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds:
     """
     groups = _groups(runs, launcher)
     if groups:
-        trial.measure(groups[0][0][:1])  # what is imported and cached once counts for no run
-    known: dict[str, trial.Parts] = {}
+        dry_run.measure(groups[0][0][:1])  # what is imported and cached once counts for no run
+    known: dict[str, dry_run.Parts] = {}
     costs = []
     for group, together in groups:
         first, key = group[0], f"{_shape(group[0])} {together}"
         if key not in known:
-            known[key] = trial.measure([_beside(launcher, each) for each in group[:together]])
+            known[key] = dry_run.measure([_beside(launcher, each) for each in group[:together]])
         parts, epochs = known[key], _epochs(first)
         data = datamodule.open_data(first.data, first.seed)
         epoch = parts.epoch + parts.step * data.sampling.steps(len(data.train))

@@ -94,7 +94,7 @@ def run(
     return returned
 
 
-class Launch:
+class SideBySideLaunch:
     """A grid's jobs, a process each."""
 
     def __init__(

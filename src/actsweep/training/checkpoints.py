@@ -1,4 +1,4 @@
-"""best.ckpt and last.ckpt of a run, one of which is always whole, and how an interrupted run goes on from them.
+"""best.ckpt and last.ckpt of a run, one of which is always whole, and how an interrupted run resumes from them.
 
 Lightning's ModelCheckpoint writes last.ckpt only in epochs that are the best so far, and moves files between file
 systems, which a kill or a full disk can catch half way.
@@ -60,7 +60,7 @@ FRESH = Start()
 class BestAndLast(Checkpoint):
     """Saves last.ckpt after every epoch, and best.ckpt whenever `monitor` is better than ever.
 
-    A checkpoint also holds the configuration's hash and the sizes of the run's tables, so that a run goes on only from
+    A checkpoint also holds the configuration's hash and the sizes of the run's tables, so that a run resumes only from
     one of its own, and with the tables of that moment. What a signal does is left to whoever started the run: Lightning
     would end it upon SIGTERM, which clusters also send to what they merely suspend, and save the middle of an epoch.
     """
@@ -131,10 +131,10 @@ def _read(path: Path) -> dict[str, Any]:
     return checkpoint if isinstance(checkpoint, dict) else {}
 
 
-def prepare(folder: Path, settings: Settings, is_told: bool = True) -> Start:
+def prepare(folder: Path, settings: Settings, is_announced: bool = True) -> Start:
     """Make the run's folder ready: its tables cut back to the last checkpoint of the same settings, or emptied.
 
-    `is_told`: the person is told where a run goes on. Raises UserError where the folder holds anything that is not of
+    `is_announced`: the person learns where it resumes. Raises UserError where the folder holds anything that is not of
     such a run.
     """
     claims.refuse(folder, settings)
@@ -145,9 +145,9 @@ def prepare(folder: Path, settings: Settings, is_told: bool = True) -> Start:
         if run.get("config_hash") == settings.hash() and run_folder.rewind(folder, run["tables"]):
             if path.name == run_folder.BEST.name:
                 _copy(path, folder / run_folder.LAST)
-            run_folder.go_on(folder, settings)
-            if is_told:
-                _say(f"{folder.name} goes on after epoch {checkpoint['epoch'] + 1}")
+            run_folder.resume(folder, settings)
+            if is_announced:
+                _say(f"{folder.name} resumes after epoch {checkpoint['epoch'] + 1}")
             return Start(time.perf_counter() - run["seconds"], path, checkpoint["global_step"])
     run_folder.prepare(folder, settings)
     return Start(time.perf_counter())

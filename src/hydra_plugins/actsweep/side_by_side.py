@@ -24,10 +24,10 @@ class SideBySideLauncher(Launcher):
             from actsweep.errors import UserError
 
             raise UserError("hydra/launcher=side_by_side needs joblib: pip install 'actsweep[joblib]'") from error
-        from actsweep.sweep.side_by_side import Launch, check
+        from actsweep.sweep.side_by_side import SideBySideLaunch, check
 
         check(self.n_jobs, self.threads)
-        self.run = Launch(hydra_context, task_function, config, self.n_jobs, self.threads)
+        self.run = SideBySideLaunch(hydra_context, task_function, config, self.n_jobs, self.threads)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.run(job_overrides, initial_job_idx)

@@ -27,12 +27,12 @@ class StackedLauncher(Launcher):
         self.save_every, self.engine = save_every, engine
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from actsweep.sweep.launcher import Launch, check
+        from actsweep.sweep.launcher import StackedLaunch, check
         from actsweep.training.stack.grouping import Limits
 
         limits = Limits(*self.limits)
         check(limits, self.save_every)
-        self.run = Launch(hydra_context, task_function, config, limits, self.save_every, self.engine)
+        self.run = StackedLaunch(hydra_context, task_function, config, limits, self.save_every, self.engine)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.run(job_overrides, initial_job_idx)

@@ -8,7 +8,7 @@ from actsweep.report.frames import Runs, by_layer, geometric_mean, keep
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, act_order, settings_of
 
-SHOWN = {"length": "√(mean z²)", "delta_ratio": "‖∂L/∂z‖, layer / next layer"}
+SHOWN = {"pre_activation_rms": "√(mean z²)", "delta_ratio": "‖∂L/∂z‖, layer / next layer"}
 
 
 def _of(run: Run) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from actsweep.report.frames import SWITCH_ON, endings
-from actsweep.report.page import provenance, summary, verdict, words
+from actsweep.report.page import provenance, summary, verdict, wording
 from actsweep.report.page.curves import activation_functions, learning_curves
 from actsweep.report.page.depth import by_depth
 from actsweep.report.page.examples import examples_of
@@ -140,13 +140,13 @@ def write(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> Path:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": words.number, "fixed": words.fixed, "counted": words.counted}
+    environment.filters |= {"number": wording.number, "fixed": wording.fixed, "counted": wording.counted}
     ours = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "theory", "page"))
     scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
     context = _context(runs, folder, sweep)
     html = environment.get_template("report.html.j2").render(
         context
-        | {"data": words.embedded(context["data"]), "has": context["data"]}
+        | {"data": wording.embedded(context["data"]), "has": context["data"]}
         | {"scripts": scripts, "style": _script("style.css"), "policy": _policy(list(scripts.values()))}
     )
     path = folder / REPORT

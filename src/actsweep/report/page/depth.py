@@ -7,7 +7,7 @@ from actsweep.report.drawing import COLOURS
 from actsweep.report.frames import trained_share
 from actsweep.report.page.tasks import Styles
 from actsweep.report.page.verdict import Verdict
-from actsweep.report.page.words import plain
+from actsweep.report.page.wording import plain
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
 

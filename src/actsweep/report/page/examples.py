@@ -13,7 +13,7 @@ from matplotlib.image import imsave
 from actsweep.report.dataset import dataset_of
 from actsweep.report.page.tables import Folders
 from actsweep.report.page.tasks import Task
-from actsweep.report.page.words import number, shortened
+from actsweep.report.page.wording import number, shortened
 from actsweep.results.reading import Run
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def _worst(found: pd.DataFrame, dataset: "Dataset", names: Sequence[str]) -> lis
         image = inputs[int(row["example"])].reshape(shape).numpy()
         image = np.moveaxis(image, 0, -1).squeeze() if colour else image
         label, prediction = names[int(row["label"])], names[int(row["prediction"])]
-        told = {"label": label, "prediction": prediction, "loss": number(float(row["loss"]))}
-        worst.append(told | {"image": _data_uri(image, low, high)})
+        facts = {"label": label, "prediction": prediction, "loss": number(float(row["loss"]))}
+        worst.append(facts | {"image": _data_uri(image, low, high)})
     return worst
 
 

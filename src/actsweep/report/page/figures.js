@@ -167,7 +167,7 @@ function curveOf(setting, column, c, axes) {
     line = { color: of, dash: setting.dash, width: 2.2 },
     name = label(setting.label);
   const common = { ...axes, type: "scatter", mode: "lines", text: name };
-  const told = what => `%{text}, ${what}epoch %{x}: %{y:.4g} ${column.unit}`;
+  const hover = what => `%{text}, ${what}epoch %{x}: %{y:.4g} ${column.unit}`;
   const mean = {
     ...common,
     x: c.x,
@@ -175,7 +175,7 @@ function curveOf(setting, column, c, axes) {
     line,
     mode: c.x.length === 1 ? "markers" : "lines",
     marker: { color: of, size: 7 },
-    hovertemplate: `${told("")}, mean of n = ${c.n}<extra></extra>`,
+    hovertemplate: `${hover("")}, mean of n = ${c.n}<extra></extra>`,
   };
   const alone = c.alone.map(a => ({
     ...common,
@@ -183,7 +183,7 @@ function curveOf(setting, column, c, axes) {
     y: a.y,
     line: { ...line, width: 0.9 },
     opacity: 0.75,
-    hovertemplate: `${told(`seed ${a.seed}, `)}<extra></extra>`,
+    hovertemplate: `${hover(`seed ${a.seed}, `)}<extra></extra>`,
   }));
   return [...(c.low ? band(axes, c.x, c.low, c.high, setting.colour) : []), ...alone, ...(c.x.length ? [mean] : [])];
 }

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from actsweep.report.page import words
+from actsweep.report.page import wording
 from actsweep.report.page.tasks import Task
 from actsweep.results.reading import Run
 
@@ -24,8 +24,8 @@ def link(folder: str, page: Path) -> str:
 def _counts(values: Sequence[str]) -> list[str]:
     """Each value and of how many runs it is, most frequent first."""
     counts = Counter(values).most_common()
-    told = [f"{value} ({words.counted(n, 'run')})" if len(counts) > 1 else value for value, n in counts]
-    return told if len(told) <= MOST_VALUES else [*told[:MOST_VALUES], f"{len(told) - MOST_VALUES} more"]
+    facts = [f"{value} ({wording.counted(n, 'run')})" if len(counts) > 1 else value for value, n in counts]
+    return facts if len(facts) <= MOST_VALUES else [*facts[:MOST_VALUES], f"{len(facts) - MOST_VALUES} more"]
 
 
 def facts(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -38,7 +38,7 @@ def facts(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         ("machine", _counts([str(run.get("machine") or "unknown") for run in runs])),
         ("device", _counts([str(run["device"]) for run in runs if run.get("device")])),
     ]
-    total = f"{words.duration(sum(seconds))}, summed over {words.counted(len(seconds), 'run')}"
+    total = f"{wording.duration(sum(seconds))}, summed over {wording.counted(len(seconds), 'run')}"
     return [*found, ("time", [total] if seconds else ["unknown"])]
 
 
@@ -78,7 +78,7 @@ def failures(runs: Sequence[Run], page: Path) -> list[dict[str, str]]:
         {
             "name": run["name"],
             "href": link(run["folder"], page),
-            "error": words.shortened(" ".join(str(run.get("error") or "unknown").split())),
+            "error": wording.shortened(" ".join(str(run.get("error") or "unknown").split())),
         }
         for run in runs
         if run["status"] == "failed"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from actsweep.report.frames import first_to_last, mean_of, trained_share
-from actsweep.report.page import words
+from actsweep.report.page import wording
 from actsweep.report.page.verdict import Verdict, interval
 from actsweep.statistics import inference
 from actsweep.statistics.setting import Setting
@@ -54,10 +54,10 @@ def _row(setting: Setting, verdicts: Sequence[Verdict]) -> dict[str, dict[str, A
         cells |= _estimates(setting, verdict)
     for name in ("epochs", "seconds"):
         average = mean_of([run.get(name) for run in setting.completed])
-        cells[name] = _cell(words.fixed(average, 1), average)
+        cells[name] = _cell(wording.fixed(average, 1), average)
     ratio, dead = first_to_last(setting), _dead(setting)
-    cells["gradient, first ÷ last layer"] = _cell(words.number(ratio, 2), ratio)
-    cells["dead units, %"] = _cell(words.fixed(dead, 1), dead)
+    cells["gradient, first ÷ last layer"] = _cell(wording.number(ratio, 2), ratio)
+    cells["dead units, %"] = _cell(wording.fixed(dead, 1), dead)
     return cells
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from actsweep.report.captions import span
 from actsweep.report.drawing import MARKERS, facets
 from actsweep.report.frames import loss_unit
-from actsweep.report.page import words
+from actsweep.report.page import wording
 from actsweep.results.reading import Run, data_of
 from actsweep.statistics.setting import Setting, chance, left_out
 
@@ -35,7 +35,7 @@ class Metric:
         return (0, self.factor) if self.higher_is_better else (0, math.inf)
 
     def text(self, value: float | None) -> str:
-        return words.fixed(value) if self.factor == 100 else words.number(value, 4)
+        return wording.fixed(value) if self.factor == 100 else wording.number(value, 4)
 
     def with_unit(self, value: float) -> str:
         return f"{self.text(value)} {self.unit}"
@@ -112,5 +112,5 @@ def sampled(settings: Iterable[Setting], used: int | None = None) -> str:
     """
     settings = list(settings)
     n = span(len(each.completed) for each in settings)
-    per = f"completed {'run' if n == '1' else 'runs'} per setting, {words.counted(len(settings), 'setting')}."
+    per = f"completed {'run' if n == '1' else 'runs'} per setting, {wording.counted(len(settings), 'setting')}."
     return f"n = {n} {per}{left_out(settings, used)}"

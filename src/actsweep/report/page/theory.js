@@ -1,10 +1,10 @@
-// Untrained networks beside mean-field theory: what each layer does to lengths and gradients.
-const THEORY = { length: "length √(mean z²)", delta_ratio: "gradient: ‖∂L/∂z‖, layer ÷ next" };
+// Untrained networks beside mean-field theory: what each layer does to pre-activations and gradients.
+const THEORY = { pre_activation_rms: "√(mean z²)", delta_ratio: "gradient: ‖∂L/∂z‖, layer ÷ next" };
 
 function theory(figure, width) {
   const untrained = (name, p) =>
     D.layers.quantities.find(quantity => quantity.name === name)?.settings[p]?.ends.untrained;
-  const having = visible([...D.settings.keys()]).filter(p => untrained("length_theory", p));
+  const having = visible([...D.settings.keys()]).filter(p => untrained("pre_activation_rms_theory", p));
   if (!having.length) return message(NONE);
   const grouped = inPanels(having);
   const [drawn, left] = few(
@@ -22,7 +22,7 @@ function theory(figure, width) {
     left: 64,
     titles: drawn.map(({ name, title }) => (title ? `${title}: ${THEORY[name]}` : THEORY[name])),
     x: i => {
-      const layers = longest(drawn[i].members.map(p => untrained("length_theory", p).layers));
+      const layers = longest(drawn[i].members.map(p => untrained("pre_activation_rms_theory", p).layers));
       return { title: "layer, from input to output", ...ticksOf(layers), range: [-0.5, layers.length - 0.5] };
     },
     y: i => ({ title: "(1)", ...scales[i] }),

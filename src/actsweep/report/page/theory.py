@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from actsweep.report.page.words import counted, listed, number
+from actsweep.report.page.wording import counted, listed, number
 from actsweep.statistics.setting import Setting
 
-FACTORS = {"length": "length √(mean z²)", "delta_ratio": "gradient, layer ÷ next"}
+FACTORS = {"pre_activation_rms": "√(mean z²)", "delta_ratio": "gradient, layer ÷ next"}
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One setting: |measured ÷ predicted − 1| by layer, of means over runs; where single runs part from theory."""
+    """One setting: |measured ÷ predicted − 1| by layer, of means over runs; where single runs deviate from theory."""
 
     group: Setting
     errors: dict[str, list[float]]
-    parted: dict[str, int]  # layer → in how many runs
+    deviates: dict[str, int]  # layer → in how many runs
     layers: int
     runs: int
 
@@ -43,19 +43,19 @@ def compared(groups: Sequence[Setting], layers: dict[str, Any]) -> list[Compared
             measured, expected = (_numbers(quantities, full, position) for full in (name, f"{name}_theory"))
             both = [(measured[layer], expected[layer]) for layer in expected if layer in measured and expected[layer]]
             errors[name] = [abs(one / other - 1) for one, other in both]
-        flags = _numbers(quantities, "theory_parted", position)
-        if not errors["length"] or not flags:
+        flags = _numbers(quantities, "theory_deviates", position)
+        if not errors["pre_activation_rms"] or not flags:
             continue
-        runs = quantities["theory_parted"]["settings"][position]["ends"]["untrained"]["n"]
-        parted = {layer: round(share * runs) for layer, share in flags.items() if share}
-        found.append(Compared(group, errors, parted, len(flags), runs))
+        runs = quantities["theory_deviates"]["settings"][position]["ends"]["untrained"]["n"]
+        deviates = {layer: round(share * runs) for layer, share in flags.items() if share}
+        found.append(Compared(group, errors, deviates, len(flags), runs))
     return found
 
 
 def sentences(found: Sequence[Compared]) -> list[str]:
     """The verdict in words."""
     every = np.array([error for each in found for errors in each.errors.values() for error in errors])
-    runs, apart = sum(each.runs for each in found), [each for each in found if each.parted]
+    runs, apart = sum(each.runs for each in found), [each for each in found if each.deviates]
     size = (
         f"Of the means over seeds, half are within {number(100 * float(np.median(every)), 2)} % of theory, all within "
         f"{number(100 * float(every.max()), 2)} %."
@@ -63,21 +63,21 @@ def sentences(found: Sequence[Compared]) -> list[str]:
     limit = "by more than 4 standard deviations of networks this wide"
     if not apart:
         return [
-            f"No layer of the {counted(runs, 'untrained network')} parts from mean-field theory {limit}. {size}",
+            f"No layer of the {counted(runs, 'untrained network')} deviates from mean-field theory {limit}. {size}",
         ]
     named = [f"{each.group.label} ({_where(each)})" for each in apart]
-    cells = sum(sum(each.parted.values()) for each in apart), sum(each.layers * each.runs for each in found)
+    cells = sum(sum(each.deviates.values()) for each in apart), sum(each.layers * each.runs for each in found)
     return [
-        f"Theory and measurement part {limit} in {cells[0]:,} of {counted(cells[1], 'layer')} of all untrained "
+        f"Theory and measurement deviate {limit} in {cells[0]:,} of {counted(cells[1], 'layer')} of all untrained "
         f"networks: {listed(named)}. {size}",
-        "Where they part, layers are too narrow for so much depth, or weights, inputs or gradients are not as "
+        "Where they deviate, layers are too narrow for so much depth, or weights, inputs or gradients are not as "
         "independent as theory takes them to be: believe the measurement.",
     ]
 
 
 def _where(each: Compared) -> str:
-    layers = listed(list(each.parted), 3)
-    return f"layer{'' if len(each.parted) == 1 else 's'} {layers}; {counted(each.runs, 'run')}"
+    layers = listed(list(each.deviates), 3)
+    return f"layer{'' if len(each.deviates) == 1 else 's'} {layers}; {counted(each.runs, 'run')}"
 
 
 def table(found: Sequence[Compared]) -> list[dict[str, Any]]:
@@ -91,15 +91,15 @@ def _cells(each: Compared) -> list[dict[str, Any]]:
         for value in (float(np.median(errors)), max(errors)) if errors else (None, None):
             percent = None if value is None else 100 * value
             cells.append({"text": number(percent, 2), "sort": percent})
-    share = sum(each.parted.values()) / (each.layers * each.runs)
-    cells.append({"text": f"{sum(each.parted.values())}/{each.layers * each.runs}", "sort": share})
+    share = sum(each.deviates.values()) / (each.layers * each.runs)
+    cells.append({"text": f"{sum(each.deviates.values())}/{each.layers * each.runs}", "sort": share})
     return cells
 
 
 HEADINGS = [
     "n",
     *(f"{name}, {which} error, %" for name in FACTORS.values() for which in ("median", "largest")),
-    "parted",
+    "deviates",
 ]
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from actsweep.report.frames import first_to_last, trained_share
-from actsweep.report.page import words
+from actsweep.report.page import wording
 from actsweep.report.page.tasks import Metric, Styles, Task
-from actsweep.report.page.words import plain
+from actsweep.report.page.wording import plain
 from actsweep.statistics import inference
 from actsweep.statistics.inference import Comparison, Estimate
 from actsweep.statistics.setting import Setting
@@ -109,7 +109,7 @@ def _ahead(best: Found, other: Found, pair: Comparison, verdict: Verdict) -> str
     sure = (
         f"95 % interval {metric.text(low)} to {metric.text(high)}" if not math.isnan(low) else "too few for an interval"
     )
-    together = f"{sure}, Holm-corrected {words.p_value(pair.p_holm)}, {pairing(pair)}, n = {pair.n}"
+    together = f"{sure}, Holm-corrected {wording.p_value(pair.p_holm)}, {pairing(pair)}, n = {pair.n}"
     apart = pair.p_holm < SIGNIFICANT
     ending = "that is a real difference." if apart else "these runs can’t tell the two apart."
     where = "behind" if pair.difference.value >= 0 else "ahead"
@@ -143,7 +143,7 @@ def sentences(verdict: Verdict) -> list[str]:
     said += [_ahead(best, other, pair, verdict) for other, pair in others[:MOST_NEXT]]
     apart = [other.setting.label for other, pair in others if pair.p_holm < SIGNIFICANT]
     if len(others) > MOST_NEXT:
-        which = f": {words.listed(apart)}" if apart else ""
+        which = f": {wording.listed(apart)}" if apart else ""
         said.append(
             f"Of all {len(others)} other settings, {len(apart)} differ from it beyond chance "
             f"(Holm-corrected p < 0.05){which}."
@@ -153,13 +153,13 @@ def sentences(verdict: Verdict) -> list[str]:
     if verdict.with_diverged:
         return said
     if nothing := [setting.label for setting in task.settings if not setting.completed]:
-        said.append(f"No run completed of {words.listed(nothing)}.")
+        said.append(f"No run completed of {wording.listed(nothing)}.")
     return said + _untrained(task)
 
 
 def _untrained(task: Task) -> list[str]:
     """Which settings have runs that learnt nothing, and what their gradients looked like before training."""
-    told = []
+    facts = []
     for setting in task.settings:
         share = trained_share(setting)
         if share is not None and share.value < 1:
@@ -167,12 +167,12 @@ def _untrained(task: Task) -> list[str]:
             why = (
                 ""
                 if ratio is None
-                else f"; untrained, its first layer’s gradient is {words.number(ratio, 2)} × its last’s"
+                else f"; untrained, its first layer’s gradient is {wording.number(ratio, 2)} × its last’s"
             )
-            told.append(
-                f"{setting.label} ({round(share.value * share.n)} of {words.counted(share.n, 'run')} trained{why})"
+            facts.append(
+                f"{setting.label} ({round(share.value * share.n)} of {wording.counted(share.n, 'run')} trained{why})"
             )
-    return [f"Not every run learnt something: {words.listed(told)}."] if told else []
+    return [f"Not every run learnt something: {wording.listed(facts)}."] if facts else []
 
 
 def warning(verdict: Verdict) -> str | None:

@@ -64,7 +64,7 @@ class Member:
     diverged: bool = False
     stopped: bool = False  # before its last epoch, or in it
     unseen: bool = False  # trains along and leaves nothing: it has its results, or somebody else is at work on it
-    states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it goes on from
+    states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it resumes from
 
     def __post_init__(self) -> None:
         self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)

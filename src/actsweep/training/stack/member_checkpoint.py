@@ -1,4 +1,4 @@
-"""A member's best.ckpt and last.ckpt: what a lone run's hold, so that stacks and lone runs go on from each other's.
+"""A member's best.ckpt and last.ckpt: what a lone run's hold, so that stacks and lone runs resume from each other's.
 
 Flow: **training** → results. The optimiser's state is torch's own, the callbacks' states and the counters Lightning's.
 """
@@ -34,7 +34,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def epochs_done(settings: schema.Settings, folder: Path) -> int | None:
-    """After how many epochs a run goes on; None where it has trained already, and only its test may be missing."""
+    """After how many epochs a run resumes; None where it has trained already, and only its test may be missing."""
     if settings.rerun == "all" or not (folder / run_folder.LAST).exists():
         return 0
     last = read(folder / run_folder.LAST)

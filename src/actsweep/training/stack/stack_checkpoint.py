@@ -1,4 +1,4 @@
-"""A stack's checkpoint: all that its next epoch depends on, written now and then; a repeated command goes on from it.
+"""A stack's checkpoint: all that its next epoch depends on, written now and then; a repeated command resumes from it.
 
 Flow: **training**. Members have a last.ckpt only when they have ended: one file is written sooner than many. Those that
 ended after the stack's checkpoint train along once more, unseen, so that the others' numbers stay the same.
@@ -140,4 +140,4 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
             log.warning("%s is older than its stack's checkpoint: it is trained alone, afterwards", member.folder.name)
             member.unseen = True
         else:
-            run_folder.go_on(member.folder, member.settings)
+            run_folder.resume(member.folder, member.settings)

@@ -40,7 +40,7 @@ class Group:
     device: torch.device
     saving: Saving
     seconds: float = 0.0  # about what it will take
-    done: int = 0  # epochs, after which it goes on
+    done: int = 0  # epochs, after which it resumes
     trained: bool = False
 
     def train(self, watcher: Watcher = UNSEEN) -> None:
@@ -120,17 +120,17 @@ class Attempt:
         if self.state is not None:
             restore(training, self.state, self.others)
         elif steps:
-            training.go_on()
+            training.resume()
         if self.saving:
             self.saving.waiting_since = time.perf_counter()
         training.run(self.saving.after_epoch if self.saving else None)
 
     def _prepared(self) -> tuple[int, list[Job]]:
-        """How many steps most of these jobs have done, and those jobs; their folders are ready to go on from there."""
+        """How many steps most of these jobs have done, and those jobs; their folders are ready to resume from there."""
         at: dict[int, list[Job]] = {}
         for settings, folder in self.jobs:
             try:
-                steps = checkpoints.prepare(folder, settings, is_told=False).steps
+                steps = checkpoints.prepare(folder, settings, is_announced=False).steps
             except UserError:
                 continue  # its own turn says why
             except Exception as error:
@@ -164,7 +164,7 @@ def _train(attempt: Attempt) -> None:
         )
     elif len(left) > 1:
         half = -(-len(left) // 2)
-        log.warning("out of memory with %d runs in a stack: going on with %d", len(attempt.jobs), half)
+        log.warning("out of memory with %d runs in a stack: continuing with %d", len(attempt.jobs), half)
         parts = [left[:half], left[half:]]
     gc.collect()
     if attempt.device.type == "cuda":

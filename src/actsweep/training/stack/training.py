@@ -105,7 +105,7 @@ class Training:
             locks.release(member.folder)
             self.watcher.ended(member.folder)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """From the members' last.ckpt, which are all of the same epoch."""
         epochs, steps, seconds = member_checkpoint.load(self._present(), self.stack, self.diagnoses.diagnostics)
         self.first_epoch = epochs

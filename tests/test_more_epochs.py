@@ -39,7 +39,7 @@ def test_three_epochs_then_six_are_six(
     for epochs in (first, whole, whole):
         assert command(*run, f"trainer.max_epochs={epochs}", f"hydra.run.dir={tmp_path}/grown") == 0
     done = (run_folder.read_result(tmp_path / "grown") or {})["epochs"]
-    assert capsys.readouterr().out.count(f"goes on after epoch {min(first, done)}\n") == 1
+    assert capsys.readouterr().out.count(f"resumes after epoch {min(first, done)}\n") == 1
     assert command(*run, f"trainer.max_epochs={whole}", f"hydra.run.dir={tmp_path}/once") == 0
     assert_same_run(tmp_path / "once", tmp_path / "grown")
 

@@ -41,7 +41,7 @@ class Terminated(L.Callback):
 
 
 GRID = [*SMALL, "trainer.max_epochs=3", "act=relu,tanh", "seed=0,1", "threads=1",
-        "diagnostics=[gradients,units]", "+diagnostics.once._target_=tests.test_elsewhere.OncePerAct"]  # fmt: skip
+        "diagnostics=[gradients,units]", "+diagnostics.once._target_=tests.test_executors.OncePerAct"]  # fmt: skip
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def assert_same(one: Path, other: Path) -> None:
             assert (one / name / table).read_bytes() == (other / name / table).read_bytes()
 
 
-def test_a_stack_elsewhere_that_dies_is_resumed_by_the_same_command_and_a_preempted_one_by_itself(
+def test_a_stack_in_another_process_that_dies_is_resumed_by_the_same_command_and_a_preempted_one_by_itself(
     command: Command, tmp_path: Path, marks: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     parts = ["hydra.launcher.max_members=2", "hydra.launcher.save_every=0"]
@@ -83,13 +83,13 @@ def test_a_stack_elsewhere_that_dies_is_resumed_by_the_same_command_and_a_preemp
     assert {found["act"] for found in found_in(tmp_path / "away").values()} == {"tanh"}
     assert command(*away, f"hydra.sweep.dir={tmp_path / 'away'}") == 0
     logs = [path.read_text() for path in tmp_path.glob("away/.submitit/*/*_log.out")]
-    assert sum(log.count("going on after epoch ") for log in logs) == 2
+    assert sum(log.count("resuming after epoch ") for log in logs) == 2
     assert not list((tmp_path / "away" / FOLDER).glob("*"))
     assert command("-m", "hydra/launcher=stacked", *parts, *GRID, f"hydra.sweep.dir={tmp_path / 'here'}") == 0
     assert_same(tmp_path / "here", tmp_path / "away")
 
 
-def test_where_the_launcher_gives_up_finished_runs_are_reported_and_the_same_command_goes_on(
+def test_where_the_launcher_gives_up_finished_runs_are_reported_and_the_same_command_resumes(
     command: Command, tmp_path: Path, marks: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (marks / "torch.nn.Tanh").touch()
@@ -110,7 +110,7 @@ def test_what_a_signal_does_to_a_run_is_left_to_whoever_started_it(settings_for:
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
-        overrides = [*SMALL, "diagnostics=[]", "+diagnostics.own._target_=tests.test_elsewhere.Terminated"]
+        overrides = [*SMALL, "diagnostics=[]", "+diagnostics.own._target_=tests.test_executors.Terminated"]
         found = one_run.train(settings_for(*overrides), tmp_path)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,6 @@
-"""A brief trial of what would train together, a run or a stack: what its start, its epochs and its steps take.
+"""A dry run of what would train together, a run or a stack: what its start, its epochs and its steps take.
 
-Flow: config → **trial** → plan. The code that would train it does, in a folder that is thrown away, with diagnostics,
+Flow: config → **dry run** → plan. The code that would train it does, in a folder that is thrown away, with diagnostics,
 checkpoints and test, for a few steps of three epochs.
 """
 
@@ -27,7 +27,7 @@ from actsweep.training.stack.training import Training
 
 EPOCHS, STEPS = 3, 8  # the first epoch and the last have more to do than those between
 FOREIGN = (MisconfigurationException, OSError, MemoryError)  # not our fault, though they arise below our code
-MOST_MEMBERS = 32  # in a trial; a larger stack is reckoned to take time in proportion
+MOST_MEMBERS = 32  # in a dry run; a larger stack is reckoned to take time in proportion
 
 
 @dataclass(frozen=True)

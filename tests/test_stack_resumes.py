@@ -16,7 +16,7 @@ from actsweep.training.stack import stacks
 from actsweep.training.stack.stack_checkpoint import FOLDER
 from actsweep.training.stack.steps import Steps
 from tests.conftest import SMALL
-from tests.test_population import CPU, Make, several
+from tests.test_stack import CPU, Make, several
 
 Command = Callable[..., int]
 # Of these, some stop early before epoch 3, and others have begun to count.
@@ -82,7 +82,7 @@ def test_more_epochs_in_the_same_folder_end_as_so_many_at_once(
     capsys.readouterr()
     assert command(*GRID, "trainer.max_epochs=6", sweep) == 0
     said = capsys.readouterr().out
-    assert "runs in one stack on cpu, going on after epoch 3" in said
+    assert "runs in one stack on cpu, resuming after epoch 3" in said
     assert "one by one: trained already" in said
     assert_same_runs(six_at_once, tmp_path)
 
@@ -144,7 +144,7 @@ def test_an_interrupted_sweep_goes_on_bit_for_bit_wherever_it_is(
     monkeypatch.chdir(tmp_path / "other")
     capsys.readouterr()
     assert command(*grid, f"hydra.sweep.dir={'../sweep' if way == 'from elsewhere' else place}") == 0
-    assert "in one stack on cpu, going on after epoch " in capsys.readouterr().out
+    assert "in one stack on cpu, resuming after epoch " in capsys.readouterr().out
     assert_same_runs(six_at_once, sweep if way == "from elsewhere" else place)
 
 
