@@ -196,8 +196,8 @@ def asked(settings: "Settings", name: str) -> dict[str, Any]:
 def resume(folder: Path, settings: "Settings") -> None:
     """Note what a resumed run is asked now; the code may be another than the one that began it."""
     earlier, now = read_run(folder), asked(settings, folder.name)
-    revisions = dict.fromkeys([*str(earlier.get("git")).split(", then "), str(now["git"])])
-    write_atomically(folder / RUN, as_json(now | {"git": ", then ".join(revisions)}))
+    revisions = dict.fromkeys(filter(None, [*(earlier.get("git") or "").split(", then "), now["git"]]))
+    write_atomically(folder / RUN, as_json(now | {"git": ", then ".join(revisions) or None}))
 
 
 def describe(settings: "Settings", folder: Path) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""The public API: what `train` is given is what the command would be given, and `load` reads what runs leave."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+
+import actsweep
+from actsweep.api import words
+from actsweep.errors import UserError
+from actsweep.results import run_folder
+from tests.conftest import SMALL, weights_of
+
+TINY: dict[str, Any] = {
+    "data": "digits", "depth": 2, "width": 16, "figures": [], "report": False, "diagnostics": ["gradients"],
+    "trainer": {"accelerator": "cpu", "max_epochs": 2, "enable_progress_bar": False},
+}  # fmt: skip
+
+
+def test_train_gives_the_weights_that_the_command_gives(tmp_path: Path, command: Callable[..., int]) -> None:
+    threads, before = torch.get_num_threads(), HydraConfig.instance().cfg
+    result = actsweep.train(act="tanh", seed=3, folder=tmp_path / "called", **TINY)
+    assert (torch.get_num_threads(), HydraConfig.instance().cfg) == (threads, before)
+    assert command("act=tanh", "seed=3", *SMALL, "diagnostics=[gradients]", f"hydra.run.dir={tmp_path}/typed") == 0
+    called, typed = (weights_of(tmp_path / name / run_folder.LAST) for name in ("called", "typed"))
+    assert all(torch.equal(called[name], typed[name]) for name in typed)
+    assert result == run_folder.read_result(tmp_path / "called")
+    assert actsweep.train(act="tanh", seed=3, folder=tmp_path / "called", **TINY) == result  # finished: read
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        ({"act": "nosuch"}, "^act=nosuch: must be one of"),
+        ({"optim.lr": -1}, "^optim.lr=-1: must be greater than 0"),
+        ({"trainer.max_epoch": 2}, "^trainer.max_epoch: there is no such key .did you mean trainer.max_epochs"),
+        ({"seed": [0, 1]}, "^seed"),
+    ],
+)
+def test_what_the_command_refuses_is_refused(overrides: dict[str, object], line: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=line):
+        actsweep.train(folder=tmp_path / "run", **(TINY | overrides))
+    assert not (tmp_path / "run").exists()
+
+
+def test_load_gives_tidy_tables_that_say_what_was_varied(tmp_path: Path) -> None:
+    for act, depth in (("relu", 1), ("tanh", 2)):
+        actsweep.train(act=act, seed=0, folder=tmp_path / act, **(TINY | {"depth": depth}))
+    found = actsweep.load(tmp_path)
+    columns = ["act", "depth", "seed", "status"]
+    assert found.runs[columns].values.tolist() == [["relu", 1, 0, "completed"], ["tanh", 2, 0, "completed"]]
+    assert found.epochs.groupby("act")["epoch"].apply(list).to_dict() == {"relu": [1, 2], "tanh": [1, 2]}
+    norms = found.layers.query("quantity == 'grad_norm'")
+    assert norms.groupby("act")["layer"].nunique().to_dict() == {"relu": 2, "tanh": 3}
+    assert set(norms["epoch"]) == {0, 1, 2}
+    assert norms["unit"].unique().tolist() == ["nats per unit weight"]
+    result = run_folder.read_result(tmp_path / "tanh") or {}
+    tested = norms[(norms["act"] == "tanh") & (norms["epoch"] == result["best_epoch"])]
+    assert tested["value"].tolist() == pytest.approx(result["grad_norm"])
+
+
+def test_any_text_can_be_given() -> None:
+    given = {"a": "it's", "b": "x=1, y", "c": "true", "d": None, "e": True, "f": 1e-3, "g": [1, "a b"], "h": {"k": {}}}
+    assert words(given) == [
+        "a='it\\'s'",
+        "b='x=1, y'",
+        "c='true'",
+        "d=null",
+        "e=true",
+        "f=0.001",
+        "g=[1,'a b']",
+        "h.k={}",
+    ]
