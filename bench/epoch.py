@@ -24,8 +24,6 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, random_split
 
@@ -143,10 +141,7 @@ def lightning(loaders: tuple[DataLoader[Any], DataLoader[Any]], folder: Path) ->
 
 def ours(folder: Path, *overrides: str) -> Contender:
     """A run of actsweep as `python -m src.train` makes it: early stopping, checkpoints, tables, TensorBoard."""
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        composed = compose("config", ["seed=42", *overrides], return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    settings = composition.read(composed)
+    settings = composition.read(composition.composed(["seed=42", *overrides]))
 
     def epoch() -> float:
         times = EpochTimes()

@@ -4,23 +4,17 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 
 from actsweep import composition
 from actsweep.config import schema
 from actsweep.data import datamodule
-from actsweep.places import REPOSITORY
 
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
 Contender = Callable[[], float]  # → member-epochs per second
 
 
 def settings_for(*overrides: str) -> schema.Settings:
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        composed = compose("config", list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    return composition.read(composed)
+    return composition.read(composition.composed(list(overrides)))
 
 
 def grid(members: int, overrides: Sequence[str]) -> list[schema.Settings]:

@@ -21,8 +21,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 
 from actsweep import composition, one_run
 from actsweep.config.command_line import quiet_libraries
@@ -103,9 +101,7 @@ def in_numpy(act: str, steps: int, start: list[Array] | None = None, keep: Seque
 def in_actsweep(act: str, folder: Path, *overrides: str) -> Trained:
     """The run that `python -m src.train +sweeps=spiral act=…` makes."""
     own = ["+sweeps=spiral", f"act={act}", "seed=0", "trainer=cpu", "trainer.enable_progress_bar=false"]
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        composed = compose("config", [*own, *overrides], return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
+    composed = composition.composed([*own, *overrides])
     started = time.perf_counter()
     result = one_run.train(composition.read(composed), folder)
     seconds = time.perf_counter() - started

@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 
 from actsweep import composition
@@ -43,10 +41,7 @@ NAMES = "pre_activation_rms", "gradient"
 
 
 def settings_for(*overrides: str) -> schema.Settings:
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        composed = compose("config", list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    return composition.read(composed)
+    return composition.read(composition.composed(list(overrides)))
 
 
 def combinations() -> dict[str, tuple[dict[str, Any], float, float]]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -71,8 +70,7 @@ def _files_are_parsed_once() -> Iterator[None]:
 
 @cache
 def composed(overrides: tuple[str, ...]) -> DictConfig:
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        return compose("config", list(overrides), return_hydra_config=True)
+    return composition.composed(list(overrides))
 
 
 @pytest.fixture

@@ -11,11 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-
 from actsweep import composition, one_run
-from actsweep.places import REPOSITORY
 
 
 def deadly(module: str, name: str, count: int) -> None:
@@ -39,11 +35,7 @@ def deadly(module: str, name: str, count: int) -> None:
 def main() -> None:
     folder, *rest = sys.argv[1:]
     cases, overrides = rest[: rest.index("--")], rest[rest.index("--") + 1 :]
-    composition.register()
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        composed = compose("config", overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    settings = composition.read(composed)
+    settings = composition.read(composition.composed(overrides))
     for place, case in enumerate(cases):
         if (child := os.fork()) == 0:
             module, name, count = case.split(":")

@@ -135,6 +135,41 @@ def test_a_run_with_other_settings_is_named_and_replaced_only_if_asked_and_then_
     )
 
 
+def test_an_interrupted_run_with_other_settings_is_moved_aside_too(command: Command, tmp_path: Path) -> None:
+    run = [*SMALL, "diagnostics=[gradients]", f"hydra.run.dir={tmp_path}"]
+    assert command(*run) == 0
+    (tmp_path / run_folder.RESULT).unlink()
+    before = content(tmp_path)
+    assert command(*run, "optim.lr=0.5") == 2
+    assert content(tmp_path) == before
+    assert command(*run, "optim.lr=0.5", "rerun=all") == 0
+    aside = content(tmp_path / run_folder.REPLACED / "1")
+    assert aside == {name: before[name] for name in aside}
+    assert {"run.json", "epochs.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} < aside.keys()
+
+
+def test_what_a_kill_leaves_of_a_run_that_was_being_moved_aside_is_moved_too(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = [*SMALL, "diagnostics=[gradients]", f"hydra.run.dir={tmp_path}"]
+    assert command(*run) == 0
+    before, move, moves = content(tmp_path), Path.replace, iter(range(10**6))
+
+    def killed(self: Path, target: Path) -> Path:
+        if run_folder.REPLACED in Path(target).parts and next(moves) == 4:
+            raise KeyboardInterrupt
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        command(*run, "rerun=all")
+    assert command(*run, "rerun=all") == 0
+    first, second = (content(tmp_path / run_folder.REPLACED / number) for number in "12")
+    assert not first.keys() & second.keys()
+    assert first | second == {name: before[name] for name in first | second}
+    assert {"result.json", "run.json", "layers.csv", "checkpoints/best.ckpt"} < (first | second).keys()
+
+
 def test_a_sweep_whose_defaults_have_changed_is_refused_as_a_whole(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

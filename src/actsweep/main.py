@@ -6,6 +6,7 @@ for.
 
 import sys
 import textwrap
+from importlib import import_module
 
 from actsweep.places import REPOSITORY, VERSION, importable
 from actsweep.threads import wait_briefly
@@ -34,22 +35,20 @@ def train() -> None:
     main()
 
 
-def evaluate() -> None:
+def _run(module: str) -> None:
     wait_briefly()
     from actsweep.config.command_line import one_line_errors
-    from actsweep.evaluate import main
 
     with one_line_errors():
-        main()
+        import_module(module).main()
+
+
+def evaluate() -> None:
+    _run("actsweep.evaluate")
 
 
 def report() -> None:
-    wait_briefly()
-    from actsweep.config.command_line import one_line_errors
-    from actsweep.report.writing import main
-
-    with one_line_errors():
-        main()
+    _run("actsweep.report.writing")
 
 
 def theory() -> None:
@@ -60,11 +59,7 @@ def theory() -> None:
 
 
 def fetch() -> None:
-    from actsweep.config.command_line import one_line_errors
-    from actsweep.data.fetch import main
-
-    with one_line_errors():
-        main()
+    _run("actsweep.data.fetch")
 
 
 PARTS = {"train": train, "evaluate": evaluate, "report": report, "theory": theory, "fetch": fetch}

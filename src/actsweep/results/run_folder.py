@@ -112,9 +112,10 @@ def table(folder: Path, name: str) -> Path:
 @zero_only
 def prepare(folder: Path, settings: "Settings") -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix. A run that
-    has ended well is moved aside instead."""
-    earlier = _of_a_run(folder)
-    if (read_result(folder) or {}).get("status") in {"completed", "diverged"}:
+    has ended well, or was asked something else, is moved aside instead."""
+    earlier, there = _of_a_run(folder), read_run(folder)
+    has_ended_well = (read_result(folder) or {}).get("status") in {"completed", "diverged"}
+    if has_ended_well or there.get("config_hash", settings.hash()) != settings.hash():
         aside = ownership.move_aside(folder, earlier, REPLACED)
         print(f"{folder.name}: the run that was there is in {aside}", flush=True)
     else:
@@ -124,10 +125,13 @@ def prepare(folder: Path, settings: "Settings") -> None:
 
 
 def _of_a_run(folder: Path) -> list[Path]:
-    """The files there are of a run, of what the folder lists; not what Hydra has just written for the next one."""
-    files = [folder / name for name in (RUN, RESULT, QUANTITIES, ERROR, BEST, LAST)]
+    """The files there are of a run, of what the folder lists; not what Hydra has just written for the next one.
+
+    What says that a run is there comes last: a kill while they are moved aside leaves one to move.
+    """
+    files = [folder / name for name in (QUANTITIES, ERROR, BEST, LAST, RUN, RESULT)]
     mine = set(ownership.own(folder))
-    return [path for path in files if path in mine] + [*_tables(folder), *ownership.own(folder, EVENTS), *_left(folder)]
+    return [*_tables(folder), *ownership.own(folder, EVENTS), *_left(folder), *(path for path in files if path in mine)]
 
 
 def _tables(folder: Path) -> list[Path]:
