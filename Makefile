@@ -44,7 +44,7 @@ format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
 
 bench: data
-	$(BIN)/python bench/epoch.py
+	$(BIN)/python -m bench.epoch
 
 # Known advisories about the installed packages; asks PyPI for them, and fails where it gets no answer: without --strict
 # a package that nobody knows counts as one without advisories.

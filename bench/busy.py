@@ -4,8 +4,8 @@ Each run is a process of its own. Runs with libgomp's way to wait and with ours 
 ones, so that a change in the machine's speed meets them all. An epoch is timed from its start to the next one's start;
 the first of each run, which warms up, doesn't count.
 
-    python bench/busy.py [--rounds 3] [--spins 300000 4000] [--neighbours 1] [--json bench/results/busy.json]
-    python bench/busy.py --quick          # digits instead of FashionMNIST: whether it works
+    python -m bench.busy [--rounds 3] [--spins 300000 4000] [--neighbours 1] [--json bench/results/busy.json]
+    python -m bench.busy --quick          # digits instead of FashionMNIST: whether it works
 
 Last line: the medians, and how many times as long an epoch takes beside the neighbours, as JSON.
 """

@@ -6,7 +6,7 @@ the sweep is complete after all, and after the last interruption, every run must
 metrics of the undisturbed sweep, and no result, once there, may have been written again. The undisturbed sweep and the
 last attempt are commands as they are typed.
 
-    python bench/chaos.py [--kills 50] [--launcher stacked] [--seed 0] [--json bench/results/chaos.json]
+    python -m bench.chaos [--kills 50] [--launcher stacked] [--seed 0] [--json bench/results/chaos.json]
 
 Last line: JSON.
 """

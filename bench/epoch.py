@@ -3,7 +3,7 @@
 An epoch is 195 training steps of 256 FashionMNIST images and one validation pass over 10,000, with the default network
 and optimiser. The contenders take turns, so that a change in the machine's speed meets them all; medians are reported.
 
-    python bench/epoch.py [--rounds 5] [--precision 32-true bf16-mixed] [--json bench/results/epoch.json]
+    python -m bench.epoch [--rounds 5] [--precision 32-true bf16-mixed] [--json bench/results/epoch.json]
 
 Last line: the ratios as JSON.
 """

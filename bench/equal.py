@@ -4,7 +4,7 @@ Per activation (and depth, where several were run): mean test accuracy of each s
 seeds, Holm-corrected, and the difference in standard errors √(s₁²/n + s₂²/n). Exit code 1 if any p ≤ 0.05, any
 difference exceeds 3 standard errors, or a run is missing from one of the sweeps.
 
-    python bench/equal.py outputs/plain outputs/stacked [--quantity test_accuracy]
+    python -m bench.equal outputs/plain outputs/stacked [--quantity test_accuracy]
 
 The full comparison: `python -m src.train +sweeps=main hydra.sweep.dir=outputs/plain`, the same with
 `hydra/launcher=stacked hydra.sweep.dir=outputs/stacked`, then the line above.

@@ -12,13 +12,13 @@ precisions="32-true bf16-mixed"
 whole=--sweep
 if [ "${1:-}" = --quick ]; then precisions=32-true whole=; fi
 for precision in $precisions; do
-    "$python" bench/sweep.py "$@" $whole --precision "$precision" --json "$out/sweep-$precision.json" || status=1
-    "$python" bench/sweep_plot.py "$out/sweep-$precision.png" "$out/sweep-$precision.json" || status=1
+    "$python" -m bench.sweep "$@" $whole --precision "$precision" --json "$out/sweep-$precision.json" || status=1
+    "$python" -m bench.sweep_plot "$out/sweep-$precision.png" "$out/sweep-$precision.json" || status=1
     whole=
 done
 if [ "${1:-}" != --quick ]; then
     TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 \
-        "$python" bench/sweep.py "$@" --json "$out/sweep-tf32.json" || status=1
-    "$python" bench/sweep_plot.py "$out/sweep-tf32.png" "$out/sweep-tf32.json" || status=1
+        "$python" -m bench.sweep "$@" --json "$out/sweep-tf32.json" || status=1
+    "$python" -m bench.sweep_plot "$out/sweep-tf32.png" "$out/sweep-tf32.json" || status=1
 fi
 exit $status

@@ -5,7 +5,7 @@ activations and, from 19 runs on, several learning rates, with at least `--seeds
 process of its own. CPU seconds are its user and system time, which a busy machine changes less than wall seconds.
 
     python -m src.train act=relu seed=0 patience=null data.steps_per_epoch=20 hydra.run.dir=RUN     # 50 epochs
-    python bench/report.py RUN [--sizes 10 18 100 1000] [--seeds 3] [--json bench/results/report.json]
+    python -m bench.report RUN [--sizes 10 18 100 1000] [--seeds 3] [--json bench/results/report.json]
 
 RUN: the folder of a completed run. Last line: what was measured, as JSON.
 """

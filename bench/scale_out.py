@@ -5,7 +5,7 @@ SIGKILL, and on Slurm (a real one, of one node: bench/slurm.py) another is reque
 ends with exit code 0. Then each run must have the weights, the tables and the metrics of an undisturbed sweep in one
 process: of plain runs, or for a stacked launcher of the same stacks.
 
-    python bench/scale_out.py --launcher stacked_slurm --json bench/results/stacked_slurm.json
+    python -m bench.scale_out --launcher stacked_slurm --json bench/results/stacked_slurm.json
 
 Launchers: submitit_slurm, stacked_slurm, ray, stacked_ray, joblib, side_by_side. Last line: JSON.
 """

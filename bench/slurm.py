@@ -3,7 +3,7 @@
 Everything it writes lies in one new folder, which is removed at the end; it has its own ports and its own munge, and
 works without systemd.
 
-    python bench/slurm.py COMMAND…      # for instance: python bench/slurm.py sinfo
+    python -m bench.slurm COMMAND…      # for instance: python -m bench.slurm sinfo
 """
 
 import os

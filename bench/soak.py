@@ -4,7 +4,7 @@ Training is the time in the Classifier's training, validation and test steps; al
 Lightning, diagnostics, tables, checkpoints. Memory growth is that after the first 50 runs, which fill caches. Times are
 given twice: of the clock, and of the processor, which other programs don't lengthen much.
 
-    python bench/soak.py [--runs 1000] [--json bench/results/soak.json]
+    python -m bench.soak [--runs 1000] [--json bench/results/soak.json]
 
 Last line: JSON.
 """

@@ -4,7 +4,7 @@ The two take turns, net by net. Ours is the whole run of `+sweeps=spiral`: gradi
 checkpoints and the test included; NumPy's is the loop alone. All losses are compared, step by step, and those that the
 notebook printed with both.
 
-    python bench/spiral.py [--steps 50000] [--json FILE] [--states FILE]
+    python -m bench.spiral [--steps 50000] [--json FILE] [--states FILE]
 
 Last line: {"numpy_s": …, "ours_s": …, "ours_over_numpy": …, "largest_difference": …, "from_published": …} as JSON. Exit
 code 1 where a published loss is missed by more than half of its last digit.

@@ -10,7 +10,7 @@ A member-epoch is one network's epoch with all that it entails. The contenders t
     e  torch.func: stack_module_state and vmap, a call per activation; steps only
     f  the matrix products of M members' steps alone, batched
 
-    python bench/sweep.py [--quick] [--members 1 2 6 18 60 180 600] [--rounds 3] [--precision 32-true]
+    python -m bench.sweep [--quick] [--members 1 2 6 18 60 180 600] [--rounds 3] [--precision 32-true]
                           [--data fashion_mnist] [--sweep] [--json bench/results/sweep.json]
 
 `--sweep` also times `+sweeps=main hydra/launcher=stacked` from first import to last file. bench/sweep_plot.py draws.

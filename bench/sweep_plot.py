@@ -1,6 +1,6 @@
 """Draws what bench/sweep.py measured, a panel per file: member-epochs per second against the number of members.
 
-python bench/sweep_plot.py bench/results/sweep.png bench/results/sweep-*.json
+python -m bench.sweep_plot bench/results/sweep.png bench/results/sweep-*.json
 
 Points are medians over rounds, bars reach from the slowest round to the fastest.
 """

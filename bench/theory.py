@@ -1,4 +1,4 @@
-"""How far untrained networks are from mean-field theory: `python bench/theory.py --json bench/results/theory.json`.
+"""How far untrained networks are from mean-field theory: `python -m bench.theory --json bench/results/theory.json`.
 
 Width 1,024, depth 30, Gaussian inputs, and width 256, depth 5 on FashionMNIST; every smooth and piecewise-linear
 activation of the project, default and critical initialisation. The theory predicts means of squares over networks, so

@@ -35,3 +35,9 @@ def test_examples_in_docstrings_are_true(path: Path) -> None:
     )
     assert tested.attempted > 0
     assert tested.failed == 0
+
+
+@pytest.mark.parametrize("name", [path.stem for path in SOURCES if path.parts[0] == "bench"])
+def test_every_bench_is_a_command_and_says_how_it_is_called(name: str) -> None:
+    bench = importlib.import_module(f"bench.{name}")
+    assert not hasattr(bench, "main") or f"python -m bench.{name}" in (bench.__doc__ or "")

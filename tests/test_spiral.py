@@ -1,6 +1,6 @@
 """CS231n's spiral: the first, a middle and the last thousand of both nets' 50,000 steps; bench/spiral.py makes all.
 
-The states in between are those of the plain NumPy loop, as `python bench/spiral.py --states` leaves them.
+The states in between are those of the plain NumPy loop, as `python -m bench.spiral --states` leaves them.
 """
 
 from dataclasses import dataclass
