@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from actsweep import evaluate
 from actsweep.config.descriptions import targets
 from actsweep.errors import UserError
-from actsweep.network import activations
+from actsweep.network import activations, from_file
 from actsweep.network.classifier import Classifier
 from tests.test_descriptions_of_activations import OWN, TANH, own
 
@@ -81,7 +80,7 @@ def test_a_checkpoint_with_nested_parts_or_a_function_is_rebuilt(tmp_path: Path,
     path = checkpoint(tmp_path, act)
     x = torch.rand(3, 64)
     expected = Classifier.load_from_checkpoint(path, weights_only=True)(x)
-    assert torch.equal(evaluate.load_checkpoint(path)[0](x), expected)
+    assert torch.equal(from_file.load_checkpoint(path)[0](x), expected)
 
 
 def test_a_checkpoint_with_a_foreign_part_needs_it_to_be_allowed(tmp_path: Path) -> None:
@@ -89,7 +88,7 @@ def test_a_checkpoint_with_a_foreign_part_needs_it_to_be_allowed(tmp_path: Path)
     with pytest.raises(UserError, match=r"'tests\.own_activations\.Wrapped'"):
         Classifier.load_from_checkpoint(path, weights_only=True)
     with pytest.raises(UserError, match=r"'tests\.own_activations\.Wrapped'"):
-        evaluate.load_checkpoint(path)
+        from_file.load_checkpoint(path)
     allowed, x = (f"{OWN}.Wrapped",), torch.rand(3, 64)
     network = Classifier.load_from_checkpoint(path, weights_only=True, allow=allowed)
-    assert torch.equal(evaluate.load_checkpoint(path, allowed)[0](x), network(x))
+    assert torch.equal(from_file.load_checkpoint(path, allowed)[0](x), network(x))

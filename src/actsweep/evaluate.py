@@ -1,136 +1,39 @@
 """Measure any checkpoint: `python -m src.evaluate CHECKPOINT…`.
 
-Reads this project's `.ckpt` files and the UvA tutorials' pairs of NAME.config (JSON) and NAME.tar (a state dict). Both
-are data: tensors and plain values are read from them, an activation is built from torch.nn or this project by name, and
+Reads this project's `.ckpt` files and the UvA tutorials' pairs of NAME.config and NAME.tar, of both editions. All are
+data: tensors and plain values are read from them, an activation is built from torch.nn or this project by name, and
 nothing in them is executed.
 """
 
 import argparse
 import json
 import math
-import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from pydantic import ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from actsweep.config.schema import Data, Section, Size
+from actsweep.config.schema import Data
 from actsweep.data.datamodule import DataModule, open_data
 from actsweep.diagnostics.gradients import grad_max_abs, grad_norm
 from actsweep.diagnostics.observation import observe
 from actsweep.diagnostics.units import count_over
 from actsweep.errors import UserError
-from actsweep.network import activations
+from actsweep.network import from_file, tutorial_pair
 from actsweep.network.losses import LOSSES, Loss, outputs_for
 from actsweep.network.mlp import MLP
 from actsweep.places import REPOSITORY, door
 
 PROBE = 1024
-PLAIN_ACTIVATIONS: dict[str, dict[str, Any]] = {  # the tutorials' class names
-    "sigmoid": {"_target_": "torch.nn.Sigmoid"},
-    "tanh": {"_target_": "torch.nn.Tanh"},
-    "relu": {"_target_": "torch.nn.ReLU"},
-    "leakyrelu": {"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.1},
-    "elu": {"_target_": "torch.nn.ELU"},
-    "swish": {"_target_": "torch.nn.SiLU"},
-}
-
-
-def _load(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about old pickle protocols
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise _unread(path, error) from error
-    except Exception as error:  # torch's, of many kinds, for the many ways in which a file can be damaged or malicious
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a checkpoint that can be read safely ({reason})") from error
-
-
-def _unread(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror or error}")
-
-
-class Network(Section):
-    """What a checkpoint says of its network: the arguments of MLP."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-    input_size: Size
-    hidden_sizes: Annotated[list[Size], Field(max_length=10_000)]
-    output_size: Size
-    act: dict[str, Any]
-    norm: Literal["none", "batch", "layer"] = "none"
-
-
-class Described(Section):
-    """What evaluate needs of a checkpoint's hyper-parameters, among others."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-    network: Network
-    data: str
-    loss: Literal["cross_entropy", "bce", "mse"]
-
-
-def _fill(arguments: dict[str, Any], state: Any, path: Path) -> MLP:
-    """The network with these weights, tried once. It is built without memory: a description may claim any size."""
-    try:
-        with torch.device("meta"):
-            network = MLP(**arguments)
-        network.load_state_dict(state, assign=True)
-        network.eval()(torch.zeros(2, arguments["input_size"]))
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: its weights don't fit the network that it describes") from error
-    return network
-
-
-def load_checkpoint(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
-    """The network in one of this project's checkpoints, its data set's name and its loss's. Raises UserError for
-    anything else.
-
-    `allowed`: dotted paths of activation classes outside torch.nn and this project that may be imported.
-    """
-    checkpoint = _load(path)
-    try:
-        described = Described.model_validate(checkpoint["hyper_parameters"])
-        state = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise UserError(f"{path}: not a checkpoint of this project ({wrong})") from error
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a checkpoint of this project ({error} is missing or of another kind)") from error
-    activations.refuse_foreign(described.network.act, allowed)
-    return _fill(described.network.plain(), state, path), described.data, described.loss
-
-
-def load_tutorial_pair(config_path: Path) -> MLP:
-    """The network in a tutorial's NAME.config and NAME.tar. Raises UserError where they don't fit the format."""
-    try:
-        described = json.loads(config_path.read_text(encoding="utf-8"))
-        act = dict(described["act_fn"])
-        activation = dict(PLAIN_ACTIVATIONS[str(act["name"]).lower()])
-        if "alpha" in act and "negative_slope" in activation:
-            activation["negative_slope"] = float(act["alpha"])
-        sizes = [int(described["input_size"]), *map(int, described["hidden_sizes"]), int(described["num_classes"])]
-        if min(sizes) < 1 or max(sizes) > 1_000_000 or len(sizes) > 10_000:
-            raise UserError(f"{len(sizes)} layer sizes up to {max(sizes)}")
-    except OSError as error:
-        raise _unread(config_path, error) from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{config_path}: not a tutorial's .config ({type(error).__name__}: {error})") from error
-    state = _load(config_path.with_suffix(".tar"))
-    arguments = {"input_size": sizes[0], "hidden_sizes": sizes[1:-1], "output_size": sizes[-1], "act": activation}
-    return _fill(arguments, state, config_path.with_suffix(".tar"))
 
 
 def load(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
     """The network in a .ckpt, or in a tutorial's pair named by either of its files, its data set's and loss's names."""
     if path.suffix in {".config", ".tar"}:
-        return load_tutorial_pair(path.with_suffix(".config")), "fashion_mnist", "cross_entropy"
-    return load_checkpoint(path, allowed)
+        return tutorial_pair.load(path.with_suffix(".config")), "fashion_mnist", "cross_entropy"
+    return from_file.load_checkpoint(path, allowed)
 
 
 @torch.no_grad()

@@ -1,0 +1,85 @@
+"""A checkpoint of this project → its network: tensors and plain values are read, nothing in the file is executed."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import ConfigDict, Field, ValidationError
+
+from actsweep.config.schema import Section, Size
+from actsweep.errors import UserError
+from actsweep.network import activations
+from actsweep.network.mlp import MLP
+
+
+def tensors(path: Path) -> Any:
+    """What `torch.save` wrote. Raises UserError for what can't be read safely."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about old pickle protocols
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise unread(path, error) from error
+    except Exception as error:  # torch's, of many kinds, for the many ways in which a file can be damaged or malicious
+        raise UserError(f"{path}: not a checkpoint that can be read safely ({reason(error)})") from error
+
+
+def unread(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror or error}")
+
+
+def reason(error: Exception) -> str:
+    """In one line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+class Network(Section):
+    """What a checkpoint says of its network: the arguments of MLP."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    input_size: Size
+    hidden_sizes: Annotated[list[Size], Field(max_length=10_000)]
+    output_size: Size
+    act: dict[str, Any]
+    norm: Literal["none", "batch", "layer"] = "none"
+
+
+class Described(Section):
+    """What is needed of a checkpoint's hyper-parameters, among others."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    network: Network
+    data: str
+    loss: Literal["cross_entropy", "bce", "mse"]
+
+
+def filled(arguments: dict[str, Any], state: Any, path: Path) -> MLP:
+    """The network with these weights, tried once. It is built without memory: a description may claim any size."""
+    try:
+        with torch.device("meta"):
+            network = MLP(**arguments)
+        network.load_state_dict(state, assign=True)
+        network.eval()(torch.zeros(2, arguments["input_size"]))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: its weights don't fit the network that it describes") from error
+    return network
+
+
+def load_checkpoint(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
+    """The network in one of this project's checkpoints, its data set's name and its loss's. Raises UserError for
+    anything else.
+
+    `allowed`: dotted paths of activation classes outside torch.nn and this project that may be imported.
+    """
+    checkpoint = tensors(path)
+    try:
+        described = Described.model_validate(checkpoint["hyper_parameters"])
+        state = {name.removeprefix("network."): value for name, value in checkpoint["state_dict"].items()}
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise UserError(f"{path}: not a checkpoint of this project ({wrong})") from error
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a checkpoint of this project ({error} is missing or of another kind)") from error
+    activations.refuse_foreign(described.network.act, allowed)
+    return filled(described.network.plain(), state, path), described.data, described.loss
