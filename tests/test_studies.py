@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from sklearn.linear_model import LogisticRegression
 
@@ -28,7 +29,11 @@ QUIET = ["trainer=cpu", "trainer.enable_progress_bar=false"]
 def values_of(study: str) -> dict[str, list[str]]:
     """The axes of a study and their values."""
     params = OmegaConf.load(REPOSITORY / "sweeps" / f"{study}.yaml").hydra.sweeper.params
-    return {str(key): str(value).split(",") for key, value in params.items()}
+    axes = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+    return {
+        axis.get_key_element(): [*axis.sweep_string_iterator()] if axis.is_sweep_override() else [axis.value()]
+        for axis in axes
+    }
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -25,6 +25,7 @@ MOST_ROWS = 40
 FAINT = 1e-3  # of the last hidden layer's gradient: the first layer hardly moves
 FLOAT32_SMALLEST = 1e-38
 SATURATING = 25.0  # of q*
+NORMAL_95 = 1.96  # standard deviations on either side of the mean
 
 
 def read(overrides: list[str]) -> schema.Settings:
@@ -50,16 +51,28 @@ def predict(settings: schema.Settings) -> tuple[Layers, Limit, MeanField]:
 
 def table(found: Layers) -> Table:
     """Layer, √q, gradient relative to the last hidden layer, with middle layers left out of deep networks."""
-    shown = Table("layer", "√q: rms of z", "√χ: gradient, this / next", "gradient, this / last hidden")
+    shown = Table(
+        "layer", "√q: rms of z", "√χ: gradient, this / next", "gradient, this / last hidden", "95 % of networks"
+    )
     deep = len(found.chi) > MOST_ROWS
     for place, (q, chi, gradient) in enumerate(zip(found.q, found.chi, found.gradients, strict=False)):
         if deep and MOST_ROWS // 2 <= place < len(found.chi) - MOST_ROWS // 2:
             if place == MOST_ROWS // 2:
-                shown.add_row("…", "…", "…", "…")
+                shown.add_row("…", "…", "…", "…", "…")
             continue
-        shown.add_row(str(place + 1), f"{math.sqrt(q):.4g}", f"{math.sqrt(chi):.4f}", f"{gradient:.3g}")
-    shown.add_row("output", f"{math.sqrt(found.q[-1]):.4g}", "", "")
+        low, high = (f"{end:.2g}" for end in single_networks(found, place))
+        shown.add_row(
+            str(place + 1), f"{math.sqrt(q):.4g}", f"{math.sqrt(chi):.4f}", f"{gradient:.3g}", f"{low} to {high}"
+        )
+    shown.add_row("output", f"{math.sqrt(found.q[-1]):.4g}", "", "", "")
     return shown
+
+
+def single_networks(found: Layers, place: int) -> tuple[float, float]:
+    """Between which ratios to the last hidden layer the gradient of 95 % of all networks lies, at one example."""
+    variance = float(found.log_variances[place] - found.log_variances[-1])  # of ln of the ratio's square
+    middle, reach = math.log(found.gradients[place] or 1e-300) - variance / 4, NORMAL_95 * math.sqrt(variance) / 2
+    return math.exp(middle - reach), math.exp(middle + reach)
 
 
 def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:

@@ -3,40 +3,76 @@
 import json
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from actsweep.network import activations
 from actsweep.results.reading import Run
 
+if TYPE_CHECKING:
+    from actsweep.theory.integrals import Function
+
 TRAINS_TO = 6  # depth scales ξ_c: how deep networks train (Schoenholz et al. 2017)
 
 
-def reach(run: Run) -> float:
-    """6 ξ_c, the depth to which the run's activation and initialisation should train; NaN where that isn't known."""
+def variances(run: Run) -> tuple[float, float] | None:
+    """(σ_w², σ_b²) of the run's initialisation; None where its name and numbers don't say them."""
     init, width = run["config"].get("init") or {}, max(run["hidden_sizes"], default=1)
-    variances = {
+    known = {
         "default": (1 / 3, 1 / (3 * width)),
         "kaiming": (2.0, 0.0),
         "lecun": (1.0, 0.0),
         "variance": (init.get("weight_variance"), init.get("bias_variance")),
     }
+    weight, bias = known.get(run["init"], (None, None))
+    return None if weight is None or bias is None else (weight, bias)
+
+
+def reach(run: Run) -> float:
+    """6 ξ_c, the depth to which the run's activation and initialisation should train; NaN where that isn't known."""
     if run["init"] == "critical":
         return math.inf
-    weight, bias = variances.get(run["init"], (None, None))
-    if weight is None or bias is None:
-        return math.nan
-    return TRAINS_TO * depth_scale(json.dumps(run["config"]["act"], sort_keys=True), weight, bias)
+    found = variances(run)
+    return TRAINS_TO * depth_scale(_act(run), *found) if found else math.nan
+
+
+def log_variance(run: Run) -> float:
+    """Of ln ‖∂L/∂z‖² at the first layer relative to the output layer's, over untrained networks like the run's."""
+    found = variances(run)
+    return gradient_spread(_act(run), *found, tuple(run["hidden_sizes"])) if found else math.nan
+
+
+def _act(run: Run) -> str:
+    return json.dumps(run["config"]["act"], sort_keys=True)
 
 
 @lru_cache(maxsize=1024)
 def depth_scale(act: str, weight_variance: float, bias_variance: float) -> float:
     """ξ_c of an activation, described in JSON; NaN where there is none."""
-    from actsweep.theory.integrals import Function  # here: only these figures need torch
-    from actsweep.theory.meanfield import MeanField, limit
+    from actsweep.theory.meanfield import MeanField, limit  # here: only these figures need torch
 
-    description = json.loads(act)
     try:
-        activations.refuse_foreign(description)
-        theory = MeanField(Function(activations.build(description)), weight_variance, bias_variance)
-        return limit(theory).correlation_scale
+        return limit(MeanField(_function(act), weight_variance, bias_variance)).correlation_scale
     except ValueError:
         return math.nan
+
+
+@lru_cache(maxsize=1024)
+def gradient_spread(act: str, weight_variance: float, bias_variance: float, widths: tuple[int, ...]) -> float:
+    """The variance in `log_variance`; NaN where there is none."""
+    from actsweep.theory.meanfield import layers
+
+    steps = len(widths) + 1
+    try:
+        found = layers(_function(act), 1.0, [weight_variance] * steps, [bias_variance] * steps, [*widths, widths[-1]])
+    except ValueError:
+        return math.nan
+    return float(found.log_variances[0])
+
+
+def _function(act: str) -> "Function":
+    """Raises UserError for what the run's folder must not name, and for what is no function of one number."""
+    from actsweep.theory.integrals import Function
+
+    description = json.loads(act)
+    activations.refuse_foreign(description)
+    return Function(activations.build(description))

@@ -156,6 +156,15 @@ class Layers:
         """‖∂L/∂z‖ of each layer relative to the last hidden layer's, (L,)."""
         return np.sqrt(np.cumprod(np.append(1.0, self.chi[:-1][::-1]))[::-1])
 
+    @property
+    def log_variances(self) -> Floats:
+        """Of ln ‖∂L/∂z‖² of each layer relative to the output layer's, over single networks, at one example, (L,).
+
+        The distribution is about normal, and its mean lies half of its variance below the logarithm of the mean. Of a
+        critical ReLU network it is β = 5 Σ 1/width (Hanin & Nica 2020).
+        """
+        return np.cumsum(np.square(2 * self.chi_noise)[::-1])[::-1]
+
 
 def layers(
     act: nn.Module | Function,
