@@ -166,7 +166,7 @@ class DataModule(L.LightningDataModule):
     def train_dataloader(self) -> TrainingBatches:
         if self.trainer is None:
             return TrainingBatches(self.train, self.dataset.scale, self.sampling)
-        sampling = replace(self.sampling, in_order=self.trainer.overfit_batches > 0)
+        sampling = replace(self.sampling, in_order=self.trainer.overfit_batches > 0)  # type: ignore[attr-defined]
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         return TrainingBatches(self.train, self.dataset.scale, sampling, rank, ranks)
 
