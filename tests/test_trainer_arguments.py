@@ -19,6 +19,7 @@ from actsweep.data.datamodule import DataModule
 from actsweep.results import run_folder
 from actsweep.training.trainer_arguments import REFUSED
 from tests.conftest import SMALL, weights_of
+from tests.test_resume import assert_same_run
 
 Make = Callable[..., Settings]
 Command = Callable[..., int]
@@ -196,22 +197,24 @@ def test_what_is_shown_is_a_matter_of_choice(name: str, settings_for: Make, tmp_
         assert any(callback.endswith(SHOWN[name]) for callback in callbacks) == choice
 
 
-REFUSALS = {
-    "barebones": "true", "callbacks": "[{_target_:pytorch_lightning.callbacks.Timer}]", "default_root_dir": "here",
-    "enable_checkpointing": "false", "fast_dev_run": "true", "limit_predict_batches": "3", "logger": "false",
-    "max_steps": "5", "model_registry": "mine", "num_nodes": "2", "plugins": "[a]", "sync_batchnorm": "true",
-    "use_distributed_sampler": "true", "strategy": "fsdp", "limit_test_batches": "0", "limit_train_batches": "0",
-    "accumulate_grad_batches": "0", "check_val_every_n_epoch": "0", "min_epochs": "often", "max_time": "soon",
-    "val_check_interval": "19", "overfit_batches": "0.01", "limit_val_batches": "0.5", "profiler": "none",
-    "precision": "17", "min_steps": "-1", "num_sanity_val_steps": "-2", "log_every_n_steps": "-1", "no_such": "1",
-}  # fmt: skip
+REFUSALS = [
+    *("barebones=true", "callbacks=[{_target_:pytorch_lightning.callbacks.Timer}]", "default_root_dir=here"),
+    *("enable_checkpointing=false", "fast_dev_run=true", "fast_dev_run=3", "limit_predict_batches=3", "logger=false"),
+    *("max_steps=5", "model_registry=mine", "num_nodes=2", "plugins=[a]", "sync_batchnorm=true"),
+    *("use_distributed_sampler=true", "strategy=fsdp", "limit_train_batches=0", "limit_train_batches=0.0"),
+    *("limit_train_batches=-1", "limit_test_batches=0", "limit_test_batches=0.5", "limit_val_batches=0.5"),
+    *("overfit_batches=0.01", "accumulate_grad_batches=0", "check_val_every_n_epoch=0", "min_epochs=often"),
+    *("min_steps=-1", 'max_time="soon"', 'max_time="00:00:00:00"', "val_check_interval=19", "val_check_interval=0"),
+    *("val_check_interval=1.5", "profiler=none", "precision=17", "num_sanity_val_steps=-2", "log_every_n_steps=-1"),
+    "no_such_argument=1",
+]
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("refused", REFUSALS)
 def test_what_it_cannot_do_is_refused_by_name_before_any_work(
-    name: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    refused: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    word = f"++trainer.{name}={REFUSALS[name]}"
+    name, word = refused.partition("=")[0], f"++trainer.{refused}"
     for mode in (["-m", f"hydra.sweep.dir={tmp_path}"], [f"hydra.run.dir={tmp_path}"]):
         assert command(*mode, *DIGITS, word) == 2
         (line,) = capsys.readouterr().err.splitlines()
@@ -222,7 +225,7 @@ def test_what_it_cannot_do_is_refused_by_name_before_any_work(
 
 
 def test_refusals_are_tried_for_every_argument_that_is_refused() -> None:
-    assert set(REFUSED) <= set(REFUSALS)
+    assert set(REFUSED) <= {refused.partition("=")[0] for refused in REFUSALS}
 
 
 def test_overfitting_shows_the_same_batches_in_every_epoch(settings_for: Make, tmp_path: Path) -> None:
@@ -263,3 +266,26 @@ def test_an_epoch_without_validation_has_no_row_of_one_and_the_best_is_the_valid
     assert [row[0] for row in rows if row[place]] == ["2", "4"]
     assert result["best_epoch"] in {2, 4}
     assert result["epochs"] == 5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+trainer.accumulate_grad_batches=4", "act=torch.nn.RReLU"],
+        ["+trainer.check_val_every_n_epoch=2", "patience=1", "optim.lr=0.3"],
+        ["+trainer.val_check_interval=0.5", "optim=adam"],
+        ["+trainer.val_check_interval=24", "+trainer.check_val_every_n_epoch=null"],
+        ["+trainer.limit_train_batches=0.3", "+trainer.limit_val_batches=0", "norm=batch"],
+        ["+trainer.overfit_batches=1", "+trainer.num_sanity_val_steps=1"],
+        ["+trainer.min_epochs=5", "patience=0", "optim.lr=1e-9"],
+        ["trainer.gradient_clip_val=0.1", "+trainer.reload_dataloaders_every_n_epochs=2"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_run_resumes_bit_for_bit_whatever_the_trainer_is_told(
+    words: list[str], settings_for: Make, tmp_path: Path
+) -> None:
+    run = [*SMALL, "diagnostics=[gradients,updates,steps]", *words]
+    for folder, epochs in (("grown", 3), ("grown", 6), ("once", 6)):
+        one_run.train(settings_for(*run, f"trainer.max_epochs={epochs}"), tmp_path / folder)
+    assert_same_run(tmp_path / "once", tmp_path / "grown")

@@ -35,7 +35,8 @@ def run(settings: Settings) -> None:
     _try("optim", json.dumps(settings.optim.plain()))
     _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
     _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
-    trainer_arguments.check_batches(settings, open_data(settings.data, settings.seed))
+    if settings.trainer.model_extra:
+        trainer_arguments.check_batches(settings, open_data(settings.data, settings.seed))
     _check_memory(settings)
 
 

@@ -5,6 +5,7 @@ Flow: config → **training**. Those that are not named here mean what Lightning
 
 import inspect
 import math
+from functools import cache
 from typing import Any
 
 import pytorch_lightning as L
@@ -36,7 +37,6 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {  # the values that change no
 }  # fmt: skip
 AT_LEAST = {
     **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"), 1),
-    **dict.fromkeys(("limit_train_batches", "limit_test_batches"), 1),
     **dict.fromkeys(("log_every_n_steps", "min_epochs", "min_steps", "reload_dataloaders_every_n_epochs"), 0),
     "num_sanity_val_steps": -1,
 }
@@ -54,18 +54,23 @@ def arguments(settings: Settings) -> dict[str, Any]:
     return DEFAULTS | {name: value for name, value in given.items() if name not in REFUSED} | epochs
 
 
-def _check(name: str, value: Any) -> None:
+@cache
+def _kind(name: str) -> TypeAdapter[Any]:
+    """The type that Lightning gives an argument."""
     known = inspect.signature(L.Trainer).parameters
     if name not in known:
         raise UserError(f"trainer.{name}: Lightning's Trainer has no such argument; it has {', '.join(known)}")
+    return TypeAdapter(known[name].annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+
+
+def _check(name: str, value: Any) -> None:
     if name in REFUSED:
         harmless, reason = REFUSED[name]
         if not any(value is each or (type(value) is int and value == each) for each in harmless):
             raise UserError(f"trainer.{name}={value}: {reason}")
         return
-    kind = TypeAdapter[Any](known[name].annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
     try:
-        kind.validate_python(value)
+        _kind(name).validate_python(value)
     except ValidationError as error:
         raise UserError(f"trainer.{name}={value}: {error.errors()[0]['msg']}") from error
     least = AT_LEAST.get(name, -math.inf)
@@ -88,16 +93,16 @@ def check_batches(settings: Settings, data: DataModule) -> None:
     """Raise UserError where a part of an epoch, as the Trainer's arguments name it, has no batch."""
     given = settings.trainer.plain()
     training = len(data.train_dataloader())
+    validation, test = len(data.val_dataloader()), len(data.test_dataloader())
     counts = [
-        ("limit_train_batches", training),
-        ("overfit_batches", training),
-        ("overfit_batches", len(data.val_dataloader())),
-        ("limit_val_batches", len(data.val_dataloader())),
-        ("limit_test_batches", len(data.test_dataloader())),
+        ("limit_train_batches", training, given.get("limit_train_batches")),
+        ("limit_test_batches", test, given.get("limit_test_batches")),
+        ("limit_val_batches", validation, given.get("limit_val_batches") or None),  # 0: no validation
+        ("overfit_batches", min(training, validation), given.get("overfit_batches") or None),  # 0: no limit
     ]
-    for name, batches in counts:
-        if given.get(name) and not _limited(batches, given[name]):
-            raise UserError(f"trainer.{name}={given[name]}: of {batches} batches; must be at least {1 / batches:.3g}")
+    for name, batches, limit in counts:
+        if not _limited(batches, limit):
+            raise UserError(f"trainer.{name}={limit}: of {batches} batches; must be at least {1 / batches:.3g}")
     steps = _limited(training, given.get("overfit_batches") or given.get("limit_train_batches"))
     interval = given.get("val_check_interval")
     if type(interval) is int and interval > steps and given.get("check_val_every_n_epoch", 1) is not None:
