@@ -72,7 +72,8 @@ def _check(name: str, value: Any) -> None:
     try:
         _kind(name).validate_python(value)
     except ValidationError as error:
-        raise UserError(f"trainer.{name}={value}: {error.errors()[0]['msg']}") from error
+        allowed = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
+        raise UserError(f"trainer.{name}={value}: {allowed}".replace("Input should", "must")) from error
     least = AT_LEAST.get(name, -math.inf)
     if type(value) is int and value < least:
         raise UserError(f"trainer.{name}={value}: must be at least {least}")
