@@ -43,7 +43,7 @@ RUNS = [
     ("trainer.max_epochs=0", "trainer.max_epochs=0", "greater than or equal to 1"),
     ("trainer.max_epochs=-5", "trainer.max_epochs=-5", "greater than or equal to 1"),
     ("trainer.max_epochs=abc", "trainer.max_epochs=abc", "valid integer"),
-    ("trainer.precision=7", "trainer:", "7"),
+    ("trainer.precision=7", "trainer.precision=7", "must be 64, 32 or 16; or must be"),
     ("monitor=val_los", "monitor: there is no such key", ""),
     ("patience=-1", "patience=-1", "greater than or equal to 0"),
     ("data.batch_size=0", "data.batch_size=0", "greater than or equal to 1"),

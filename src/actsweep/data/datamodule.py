@@ -4,9 +4,8 @@ No example is touched one by one: a batch is one gather of raw rows and one scal
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +20,6 @@ from actsweep.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
 EVALUATION_BATCH = 2048
-STEPS_PER_GROUP = 100
 
 
 @dataclass(frozen=True)
@@ -29,13 +27,14 @@ class Sampling:
     """Which examples the steps of an epoch see: a function of (seed, epoch) alone, so that training can resume.
 
     `batch_size` examples of a fresh permutation per step, an incomplete last batch dropped; with `replacement`,
-    drawn anew for every step; "all": every step sees every example, in order.
+    drawn anew for every step; `in_order`: the same examples in every epoch; "all": every step sees every example.
     """
 
     batch_size: int | Literal["all"]
     replacement: bool
     steps_per_epoch: int | None
     seed: int
+    in_order: bool = False
 
     def steps(self, size: int) -> int:
         """Steps of one epoch over `size` examples."""
@@ -43,50 +42,22 @@ class Sampling:
             return self.steps_per_epoch
         return 1 if self.batch_size == "all" else size // self.batch_size
 
-    def rows(self, epoch: int, size: int) -> list[Tensor | None]:
-        """The rows of each step of an epoch; None stands for all of them."""
-        steps = self.steps(size)
-        if self.batch_size == "all":
-            return [None] * steps
+    def rows(self, epoch: int, size: int) -> Tensor:
+        """The rows of each step of an epoch, (steps, batch)."""
+        assert self.batch_size != "all"
+        shape = self.steps(size), self.batch_size
         generator = np.random.default_rng([self.seed, epoch])
-        if self.replacement:
-            drawn = generator.integers(0, size, (steps, self.batch_size))
+        if self.in_order:
+            drawn = np.arange(math.prod(shape)) % size
+        elif self.replacement:
+            drawn = generator.integers(0, size, shape)
         else:
-            drawn = generator.permutation(size)[: steps * self.batch_size].reshape(steps, self.batch_size)
-        return list(torch.from_numpy(drawn))
+            drawn = generator.permutation(size)[: math.prod(shape)]
+        return torch.from_numpy(drawn.reshape(shape))
 
 
-def cuts(steps: int, every: int) -> list[int]:
-    """Where an epoch's steps are cut into groups: around its first and last step, and around every multiple of `every`.
-
-    >>> cuts(10, 6)
-    [0, 1, 6, 7, 9, 10]
-    """
-    multiples = {position + after for position in range(0, steps, every) for after in (0, 1)}
-    return sorted({0, steps, max(steps - 1, 0)} | multiples)
-
-
-class BatchGroup:
-    """A group of optimiser steps, each with its batch, cut when it is asked for."""
-
-    def __init__(self, examples: Examples, scale: Callable[[Tensor], Tensor], rows: Sequence[Tensor | None]) -> None:
-        self.examples, self.scale, self.rows = examples, scale, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[Batch]:
-        whole: Batch | None = None
-        for rows in self.rows:
-            if rows is not None:
-                yield self.scale(self.examples.inputs.index_select(0, rows)), self.examples.labels[rows]
-            else:
-                whole = whole or (self.scale(self.examples.inputs), self.examples.labels)
-                yield whole
-
-
-class GroupedSteps:
-    """The training steps of one epoch after another, in groups: what Lightning does around a step, it does per group.
+class TrainingBatches:
+    """The batches of one epoch after another, each cut from memory when it is asked for.
 
     Lightning calls `set_epoch` because the object names itself as its `sampler`. With several processes, each takes
     its share of every batch, so that together they see the same batches as one process would.
@@ -97,7 +68,6 @@ class GroupedSteps:
         examples: Examples,
         scale: Callable[[Tensor], Tensor],
         sampling: Sampling,
-        every: int = STEPS_PER_GROUP,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
@@ -106,22 +76,23 @@ class GroupedSteps:
         if batch % ranks:
             raise UserError(f"data.batch_size={batch}: must be divisible by the {ranks} devices")
         self.share = slice(rank * batch // ranks, (rank + 1) * batch // ranks)
-        self.groups = list(pairwise(cuts(sampling.steps(len(examples)), every))) or [(0, 0)]
         self.epoch = 0
-        self.sampler = self
+        if not sampling.in_order:
+            self.sampler = self
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.groups)
+        return self.sampling.steps(len(self.examples))
 
-    def __iter__(self) -> Iterator[BatchGroup]:
-        device = self.examples.inputs.device
-        rows = self.sampling.rows(self.epoch, len(self.examples))
-        mine = [each if each is None else each[self.share].to(device) for each in rows]
-        for start, end in self.groups:
-            yield BatchGroup(self.examples, self.scale, mine[start:end])
+    def __iter__(self) -> Iterator[Batch]:
+        if self.sampling.batch_size == "all":
+            yield from [(self.scale(self.examples.inputs), self.examples.labels)] * len(self)
+            return
+        device, labels = self.examples.inputs.device, self.examples.labels
+        for rows in self.sampling.rows(self.epoch, len(self.examples))[:, self.share].to(device):
+            yield self.scale(self.examples.inputs.index_select(0, rows)), labels[rows]
 
 
 @dataclass(frozen=True)
@@ -192,15 +163,12 @@ class DataModule(L.LightningDataModule):
             Examples(part.inputs.to(device), part.labels.to(device)) for part in (self.train, self.val, self.test)
         )
 
-    def train_dataloader(self) -> GroupedSteps:
+    def train_dataloader(self) -> TrainingBatches:
         if self.trainer is None:
-            return GroupedSteps(self.train, self.dataset.scale, self.sampling)
-        # Callbacks are called between groups of steps: one that asks for every n-th step must find a cut there.
-        callbacks: list[L.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        asked = [n for each in callbacks if (n := getattr(each, "every_n_steps", None))]
-        every = math.gcd(*asked, self.sampling.steps(len(self.train))) if asked else STEPS_PER_GROUP
+            return TrainingBatches(self.train, self.dataset.scale, self.sampling)
+        sampling = replace(self.sampling, in_order=self.trainer.overfit_batches > 0)  # type: ignore[attr-defined]
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
-        return GroupedSteps(self.train, self.dataset.scale, self.sampling, every or 1, rank, ranks)
+        return TrainingBatches(self.train, self.dataset.scale, sampling, rank, ranks)
 
     def val_dataloader(self) -> OrderedBatches:
         return OrderedBatches(self.val, self.dataset.scale)
@@ -220,9 +188,8 @@ class DataModule(L.LightningDataModule):
         return batch  # cut from tensors that are already there
 
 
-def open_data(settings: schema.Data, seed: int, untrained: bool = False) -> DataModule:
+def open_data(settings: schema.Data, seed: int) -> DataModule:
     """The data set of these settings, split. Raises UserError if it is missing, damaged, unfit or too small."""
     dataset = opened(settings.source.plain())
-    steps = 0 if untrained else settings.steps_per_epoch
-    sampling = Sampling(settings.batch_size, settings.replacement, steps, seed)
+    sampling = Sampling(settings.batch_size, settings.replacement, settings.steps_per_epoch, seed)
     return DataModule(dataset, sampling, settings.val_size, settings.split_seed)

@@ -23,7 +23,7 @@ from actsweep.data.datamodule import open_data
 from actsweep.errors import UserError, refuse
 from actsweep.network.losses import outputs_for
 from actsweep.report import figures
-from actsweep.training import ranks
+from actsweep.training import ranks, trainer_arguments
 
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
@@ -31,10 +31,12 @@ NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any o
 def run(settings: Settings) -> None:
     """Raise UserError if a run with these settings could not start. Parts that many runs share are tried once."""
     figures.check(settings.figures)
-    ranks.check(settings, int(str(_try("trainer", json.dumps(settings.trainer.plain())))))
+    ranks.check(settings, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(settings))))))
     _try("optim", json.dumps(settings.optim.plain()))
     _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
     _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
+    if settings.trainer.model_extra:
+        trainer_arguments.check_batches(settings, open_data(settings.data, settings.seed))
     _check_memory(settings)
 
 

@@ -74,8 +74,7 @@ class Feed:
             sampling = Sampling(
                 self.sampling.batch_size, self.sampling.replacement, self.sampling.steps_per_epoch, seed
             )
-            rows = [row for row in sampling.rows(epoch, len(self.examples)) if row is not None]
-            self.order[:, place] = torch.stack(rows).to(self.order.device)
+            self.order[:, place] = sampling.rows(epoch, len(self.examples)).to(self.order.device)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         if self.whole is not None:

@@ -1,0 +1,120 @@
+"""Which arguments of Lightning's Trainer a run takes from `+trainer.NAME=VALUE`, and which it refuses by name.
+
+Flow: config → **training**. Those that are not named here mean what Lightning says.
+"""
+
+import inspect
+import math
+from functools import cache
+from typing import Any
+
+import pytorch_lightning as L
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from actsweep.config.schema import Settings
+from actsweep.data.datamodule import DataModule
+from actsweep.errors import UserError
+
+DEFAULTS = {
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,  # DataModule shares out the batches itself
+}
+REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {  # the values that change nothing; why no other, and what instead
+    "barebones": ((False,), "a run keeps tables and checkpoints; diagnostics=[] is the fastest"),
+    "callbacks": ((None,), "a callback is given as +diagnostics.NAME._target_=package.Class"),
+    "default_root_dir": ((None,), "the folder of a run is hydra.run.dir"),
+    "enable_checkpointing": ((None, True), "a run is tested, and resumes, from its checkpoints"),
+    "fast_dev_run": ((False, 0), "leaves no result; for a trial trainer.max_epochs=1 +trainer.limit_train_batches=1"),
+    "limit_predict_batches": ((None,), "a run predicts nothing; use +trainer.limit_test_batches"),
+    "logger": ((None, True), "a run's tables and TensorBoard are its loggers, and its result needs them"),
+    "max_steps": ((-1,), "a run counts epochs: data.steps_per_epoch=N trainer.max_epochs=1 makes N steps"),
+    "model_registry": ((None,), "a run's model is its checkpoints/best.ckpt"),
+    "num_nodes": ((1,), "a run trains on one machine; trainer.devices says on how many devices"),
+    "plugins": ((None,), "a run writes its checkpoints in its own way; trainer.precision says in which precision"),
+    "sync_batchnorm": ((False,), "norm=batch trains on one device; norm=layer on several"),
+    "use_distributed_sampler": ((False,), "the data module deals each batch to the devices itself"),
+}  # fmt: skip
+AT_LEAST = {
+    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"), 1),
+    **dict.fromkeys(("log_every_n_steps", "min_epochs", "min_steps", "reload_dataloaders_every_n_epochs"), 0),
+    "num_sanity_val_steps": -1,
+}
+
+
+def arguments(settings: Settings) -> dict[str, Any]:
+    """What the Trainer of a run is given, besides its folder, loggers, callbacks and plugins.
+
+    Raises UserError for what it can't be given.
+    """
+    given = settings.trainer.plain()
+    for name, value in given.items():
+        _check(name, value)
+    epochs = {"max_epochs": 1 if settings.untrained else settings.trainer.max_epochs}
+    return DEFAULTS | {name: value for name, value in given.items() if name not in REFUSED} | epochs
+
+
+@cache
+def _kind(name: str) -> TypeAdapter[Any]:
+    """The type that Lightning gives an argument."""
+    known = inspect.signature(L.Trainer).parameters
+    if name not in known:
+        raise UserError(f"trainer.{name}: Lightning's Trainer has no such argument; it has {', '.join(known)}")
+    return TypeAdapter(known[name].annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+
+
+def _check(name: str, value: Any) -> None:
+    if name in REFUSED:
+        harmless, reason = REFUSED[name]
+        if not any(value is each or (type(value) is int and value == each) for each in harmless):
+            raise UserError(f"trainer.{name}={value}: {reason}")
+        return
+    try:
+        _kind(name).validate_python(value)
+    except ValidationError as error:
+        allowed = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
+        raise UserError(f"trainer.{name}={value}: {allowed}".replace("Input should", "must")) from error
+    least = AT_LEAST.get(name, -math.inf)
+    if type(value) is int and value < least:
+        raise UserError(f"trainer.{name}={value}: must be at least {least}")
+    if name == "max_time" and value is not None:
+        _check_time(value)
+
+
+def _check_time(value: Any) -> None:
+    try:
+        given = L.callbacks.Timer(value).time_remaining()
+    except Exception as error:  # Lightning's answer, of several kinds
+        raise UserError(f"trainer.max_time={value}: {error}") from error
+    if not given:
+        raise UserError(f"trainer.max_time={value}: leaves no time for a step")
+
+
+def check_batches(settings: Settings, data: DataModule) -> None:
+    """Raise UserError where a part of an epoch, as the Trainer's arguments name it, has no batch."""
+    given = settings.trainer.plain()
+    training = len(data.train_dataloader())
+    validation, test = len(data.val_dataloader()), len(data.test_dataloader())
+    counts = [
+        ("limit_train_batches", training, given.get("limit_train_batches")),
+        ("limit_test_batches", test, given.get("limit_test_batches")),
+        ("limit_val_batches", validation, given.get("limit_val_batches") or None),  # 0: no validation
+        ("overfit_batches", min(training, validation), given.get("overfit_batches") or None),  # 0: no limit
+    ]
+    for name, batches, limit in counts:
+        if not _limited(batches, limit):
+            raise UserError(f"trainer.{name}={limit}: of {batches} batches; must be at least {1 / batches:.3g}")
+    steps = _limited(training, given.get("overfit_batches") or given.get("limit_train_batches"))
+    interval = given.get("val_check_interval")
+    if type(interval) is int and interval > steps and given.get("check_val_every_n_epoch", 1) is not None:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {steps} batches; to count through epochs give "
+            "+trainer.check_val_every_n_epoch=null too"
+        )
+
+
+def _limited(batches: int, limit: float | None) -> int:
+    """How many of an epoch's batches Lightning uses."""
+    if limit is None:
+        return batches
+    return math.floor(batches * limit) if isinstance(limit, float) else min(batches, limit)
