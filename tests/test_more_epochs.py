@@ -10,7 +10,7 @@ import pytest
 
 from actsweep.results import run_folder
 from tests.conftest import SMALL
-from tests.test_data import idx_bytes
+from tests.test_data_files import idx_bytes
 from tests.test_resume import assert_same_run
 
 Command = Callable[..., int]
