@@ -19,7 +19,7 @@ from actsweep import composition, one_run
 from actsweep.config import schema
 from actsweep.places import REPOSITORY
 from actsweep.training.progress import ProgressBar
-from tests.processes import pytest_configure, pytest_runtest_call  # noqa: F401
+from tests.processes import pytest_configure, pytest_runtest_call, warm  # noqa: F401
 
 SMALL = [
     "data=digits",

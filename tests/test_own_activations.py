@@ -20,6 +20,7 @@ from actsweep.training.stack.grouping import reason_against
 from tests import own_activations
 from tests.conftest import SMALL, weights_of
 
+pytestmark = pytest.mark.usefixtures("warm")
 Command = Callable[..., int]
 Make = Callable[..., Settings]
 OWN = "tests.own_activations"

@@ -148,7 +148,7 @@ class DiesInAChild(L.Callback):
 
 
 def test_stacks_of_a_process_that_dies_are_trained_here(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], warm: None
 ) -> None:
     dies = f"+diagnostics.dies._target_={__name__}.{DiesInAChild.__name__}"
     grid = ["act=relu", "seed=0,1,2,3", "diagnostics=[]", dies, "hydra.launcher.processes=2"]
