@@ -1,6 +1,8 @@
 """What tests share: composed settings, small runs on digits, and a command line that runs in this process."""
 
 import io
+import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -65,6 +68,38 @@ def _files_are_parsed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", once)
+        yield
+
+
+IN = re.compile(r"(hydra\.(?:run|sweep)\.dir)=(/[\w/.-]+)")
+ANYWHERE = "/anywhere"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _configurations_are_composed_once() -> Iterator[None]:
+    """Hydra composes twice or more for a command, a tenth of a second each, and many differ in their folder alone."""
+    compose, kept = ConfigLoaderImpl.load_configuration, dict[Any, bytes]()
+
+    def once(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *how: Any, **more: Any
+    ) -> DictConfig:
+        places = tuple((each.provider, each.path) for each in self.get_search_path().get_path())
+        if "command-line" in dict(places) or any("hydra.searchpath" in each for each in overrides):
+            return compose(self, config_name, overrides, *how, **more)  # from files that a test may change
+        folders = {found[1]: found[2] for each in overrides if (found := IN.fullmatch(each))}
+        alike = [IN.sub(rf"\1={ANYWHERE}", each) if IN.fullmatch(each) else each for each in overrides]
+        key = places, config_name, *alike, how, *more.items(), Path.cwd()
+        if key not in kept:
+            kept[key] = pickle.dumps(compose(self, config_name, alike, *how, **more))
+        config = pickle.loads(kept[key])
+        named = config.hydra.overrides.hydra
+        for name, folder in folders.items():
+            OmegaConf.update(config, name, folder)
+            named[:] = [f"{name}={folder}" if each == f"{name}={ANYWHERE}" else each for each in named]
+        return config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigLoaderImpl, "load_configuration", once)
         yield
 
 

@@ -23,11 +23,8 @@ def unread(*arguments: str, also_errors: bool = False) -> tuple[int, str]:
     """The exit code of a command whose output goes into a pipe that nobody reads, and what it says on stderr."""
     reading, writing = os.pipe()
     os.close(reading)
-    errors = writing if also_errors else subprocess.PIPE
-    with (
-        os.fdopen(writing),
-        processes.running([sys.executable, "-m", *arguments], stdout=writing, stderr=errors) as process,
-    ):
+    command, errors = [sys.executable, "-m", *arguments], writing if also_errors else subprocess.PIPE
+    with os.fdopen(writing), processes.running(command, stdout=writing, stderr=errors) as process:
         said = process.communicate()[1]
     return process.returncode, said or ""
 

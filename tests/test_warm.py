@@ -19,7 +19,7 @@ dispositions = {number.name: str(signal.getsignal(number)).split(" at ")[0] for 
                 if isinstance(number, signal.Signals)}
 print(json.dumps([sys.argv, sys.path, __name__, os.getcwd(), sorted(os.listdir("/proc/self/fd")), dispositions,
                   threading.active_count(), len(os.listdir("/proc/self/task")), sys.stdin.read(),
-                  {name: value for name, value in os.environ.items() 
+                  {name: value for name, value in os.environ.items()
                    if name not in ("ACTSWEEP_STARTED_BY", "PWD")}]))
 """
 ENDS = {
