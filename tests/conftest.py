@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,10 +60,10 @@ def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="session", autouse=True)
 def _files_are_parsed_once() -> Iterator[None]:
     """Hydra reads some thirty files for each command, and parses them in Python."""
-    load, parsed = OmegaConf.load, cache(lambda text: load(io.StringIO(text)))
+    load, parsed = OmegaConf.load, cache(lambda text: pickle.dumps(load(io.StringIO(text))))
 
     def once(file: Any) -> Any:
-        return deepcopy(parsed(file.read())) if hasattr(file, "read") else load(file)
+        return pickle.loads(parsed(file.read())) if hasattr(file, "read") else load(file)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OmegaConf, "load", once)
