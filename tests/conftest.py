@@ -1,4 +1,9 @@
-"""What tests share: composed settings, small runs on digits, and a command line that runs in this process."""
+"""What tests share: composed settings, small runs on digits, and a command line that runs in this process.
+
+Fixtures import what they need: the process that only deals tests out to others needs none of it.
+"""
+
+from __future__ import annotations
 
 import io
 import pickle
@@ -8,20 +13,19 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
 
-from actsweep import composition, one_run
-from actsweep.config import schema
 from actsweep.places import REPOSITORY
-from actsweep.training.progress import ProgressBar
 from tests.processes import pytest_configure, pytest_runtest_call, warm  # noqa: F401
+
+if TYPE_CHECKING:
+    import torch
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from omegaconf import DictConfig
+
+    from actsweep.config.schema import Settings
 
 SMALL = [
     "data=digits",
@@ -40,7 +44,6 @@ BROWSER: dict[str, Any] = {
     "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run"],
 }  # fmt: skip
-composition.register()
 
 
 def names_in(group: str) -> list[str]:
@@ -50,6 +53,10 @@ def names_in(group: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from hydra.core.global_hydra import GlobalHydra
+
+    from actsweep.training.progress import ProgressBar
+
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(ProgressBar, "shown", True)  # what trains in processes of its own hides it there
@@ -60,6 +67,8 @@ def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="session", autouse=True)
 def _files_are_parsed_once() -> Iterator[None]:
     """Hydra reads some thirty files for each command, and parses them in Python."""
+    from omegaconf import OmegaConf
+
     load, parsed = OmegaConf.load, cache(lambda text: pickle.dumps(load(io.StringIO(text))))
 
     def once(file: Any) -> Any:
@@ -77,6 +86,9 @@ ANYWHERE = "/anywhere"
 @pytest.fixture(scope="session", autouse=True)
 def _configurations_are_composed_once() -> Iterator[None]:
     """Hydra composes twice or more for a command, a tenth of a second each, and many differ in their folder alone."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from omegaconf import OmegaConf
+
     compose, kept = ConfigLoaderImpl.load_configuration, dict[Any, bytes]()
 
     def once(
@@ -104,14 +116,19 @@ def _configurations_are_composed_once() -> Iterator[None]:
 
 @cache
 def composed(overrides: tuple[str, ...]) -> DictConfig:
+    from actsweep import composition
+
     return composition.composed(list(overrides))
 
 
 @pytest.fixture
-def settings_for() -> Callable[..., schema.Settings]:
+def settings_for() -> Callable[..., Settings]:
     """Settings from overrides, as the command line would make them."""
+    from hydra.core.hydra_config import HydraConfig
 
-    def make(*overrides: str) -> schema.Settings:
+    from actsweep import composition
+
+    def make(*overrides: str) -> Settings:
         found = composed(overrides)  # a tenth of a second; many tests ask for the same
         HydraConfig.instance().set_config(found)
         return composition.read(found)
@@ -122,6 +139,9 @@ def settings_for() -> Callable[..., schema.Settings]:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`python -m src.train ARGUMENTS` in this process; returns the exit code."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from actsweep import one_run
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
@@ -137,5 +157,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    import torch
+
     state: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
     return state
