@@ -5,9 +5,6 @@ Fixtures import what they need: the process that only deals tests out to others 
 
 from __future__ import annotations
 
-import io
-import pickle
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +19,6 @@ from tests.processes import pytest_configure, pytest_runtest_call, warm  # noqa:
 
 if TYPE_CHECKING:
     import torch
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from omegaconf import DictConfig
 
     from actsweep.config.schema import Settings
@@ -65,52 +61,11 @@ def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _files_are_parsed_once() -> Iterator[None]:
-    """Hydra reads some thirty files for each command, and parses them in Python."""
-    from omegaconf import OmegaConf
-
-    load, parsed = OmegaConf.load, cache(lambda text: pickle.dumps(load(io.StringIO(text))))
-
-    def once(file: Any) -> Any:
-        return pickle.loads(parsed(file.read())) if hasattr(file, "read") else load(file)
+def _hydra_composes_once() -> Iterator[None]:
+    from tests import quick_hydra
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OmegaConf, "load", once)
-        yield
-
-
-IN = re.compile(r"(hydra\.(?:run|sweep)\.dir)=(/[\w/.-]+)")
-ANYWHERE = "/anywhere"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _configurations_are_composed_once() -> Iterator[None]:
-    """Hydra composes twice or more for a command, a tenth of a second each, and many differ in their folder alone."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from omegaconf import OmegaConf
-
-    compose, kept = ConfigLoaderImpl.load_configuration, dict[Any, bytes]()
-
-    def once(
-        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], *how: Any, **more: Any
-    ) -> DictConfig:
-        places = tuple((each.provider, each.path) for each in self.get_search_path().get_path())
-        if "command-line" in dict(places) or any("hydra.searchpath" in each for each in overrides):
-            return compose(self, config_name, overrides, *how, **more)  # from files that a test may change
-        folders = {found[1]: found[2] for each in overrides if (found := IN.fullmatch(each))}
-        alike = [IN.sub(rf"\1={ANYWHERE}", each) if IN.fullmatch(each) else each for each in overrides]
-        key = places, config_name, *alike, how, *more.items(), Path.cwd()
-        if key not in kept:
-            kept[key] = pickle.dumps(compose(self, config_name, alike, *how, **more))
-        config = pickle.loads(kept[key])
-        named = config.hydra.overrides.hydra
-        for name, folder in folders.items():
-            OmegaConf.update(config, name, folder)
-            named[:] = [f"{name}={folder}" if each == f"{name}={ANYWHERE}" else each for each in named]
-        return config
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConfigLoaderImpl, "load_configuration", once)
+        quick_hydra.keep(patch)
         yield
 
 
