@@ -24,12 +24,14 @@ pytestmark = pytest.mark.usefixtures("warm")
 Command = Callable[..., int]
 Make = Callable[..., Settings]
 OWN = "tests.own_activations"
-ENGINES = {"plain": ("seed=0",), "stacked": ("hydra/launcher=stacked", "seed=0,1")}
+ENGINES = {"plain": (), "stacked": ("hydra/launcher=stacked",)}
+SEEDS = {"plain": "0", "stacked": "0,1"}
 
 
-def trained(command: Command, folder: Path, engine: str, *overrides: str) -> dict[str, Path]:
-    """Runs, those of a stack of two seeds, by the name of their activation and their seed."""
-    arguments = ("-m", *SMALL, f"hydra.sweep.dir={folder}", *ENGINES[engine], *overrides)
+def trained(command: Command, folder: Path, engine: str, *overrides: str, seeds: str = "") -> dict[str, Path]:
+    """Runs, in a stack of both seeds, by the name of their activation and their seed."""
+    seed = f"seed={seeds or SEEDS[engine]}"
+    arguments = ("-m", *ENGINES[engine], *SMALL, f"hydra.sweep.dir={folder}", seed, *overrides)
     assert command(*arguments) == 0
     found = {}
     for path in folder.glob(f"*/{run_folder.RESULT}"):
@@ -186,8 +188,7 @@ def test_observing_restores_counters_lists_and_replaced_buffers() -> None:
 def test_both_engines_train_the_same_network(command: Command, tmp_path: Path, name: str) -> None:
     act = f"act={OWN}.{name}", "trainer.precision=64"
     stacked = trained(command, tmp_path / "stacked", "stacked", *act)
-    plain = [trained(command, tmp_path / f"plain {seed}", "plain", *act, f"seed={seed}") for seed in (0, 1)]
-    for run, folder in (plain[0] | plain[1]).items():
+    for run, folder in trained(command, tmp_path / "plain", "plain", *act, seeds="0,1").items():
         ours, theirs = weights_of(stacked[run] / run_folder.LAST), weights_of(folder / run_folder.LAST)
         for key in theirs:
             torch.testing.assert_close(ours[key], theirs[key], rtol=1e-9, atol=1e-12)
