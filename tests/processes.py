@@ -5,7 +5,6 @@ test's and that of `running`. A watcher, which hears from a pipe that pytest is 
 Nothing here has a deadline: who waits, waits for as long as the process lives that he waits for.
 """
 
-import multiprocessing
 import os
 import secrets
 import socket
@@ -14,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +106,11 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> No
 @pytest.fixture
 def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Python that the test starts is forked from one that has made the imports: for tests of anything but the start."""
-    program, before = str(REPOSITORY / "tests" / "python"), multiprocessing.spawn.get_executable()
+    program, before = str(REPOSITORY / "tests" / "python"), spawn.get_executable()
     monkeypatch.setattr(sys, "executable", program)
-    multiprocessing.set_executable(program)
+    spawn.set_executable(program)
     yield
-    multiprocessing.set_executable(before)
+    spawn.set_executable(before)
 
 
 def pytest_configure() -> None:
