@@ -107,8 +107,9 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> No
 def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Python that the test starts is forked from one that has made the imports: for tests of anything but the start."""
     program, before = str(REPOSITORY / "tests" / "python"), spawn.get_executable()
-    monkeypatch.setattr(sys, "executable", program)
-    spawn.set_executable(program)
+    if sys.platform == "linux":
+        monkeypatch.setattr(sys, "executable", program)
+        spawn.set_executable(program)
     yield
     spawn.set_executable(before)
 
@@ -122,7 +123,7 @@ def pytest_configure() -> None:
     os.register_at_fork(after_in_child=lambda: os.close(there))  # and copies of this one close theirs
     started_for_good("tests.processes", words, stdin=here, env=others)
     os.close(here)
-    if first:
+    if first and sys.platform == "linux":
         os.environ[PYTHON] = sys.executable
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(address(words))

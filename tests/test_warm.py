@@ -13,6 +13,7 @@ import pytest
 
 from tests import processes
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs sockets without files, and process descriptors")
 SURROUNDINGS = """
 import json, os, signal, sys, threading
 dispositions = {number.name: str(signal.getsignal(number)).split(" at ")[0] for number in signal.valid_signals()

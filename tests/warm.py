@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import types
+from contextlib import suppress
 from typing import Any
 
 Order = dict[str, Any]
@@ -55,7 +56,7 @@ def program(arguments: list[str]) -> None:
         answers = connection.makefile()
         child = int(answers.readline())
         for number in HANDED_ON:
-            signal.signal(number, lambda number, _: os.kill(child, number))
+            signal.signal(number, lambda number, _: hand_on(child, number))
         for number in files:
             os.close(number)  # who waits for the end of a pipe waits for the fork's alone
         code = os.waitstatus_to_exitcode(int(answers.readline()))
@@ -64,6 +65,11 @@ def program(arguments: list[str]) -> None:
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+def hand_on(child: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        os.kill(child, number)
 
 
 def is_open(number: int) -> bool:
@@ -110,7 +116,8 @@ def imported() -> None:
 
     wait_briefly()  # before torch
     for name in IMPORTED:
-        import_module(name)
+        with suppress(ModuleNotFoundError):  # of an extra that is not installed
+            import_module(name)
     gc.freeze()
 
 
