@@ -51,15 +51,15 @@ def program(arguments: list[str]) -> None:
         files = [number for number in found if number != connection.fileno() and is_open(number)]
         order = {"arguments": words, "unbuffered": "-u" in arguments[:2], "files": files, "folder": os.getcwd()}
         order["environment"] = dict(os.environ)
+        signals = received_signals()
         socket.send_fds(connection, [b"!"], files)
         connection.sendall(json.dumps(order).encode() + b"\n")
-        answers = connection.makefile()
-        child = int(answers.readline())
-        for number in HANDED_ON:
-            signal.signal(number, lambda number, _: hand_on(child, number))
+        child = heard(connection)
         for number in files:
             os.close(number)  # who waits for the end of a pipe waits for the fork's alone
-        code = os.waitstatus_to_exitcode(int(answers.readline()))
+        while connection not in select.select([connection, signals], [], [])[0]:
+            hand_on(child, os.read(signals, 100))
+        code = os.waitstatus_to_exitcode(heard(connection))
     if code < 0:
         if -code in HANDED_ON:
             signal.signal(-code, signal.SIG_DFL)
@@ -67,9 +67,27 @@ def program(arguments: list[str]) -> None:
     os._exit(code)
 
 
-def hand_on(child: int, number: int) -> None:
+def received_signals() -> int:
+    """A file that holds the numbers of signals as they come: none is missed between two looks."""
+    here, there = os.pipe()
+    os.set_blocking(there, False)
+    signal.set_wakeup_fd(there)
+    for number in HANDED_ON:
+        signal.signal(number, lambda *_: None)
+    return here
+
+
+def hand_on(child: int, numbers: bytes) -> None:
     with suppress(ProcessLookupError):  # it has just ended
-        os.kill(child, number)
+        for number in numbers:
+            os.kill(child, number)
+
+
+def heard(connection: socket.socket) -> int:
+    word = connection.recv(8, socket.MSG_WAITALL)
+    if len(word) < 8:
+        os._exit(71)  # there is no server any more
+    return int.from_bytes(word, "big")
 
 
 def is_open(number: int) -> bool:
@@ -135,12 +153,12 @@ def keep(connection: socket.socket, child: int, files: list[int]) -> None:
     """Tell the program of its fork's end; when the program is killed, the fork is."""
     for number in files:
         os.close(number)
-    connection.sendall(f"{child}\n".encode())
+    connection.sendall(child.to_bytes(8, "big"))
     ends = os.pidfd_open(child)
     if ends not in select.select([ends, connection], [], [])[0]:
         os.kill(child, signal.SIGKILL)
     try:
-        connection.sendall(f"{os.waitpid(child, 0)[1]}\n".encode())
+        connection.sendall(os.waitpid(child, 0)[1].to_bytes(8, "big"))
     finally:
         os._exit(0)
 
