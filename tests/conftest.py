@@ -1,25 +1,27 @@
-"""What tests share: composed settings, small runs on digits, and a command line that runs in this process."""
+"""What tests share: composed settings, small runs on digits, and a command line that runs in this process.
 
-import io
+Fixtures import what they need: the process that only deals tests out to others needs none of it.
+"""
+
+from __future__ import annotations
+
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
 
-from actsweep import composition, one_run
-from actsweep.config import schema
 from actsweep.places import REPOSITORY
-from actsweep.training.progress import ProgressBar
-from tests.processes import pytest_configure, pytest_runtest_call  # noqa: F401
+from tests.processes import pytest_configure, pytest_runtest_call, warm  # noqa: F401
+
+if TYPE_CHECKING:
+    import torch
+    from omegaconf import DictConfig
+
+    from actsweep.config.schema import Settings
 
 SMALL = [
     "data=digits",
@@ -38,7 +40,6 @@ BROWSER: dict[str, Any] = {
     "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run"],
 }  # fmt: skip
-composition.register()
 
 
 def names_in(group: str) -> list[str]:
@@ -48,6 +49,10 @@ def names_in(group: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from hydra.core.global_hydra import GlobalHydra
+
+    from actsweep.training.progress import ProgressBar
+
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     monkeypatch.setattr(ProgressBar, "shown", True)  # what trains in processes of its own hides it there
@@ -56,28 +61,29 @@ def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _files_are_parsed_once() -> Iterator[None]:
-    """Hydra reads some thirty files for each command, and parses them in Python."""
-    load, parsed = OmegaConf.load, cache(lambda text: load(io.StringIO(text)))
-
-    def once(file: Any) -> Any:
-        return deepcopy(parsed(file.read())) if hasattr(file, "read") else load(file)
+def _hydra_composes_once() -> Iterator[None]:
+    from tests import quick_hydra
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OmegaConf, "load", once)
+        quick_hydra.keep(patch)
         yield
 
 
 @cache
 def composed(overrides: tuple[str, ...]) -> DictConfig:
+    from actsweep import composition
+
     return composition.composed(list(overrides))
 
 
 @pytest.fixture
-def settings_for() -> Callable[..., schema.Settings]:
+def settings_for() -> Callable[..., Settings]:
     """Settings from overrides, as the command line would make them."""
+    from hydra.core.hydra_config import HydraConfig
 
-    def make(*overrides: str) -> schema.Settings:
+    from actsweep import composition
+
+    def make(*overrides: str) -> Settings:
         found = composed(overrides)  # a tenth of a second; many tests ask for the same
         HydraConfig.instance().set_config(found)
         return composition.read(found)
@@ -88,6 +94,9 @@ def settings_for() -> Callable[..., schema.Settings]:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`python -m src.train ARGUMENTS` in this process; returns the exit code."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from actsweep import one_run
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
@@ -103,5 +112,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    import torch
+
     state: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
     return state

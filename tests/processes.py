@@ -7,18 +7,21 @@ Nothing here has a deadline: who waits, waits for as long as the process lives t
 
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-MARK = "ACTSWEEP_STARTED_BY"
+from tests.warm import MARK, PYTHON, WORDS, address
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -34,7 +37,9 @@ def marked(words: str) -> list[psutil.Process]:
 
 def lives(process: psutil.Process) -> bool:
     """Whether it still runs, seen from anywhere: a dead one that nobody has asked for is kept as a zombie."""
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def of_a_pool(process: psutil.Process) -> bool:
@@ -50,7 +55,8 @@ def end(words: str, but: Callable[[psutil.Process], bool] = lambda _: False) -> 
         for process in found:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        time.sleep(0.01)
+        while any(map(lives, found)):
+            time.sleep(0.01)
 
 
 def with_another_word() -> str:
@@ -94,20 +100,43 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> No
         time.sleep(0.02)
 
 
-# In pytest: conftest.py has these two as its own.
+# In pytest: conftest.py has these as its own.
+
+
+@pytest.fixture
+def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Python that the test starts is forked from one that has made the imports: for tests of anything but the start."""
+    program, before = str(REPOSITORY / "tests" / "python"), spawn.get_executable()
+    if sys.platform == "linux":
+        monkeypatch.setattr(sys, "executable", program)
+        spawn.set_executable(program)
+    yield
+    spawn.set_executable(before)
 
 
 def pytest_configure() -> None:
-    """Start the watcher. It is nobody's: it outlives them all, and no key pressed in the terminal reaches it."""
-    words = os.environ[MARK] = with_another_word()
+    """Start the watcher; the first pytest of all also starts the server of forks."""
+    first, words = MARK not in os.environ, with_another_word()
+    others = {name: value for name, value in os.environ.items() if name != MARK}
+    os.environ[MARK] = words
     here, there = os.pipe()  # `there` closes with this process: other programs don't inherit it,
     os.register_at_fork(after_in_child=lambda: os.close(there))  # and copies of this one close theirs
-    others = {name: value for name, value in os.environ.items() if name != MARK}
-    command = [sys.executable, "-m", "tests.processes", words]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    watcher = subprocess.Popen(command, stdin=here, env=others, cwd=REPOSITORY, start_new_session=True, **quiet)  # type: ignore[call-overload]
-    watcher.returncode = 0  # nobody waits for it, and Popen shall not miss that
+    started_for_good("tests.processes", words, stdin=here, env=others)
     os.close(here)
+    if first and sys.platform == "linux":
+        os.environ[PYTHON] = sys.executable
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address(words))
+            listener.listen()
+            started_for_good("tests.warm", "serve", stdin=listener, env=os.environ | {MARK: words.ljust(WORDS)})
+
+
+def started_for_good(module: str, *arguments: str, **options: Any) -> None:
+    """A process that is nobody's: it outlives them all, and no key pressed in the terminal reaches it."""
+    command = [sys.executable, "-m", module, *arguments]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": REPOSITORY, "start_new_session": True}
+    process = subprocess.Popen(command, **quiet | options)
+    process.returncode = 0  # nobody waits for it, and Popen shall not miss that
 
 
 @pytest.hookimpl(wrapper=True)

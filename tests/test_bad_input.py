@@ -11,7 +11,7 @@ import torch
 from actsweep import composition
 from actsweep.data import fashion_mnist
 from tests.conftest import SMALL
-from tests.test_data import idx_bytes
+from tests.test_data_files import idx_bytes
 
 Command = Callable[..., int]
 RUNS = [

@@ -1,8 +1,3 @@
-import gzip
-import struct
-import tracemalloc
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +5,7 @@ from PIL import Image
 from torch.utils.data import random_split
 from torchvision import transforms
 
-from actsweep.data import classification, digits, fashion_mnist, idx, line, mnist_folder, spiral
+from actsweep.data import classification, digits, fashion_mnist, line, spiral
 from actsweep.data.datamodule import DataModule, OrderedBatches, Sampling, TrainingBatches
 from actsweep.data.dataset import Examples, Scale
 
@@ -133,85 +128,6 @@ def test_digits_are_the_published_ones() -> None:
     assert per_class.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
-def idx_bytes(values: np.ndarray, kind: int = 8) -> bytes:  # type: ignore[type-arg]
-    return bytes([0, 0, kind, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
-
-
-@pytest.mark.parametrize("compress", [True, False])
-def test_an_idx_file_is_read_back(tmp_path: Path, compress: bool) -> None:
-    values = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
-    path = tmp_path / ("x.gz" if compress else "x")
-    path.write_bytes(gzip.compress(idx_bytes(values)) if compress else idx_bytes(values))
-    assert idx.read(path).tolist() == values.tolist()
-
-
-GOOD = idx_bytes(np.arange(12, dtype=np.uint8).reshape(3, 4))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "not an IDX file"),
-        (b"\x89PNG\r\n", "not an IDX file"),
-        (idx_bytes(np.zeros((2, 2)), kind=13), "not an IDX file"),
-        (GOOD[:-1], "promises 12 values"),
-        (GOOD + b"x", "promises 12 values"),
-        (GOOD[:6], "promises no values"),
-        (bytes([0, 0, 8, 2]) + b"\xff" * 8, "promises 4294967295"),
-    ],
-)
-def test_what_is_no_idx_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        idx.read(path)
-
-
-@pytest.mark.parametrize("damage", [lambda z: z[:-9], lambda z: z[:30] + b"\0\0" + z[32:], lambda z: b"no" + z])
-def test_a_damaged_archive_is_refused(tmp_path: Path, damage: object) -> None:
-    assert callable(damage)
-    path = tmp_path / "x.gz"
-    path.write_bytes(damage(gzip.compress(GOOD * 20)))
-    with pytest.raises(ValueError, match=r"x\.gz"):
-        idx.read(path)
-
-
-def copy_of_the_data(folder: Path) -> Path:
-    files = fashion_mnist.find(Path("data"))
-    assert files
-    for name, path in files.items():
-        (folder / f"{name}{path.suffix}").symlink_to(path.resolve())
-    return folder
-
-
-def test_wrong_content_is_found_on_load(tmp_path: Path) -> None:
-    folder = copy_of_the_data(tmp_path)
-    labels = next(folder.glob("t10k-labels*"))
-    labels.unlink()
-    content = idx_bytes(np.zeros(10_000, dtype=np.uint8))
-    labels.write_bytes(gzip.compress(content) if labels.suffix == ".gz" else content)
-    with pytest.raises(ValueError, match=r"t10k-labels.*expected 0402a96d"):
-        fashion_mnist.load(str(folder))
-
-
-def test_files_in_the_given_folder_come_before_debians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = copy_of_the_data(tmp_path)
-    found = fashion_mnist.find(folder)
-    assert found is not None
-    assert {path.parent for path in found.values()} == {folder}
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", folder)
-    elsewhere = fashion_mnist.find(tmp_path / "empty")
-    assert elsewhere is not None
-    assert {path.parent for path in elsewhere.values()} == {folder}
-
-
-def test_missing_data_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "none")
-    monkeypatch.setattr("torchvision.datasets.mnist.FashionMNIST.mirrors", ["http://127.0.0.1:9/"])
-    with pytest.raises(ValueError, match=r"src\.data\.fetch"):
-        fashion_mnist.load(str(tmp_path / "nothing"))
-
-
 def test_the_spiral_and_the_weights_after_it_are_the_notebooks_bit_for_bit() -> None:
     np.random.seed(0)  # noqa: NPY002  as the notebook does
     x, y = np.zeros((300, 2)), np.zeros(300, dtype="uint8")
@@ -228,31 +144,6 @@ def test_the_spiral_and_the_weights_after_it_are_the_notebooks_bit_for_bit() -> 
     for expected in (first, second):
         weight = torch.empty(expected.T.shape, dtype=torch.float64)
         assert np.array_equal(spiral.fill_in_order(weight, generator, 0.1).numpy(), expected.T)
-
-
-def test_a_folder_of_idx_files_is_a_data_set(tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    for part, size in (("emnist-letters-train", 20), ("emnist-letters-test", 6)):
-        images = generator.integers(0, 256, (size, 3, 4), dtype=np.uint8)
-        labels = (np.arange(size) % 5 + 1).astype(np.uint8)
-        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
-        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
-    data = mnist_folder.load(str(tmp_path), first_label=1)
-    assert (len(data.pool), len(data.test or ()), data.input_size, data.shape) == (20, 6, 12, (3, 4))
-    assert data.classes == ("1", "2", "3", "4", "5")
-    assert data.pool.labels.tolist() == [n % 5 for n in range(20)]
-    assert data.scale(torch.tensor([0, 255])).tolist() == [-1, 1]
-
-
-def test_a_folder_whose_images_and_labels_dont_match_is_refused(tmp_path: Path) -> None:
-    for name, values in (("images-idx3", np.zeros((4, 2, 2))), ("labels-idx1", np.zeros(3))):
-        for part in ("train", "t10k"):
-            (tmp_path / f"{part}-{name}-ubyte").write_bytes(idx_bytes(values.astype(np.uint8)))
-    with pytest.raises(ValueError, match=r"\(4, 2, 2\) and labels \(3,\) don't match"):
-        mnist_folder.load(str(tmp_path))
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="needs one file of train images"):
-        mnist_folder.load(str(tmp_path / "empty"))
 
 
 def test_a_line_has_one_label_and_a_sine_has_real_ones() -> None:
@@ -279,24 +170,3 @@ def test_nothing_held_out_means_that_training_validation_and_test_are_the_same()
     assert data.train is data.val
     assert data.test is data.dataset.pool
     assert data.examples_per_step == 300
-
-
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize(
-    ("sizes", "content"), [((2**30,), 1000), ((2**15, 2**15), 10), ((10,), 2**26), ((2**32 - 1,) * 4, 0)]
-)
-def test_an_idx_file_that_lies_about_its_size_takes_no_memory(
-    sizes: tuple[int, ...], content: int, suffix: str, tmp_path: Path
-) -> None:
-    path = tmp_path / f"bomb{suffix}"
-    header = bytes([0, 0, 8, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes)
-    with gzip.open(path, "wb") if suffix else path.open("wb") as file:
-        file.write(header)
-        for start in range(0, content, 2**20):
-            file.write(bytes(min(2**20, content - start)))
-    tracemalloc.start()
-    with pytest.raises(ValueError, match="the header promises"):
-        idx.read(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 5 * 2**20

@@ -17,6 +17,7 @@ from actsweep.results import run_folder
 from actsweep.sweep import executors, launcher, side_by_side
 from tests.conftest import SMALL
 
+pytestmark = pytest.mark.usefixtures("warm")
 Command = Callable[..., int]
 QUICK = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", "hydra.sweep.subdir=s${seed}"]
 

@@ -71,7 +71,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def test_a_stack_in_another_process_that_dies_is_resumed_by_the_same_command_and_a_preempted_one_by_itself(
-    command: Command, tmp_path: Path, marks: Path, capfd: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, marks: Path, capfd: pytest.CaptureFixture[str], warm: None
 ) -> None:
     parts = ["hydra.launcher.max_members=2", "hydra.launcher.save_every=0"]
     away = ["-m", "hydra/launcher=stacked_slurm", "hydra.launcher.engine.cluster=local", *parts, *GRID]
@@ -90,7 +90,7 @@ def test_a_stack_in_another_process_that_dies_is_resumed_by_the_same_command_and
 
 
 def test_where_the_launcher_gives_up_finished_runs_are_reported_and_the_same_command_resumes(
-    command: Command, tmp_path: Path, marks: Path, capfd: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, marks: Path, capfd: pytest.CaptureFixture[str], warm: None
 ) -> None:
     (marks / "torch.nn.Tanh").touch()
     sweep = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *GRID, f"hydra.sweep.dir={tmp_path / 'sweep'}"]
@@ -162,7 +162,9 @@ def test_stacks_are_cut_into_about_equal_jobs(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # optuna 2's own
 @pytest.mark.parametrize("launcher", ["basic", "stacked", "side_by_side"])
-def test_optuna_finds_the_largest_accuracy_with_every_launcher(command: Command, tmp_path: Path, launcher: str) -> None:
+def test_optuna_finds_the_largest_accuracy_with_every_launcher(
+    command: Command, tmp_path: Path, launcher: str, warm: None
+) -> None:
     searched = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=4",
                 "hydra.sweeper.n_jobs=2", "hydra.sweeper.sampler.seed=1"]  # fmt: skip
     space = ["optim.lr=tag(log,interval(0.001,1))", "act=choice(relu,tanh)", "diagnostics=[]"]

@@ -8,7 +8,7 @@ import pytest
 
 from actsweep.data import fashion_mnist, fetch
 from actsweep.errors import UserError
-from tests.test_data import idx_bytes
+from tests.test_data_files import idx_bytes
 from tests.test_folders import TRAIN, Files, four, images, written, zipped
 
 

@@ -10,24 +10,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from scipy import stats  # type: ignore[import-untyped]
 
-from actsweep.data import fashion_mnist
 from actsweep.report import figures
-from actsweep.report.dataset import dataset_of, training_examples
 from actsweep.report.drawing import Drawing, looks
 from actsweep.report.figures.accuracy_by_setting import draw as accuracy_by_setting
 from actsweep.report.figures.born_dead import draw as born_dead
-from actsweep.report.figures.dead_units import draw as dead_units
 from actsweep.report.figures.gradient_by_layer import draw as gradient_by_layer
 from actsweep.report.figures.gradient_histograms import draw as gradient_histograms
 from actsweep.report.figures.gradient_over_steps import draw as gradient_over_steps
 from actsweep.report.figures.learning_curves import draw as learning_curves
-from actsweep.report.figures.loss_over_steps import draw as loss_over_steps
 from actsweep.report.figures.overview import draw as overview
-from actsweep.report.figures.published_accuracy import draw as published_accuracy
-from actsweep.report.figures.published_accuracy import one_more_run
 from actsweep.report.figures.steps_needed import draw as steps_needed
 from actsweep.report.figures.unit_classes import draw as unit_classes
 from actsweep.report.frames import SWITCH_ON, geometric_mean, t_interval, thin
@@ -244,95 +236,6 @@ def test_steps_needed_counts_steps_and_marks_who_never_got_there(tmp_path: Path)
     assert needed["tanh"].isna().all()
     assert marked(drawing, "never") == 2
     assert "2 of 2 not within 40 steps" in [text.get_text().strip() for text in drawing.figure.axes[0].texts]
-
-
-def test_published_counts_stand_beside_the_run_they_are_of(tmp_path: Path) -> None:
-    tutorial = (512, 256, 256, 128)
-    table = dead_units(sweep(tmp_path / "a", acts=["relu"], seeds=[42], sizes=[tutorial])).table
-    found = table[table["when"] == "untrained"].groupby("source")["dead_outputs"].apply(list).to_dict()
-    assert found == {"actsweep": [0, 1, 2, 3], "PyTorch edition, seed 42": [0, 0, 3, 10], "JAX edition": [0, 0, 3, 7]}
-    other = dead_units(sweep(tmp_path / "b", acts=["relu"], seeds=[0], sizes=[tutorial])).table
-    assert set(other["source"]) == {"actsweep"}
-
-
-def test_an_untrained_network_has_no_trained_panel(tmp_path: Path) -> None:
-    assert set(dead_units(sweep(tmp_path, acts=["relu"], epochs=0)).table["when"]) == {"untrained"}
-
-
-def test_published_accuracies_stand_beside_ours(tmp_path: Path) -> None:
-    table = published_accuracy(sweep_for("published_accuracy", tmp_path)).table
-    relu = table[table["act"] == "relu"].groupby("source")["accuracy"].apply(list).to_dict()
-    assert relu == {"actsweep": [88.0, 89.0], "PyTorch edition, seed 42": [88.62], "JAX edition": [88.65]}
-
-
-def test_a_published_run_is_held_against_the_interval_of_one_more_seed() -> None:
-    seeds = [88.0, 88.4, 88.2, 89.1, 88.7]
-    reach = stats.t.ppf(0.975, 4) * np.std(seeds, ddof=1) * math.sqrt(1 + 1 / 5)
-    assert one_more_run(seeds) == pytest.approx((np.mean(seeds) - reach, np.mean(seeds) + reach), abs=1e-9)
-    assert one_more_run([88.0]) is None
-
-
-def test_another_network_is_not_compared_with_the_published_ones(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no completed run is of the published network"):
-        published_accuracy(sweep(tmp_path, data="fashion_mnist"))
-
-
-def test_published_losses_are_shown_for_the_notebooks_network_only(tmp_path: Path) -> None:
-    runs = sweep(tmp_path, acts=["relu"], seeds=[0], sizes=[(50, 50)], data="spiral", steps=2500)
-    assert "CS231n notebook" not in set(loss_over_steps(runs).table["source"])
-    runs[0]["init"] = "notebook"
-    runs[0]["config"]["optim"] |= {"lr": 0.1, "weight_decay": 0.001}
-    table = loss_over_steps(runs).table.set_index(["source", "step"])["loss"]
-    assert table["CS231n notebook"].to_dict() == {0: 1.116188, 1000: 0.275047, 2000: 0.152297}
-    assert table["seed 0"][0] == pytest.approx(1.01)  # loss and penalty
-    assert len(table["seed 0"]) == 1000
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        {"_target_": "os.getcwd"},
-        {"_target_": "actsweep.data.datamodule.instantiate", "config": {}},  # imported there, defined elsewhere
-        {"_target_": "actsweep.data.idx.gzip.open", "filename": "x"},
-        {"_target_": "actsweep.data.idx.read", "path": "x"},  # returns no Dataset
-        {"_target_": "actsweep.data.fetch.fetch", "root": "x"},
-        {"_target_": "actsweep.data.dataset.Examples", "inputs": 0, "labels": 0},
-        {"_target_": "actsweep.data.no_such_module.load"},
-    ],
-    ids=lambda source: source["_target_"],
-)
-def test_a_run_folder_does_not_decide_what_is_called(source: dict[str, Any], tmp_path: Path) -> None:
-    run = sweep(tmp_path, acts=["relu"], seeds=[0])[0]
-    assert len(dataset_of(run).pool) == 1437
-    run["config"]["data"]["source"] = source
-    with pytest.raises(ValueError, match=r"only functions of modules in src/actsweep/data/ are called here"):
-        dataset_of(run)
-
-
-def test_a_nested_target_in_a_run_folder_is_an_argument_and_nothing_more(tmp_path: Path) -> None:
-    run = sweep(tmp_path, acts=["relu"], seeds=[0], data="spiral")[0]
-    made = tmp_path / "made by the run folder"
-    run["config"]["data"]["source"] |= {"noise": {"_target_": "os.mkdir", "path": str(made)}}
-    with pytest.raises(TypeError):
-        dataset_of(run)
-    assert not made.exists()
-
-
-def test_a_report_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = sweep(tmp_path, acts=["relu"], seeds=[0], data="fashion_mnist")[0]
-    run["config"]["data"]["source"] |= {"root": str(tmp_path / "nowhere")}
-    monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path)
-    monkeypatch.setattr(fashion_mnist, "downloaded", lambda root: pytest.fail(f"a download to {root}"))
-    with pytest.raises(ValueError, match="FashionMNIST is neither there nor in"):
-        dataset_of(run)
-
-
-def test_the_examples_a_figure_shows_are_those_trained_on(tmp_path: Path) -> None:
-    run = sweep(tmp_path, acts=["relu"], seeds=[0])[0]
-    run["config"]["data"] |= {"val_size": 437, "split_seed": 7}
-    dataset, examples = training_examples(run)
-    order = torch.randperm(1437, generator=torch.Generator().manual_seed(7))
-    assert torch.equal(examples.inputs, dataset.pool.inputs[order[:1000]])
 
 
 def test_an_activation_looks_the_same_in_every_figure() -> None:

@@ -13,7 +13,7 @@ from actsweep.config.schema import Data
 from actsweep.data import idx, mnist_folder
 from actsweep.data.datamodule import open_data
 from actsweep.errors import UserError
-from tests.test_data import idx_bytes
+from tests.test_data_files import idx_bytes
 
 Files = dict[str, bytes]
 TRAIN, TEST = [0, 1, 2, 0, 1, 2], [2, 1, 0]

@@ -12,7 +12,7 @@ import torch
 from actsweep.network import lightning_loops
 from actsweep.results import run_folder
 from tests.conftest import SMALL
-from tests.test_data import idx_bytes
+from tests.test_data_files import idx_bytes
 from tests.test_resume import assert_same_run
 
 Command = Callable[..., int]

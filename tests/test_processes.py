@@ -36,7 +36,7 @@ def starts():
     (FOLDER / "child.tmp").write_text(str(child.pid))
     (FOLDER / "child.tmp").rename(FOLDER / "child")
 """
-STAYS = "\ndef test_that_never_ends():\n    starts()\n    time.sleep(1e6)\n"
+STAYS = "\ndef test_that_never_ends({}):\n    starts()\n    time.sleep(1e6)\n"
 FAILS = """
 def test_that_fails():
     starts()
@@ -53,17 +53,22 @@ def pytest_on(folder: Path, text: str) -> list[str]:
     return [sys.executable, "-m", "pytest", *options, str(folder / "test_inner.py")]
 
 
-def test_after_kill_9_of_pytest_nothing_that_its_tests_started_lives(tmp_path: Path) -> None:
-    with processes.running(pytest_on(tmp_path, STAYS)) as killed:
+@pytest.mark.parametrize("fixture", ["", "warm"])
+def test_after_kill_9_of_pytest_nothing_that_its_tests_started_lives(tmp_path: Path, fixture: str) -> None:
+    with processes.running(pytest_on(tmp_path, STAYS.format(fixture))) as killed:
         processes.until((tmp_path / "child").exists, killed)
         started = [psutil.Process(int((tmp_path / name).read_text())) for name in ("child", "grandchild")]
         found = psutil.Process(killed.pid).children()
         [watcher] = [each for each in found if "tests.processes" in each.cmdline() and each not in started]
         assert [processes.lives(each) for each in started] == [True, True]
+        started = processes.marked(psutil.Process(killed.pid).environ()[processes.MARK])
+        assert any("tests.warm" in each.cmdline() for each in started) == bool(
+            fixture and sys.platform == "linux"
+        )  # forks
         killed.kill()
         while processes.lives(watcher):  # it ends when it has ended them
             time.sleep(0.02)
-        assert [processes.lives(each) for each in started] == [False, False]
+        assert not any(map(processes.lives, started))
 
 
 def test_a_test_that_fails_leaves_no_process_to_the_next(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
+from tests import processes
 from tests.conftest import SMALL
 
 SettingsFor = Callable[..., Settings]
@@ -22,14 +23,10 @@ def unread(*arguments: str, also_errors: bool = False) -> tuple[int, str]:
     """The exit code of a command whose output goes into a pipe that nobody reads, and what it says on stderr."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", *arguments]
-    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    try:
-        errors = writing if also_errors else subprocess.PIPE
-        ended = subprocess.run(command, stdout=writing, stderr=errors, text=True, env=surroundings, check=False)
-    finally:
-        os.close(writing)
-    return ended.returncode, ended.stderr or ""
+    command, errors = [sys.executable, "-m", *arguments], writing if also_errors else subprocess.PIPE
+    with os.fdopen(writing), processes.running(command, stdout=writing, stderr=errors) as process:
+        said = process.communicate()[1]
+    return process.returncode, said or ""
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def run(settings_for: SettingsFor, tmp_path: Path) -> Path:
     return tmp_path / "sweep" / "run"
 
 
-def test_commands_that_print_end_quietly(run: Path) -> None:
+def test_commands_that_print_end_quietly(run: Path, warm: None) -> None:
     assert unread("src.evaluate", str(run / run_folder.BEST)) == (0, "")
     assert unread("src.theory", "act=relu", "depth=5") == (0, "")
     assert unread("src.report", str(run.parent)) == (0, "")
@@ -46,6 +43,7 @@ def test_commands_that_print_end_quietly(run: Path) -> None:
     assert (run.parent / "report.html").exists()  # what stands after the first line that nobody reads
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("launcher", ["stacked", "side_by_side"])
 def test_a_sweep_goes_on_when_nobody_reads_it_any_more(launcher: str, tmp_path: Path) -> None:
     sweep = ["-m", *QUICK, "act=relu,tanh", "seed=0,1", "trainer.enable_progress_bar=true"]
@@ -59,9 +57,8 @@ def test_a_sweep_goes_on_when_nobody_reads_it_any_more(launcher: str, tmp_path: 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_output_that_a_full_disk_refuses_is_not_lost_in_silence(run: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(
-            [sys.executable, "-m", "src.evaluate", str(run / run_folder.BEST)],
-            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
-    assert ended.returncode == 1
-    assert ended.stderr == "error: what was printed could not be written: [Errno 28] No space left on device\n"
+        command = [sys.executable, "-m", "src.evaluate", str(run / run_folder.BEST)]
+        with processes.running(command, stdout=full, stderr=subprocess.PIPE) as process:
+            said = process.communicate()[1]
+    assert process.returncode == 1
+    assert said == "error: what was printed could not be written: [Errno 28] No space left on device\n"

@@ -79,7 +79,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_temporary_files(
-    settings_for: SettingsFor, tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    settings_for: SettingsFor, tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str], warm: None
 ) -> None:
     command = [sys.executable, "-m", "tests.killed", str(elsewhere), *MOMENTS, "--", *RICH]
     (tmp_path / "temporary").mkdir()

@@ -6,7 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ import torch
 from actsweep import one_run, threads
 from actsweep.network import losses
 from actsweep.network.build import build_network
-from actsweep.places import REPOSITORY
 from actsweep.results import rank, run_folder
+from tests import processes
 from tests.conftest import SMALL, weights_of
 from tests.test_stack import Make
 from tests.test_stacks_side_by_side import epochs_of
@@ -40,9 +40,7 @@ class FailsInRankOne(L.Callback):
 
 
 def outside(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "src.train", *arguments]
-    environment: Mapping[str, str] = os.environ | {"OMP_NUM_THREADS": "1"} | more
-    return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=False)
+    return processes.run([sys.executable, "-m", "src.train", *arguments], {"OMP_NUM_THREADS": "1"} | more)
 
 
 def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tmp_path: Path) -> None:
@@ -69,7 +67,7 @@ def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tm
 
 
 def test_a_sweep_on_two_devices_gives_one_table_with_all_runs(
-    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], warm: None
 ) -> None:
     assert command("-m", *TWO, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 0
     assert not {"LOCAL_RANK", "MASTER_PORT"} & os.environ.keys()
@@ -82,7 +80,7 @@ def test_a_sweep_on_two_devices_gives_one_table_with_all_runs(
 @pytest.mark.parametrize(
     ("how", "words"), [("null", "device 1 is unlucky"), (str(int(signal.SIGKILL)), "failed: SIGKILL")]
 )
-def test_a_rank_that_fails_ends_the_run_with_1_and_its_reason(tmp_path: Path, how: str, words: str) -> None:
+def test_a_rank_that_fails_ends_the_run_with_1_and_its_reason(tmp_path: Path, how: str, words: str, warm: None) -> None:
     fails = f"+diagnostics.fails._target_={__name__}.{FailsInRankOne.__name__}"
     done = outside(*TWO, fails, f"+diagnostics.fails.signal={how}", f"hydra.run.dir={tmp_path / 'run'}")
     (line,) = done.stderr.splitlines()

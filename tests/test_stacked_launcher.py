@@ -20,6 +20,7 @@ from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, names_in
 from tests.test_stack import CPU, Make, several
 
+pytestmark = pytest.mark.usefixtures("warm")
 STACKED = ["-m", "hydra/launcher=stacked", *SMALL, "report=false", "figures=[]"]
 Command = Callable[..., int]
 

@@ -122,7 +122,9 @@ def epochs_of(folder: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def test_two_processes_leave_what_one_leaves_and_say_how_far_they_are(settings_for: Make, tmp_path: Path) -> None:
+def test_two_processes_leave_what_one_leaves_and_say_how_far_they_are(
+    settings_for: Make, tmp_path: Path, warm: None
+) -> None:
     settings = several(settings_for, acts=["relu", "tanh"])
     together, shared = ([(each, tmp_path / name / str(row)) for row, each in enumerate(settings)] for name in "ab")
     stacks.train_group(together, CPU)
@@ -148,7 +150,7 @@ class DiesInAChild(L.Callback):
 
 
 def test_stacks_of_a_process_that_dies_are_trained_here(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], warm: None
 ) -> None:
     dies = f"+diagnostics.dies._target_={__name__}.{DiesInAChild.__name__}"
     grid = ["act=relu", "seed=0,1,2,3", "diagnostics=[]", dies, "hydra.launcher.processes=2"]

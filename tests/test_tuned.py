@@ -107,3 +107,20 @@ def test_regressions_are_tuned_by_their_loss(tmp_path: Path) -> None:
         }
         run_folder.write_result(tmp_path / str(number), run | {"config": {"loss": "mse", "optim": {"lr": lr}}})
     assert tuned.learning_rate(str(tmp_path), "relu", "default") == 0.01
+
+
+def test_the_best_learning_rate_is_the_validations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(name: str, lr: float, accuracy: float, status: str = "completed") -> None:
+        run: dict[str, Any] = {"status": status, "act": "relu", "init": "default", "val_accuracy": accuracy}
+        (tmp_path / name).mkdir()
+        run_folder.write_result(tmp_path / name, run | {"config": {"optim": {"lr": lr}}})
+
+    leave("a", 0.1, 0.9)
+    leave("b", 0.1, 0.95, "diverged")
+    leave("c", 0.01, 0.8)
+    leave("d", 0.01, 0.7)
+    assert tuned.learning_rate(str(tmp_path), "relu", "default") == 0.01
+    with pytest.raises(
+        ValueError, match=r"no run of act=tanh init=default: run `python -m src.train \+sweeps=fair` first"
+    ):
+        tuned.learning_rate(str(tmp_path), "tanh", "default")

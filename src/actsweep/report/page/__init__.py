@@ -6,10 +6,11 @@ Flow: statistics → report → **page**. Python gathers and condenses, page.js 
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
@@ -131,20 +132,25 @@ def _context(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> dict[s
     }
 
 
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": wording.number, "fixed": wording.fixed, "counted": wording.counted}
+    return environment.get_template("report.html.j2")
+
+
 def write(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> Path:
     """Write folder/report.html, atomically. `sweep` may have its `question`, its `command`, the folders of
     `missing` runs and the command to `forget` them. Raises ValueError without runs.
     """
     if not runs:
         raise ValueError("a report needs at least one run")
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": wording.number, "fixed": wording.fixed, "counted": wording.counted}
     ours = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "theory", "page"))
     scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
     context = _context(runs, folder, sweep)
-    html = environment.get_template("report.html.j2").render(
+    html = _template().render(
         context
         | {"data": wording.embedded(context["data"]), "has": context["data"]}
         | {"scripts": scripts, "style": _script("style.css"), "policy": _policy(list(scripts.values()))}

@@ -1,0 +1,65 @@
+"""Hydra, with what it has read and composed kept: for a command it parses some thirty files and composes twice or more.
+
+A configuration takes it a tenth of a second, and commands of tests often differ in their folder alone.
+"""
+
+import io
+import pickle
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobRuntime
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+IN = re.compile(r"(hydra\.(?:run|sweep)\.dir)=(/[\w/.-]+)")
+ANYWHERE = "/anywhere"
+MAY_CHANGE = re.compile(r"hydra\.searchpath|\?\?\?")
+load, compose = OmegaConf.load, ConfigLoaderImpl.load_configuration
+kept: dict[Any, bytes] = {}
+
+
+@cache
+def parsed(text: str) -> bytes:
+    return pickle.dumps(load(io.StringIO(text)))
+
+
+def load_once(file: Any) -> Any:
+    return pickle.loads(parsed(file.read())) if hasattr(file, "read") else load(file)
+
+
+def compose_once(
+    self: ConfigLoaderImpl,
+    config_name: str | None,
+    overrides: list[str],
+    run_mode: RunMode,
+    from_shell: bool = True,
+    validate_sweep_overrides: bool = True,
+) -> DictConfig:
+    """What Hydra gives; `run_mode` says only whether it accepts sweeps, and groups without a choice, of which we have
+    none."""
+    places = tuple((each.provider, each.path) for each in self.get_search_path().get_path())
+    if "command-line" in dict(places) or any(map(MAY_CHANGE.search, overrides)):
+        return compose(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+    if validate_sweep_overrides and any("," in each or "(" in each for each in overrides):
+        self.validate_sweep_overrides_legal(OverridesParser.create().parse_overrides(overrides), run_mode, from_shell)
+    anywhere = [IN.sub(rf"\1={ANYWHERE}", each) if IN.fullmatch(each) else each for each in overrides]
+    key = places, config_name, *anywhere, Path.cwd(), JobRuntime().get("name")
+    if key not in kept:
+        kept[key] = pickle.dumps(compose(self, config_name, anywhere, RunMode.MULTIRUN, from_shell, False))
+    config: DictConfig = pickle.loads(kept[key])
+    folders = {found[1]: found[2] for each in overrides if (found := IN.fullmatch(each))}
+    for name, folder in folders.items():
+        OmegaConf.update(config, name, folder)
+    config.hydra.overrides.hydra = [each for each in overrides if each.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    return config
+
+
+def keep(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OmegaConf, "load", load_once)
+    patch.setattr(ConfigLoaderImpl, "load_configuration", compose_once)
