@@ -44,7 +44,8 @@ from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
 from actsweep.results.provenance import provenance
 from actsweep.results.tables import Tables
-from actsweep.training.stack.grouping import device_for, pieces
+from actsweep.sweep.units import pieces
+from actsweep.training.stack.grouping import device_for
 from actsweep.training.stack.training import Training
 from bench.epoch import EpochTimes, machine
 from bench.grid import ACTS, Contender, grid, now, settings_for, sizes_of
@@ -111,7 +112,7 @@ def stacked(
     settings = sorted(whole, key=lambda each: ACTS.index(each.names.act))[numbers[0] : numbers[-1] + 1]
 
     def measure() -> float:
-        device = device_for(settings[0], None)
+        device = device_for(settings[0])
         training = Training([(each, folder / f"{which}-{number}") for number, each in enumerate(settings)], device)
         training.each(lambda _, member: member.open())
         training.diagnoses.start()
@@ -129,7 +130,7 @@ def stacked(
 def contenders(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Contender]]:
     base = [f"data={arguments.data}", "trainer.enable_progress_bar=false", *arguments.overrides]
     precise, epochs = [*base, f"trainer.precision={arguments.precision}"], arguments.epochs
-    device = device_for(settings := settings_for(*base), None)
+    device = device_for(settings := settings_for(*base))
     yield "a", tutorial(settings, device)
     yield "b", plain(folder / "b", precise, epochs)
     yield "c", side_by_side(folder / "c", precise, epochs, os.cpu_count() or 1)

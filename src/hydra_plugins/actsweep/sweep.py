@@ -1,4 +1,4 @@
-"""`hydra/launcher=stacked`: trains jobs of equal shape as one stack of networks (sweep/launcher.py).
+"""`hydra/launcher=sweep`, the default: a grid in units, worked off by an executor (sweep/launcher.py).
 
 Hydra imports every plugin at each start, so what needs torch is imported when a sweep is launched.
 """
@@ -12,8 +12,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class StackedLauncher(Launcher):
-    """Gets the whole grid at once. Arguments: conf/hydra/launcher/stacked*.yaml."""
+class SweepLauncher(Launcher):
+    """Gets the whole grid at once. Arguments: conf/hydra/launcher/sweep.yaml; `engine`: stacked_slurm.yaml."""
 
     def __init__(
         self,
@@ -23,16 +23,15 @@ class StackedLauncher(Launcher):
         save_every: float = 60,
         engine: Any = None,
     ) -> None:
-        self.limits = max_members, devices, processes
-        self.save_every, self.engine = save_every, engine
+        self.limits, self.engine = (max_members, devices, processes, save_every), engine
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from actsweep.sweep.launcher import StackedLaunch, check
-        from actsweep.training.stack.grouping import Limits
+        from actsweep.sweep.launcher import SweepLaunch
+        from actsweep.sweep.units import Limits
 
         limits = Limits(*self.limits)
-        check(limits, self.save_every)
-        self.run = StackedLaunch(hydra_context, task_function, config, limits, self.save_every, self.engine)
+        limits.check()
+        self.run = SweepLaunch(hydra_context, task_function, config, limits, self.engine)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.run(job_overrides, initial_job_idx)
