@@ -17,7 +17,7 @@ import pytorch_lightning as L
 import torch
 
 from actsweep.results import locks, run_folder
-from actsweep.sweep.launcher import StackedLaunch
+from actsweep.sweep.launcher import SweepLaunch
 from actsweep.training.stack import grouping, stack_checkpoint, stacks
 from actsweep.training.stack.steps import Steps, is_out_of_memory
 from actsweep.training.stack.training import Training
@@ -102,9 +102,9 @@ def test_a_stack_that_ran_out_of_memory_holds_none_of_it_when_its_halves_begin(
 
 
 def damaged_after_the_first_look(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    group = StackedLaunch.group
+    group = SweepLaunch.group
 
-    def grouped(self: StackedLaunch, *arguments: Any) -> Any:
+    def grouped(self: SweepLaunch, *arguments: Any) -> Any:
         groups = group(self, *arguments)
         for path in stack_checkpoint.paths(self.sweep):
             content = path.read_bytes()
@@ -119,7 +119,7 @@ def damaged_after_the_first_look(way: str, monkeypatch: pytest.MonkeyPatch) -> N
                 path.write_bytes(content[: len(content) // 2] if way == "half" else b"no checkpoint")
         return groups
 
-    monkeypatch.setattr(StackedLaunch, "group", grouped)
+    monkeypatch.setattr(SweepLaunch, "group", grouped)
 
 
 @pytest.mark.parametrize("way", ["half", "no checkpoint", "gone", "of others", "without weights"])

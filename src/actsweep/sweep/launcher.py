@@ -93,16 +93,16 @@ class SweepLaunch:
         """Have the jobs' units done by others, if it is theirs to do."""
         units, work = self.units(tasks)
         executor, how = self._executor(units, work.processes)
-        self._say(len(tasks), units, work, how)
+        self._say(tasks, units, work, how)
         if executor is None:
             return
         if not self.engine:  # a run on several devices starts its own processes
             units = [unit for unit in units if unit.jobs[0][0].trainer.devices == 1]
+        begun = ownership.recorded(self.sweep)
         for unit in units:
             unit.away = True
-            for _, folder in unit.jobs:
-                if f"{folder.name}/" in ownership.recorded(self.sweep):
-                    ownership.adopt(folder, *claims.hydra_files(self.config.hydra))  # from an earlier attempt
+            for _, folder in unit.jobs:  # an earlier attempt may have died when Hydra's files were there, unlisted
+                ownership.adopt(folder, *(claims.hydra_files(self.config.hydra) if f"{folder.name}/" in begun else ()))
         for place, early in executor.map(units, self.sweep) if units else ():
             if early:
                 print(f"a unit of {len(units[place].jobs)} ended early: {_first_line(early)}", flush=True)
@@ -123,19 +123,18 @@ class SweepLaunch:
         variables = {"OMP_NUM_THREADS": str(threads)}  # which torch reads when it is imported
         return Processes(count, variables, gpus, self), f"in {count} process{'es' * (count > 1)} {each}"
 
-    def _say(self, runs: int, units: Sequence[Unit], work: Cut, how: str) -> None:
+    def _say(self, tasks: Sequence[Task], units: Sequence[Unit], work: Cut, how: str) -> None:
         """What will happen, why, and how to have it otherwise."""
         stacks = [len(unit.jobs) for unit in units if unit.saving]
-        singles = len(units) - len(stacks)
-        done = runs - sum(stacks) - singles
+        singles, done = len(units) - len(stacks), sum(bool(task.job and not task.unit) for task in tasks)
         parts = [f"{done} done already"] if done else []
         if stacks:
             low, high = min(stacks), max(stacks)
             parts.append(f"{_number(len(stacks), 'stack')} of {low if low == high else f'{low} to {high}'}")
         parts += [_number(singles, "single run")] if singles else []
         how += " (one by one: hydra/launcher=basic)" if stacks or how != HERE else ""
-        what = f"{', '.join(parts)} {how}" if units else "all done already"
-        print(f"{_number(runs, 'run')} → {self.config.hydra.sweep.dir}: {what}", flush=True)
+        what = f"{', '.join(parts)} {how}" if units or not done else "all done already"
+        print(f"{_number(len(tasks), 'run')} → {self.config.hydra.sweep.dir}: {what}", flush=True)
         for unit in units:
             if unit.saving and unit.done:
                 print(f"{len(unit.jobs)} runs in one stack, resuming after epoch {unit.done}", flush=True)

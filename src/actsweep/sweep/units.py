@@ -241,7 +241,8 @@ def share_out(shapes: Sequence[Shape], members: Sequence[int], limits: Limits, b
     """Cut so many members of each shape into stacks, such that all that can work at once has something to do."""
     seconds = [shape.seconds(number) for shape, number in zip(shapes, members, strict=True)]
     whole = sum(seconds) + sum(left for _, left in begun)
-    most = sum(max(1, number // 2) for number in members) + len(begun)  # one member alone is no stack
+    least = 1 if limits.max_members == 1 else 2  # one member alone is no stack
+    most = sum(max(1, number // least) for number in members) + len(begun)
     on_gpu = any(device.type == "cuda" for device in [*(shape.device for shape in shapes), *(at for at, _ in begun)])
     count = _processes(limits, most, whole, on_gpu, shapes[0].settings.threads or 1 if shapes else 1)
     parts = []
@@ -257,7 +258,7 @@ def _pieces_of(shape: Shape, members: int, processes: int, share: float) -> int:
     if processes == 1:
         return 1
     few, many = (math.ceil(finer * processes * share) for finer in (1, FINER))
-    is_cheap = many * shape.seconds(-(-members // many)) <= CUTTING * few * shape.seconds(-(-members // few))
+    is_cheap = many * shape.seconds(members / many) <= CUTTING * few * shape.seconds(members / few)
     return many if is_cheap and members >= 2 * many else few
 
 

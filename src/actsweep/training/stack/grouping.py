@@ -115,7 +115,7 @@ class Shape:
     steps: int  # of an epoch
     examples: int  # of a step
 
-    def seconds(self, members: int, epochs: int = 0) -> float:
+    def seconds(self, members: float, epochs: int = 0) -> float:
         """About what a stack of so many takes for the epochs that are left after these, if none of them ends early; of
         one, a single run."""
         per_step = STEP_SECONDS + members * PRODUCT_SECONDS * PRODUCTS * self.weights * self.examples
