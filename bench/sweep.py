@@ -6,14 +6,14 @@ A member-epoch is one network's epoch with all that it entails. The contenders t
     b  actsweep's plain path, all default diagnostics, one network after another
     c  b in as many processes side by side as there are cores, a thread each
     d  stacks of M networks in one process: six activations × seeds, all default diagnostics; "d bare": without
-    d side  the same M networks as hydra/launcher=stacked trains them on CPUs: a stack in a process for each core
+    d side  the same M networks as stacks in processes, one for each core, as a sweep trains them on CPUs
     e  torch.func: stack_module_state and vmap, a call per activation; steps only
     f  the matrix products of M members' steps alone, batched
 
     python bench/sweep.py [--quick] [--members 1 2 6 18 60 180 600] [--rounds 3] [--precision 32-true]
                           [--data fashion_mnist] [--sweep] [--json bench/results/sweep.json]
 
-`--sweep` also times `+sweeps=main hydra/launcher=stacked` from first import to last file. bench/sweep_plot.py draws.
+`--sweep` also times `+sweeps=main` from first import to last file. bench/sweep_plot.py draws.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def contenders(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[st
 
 
 def whole_sweep(folder: Path) -> float:
-    given, started = ["+sweeps=main", "hydra/launcher=stacked", f"hydra.sweep.dir={folder}"], time.perf_counter()
+    given, started = ["+sweeps=main", f"hydra.sweep.dir={folder}"], time.perf_counter()
     subprocess.run([sys.executable, "-m", "src.train", *given], cwd=REPOSITORY, check=True)
     return time.perf_counter() - started
 

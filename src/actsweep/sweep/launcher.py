@@ -135,9 +135,6 @@ class SweepLaunch:
         how += " (one by one: hydra/launcher=basic)" if stacks or how != HERE else ""
         what = f"{', '.join(parts)} {how}" if units or not done else "all done already"
         print(f"{_number(len(tasks), 'run')} → {self.config.hydra.sweep.dir}: {what}", flush=True)
-        for unit in units:
-            if unit.saving and unit.done:
-                print(f"{len(unit.jobs)} runs in one stack, resuming after epoch {unit.done}", flush=True)
         for reason, count in work.reasons.items():
             print(f"{_number(count, 'run')} one by one: {reason}", flush=True)
 

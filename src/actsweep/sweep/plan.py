@@ -148,9 +148,12 @@ def summary(costs: Sequence[Cost], launcher: Launcher) -> str:
     size = sum(cost.runs * cost.run_bytes for cost in costs)
     # However many there are at a time, the longest has to end.
     seconds = max(sum(cost.seconds for cost in costs) / launcher.at_a_time, max(cost.longest for cost in costs))
-    units = sum(-(-cost.runs // cost.together) for cost in costs)
-    stacks = f"{units} stack{'s' * (units > 1)}"
-    what = f"{runs} runs" if units == runs else f"{runs} runs in {stacks}"
+    stacks = sum(cost.runs // cost.together for cost in costs if cost.together > 1)
+    singles = sum(cost.runs for cost in costs if cost.together == 1)
+    parts = [
+        f"{count} {what}{'s' * (count > 1)}" for count, what in ((stacks, "stack"), (singles, "single run")) if count
+    ]
+    what = f"{runs} runs: {', '.join(parts)}" if stacks else f"{runs} runs"
     order = "one after another" if launcher.at_a_time == 1 else f"{launcher.at_a_time} at a time"
     speed = f" ({epochs / seconds:.3g} epochs a second)" if epochs and seconds else ""
     return f"{what}, {order}: at most {duration(seconds)}{speed}, about {size / 1e6:.3g} MB"
