@@ -1,13 +1,16 @@
 """A grid in units: how it is cut for what can work at once, and for whom."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as L
 import torch
 
 from actsweep.config.schema import Settings
+from actsweep.results import run_folder
 from actsweep.sweep import units
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Limits, Run, Shares, Unit, cut, share_out
@@ -136,3 +139,22 @@ def test_what_a_shape_is_said_to_take_grows_with_its_members(settings_for: Make)
     assert long.seconds(18) > 5 * long.seconds(1) > 0
     assert long.seconds(18, LONG // 2) == pytest.approx(long.seconds(18) / 2)
     assert shape(settings_for, LONG, 600_000, CPU, 999, "untrained=true").seconds(1) == 0
+
+
+class NotesItsPlace(L.Callback):
+    """Leaves a file in the working directory that holds a variable."""
+
+    def on_train_start(self, *_: Any) -> None:
+        Path("place").write_text(os.environ.get("PLACE", "none"))
+
+
+def test_a_single_run_works_where_and_with_what_hydra_gives_its_job(
+    settings_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = settings_for(*SMALL, "diagnostics=[]", "+diagnostics.notes._target_=tests.test_units.NotesItsPlace")
+    Unit([(settings, tmp_path / "run")], surroundings={"PLACE": "here"}, inside=True).train()
+    assert (tmp_path / "run" / "place").read_text() == "here"
+    assert Path.cwd() == tmp_path
+    assert "PLACE" not in os.environ
+    assert (run_folder.read_result(tmp_path / "run") or {})["status"] == "completed"

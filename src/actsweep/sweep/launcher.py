@@ -228,13 +228,14 @@ class SweepLaunch:
         if unit is None or task.job is None:
             return self.task_function(cfg)
         settings, folder = task.job
-        if unit.away or unit.saving:
-            ownership.adopt(folder, *claims.hydra_files(HydraConfig.get()))
-        if unit.saving and not (unit.away or unit.trained) and unfinished([task.job]):
-            unit.train_stack(self)
+        hydra_files = claims.hydra_files(HydraConfig.get())
+        if unit.saving and not unit.away:
+            ownership.adopt(folder, *hydra_files)
+            if not unit.trained and unfinished([task.job]):
+                unit.train_stack(self)
         done = run_folder.read_result(folder) if folder in self.over else None
-        if unit.away:
-            done = done or run_folder.finished(folder, settings)
+        if unit.away and (done := done or run_folder.finished(folder, settings)):
+            ownership.adopt(folder, *hydra_files)
         if done or unit.away:
             return run_folder.score(done) if done else None
         try:

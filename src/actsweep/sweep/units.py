@@ -10,7 +10,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import chdir, nullcontext
+from contextlib import AbstractContextManager, chdir, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -89,9 +89,7 @@ class Unit:
 
     def train(self, watcher: Watcher = UNSEEN) -> None:
         """Train in a process of its own, whose working directory and environment it may change for the while."""
-        folder = self.jobs[0][1]
-        folder.mkdir(parents=True, exist_ok=True)
-        with locks.released(), env_override(dict(self.surroundings)), chdir(folder) if self.inside else nullcontext():
+        with locks.released(), env_override(dict(self.surroundings)), self._inside():
             ended = Ended(watcher)
             if self.saving:
                 self.train_stack(ended)
@@ -99,6 +97,12 @@ class Unit:
                 if folder not in ended.folders:
                     self._train_alone(settings, folder, watcher)
         gc.collect()
+
+    def _inside(self) -> AbstractContextManager[None]:
+        folder = self.jobs[0][1]
+        if self.inside:
+            folder.mkdir(parents=True, exist_ok=True)
+        return chdir(folder) if self.inside else nullcontext()
 
     def _train_alone(self, settings: Settings, folder: Path, watcher: Watcher) -> None:
         if run_folder.finished(folder, settings):

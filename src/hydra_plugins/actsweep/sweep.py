@@ -15,21 +15,14 @@ from omegaconf import DictConfig
 class SweepLauncher(Launcher):
     """Gets the whole grid at once. Arguments: conf/hydra/launcher/sweep.yaml; `engine`: stacked_slurm.yaml."""
 
-    def __init__(
-        self,
-        max_members: int | None = None,
-        devices: Sequence[int] | None = None,
-        processes: int | None = None,
-        save_every: float = 60,
-        engine: Any = None,
-    ) -> None:
-        self.limits, self.engine = (max_members, devices, processes, save_every), engine
+    def __init__(self, engine: Any = None, **limits: Any) -> None:
+        self.engine, self.limits = engine, limits
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from actsweep.sweep.launcher import SweepLaunch
         from actsweep.sweep.units import Limits
 
-        limits = Limits(*self.limits)
+        limits = Limits(**self.limits)
         limits.check()
         self.run = SweepLaunch(hydra_context, task_function, config, limits, self.engine)
 
