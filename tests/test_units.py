@@ -11,9 +11,10 @@ import torch
 
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
-from actsweep.sweep import units
+from actsweep.sweep import cutting
+from actsweep.sweep.cutting import Limits, Run, Shares, cut, share_out
 from actsweep.sweep.processes import Processes
-from actsweep.sweep.units import Limits, Run, Shares, Unit, cut, share_out
+from actsweep.sweep.units import Unit
 from actsweep.training.stack import grouping
 from actsweep.training.stack.grouping import Shape
 from tests.conftest import SMALL
@@ -27,7 +28,7 @@ GPU = torch.device("cuda", 0)
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores with memory for all of them."""
-    monkeypatch.setattr(units, "ALL_THREADS", 8)
+    monkeypatch.setattr(cutting, "ALL_THREADS", 8)
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 100 * grouping.PROCESS_BYTES)
 
 

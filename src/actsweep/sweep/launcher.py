@@ -23,9 +23,10 @@ from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
 from actsweep.sweep.composing import Composing
+from actsweep.sweep.cutting import Cut, Limits, Run, cut
 from actsweep.sweep.executors import Engine
 from actsweep.sweep.processes import Processes
-from actsweep.sweep.units import Cut, Limits, Run, Unit, cut
+from actsweep.sweep.units import Unit
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read

@@ -17,7 +17,7 @@ from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.network.mlp import ALL_THREADS
 from actsweep.sweep import dry_run
-from actsweep.sweep.units import Limits, Run, cut
+from actsweep.sweep.cutting import Limits, Run, cut
 from actsweep.training.progress import duration
 from actsweep.training.stack import grouping
 

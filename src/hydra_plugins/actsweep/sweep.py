@@ -19,8 +19,8 @@ class SweepLauncher(Launcher):
         self.engine, self.limits = engine, limits
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from actsweep.sweep.cutting import Limits
         from actsweep.sweep.launcher import SweepLaunch
-        from actsweep.sweep.units import Limits
 
         limits = Limits(**self.limits)
         limits.check()
