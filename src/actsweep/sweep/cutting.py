@@ -5,7 +5,6 @@ Flow: config → launcher → **cutting** → units → an executor → training
 
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -69,18 +68,18 @@ class Run(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What becomes a unit: the places of its runs, and about how many seconds they take."""
+    """What becomes a unit: the places of its runs, about how many seconds they take, why it is a single run."""
 
     places: Sequence[int]
     seconds: float = 0.0
+    reason: str | None = None
 
 
 class Cut(NamedTuple):
-    """Runs in pieces; why some are single, with their number; the processes that shall share the work."""
+    """Runs in pieces, and the processes that shall share the work."""
 
     pieces: list[Piece]
-    reasons: Counter[str]
-    processes: int = 1
+    processes: int
 
 
 def cut(runs: Sequence[Run], limits: Limits, begun: Begun = (), is_away: bool = False) -> Cut:
@@ -99,14 +98,13 @@ def cut(runs: Sequence[Run], limits: Limits, begun: Begun = (), is_away: bool = 
         shares = Shares(1, [-(-number // (limits.max_members or number)) for number in members])
     else:
         shares = share_out(shapes, members, limits, begun)
-    found = Cut([], Counter(), shares.processes)
+    found = []
     for number, ((places, reason), count) in enumerate(zip(together, shares.parts, strict=True)):
+        alone = reason or ("no other run of its shape" if count == 1 else "a stack holds no more than one")
         for part in pieces(places, count):
-            found.pieces.append(Piece(part, shapes[number].seconds(len(part)) if shapes else 0.0))
-            if len(part) == 1:
-                alone = "no other run of its shape" if count == 1 else "a stack holds no more than one"
-                found.reasons[reason or alone] += 1
-    return found
+            seconds = shapes[number].seconds(len(part)) if shapes else 0.0
+            found.append(Piece(part, seconds, alone if len(part) == 1 else None))
+    return Cut(found, shares.processes)
 
 
 class Shares(NamedTuple):
@@ -123,7 +121,7 @@ def share_out(shapes: Sequence[Shape], members: Sequence[int], limits: Limits, b
     least = 1 if limits.max_members == 1 else 2  # one member alone is no stack
     most = sum(max(1, number // least) for number in members) + len(begun)
     on_gpu = any(device.type == "cuda" for device in [*(shape.device for shape in shapes), *(at for at, _ in begun)])
-    count = _processes(limits, most, whole, on_gpu, shapes[0].settings.threads or 1 if shapes else 1)
+    count = processes_for(limits, most, whole, on_gpu, shapes[0].settings.threads or 1 if shapes else 1)
     parts = []
     for shape, number, own in zip(shapes, members, seconds, strict=True):
         fitting = max(1, shape.most // (1 if on_gpu else count))
@@ -141,7 +139,7 @@ def _pieces_of(shape: Shape, members: int, processes: int, share: float) -> int:
     return many if is_cheap and members >= 2 * many else few
 
 
-def _processes(limits: Limits, most: int, seconds: float, on_gpu: bool, threads: int) -> int:
+def processes_for(limits: Limits, most: int, seconds: float, on_gpu: bool, threads: int) -> int:
     """How many processes share work which one would do in so many seconds, in at most so many units."""
     gpus = len(limits.gpus()) if on_gpu else 0
     if given := (limits.devices and gpus) or (None if on_gpu else limits.processes):

@@ -66,7 +66,7 @@ def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Lau
     if is_ours(launcher):
         limits = Limits(launcher.get("max_members"), launcher.get("devices"), launcher.get("processes"))
         found = cut([Run(each) for each in settings], limits, is_away=bool(launcher.get("engine")))
-        return Launcher(found.processes, [places for places, _ in found.pieces])
+        return Launcher(found.processes, [piece.places for piece in found.pieces])
     if "joblib" in target:
         count = launcher.get("n_jobs") or -1
         count = cores if count < 0 else count

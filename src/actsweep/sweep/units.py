@@ -36,6 +36,7 @@ class Unit:
     saving: Saving | None = None
     done: int = 0  # epochs, after which it resumes
     seconds: float = 0.0  # about what it will take
+    reason: str | None = None  # why no stack has it
     trained: bool = False
     away: bool = False  # another process does it
     surroundings: Mapping[str, str] = field(default_factory=dict)  # variables that Hydra sets for the job
