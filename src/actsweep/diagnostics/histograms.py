@@ -89,18 +89,18 @@ class ActivationHistogram(Diagnostic):
 
     def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
         if trainer.is_global_zero:
-            (found,) = self.by_network(self.layers(pl_module))
-            send_histograms(trainer, found, epoch)
+            found = self.count(self.layers(pl_module))
+            send_histograms(trainer, {tag: each.networks()[0] for tag, each in found.items()}, epoch)
 
-    def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
-        """Each network's histograms by `quantity/layer`."""
-        found: dict[str, list[CountsAndEdges]] = {}
+    def count(self, layers: Sequence[Layer]) -> dict[str, Histogram]:
+        """All networks' histograms by `quantity/layer`."""
+        found: dict[str, Histogram] = {}
         for layer in layers:
             sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
             for quantity, values in sources.items():
                 if values is not None:
-                    found[f"{quantity}/{layer.name}"] = histogram(values, self.bins).networks()
-        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+                    found[f"{quantity}/{layer.name}"] = histogram(values, self.bins)
+        return found
 
 
 def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int) -> None:

@@ -5,6 +5,7 @@ the attributes that the project's own diagnostics use.
 """
 
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ class Member:
     stopped: bool = False  # before its last epoch, or in it
     unseen: bool = False  # trains along and leaves nothing: it has its results, or somebody else is at work on it
     states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it resumes from
+    at: float | None = None  # when what its loggers are being sent was recorded; None: now
 
     def __post_init__(self) -> None:
         self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)
@@ -83,7 +85,9 @@ class Member:
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
         run_folder.write_quantities(self.folder, quantities)
         self.tables = Tables(self.folder)
-        self.loggers = [self.tables, TensorBoard(self.folder, self.settings.plain(), quantities, self.global_step)]
+        clock = lambda: self.at or time.time()  # noqa: E731
+        events = TensorBoard(self.folder, self.settings.plain(), quantities, self.global_step, clock)
+        self.loggers = [self.tables, events]
         if not self.global_step:
             for logger in self.loggers:
                 logger.log_hyperparams({})
@@ -95,15 +99,10 @@ class Member:
 
     def log(self, metrics: dict[str, float]) -> None:
         for logger in self.loggers:
-            metrics = {name: rounded(value) for name, value in metrics.items()}
             logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.global_step)
 
     def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
-        """Log an epoch's means; returns whether its weights are the best so far, and whether it was the last."""
-        for phase in ("val", "train"):
-            self.log({name: value for name, value in means.items() if name.startswith(phase)})
-        for logger in self.loggers:
-            logger.save()
+        """Of an epoch's means: whether its weights are the best so far, and whether it was the last."""
         score = means[self.classifier.monitor["monitor"]]
         self.diverged = not (math.isfinite(means["train_loss"]) and math.isfinite(means["val_loss"]))
         is_better = self.stopping.saves(score)
@@ -148,7 +147,7 @@ class Member:
         means = {"test_loss": loss / examples}
         if classifier.objective.classifies:
             means["test_accuracy"] = correct / examples
-        self.log(means)
+        self.log({name: rounded(value) for name, value in means.items()})
         for logger in self.loggers:
             logger.finalize("success")
         return {"epoch": epoch} | means

@@ -77,6 +77,7 @@ class Saving:
 
 def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
     """All that the epochs to come depend on, and how long the members' tables are. Nothing in it says where it lies."""
+    training.write_records()
     rows = []
     for (settings, folder), member in zip(training.rows, training.members, strict=True):
         row: dict[str, Any] = {
@@ -85,8 +86,6 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
             "ended": member is None,
         }
         if member is not None:
-            for logger in member.loggers:
-                logger.save()
             row |= {"stopping": asdict(member.stopping), "best_epoch": list(member.best_epoch)}
             row["tables"] = None if member.unseen else run_folder.table_sizes(folder)
         rows.append(row)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -25,6 +26,7 @@ from actsweep.training.stack.diagnose import Diagnoses
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack, described
 from actsweep.training.stack.optimisers import Optimiser
+from actsweep.training.stack.records import MOST_BYTES, Records
 from actsweep.training.stack.steps import Feed, Steps, autocast, is_out_of_memory
 
 Job = tuple[schema.Settings, Path]
@@ -71,7 +73,8 @@ class Training:
         weights = sum(values.numel() for values in self.stack.parameters())
         work = weights * self.data.examples_per_step
         torch.set_num_threads(first.threads or (ALL_THREADS if work >= WORTH_SHARING else 1))
-        self.diagnoses = Diagnoses(first, self.data, self.stack, self.losses, self.each)
+        self.records = Records()
+        self.diagnoses = Diagnoses(first, self.data, self.stack, self.losses, self.records)
         self._prepare_steps()
 
     def _present(self) -> list[Member]:
@@ -156,6 +159,10 @@ class Training:
                 member.global_step = done + 1
             self.diagnoses.after_step(done + 1)
         means = self.means()
+        for phase in ("val", "train"):
+            names = [name for name in means[0] if name.startswith(phase)]
+            values = np.array([[row[name] for name in names] for row in means])
+            self.records.metrics(names, values, epoch, (epoch + 1) * self.feed.steps)
         ended: dict[int, Member] = {}
 
         def end_epoch(row: int, member: Member) -> None:
@@ -170,6 +177,13 @@ class Training:
         self.stack.remember(better)
         self.diagnoses.end_epoch(epoch + 1)
         self.each(lambda row, member: self._finish(row) if row in ended else None)
+        if self.records.bytes > MOST_BYTES:
+            self.write_records()
+
+    def write_records(self) -> None:
+        """Bring the members' files up to date."""
+        self.each(self.records.write)
+        self.records.clear()
 
     def _finish(self, row: int) -> None:
         member = self.members[row]
@@ -180,6 +194,7 @@ class Training:
         for parameter in member.classifier.parameters():
             parameter.data = parameter.data.clone()  # the row trains on until the stack drops it
         if not member.unseen:
+            self.records.write(row, member)
             member.close()
             member_checkpoint.save(member, last, best, kept, share)
             member.finish(last, best, share)
@@ -219,6 +234,7 @@ class Training:
         self.stack.keep(rows)
         self.optimiser.keep(rows)
         self.diagnoses.keep(rows)
+        self.records.keep(rows)
         self.members, self.rows = [self.members[row] for row in rows], [self.rows[row] for row in rows]
         self.feed.choose([member.settings.seed for member in self._present()])
         self._prepare_steps()
