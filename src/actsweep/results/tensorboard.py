@@ -42,7 +42,7 @@ def _at(settings: dict[str, Any], key: str) -> str | float | int:
 @cache
 def _remainders() -> npt.NDArray[np.uint32]:
     """(BLOCK, 256): what each byte at each place of a block adds to its checksum."""
-    last = np.arange(256, dtype=np.uint32)
+    last: npt.NDArray[Any] = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         last = last >> 1 ^ (last & 1) * np.uint32(CASTAGNOLI)
     rows = [last]

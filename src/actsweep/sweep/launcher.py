@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
@@ -28,6 +28,7 @@ from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep import executors
 from actsweep.sweep.callback import Sweep
+from actsweep.sweep.composing import Composing, use
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
@@ -41,6 +42,7 @@ class GridJob:
 
     config: DictConfig
     job: Job | None
+    overrides: Sequence[str] = ()
     group: Group | None = None
 
     def left(self) -> JobReturn:
@@ -169,12 +171,12 @@ class StackedLaunch:
     def _task(self, number: int, overrides: Sequence[str]) -> GridJob:
         composed = executors.composed(self.hydra_context, self.config, number, overrides)
         before = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(composed)
+        use(composed)
         try:
             settings = composition.read(composed)
-            return GridJob(composed, (settings, self.sweep / str(composed.hydra.sweep.subdir)))
+            return GridJob(composed, (settings, self.sweep / str(composed.hydra.sweep.subdir)), overrides)
         except UserError:
-            return GridJob(composed, None)  # the job itself says what is wrong
+            return GridJob(composed, None, overrides)  # the job itself says what is wrong
         finally:
             HydraConfig.instance().cfg = before
 
@@ -248,13 +250,10 @@ class StackedLaunch:
 
     def run_task(self, task: GridJob) -> JobReturn:
         """One job, as Hydra's basic launcher runs it; it trains in its group, if it has one."""
-        return run_job(
-            hydra_context=self.hydra_context,
-            task_function=lambda cfg: self._outcome(task, cfg),
-            config=task.config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        loader = self.hydra_context.config_loader
+        composing = loader if isinstance(loader, Composing) else Composing(loader)
+        number, overrides = int(task.config.hydra.job.num), list(task.overrides)
+        return composing.run(self.hydra_context, self.config, number, overrides, lambda cfg: self._outcome(task, cfg))
 
     def _outcome(self, task: GridJob, cfg: DictConfig) -> Any:
         """What the job returns: trained in its group, which trains when its first job's turn comes, or alone."""
