@@ -117,8 +117,8 @@ class Member:
         for logger in self.loggers:
             logger.finalize("success")
 
-    def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> None:
-        """The test and result.json."""
+    def result(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> dict[str, Any]:
+        """What result.json shall hold, after the test."""
         tested = None
         if not self.diverged:
             is_best = self.settings.test == "best"
@@ -126,8 +126,7 @@ class Member:
         result = run_folder.describe(self.settings, self.folder) | self.tables.summarise(tested)
         result["classes"] = len(self.datamodule.dataset.classes)
         result["device"] = device_name(self.classifier.device)
-        result["seconds"] = round(seconds, 3)
-        run_folder.write_result(self.folder, result)
+        return result | {"seconds": round(seconds, 3)}
 
     def test(self, weights: dict[str, Tensor], epoch: int) -> dict[str, Any]:
         """Test these weights, of the end of this epoch; returns what `Classifier.tested` would."""

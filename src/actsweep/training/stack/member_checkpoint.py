@@ -18,7 +18,7 @@ from actsweep.config import schema
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.network.lightning_loops import counters
 from actsweep.results import run_folder
-from actsweep.training.checkpoints import BestAndLast, WholeFiles
+from actsweep.training.checkpoints import BestAndLast
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser
@@ -112,15 +112,14 @@ def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence
     return {"optimizer_states": [optimizer.state_dict()], "callbacks": {key: one for key, one in states.items() if one}}
 
 
-def save(
+def both(
     member: Member, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float
-) -> None:
-    """Write both, after the member's last epoch. `kept`: as `kept_for` makes it."""
+) -> dict[Path, dict[str, Any]]:
+    """What best.ckpt and last.ckpt shall hold after the member's last epoch. `kept`: as `kept_for` makes it."""
     newest = whole(member, last, kept, seconds)
     is_newest = member.best_epoch == (member.current_epoch, member.global_step)
     older = weights_only(member, best, *member.best_epoch)
-    WholeFiles().save_checkpoint(newest if is_newest else older, member.folder / run_folder.BEST)
-    WholeFiles().save_checkpoint(newest, member.folder / run_folder.LAST)
+    return {member.folder / run_folder.BEST: newest if is_newest else older, member.folder / run_folder.LAST: newest}
 
 
 def _copy(values: Tensor) -> Tensor:

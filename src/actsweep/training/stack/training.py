@@ -4,7 +4,9 @@ Flow: config → data → network → **training** → diagnostics → results.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from actsweep.network.build import build_network
 from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import ALL_THREADS, WORTH_SHARING
 from actsweep.results import locks, run_folder
+from actsweep.training.checkpoints import WholeFiles
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
 from actsweep.training.stack.diagnose import Diagnoses
@@ -30,7 +33,18 @@ from actsweep.training.stack.records import MOST_BYTES, Records
 from actsweep.training.stack.steps import Feed, Steps, autocast, is_out_of_memory
 
 Job = tuple[schema.Settings, Path]
+WRITERS, AT_ONCE = 16, 64  # threads; members whose files are written together
 DROP_FROM = 4  # on a GPU a new stack needs a new graph: wait until a quarter of the members has ended
+
+
+def batched(rows: Iterable[int]) -> Iterator[list[int]]:
+    """
+    >>> [len(part) for part in batched(range(130))]
+    [64, 64, 2]
+    """
+    left = iter(rows)
+    while part := list(islice(left, AT_ONCE)):
+        yield part
 
 
 def open_data(settings: schema.Settings, device: torch.device) -> datamodule.DataModule:
@@ -176,7 +190,8 @@ class Training:
         self.each(end_epoch)
         self.stack.remember(better)
         self.diagnoses.end_epoch(epoch + 1)
-        self.each(lambda row, member: self._finish(row) if row in ended else None)
+        for part in batched(ended):
+            self.finish(part)
         if self.records.bytes > MOST_BYTES:
             self.write_records()
 
@@ -185,20 +200,44 @@ class Training:
         self.each(self.records.write)
         self.records.clear()
 
-    def _finish(self, row: int) -> None:
-        member = self.members[row]
-        assert member is not None
+    def finish(self, rows: Sequence[int]) -> None:
+        """End these members. Their files are put on disk by threads: the disk takes many at once in the time of one."""
+        written: dict[int, Future[None]] = {}
+
+        def finish(row: int, member: Member) -> None:
+            if row in rows and (do := self._finished(row, member)):
+                written[row] = threads.submit(do)
+
+        def end(row: int, member: Member) -> None:
+            if row in written:
+                written[row].result()
+            if row in rows:
+                self._end(row)
+
+        with ThreadPoolExecutor(WRITERS) as threads:
+            self.each(finish)
+            self.each(end)
+
+    def _finished(self, row: int, member: Member) -> Callable[[], None] | None:
+        """What is left to do when a member has ended and was tested: to write its checkpoints and its result."""
         share = (time.perf_counter() - self.started) / self.jobs
         last, best = self.stack.state_dict(row), self.stack.state_dict(row, best=True)
         kept = member_checkpoint.kept_for(self.stack, row, self.optimiser, self.diagnoses.diagnostics)
         for parameter in member.classifier.parameters():
             parameter.data = parameter.data.clone()  # the row trains on until the stack drops it
-        if not member.unseen:
-            self.records.write(row, member)
-            member.close()
-            member_checkpoint.save(member, last, best, kept, share)
-            member.finish(last, best, share)
-        self._end(row)
+        if member.unseen:
+            return None
+        self.records.write(row, member)
+        member.close()
+        checkpoints = member_checkpoint.both(member, last, best, kept, share)
+        result = member.result(last, best, share)
+
+        def write() -> None:
+            for path, checkpoint in checkpoints.items():
+                WholeFiles().save_checkpoint(checkpoint, path)
+            run_folder.write_result(member.folder, result)
+
+        return write
 
     @torch.no_grad()
     def means(self) -> list[dict[str, float]]:
