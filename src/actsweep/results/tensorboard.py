@@ -149,9 +149,13 @@ class TensorBoard(Logger):
         self.save()
 
     def _send_scalars(self, metrics: Mapping[str, float], step: int | None) -> None:
-        """All in one event: an event each would take most of the time that diagnostics do."""
+        """All of a step in one event: an event each would take most of the time that diagnostics do."""
         values = [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in metrics.items()]
-        self._send(Summary(value=values), step)
+        last = self.events[-1] if self.events else Event()
+        if last.step == step and last.summary.value and last.summary.value[0].HasField("simple_value"):
+            last.summary.value.extend(values)
+        else:
+            self._send(Summary(value=values), step)
 
     def _send(self, summary: Summary, step: int | None = None) -> None:
         self.events.append(Event(wall_time=self.clock(), step=step or 0, summary=summary))

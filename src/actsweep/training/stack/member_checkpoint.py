@@ -5,10 +5,10 @@ Flow: **training** → results. The optimiser's state is torch's own, the callba
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
@@ -62,7 +62,7 @@ def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps:
     return {
         "epoch": epochs - 1,  # Lightning counts from 0
         "global_step": steps,
-        "pytorch-lightning_version": version("pytorch-lightning"),
+        "pytorch-lightning_version": L.__version__,
         "state_dict": weights,
         "hparams_name": "kwargs",
         "hyper_parameters": dict(member.classifier.hparams),
