@@ -100,12 +100,11 @@ def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence
     optimizer = stack.members[row].configure_optimizers()
     momentum = float(optimiser.numbers["momentum"][row])
     for block in stack.blocks.values():
-        is_kept = block.state and (momentum or "momentum_buffer" not in block.state)
-        if block.rows.start <= row < block.rows.stop and is_kept:
+        kept = [name for name in block.state if momentum or name != "momentum_buffer"]
+        if block.rows.start <= row < block.rows.stop and kept:
             parameter = stack.members[row].network.get_parameter(block.name)
-            state = {name: _copy(block.of(row, values)) for name, values in block.state.items()}
-            steps = {"step": optimiser.steps.float().cpu()} if "exp_avg" in state else {}
-            optimizer.state[parameter] = state | steps
+            steps = {} if kept == ["momentum_buffer"] else {"step": optimiser.steps.float().cpu()}
+            optimizer.state[parameter] = steps | {name: _copy(block.of(row, block.state[name])) for name in kept}
     states = {
         each.state_key: _mapped(lambda values: values[row : row + 1].clone(), each.state_dict()) for each in diagnostics
     }
@@ -156,13 +155,13 @@ def _load_row(stack: Stack, row: int, last: dict[str, Any], best: dict[str, Any]
     classifier.load_state_dict(last["state_dict"])  # its parameters are views of the stack's
     optimizer = classifier.configure_optimizers()
     optimizer.load_state_dict(last["optimizer_states"][0])
-    for block in stack.blocks.values():
+    for block in stack.everything():
         if not block.rows.start <= row < block.rows.stop:
             continue
         assert block.best is not None
         block.of(row, block.best).copy_(best["state_dict"][f"network.{block.name}"])
-        state = optimizer.state[classifier.network.get_parameter(block.name)]
         for name, values in block.state.items():
+            state = optimizer.state[classifier.network.get_parameter(block.name)]
             if (own := state.get(name)) is not None:  # without momentum torch keeps none
                 block.of(row, values).copy_(own)
 

@@ -91,7 +91,7 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
         rows.append(row)
     blocks = [
         {"values": block.values.detach(), "best": block.best, "state": block.state}
-        for block in training.stack.blocks.values()
+        for block in training.stack.everything()
     ]
     return {
         "epochs": epochs,
@@ -115,7 +115,7 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
     training.first_epoch, training.jobs = state["epochs"], state["jobs"]
     training.started = time.perf_counter() - state["seconds"]
     torch.set_num_threads(state.get("threads", torch.get_num_threads()))  # products may depend on it in the last bits
-    for block, kept in zip(training.stack.blocks.values(), state["blocks"], strict=True):
+    for block, kept in zip(training.stack.everything(), state["blocks"], strict=True):
         block.values.detach().copy_(kept["values"])
         block.best = None if kept["best"] is None else kept["best"].to(block.values.device, copy=True)
         for name, values in block.state.items():

@@ -127,6 +127,7 @@ class Steps:
     def capture(self) -> None:
         """Record a step as a CUDA graph; where that fails, steps stay eager and the log says why."""
         changed = [values.detach() for values in self.stack.parameters()]
+        changed += [block.values for block in self.stack.buffers.values()]
         changed += [*self.optimiser.tensors(), self.feed.step, self.sums.loss, self.sums.correct]
         before = [each.clone() for each in changed]
         try:

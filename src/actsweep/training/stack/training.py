@@ -223,8 +223,7 @@ class Training:
         share = (time.perf_counter() - self.started) / self.jobs
         last, best = self.stack.state_dict(row), self.stack.state_dict(row, best=True)
         kept = member_checkpoint.kept_for(self.stack, row, self.optimiser, self.diagnoses.diagnostics)
-        for parameter in member.classifier.parameters():
-            parameter.data = parameter.data.clone()  # the row trains on until the stack drops it
+        self.stack.release(row)  # which trains on until the stack drops it
         if member.unseen:
             return None
         self.records.write(row, member)
@@ -246,7 +245,7 @@ class Training:
         for inputs, labels in self.data.val_dataloader():
             labels = labels.expand(len(self.stack), -1)
             with autocast(inputs.device, self.precision):
-                outputs = self.stack.forward(inputs)
+                outputs = self.stack.forward(inputs, "running")
                 validation.add(self.losses(outputs, labels), outputs, labels)
         counts = {"train": self.feed.steps * self.feed.size, "val": len(self.data.val)}
         sums: list[Tensor] = []
