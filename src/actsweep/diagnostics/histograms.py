@@ -89,8 +89,8 @@ class ActivationHistogram(Diagnostic):
 
     def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
         if trainer.is_global_zero:
-            found = self.count(self.layers(pl_module))
-            send_histograms(trainer, {tag: each.networks()[0] for tag, each in found.items()}, epoch)
+            (found,) = self.by_network(self.layers(pl_module))
+            send_histograms(trainer, found, epoch)
 
     def count(self, layers: Sequence[Layer]) -> dict[str, Histogram]:
         """All networks' histograms by `quantity/layer`."""
@@ -101,6 +101,11 @@ class ActivationHistogram(Diagnostic):
                 if values is not None:
                     found[f"{quantity}/{layer.name}"] = histogram(values, self.bins)
         return found
+
+    def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
+        """Each network's histograms by `quantity/layer`."""
+        found = {tag: each.networks() for tag, each in self.count(layers).items()}
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
 def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int) -> None:

@@ -175,7 +175,9 @@ def _cut(folder: Path, sizes: dict[str, int]) -> None:
 
 @zero_only
 def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
-    write_atomically(folder / QUANTITIES, as_json({quantity.name: vars(quantity) for quantity in quantities}), durable=False)
+    write_atomically(
+        folder / QUANTITIES, as_json({quantity.name: vars(quantity) for quantity in quantities}), durable=False
+    )
 
 
 def asked(settings: "Settings", name: str) -> dict[str, Any]:

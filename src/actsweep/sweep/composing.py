@@ -111,11 +111,11 @@ class Composing:
         """What `hydra.core.utils.run_job` does, which copies the configuration four times and writes its text anew:
         the folder, `.hydra`, logging, environment and callbacks of a job, and its return."""
         config = self.load_sweep_config(master_config, overrides)
-        before, folder, hydra = HydraConfig.instance().cfg, os.getcwd(), config.hydra
+        before, folder, hydra = HydraConfig.instance().cfg, Path.cwd(), config.hydra
         use(config)
         try:
             hydra.job.id = hydra.job.num = number
-            output = Path(os.path.abspath(Path(str(hydra.sweep.dir), str(hydra.sweep.subdir))))
+            output = Path.cwd() / str(hydra.sweep.dir) / str(hydra.sweep.subdir)
             hydra.runtime.output_dir = str(output)
             OmegaConf.set_readonly(hydra, True)
             output.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ class Composing:
             if hydra.output_subdir is not None:
                 _write(output / hydra.output_subdir, config, program, model, values)
             name = JobRuntime.instance().get("name")
-            returned = JobReturn(list(hydra.overrides.task), program, config, os.getcwd(), name)
+            returned = JobReturn(list(hydra.overrides.task), program, config, str(Path.cwd()), name)
             with env_override(hydra.job.env_set):
                 context.callbacks.on_job_start(config=config, task_function=task)
                 try:

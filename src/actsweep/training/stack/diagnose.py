@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from actsweep.config import schema
@@ -9,6 +10,7 @@ from actsweep.data.datamodule import DataModule
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.diagnostics.histograms import ActivationHistogram
 from actsweep.diagnostics.observation import Layer
+from actsweep.diagnostics.steps import EveryStep, columns_of
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio, update_ratio
 from actsweep.training.stack.network import Losses, Stack
@@ -23,6 +25,8 @@ class Diagnoses:
     ) -> None:  # fmt: skip
         parts = [part.make() for part in settings.diagnostics.values()]
         self.diagnostics: list[Diagnostic] = [part for part in parts if isinstance(part, Diagnostic)]
+        self.watches = any(isinstance(part, EveryStep) for part in parts)
+        self.steps: list[Tensor] = []  # (K, numbers) of each step of the epoch
         self.data, self.stack, self.losses, self.records = data, stack, losses, records
         self.steps_per_epoch = data.sampling.steps(len(data.train))
         self.before: dict[int, list[Tensor]] = {}  # weights before a step, by place in `diagnostics`
@@ -50,8 +54,24 @@ class Diagnoses:
         asked = [each for each in self.diagnostics if each.every_n_steps and done % each.every_n_steps == 0]
         self._record_all((done - 1) // self.steps_per_epoch, done, asked)
 
-    def end_epoch(self, epoch: int) -> None:
-        """`epoch`: completed epochs."""
+    def watch(self, losses: Tensor, gradients: Sequence[Tensor]) -> None:
+        """Note of a step what EveryStep does: before clipping, and before the weights change."""
+        weights = {id(block.values): block.decays for block in self.stack.blocks.values()}
+        of_weights = [each for each, decays in zip(gradients, weights.values(), strict=True) if decays]
+        sums = [each.flatten(1).abs().sum(dim=1) for each in of_weights]
+        norms = [each.flatten(1).norm(dim=1) for each in self.stack.weights()]
+        self.steps.append(torch.stack([losses.detach(), *sums, *norms], dim=1))
+
+    def _end_steps(self, done: int, decays: Tensor) -> None:
+        rows, self.steps = torch.stack(self.steps, dim=1).double().cpu(), []
+        layers = {f"layer_{number:02d}": each.shape[1:] for number, each in enumerate(self.stack.weights(), start=1)}
+        decaying = decays.double().cpu().unsqueeze(1).expand(-1, len(layers))
+        self.records.table("steps", lambda row, own: columns_of(row, layers, own, done), rows, decaying)
+
+    def end_epoch(self, epoch: int, decays: Tensor) -> None:
+        """`epoch`: completed epochs; `decays`: (K,)."""
+        if self.watches:
+            self._end_steps(epoch * self.steps_per_epoch, decays)
         due = [each for each in self.diagnostics if not each.every_n_steps and epoch % each.every_n_epochs == 0]
         self._record_all(epoch, epoch * self.steps_per_epoch, due)
 

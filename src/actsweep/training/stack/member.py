@@ -19,6 +19,7 @@ from actsweep.config import schema
 from actsweep.data.datamodule import DataModule
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.steps import EveryStep
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
 from actsweep.network.classifier import Classifier
@@ -32,6 +33,7 @@ HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a
 STACKED = (
     ActivationHistogram,
     DeadUnits,
+    EveryStep,
     UpdateRatio,
 )  # diagnostics whose own hooks actsweep.training.stack.diagnose stands for
 
@@ -78,7 +80,8 @@ class Member:
             return
         if not (is_prepared or self.global_step):
             run_folder.prepare(self.folder, self.settings)
-        self.callbacks = [part.make() for part in self.settings.diagnostics.values()]
+        made = [part.make() for part in self.settings.diagnostics.values()]
+        self.callbacks = [each for each in made if not isinstance(each, EveryStep)]  # which notes what the stack does
         for each in self.callbacks:
             if each.state_key in self.states:
                 each.load_state_dict(self.states[each.state_key])

@@ -5,10 +5,10 @@ Flow: **training** → results. The optimiser's state is torch's own, the callba
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
@@ -22,6 +22,8 @@ from actsweep.training.checkpoints import BestAndLast
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser
+
+VERSION = version("pytorch-lightning")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps:
     return {
         "epoch": epochs - 1,  # Lightning counts from 0
         "global_step": steps,
-        "pytorch-lightning_version": L.__version__,
+        "pytorch-lightning_version": VERSION,
         "state_dict": weights,
         "hparams_name": "kwargs",
         "hyper_parameters": dict(member.classifier.hparams),

@@ -277,7 +277,8 @@ class Stack:
         if statistics == "of the batch, kept":
             batches.add_(1)
         units = pre.transpose(0, 1).flatten(1)  # (N, K · H): each member's units are channels of their own
-        normed = F.batch_norm(units, *running, weight.view(-1), bias.view(-1), statistics != "running")
+        learnt = weight.view(-1), bias.view(-1)
+        normed = F.batch_norm(units, running[0], running[1], *learnt, training=statistics != "running")
         return normed.view(pre.shape[1], len(self), -1).transpose(0, 1)
 
     def _shared(self, place: int, name: str) -> Tensor:

@@ -32,7 +32,7 @@ def unsupported(optim: dict[str, Any]) -> str | None:
 
 
 class Optimiser:
-    """Updates a stack in place. `optims` describes each member's optimiser: of equal kind, betas, alpha, eps and Nesterov.
+    """Updates a stack in place. `optims` describes each member's optimiser, all alike but for the numbers per member.
 
     `lr`, `momentum`, `weight_decay`: (K,) on the stack's device, in its dtype.
     """

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import send_layers
+from actsweep.diagnostics.diagnostic import publish_table, send_layers
 from actsweep.diagnostics.histograms import Histogram, send_histograms
 from actsweep.training.stack.member import Member
 
@@ -76,6 +76,14 @@ class Records:
             send_histograms(member, dict(zip(found, rows, strict=True)), of)
 
         self._keep(send, epoch, step, counts, ends.double().cpu().numpy())
+
+    def table(self, name: str, columns: Callable[..., dict[str, Any]], *tensors: Tensor) -> None:
+        """Rows of NAME.csv: `columns` makes them of a member's part of the tensors."""
+
+        def send(member: Any, _: int, *own: Array) -> None:
+            publish_table(member, name, columns(*map(torch.from_numpy, own)))
+
+        self._keep(send, 0, 0, *(tensor.numpy() for tensor in tensors))
 
     def write(self, row: int, member: Member) -> None:
         """Send a member what is its own, and have its loggers write it."""

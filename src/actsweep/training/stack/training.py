@@ -98,8 +98,11 @@ class Training:
         device = self.stack.parameters()[0].device
         self.sums = Sums(len(self.stack), device, self.predict)
         clipping = self.settings.trainer.clipping
-        self.steps = Steps(self.stack, self.optimiser, self.feed, self.losses, self.sums, self.precision, clipping)
-        if device.type == "cuda":
+        watch = self.diagnoses.watch if self.diagnoses.watches else None
+        self.steps = Steps(
+            self.stack, self.optimiser, self.feed, self.losses, self.sums, self.precision, clipping, watch
+        )
+        if device.type == "cuda" and not watch:  # what each step finds can't be kept in a graph
             self.steps.capture()
 
     def each(self, do: Callable[[int, Any], None]) -> None:
@@ -189,7 +192,7 @@ class Training:
         better: list[int] = []
         self.each(end_epoch)
         self.stack.remember(better)
-        self.diagnoses.end_epoch(epoch + 1)
+        self.diagnoses.end_epoch(epoch + 1, self.optimiser.numbers["weight_decay"])
         for part in batched(ended):
             self.finish(part)
         if self.records.bytes > MOST_BYTES:
