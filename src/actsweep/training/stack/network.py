@@ -20,6 +20,7 @@ from torch.func import functional_call, vmap
 from actsweep.diagnostics.observation import Layer, slope
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
+from actsweep.training.stack.half import half_linear, is_half
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
@@ -257,8 +258,7 @@ class Stack:
     def layers(self, x: Tensor, statistics: Statistics = "of the batch") -> list[tuple[Tensor, Tensor | None]]:
         """What enters and what leaves each layer's activation, (K, N, H); the output layer has none."""
         seen: list[tuple[Tensor, Tensor | None]] = []
-        h = x.expand(len(self), -1, -1) if x.ndim == 2 else x
-        h = h.to(self._shared(0, "weight").dtype)
+        h = x.to(self._shared(0, "weight").dtype)
         for layer in range(self.hidden):
             first = layer * self.stride
             pre = self._linear(first, h)
@@ -285,7 +285,11 @@ class Stack:
         return self.blocks[f"layers.{place}.{name}", 0].values
 
     def _linear(self, place: int, h: Tensor) -> Tensor:
-        return torch.baddbmm(self._shared(place, "bias").unsqueeze(1), h, self._shared(place, "weight"))
+        weight, bias = self._shared(place, "weight"), self._shared(place, "bias")
+        if is_half(h):
+            return half_linear(h, weight, bias)
+        h = h.expand(len(self), -1, -1) if h.ndim == 2 else h
+        return torch.baddbmm(bias.unsqueeze(1), h, weight)
 
     def _activate(self, layer: int, pre: Tensor) -> Tensor:
         # split and cat, not indexing: their backward passes touch each value once.
