@@ -1,16 +1,20 @@
 """The configurations that a sweep checks and launches are those that Hydra composes, however quickly they are made."""
 
 import pickle
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.experimental.callback import Callback
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from actsweep.places import REPOSITORY
@@ -56,8 +60,8 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
         return original(self, config, list(overrides))
 
     monkeypatch.setattr(type(loader), "load_sweep_config", counted)
-    for overrides, config in zip(GRID, expected, strict=True):
-        assert plain(composing.keep(master, [*COMMON[:1], *overrides])) == config, overrides
+    shared = composing.each(master, [[*COMMON[:1], *each] for each in GRID])
+    assert [plain(config) for config in shared] == expected
     assert len(composed) == 6
     for overrides, config in zip(GRID, expected, strict=True):
         assert plain(composing.load_sweep_config(master, [*COMMON[:1], *overrides])) == config, overrides
@@ -66,6 +70,48 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
     sent: Composing = pickle.loads(pickle.dumps(composing))
     assert plain(sent.load_sweep_config(master, [*COMMON[:1], *GRID[1]])) == expected[1]
     assert len(composed) == 7
+
+
+class Heard(Callback):
+    """Notes what a job's callbacks are given."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def run(self, config: DictConfig) -> None:
+        self.said.append(plain(config))
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        self.said.append(plain(config))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        assert job_return.hydra_cfg is not None
+        ours = job_return.overrides, job_return.task_name, job_return.working_dir, job_return.status
+        self.said += [plain(config), plain(job_return.cfg), plain(job_return.hydra_cfg.hydra), ours]
+
+
+def test_a_job_leaves_and_hears_what_hydras_own_run_leaves_and_tells(loader: ConfigLoader, tmp_path: Path) -> None:
+    setup_globals()
+    found = []
+    for own in (False, True):
+        place = f"hydra.sweep.dir={tmp_path}"
+        master = loader.load_configuration("config", [COMMON[0], place], RunMode.MULTIRUN)
+        heard, composing = Heard(), Composing(loader)
+        context = HydraContext(loader, Callbacks())
+        context.callbacks.callbacks = [heard]
+        for number, each in enumerate(GRID[:-1]):  # the last one has another's folder
+            overrides, task = [COMMON[0], place, *each], heard.run
+            if own:
+                composing.run(context, master, number, overrides, task)
+                continue
+            config = loader.load_sweep_config(master, overrides)
+            config.hydra.job.id = config.hydra.job.num = number
+            run_job(task, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+        files = {path: path.read_text() for path in tmp_path.rglob("*.yaml")}
+        assert len(files) == 3 * len(GRID[:-1])
+        found.append((files, heard.said))
+        shutil.rmtree(tmp_path)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("launcher", ["basic", "sweep"])

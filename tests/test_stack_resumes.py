@@ -93,8 +93,9 @@ def test_more_epochs_in_the_same_folder_end_as_so_many_at_once(
     [
         ["optim=adam", "trainer.precision=64-true"],
         ["optim.momentum=0.0", "norm=layer", "trainer.gradient_clip_val=1.0", "patience=null"],
+        ["optim=rmsprop", "optim.momentum=0.5", "norm=batch", "trainer.precision=64-true"],
     ],
-    ids=["adam", "without-momentum"],
+    ids=["adam", "without-momentum", "rmsprop-and-batch-norm"],
 )
 def test_stacks_and_lone_runs_go_on_from_each_other(settings_for: Make, tmp_path: Path, overrides: list[str]) -> None:
     three, six = (several(settings_for, *overrides, f"trainer.max_epochs={n}", acts=["prelu"]) for n in (3, 6))

@@ -35,10 +35,9 @@ def test_every_activation_of_the_project_can_be_stacked(settings_for: Make) -> N
     [
         (["act=torch.nn.RReLU"], "torch.nn.RReLU draws random numbers"),
         (["act=torch.nn.Softmin", "+act.dim=-1"], "torch.nn.Softmin is not a function of one unit at a time"),
-        (["norm=batch"], "norm=batch is not written per member"),
-        (["optim=rmsprop"], "torch.optim.RMSprop is not written per member"),
+        (["optim=rmsprop", "+optim.centered=true"], "torch.optim.RMSprop: centered is not written per member"),
         (["+optim.dampening=0.1"], "torch.optim.SGD: dampening is not written per member"),
-        (["diagnostics=[steps]"], "diagnostics=steps: on_before_backward is not called in a stack"),
+        (["diagnostics=[per_example]"], "diagnostics=per_example: on_train_batch_start is not called in a stack"),
         (["trainer.devices=2"], "trainer.devices=2: a stack trains on one device"),
         (["trainer.precision=16-mixed"], "trainer.precision=16-mixed is not known to the stack"),
         (["+trainer.limit_train_batches=3"], "trainer.limit_train_batches is not known to the stack"),

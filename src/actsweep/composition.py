@@ -20,6 +20,7 @@ from actsweep.errors import UserError, refuse
 from actsweep.network import activations
 from actsweep.places import REPOSITORY
 from actsweep.statistics import tuned
+from actsweep.training import precision
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
 OPERATIONAL = (
@@ -121,6 +122,7 @@ def read(config: DictConfig, opens_data: bool = True) -> Settings:
         settings = Settings.model_validate(plain)
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
+    settings = precision.resolved(settings)
     try:
         activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
     except UserError as error:

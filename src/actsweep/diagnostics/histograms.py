@@ -92,14 +92,19 @@ class ActivationHistogram(Diagnostic):
             (found,) = self.by_network(self.layers(pl_module))
             send_histograms(trainer, found, epoch)
 
-    def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
-        """Each network's histograms by `quantity/layer`."""
-        found: dict[str, list[CountsAndEdges]] = {}
+    def count(self, layers: Sequence[Layer]) -> dict[str, Histogram]:
+        """All networks' histograms by `quantity/layer`."""
+        found: dict[str, Histogram] = {}
         for layer in layers:
             sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
             for quantity, values in sources.items():
                 if values is not None:
-                    found[f"{quantity}/{layer.name}"] = histogram(values, self.bins).networks()
+                    found[f"{quantity}/{layer.name}"] = histogram(values, self.bins)
+        return found
+
+    def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
+        """Each network's histograms by `quantity/layer`."""
+        found = {tag: each.networks() for tag, each in self.count(layers).items()}
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 

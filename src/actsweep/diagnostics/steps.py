@@ -4,6 +4,8 @@ For small networks: unlike the other diagnostics it looks at what training itsel
 of the magnitude: Stanford CS231n's notebook on vanishing gradients.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import pytorch_lightning as L
 import torch
 from torch import Tensor
@@ -17,6 +19,20 @@ from actsweep.diagnostics.observation import find_taps
 def grad_magnitude(sum_abs: Tensor, fan_out: int, fan_in: int) -> Tensor:
     """CS231n's heuristic: Σ|∂L/∂W| over the layer's weights, divided by the sum of the matrix's two dimensions."""
     return sum_abs / (fan_out + fan_in)
+
+
+def columns_of(
+    rows: Tensor, layers: Mapping[str, Sequence[int]], decays: Tensor, steps: int
+) -> dict[str, Iterable[float]]:
+    """The columns of steps.csv, up to so many steps. A row is a step's: the loss, Σ|∂L/∂W| of each layer, ‖W‖ of each
+    parameter that decays. `layers`: (out, in) by name."""
+    penalty = 0.5 * rows[:, 1 + len(layers) :].square() @ decays
+    columns: dict[str, Iterable[float]] = {"step": range(steps - len(rows), steps)}
+    columns |= {"loss": rows[:, 0].tolist(), "penalty": penalty.tolist()}
+    for (name, (fan_out, fan_in)), total in zip(layers.items(), rows[:, 1 : 1 + len(layers)].T, strict=True):
+        columns[f"grad_mean_abs/{name}"] = (total / (fan_out * fan_in)).tolist()
+        columns[f"grad_magnitude/{name}"] = grad_magnitude(total, fan_out, fan_in).tolist()
+    return columns
 
 
 class EveryStep(L.Callback):
@@ -52,12 +68,7 @@ class EveryStep(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._rows or not trainer.is_global_zero:
             return
-        rows, layers = torch.stack(self._rows).double().cpu(), len(self._names)
-        penalty = 0.5 * rows[:, 1 + layers :].square() @ self._decays
-        first = trainer.global_step - len(rows)
-        columns = {"step": range(first, trainer.global_step), "loss": rows[:, 0].tolist(), "penalty": penalty.tolist()}
-        for name, weight, total in zip(self._names, self._weights, rows[:, 1 : 1 + layers].T, strict=True):
-            columns[f"grad_mean_abs/{name}"] = (total / weight.numel()).tolist()
-            columns[f"grad_magnitude/{name}"] = grad_magnitude(total, *weight.flatten(1).shape).tolist()
-        publish_table(trainer, "steps", columns)
+        rows = torch.stack(self._rows).double().cpu()
+        layers = {name: weight.flatten(1).shape for name, weight in zip(self._names, self._weights, strict=True)}
+        publish_table(trainer, "steps", columns_of(rows, layers, self._decays, trainer.global_step))
         self._rows = []

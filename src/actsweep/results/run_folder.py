@@ -53,7 +53,7 @@ OF_SWEEPERS = ("multirun.yaml", "optimization_results.yaml", ".submitit/")  # wh
 @zero_only
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Once everything else that the run left is on disk."""
-    for path in _tables(folder):
+    for path in [*_tables(folder), *(folder / name for name in (QUANTITIES, RUN) if (folder / name).exists())]:
         sync(path)
     write_atomically(folder / RESULT, as_json(result))
 
@@ -110,9 +110,9 @@ def table(folder: Path, name: str) -> Path:
 
 
 @zero_only
-def prepare(folder: Path, settings: "Settings") -> None:
+def prepare(folder: Path, settings: "Settings", durable: bool = True) -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix. A run that
-    has ended well, or was asked something else, is moved aside instead."""
+    has ended well, or was asked something else, is moved aside instead. `durable`: as of `write_atomically`."""
     earlier, there = _of_a_run(folder), read_run(folder)
     has_ended_well = (read_result(folder) or {}).get("status") in {"completed", "diverged"}
     if has_ended_well or there.get("config_hash", settings.hash()) != settings.hash():
@@ -121,7 +121,7 @@ def prepare(folder: Path, settings: "Settings") -> None:
     else:
         ownership.remove(earlier)
     ownership.record(folder, RUN, RESULT, QUANTITIES, ERROR, str(BEST), str(LAST))
-    write_atomically(folder / RUN, as_json(asked(settings, folder.name)))
+    write_atomically(folder / RUN, as_json(asked(settings, folder.name)), durable)
 
 
 def _of_a_run(folder: Path) -> list[Path]:
@@ -175,7 +175,9 @@ def _cut(folder: Path, sizes: dict[str, int]) -> None:
 
 @zero_only
 def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
-    write_atomically(folder / QUANTITIES, as_json({quantity.name: vars(quantity) for quantity in quantities}))
+    write_atomically(
+        folder / QUANTITIES, as_json({quantity.name: vars(quantity) for quantity in quantities}), durable=False
+    )
 
 
 def asked(settings: "Settings", name: str) -> dict[str, Any]:

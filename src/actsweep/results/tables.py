@@ -9,6 +9,7 @@ import math
 import os
 from argparse import Namespace
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,8 @@ class Tables(Logger):
         path = self.folder / LAYERS
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    key = int(row["epoch"]), row["quantity"]
-                    values.setdefault(key, {})[row["layer"]] = float(row["value"])
+                for epoch, _, layer, quantity, value in islice(csv.reader(file), 1, None):
+                    values.setdefault((int(epoch), quantity), {})[layer] = float(value)
         return values
 
     def summarise(self, tested: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,19 +1,27 @@
-"""TensorBoard's view of a run: Lightning's own logger, and histograms that are counted already.
+"""TensorBoard's view of a run: scalars, histograms that are counted already, text, images, hyper-parameters.
 
 Flow: diagnostics → **results**. Events lie in the run folder itself, so that TensorBoard shows the run's name.
 """
 
 import json
+import os
 import secrets
+import socket
+import struct
+import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import TensorBoardLogger
+import numpy as np
+import numpy.typing as npt
+from pytorch_lightning.loggers.logger import Logger
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch import Tensor
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.summary import custom_scalars, hparams, image, text
 
 from actsweep.diagnostics.diagnostic import Quantity
 from actsweep.results import ownership
@@ -21,6 +29,7 @@ from actsweep.results.rank import zero_only
 from actsweep.results.tables import Numbers
 
 SHOWN = ("names.act", "hidden_sizes", "names.init", "norm", "names.data", "names.optim", "optim.lr", "seed")
+CASTAGNOLI, MASK, BLOCK = 0x82F63B78, 0xA282EAD8, 1024
 
 
 def _at(settings: dict[str, Any], key: str) -> str | float | int:
@@ -30,31 +39,85 @@ def _at(settings: dict[str, Any], key: str) -> str | float | int:
     return value if isinstance(value, str | float | int) else "-".join(map(str, value))
 
 
-class TensorBoard(TensorBoardLogger):
-    """Scalars by quantity, all layers of a run on one custom-scalar chart, histograms, the configuration as text, and
-    the settings with the test's metrics as hyper-parameters."""
+@cache
+def _remainders() -> npt.NDArray[np.uint32]:
+    """(BLOCK, 256): what each byte at each place of a block adds to its checksum."""
+    last: npt.NDArray[Any] = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        last = last >> 1 ^ (last & 1) * np.uint32(CASTAGNOLI)
+    rows = [last]
+    for _ in range(BLOCK - 1):
+        rows.append(rows[-1] >> 8 ^ last[rows[-1] & 255])
+    return np.stack(rows[::-1])
 
-    def __init__(self, folder: Path, settings: dict[str, Any], quantities: Iterable[Quantity], steps: int = 0) -> None:
-        # Of a resumed run TensorBoard hides what it recorded after those steps.
-        purge = steps + 1 if steps else None
-        suffix = f".{secrets.token_hex(8)}"  # of the file's name, the rest of which TensorBoard chooses
-        super().__init__(folder, name="", version="", default_hp_metric=False, purge_step=purge, filename_suffix=suffix)
-        zero_only(ownership.record)(folder, f"events.out.tfevents.*{suffix}")
-        self.settings = settings
+
+def crc32c(data: bytes) -> int:
+    """Castagnoli's checksum, a thousand bytes at a time: TensorBoard's own goes byte by byte through Python.
+
+    >>> hex(crc32c(b"123456789"))  # RFC 3720's example
+    '0xe3069283'
+    """
+    crc, remainders = 0xFFFFFFFF, _remainders()
+    for start in range(0, len(data), BLOCK):
+        block = np.frombuffer(data[start : start + BLOCK], dtype=np.uint8).copy()
+        size = len(block)
+        block[:4] ^= np.frombuffer(struct.pack("<I", crc), dtype=np.uint8)[:size]
+        crc = crc >> 8 * size if size < 4 else 0
+        crc ^= int(np.bitwise_xor.reduce(remainders[np.arange(BLOCK - size, BLOCK), block]))
+    return crc ^ 0xFFFFFFFF
+
+
+def _masked(data: bytes) -> bytes:
+    crc = crc32c(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + MASK) & 0xFFFFFFFF)
+
+
+def _framed(event: Event) -> bytes:
+    """As TFRecord files hold it: the length, the content, a checksum of each."""
+    content = event.SerializeToString()
+    length = struct.pack("<Q", len(content))
+    return length + _masked(length) + content + _masked(content)
+
+
+class TensorBoard(Logger):
+    """Scalars by quantity, all layers of a run on one custom-scalar chart, histograms, the configuration as text, and
+    the settings with the test's metrics as hyper-parameters. Events are appended to the file when they are saved, and
+    no file stays open. `clock`: when it is now."""
+
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], quantities: Iterable[Quantity], steps: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        names = "events.out.tfevents", str(int(clock())), socket.gethostname(), str(os.getpid()), secrets.token_hex(8)
+        self.path, self.clock, self.settings = folder / ".".join(names), clock, settings
+        zero_only(ownership.record)(folder, self.path.name)
         self.charted = [quantity.name for quantity in quantities if quantity.kind == "scalar"]
+        self.events = [Event(wall_time=clock(), file_version="brain.Event:2")]
+        if steps:  # of a resumed run TensorBoard hides what it recorded after those steps
+            start = SessionLog(status=SessionLog.START)
+            self.events.append(Event(wall_time=clock(), step=steps + 1, session_log=start))
+
+    @property
+    def name(self) -> str:
+        return "tensorboard"
+
+    @property
+    def version(self) -> str:
+        return ""
 
     @zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """At the start: Lightning's own parameters say less than the settings."""
-        text = json.dumps(self.settings, indent=2, ensure_ascii=False)
-        self.experiment.add_text("configuration", "\n".join(f"    {line}" for line in text.splitlines()))
+        configuration = json.dumps(self.settings, indent=2, ensure_ascii=False)
+        self._send(text("configuration", "\n".join(f"    {line}" for line in configuration.splitlines())))
         charts = {name: {name: ["Multiline", [f"{name}/layer_\\d+"]]} for name in self.charted}
         if charts:
-            self.experiment.add_custom_scalars(charts)
+            self._send(custom_scalars(charts))
 
     @zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics(metrics, step)
+        self._send_scalars(metrics, step)
         if tested := {name: value for name, value in metrics.items() if name.startswith("test_")}:
             chosen = {key.removeprefix("names."): _at(self.settings, key) for key in SHOWN}
             for summary in hparams(chosen, tested):
@@ -62,26 +125,40 @@ class TensorBoard(TensorBoardLogger):
 
     @zero_only
     def log_layers(self, metrics: Mapping[str, float], epoch: int, step: int) -> None:
-        """All in one event: an event each would take most of the time that diagnostics do."""
-        self._send(Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]), step)
+        self._send_scalars(metrics, step)
 
     @zero_only
     def log_image(self, tag: str, pixels: Tensor) -> None:
         """(height, width), values in [0, 1]."""
-        self.experiment.add_image(tag, pixels, dataformats="HW")
-
-    @zero_only
-    def save(self) -> None:
-        self.experiment.flush()
+        self._send(image(tag, pixels, dataformats="HW"))
 
     @zero_only
     def log_histograms(self, found: Mapping[str, tuple[Numbers, Numbers]], epoch: int, step: int) -> None:
         """Add counts as they are; SummaryWriter.add_histogram would copy and count every value again."""
         self._send(Summary(value=[Summary.Value(tag=tag, histo=_histogram(*of)) for tag, of in found.items()]), step)
 
+    @zero_only
+    def save(self) -> None:
+        if not self.events:
+            return
+        with self.path.open("ab") as file:
+            file.write(b"".join(map(_framed, self.events)))
+        self.events.clear()
+
+    def finalize(self, status: str) -> None:
+        self.save()
+
+    def _send_scalars(self, metrics: Mapping[str, float], step: int | None) -> None:
+        """All of a step in one event: an event each would take most of the time that diagnostics do."""
+        values = [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in metrics.items()]
+        last = self.events[-1] if self.events else Event()
+        if last.step == step and last.summary.value and last.summary.value[0].HasField("simple_value"):
+            last.summary.value.extend(values)
+        else:
+            self._send(Summary(value=values), step)
+
     def _send(self, summary: Summary, step: int | None = None) -> None:
-        self.experiment.add_scalars("", {})  # none: opens a file, if the end of training has closed it
-        self.experiment.file_writer.add_summary(summary, step)
+        self.events.append(Event(wall_time=self.clock(), step=step or 0, summary=summary))
 
 
 def _histogram(counts: Numbers, edges: Numbers) -> HistogramProto:

@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
@@ -35,18 +35,17 @@ from actsweep.report import writing
 from actsweep.results import claims, files, locks, ownership, run_folder
 from actsweep.results.rank import zero_only
 from actsweep.sweep import check, plan, search
-from actsweep.sweep.composing import composing
+from actsweep.sweep.composing import Shared, composing, use
 from actsweep.training.progress import SweepProgress
 
 BETWEEN_COLLECTIONS = 1.0  # seconds
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def jobs(config: DictConfig) -> Iterator[DictConfig]:
-    """The complete configuration of every job of a sweep, which the launcher will be given again."""
+def jobs(config: DictConfig) -> Shared:
+    """The complete configuration of every job of a sweep, each until the next one is asked for."""
     loader = GlobalHydra.instance().config_loader()
-    for overrides in search.grid(config, loader):
-        yield composing(loader).keep(config, overrides)
+    return composing(loader).each(config, search.grid(config, loader))
 
 
 def question(config: DictConfig) -> str | None:
@@ -114,9 +113,8 @@ class Sweep(Callback):
     @_guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         began = time.perf_counter()
-        configs = list(jobs(config))
-        seconds = (time.perf_counter() - began) / len(configs)
-        settings, names = self._check(configs)
+        settings, names = self._check(jobs(config))
+        seconds = (time.perf_counter() - began) / len(settings)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             search.spell_out(config, GlobalHydra.instance().config_loader())
@@ -164,13 +162,13 @@ class Sweep(Callback):
         plan.show(costs, launcher, console if console.is_terminal else Console(width=120))
         raise SystemExit(0)
 
-    def _check(self, configs: list[DictConfig]) -> tuple[list[Settings], list[str]]:
+    def _check(self, configs: Iterable[DictConfig]) -> tuple[list[Settings], list[str]]:
         """The settings of the runs, and their names, if all may start."""
         quiet_libraries()
         checked: list[Settings] = []
         names: Counter[str] = Counter()
         for config in configs:
-            HydraConfig.instance().set_config(config)
+            use(config)
             checked.append(read(config))
             check.run(checked[-1])
             with _in_a_folder_of_ours():

@@ -4,19 +4,31 @@ Flow: **config** → data. Composing one takes Hydra a quarter of a second, beca
 that differ in plain values alone, such as seeds, are copies of one that Hydra composed, with other values.
 """
 
+import os
 import pickle
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, env_override
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+OF_A_JOB = {  # what differs in Hydra's own section
+    "overrides": ("task",),
+    "job": ("override_dirname", "id", "num"),
+    "runtime": ("output_dir",),
+}
 PLAIN = re.compile(r"[a-z_][\w.]*=[\w.+-]+")  # nothing is added or deleted; no list, no interpolation, no quotes
 
 
@@ -29,13 +41,47 @@ def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
+@dataclass(frozen=True)
+class Model:
+    """What Hydra composed for a job, packed with and without its own section; and the sections of the texts of
+    config.yaml and hydra.yaml."""
+
+    packed: bytes
+    program: bytes
+    texts: dict[str, str]
+    hydra_texts: dict[str, str]
+    shared: DictConfig  # takes the values of one job after the other
+
+
+def _model(config: DictConfig) -> Model:
+    program = deepcopy(config)
+    with open_dict(program):
+        del program["hydra"]
+    text, hydra_text = OmegaConf.to_yaml(program), OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra"))
+    return Model(_packed(config), _packed(program), sections(text), sections(hydra_text, indent=2), config)
+
+
+def sections(text: str, indent: int = 0) -> dict[str, str]:
+    """YAML of a mapping → key → the lines that say what it holds; of one that is indented, without its own first line.
+
+    >>> sections("a: 1\\nb:\\n- 2\\nc:\\n  d: 3\\n")
+    {'a': 'a: 1\\n', 'b': 'b:\\n- 2\\n', 'c': 'c:\\n  d: 3\\n'}
+    """
+    found: dict[str, str] = {}
+    key = ""
+    for line in text.splitlines(keepends=True)[indent > 0 :]:
+        if line[:indent].isspace() or not indent:
+            key = line[indent:].partition(":")[0] if line[indent : indent + 1].strip("- \n") else key
+            found[key] = found.get(key, "") + line
+    return found
+
+
 class Composing:
-    """A ConfigLoader, in place of the one it is given, that hands out what was made with `keep`."""
+    """A ConfigLoader, in place of the one it is given, that has Hydra compose one of the jobs that differ in values."""
 
     def __init__(self, loader: ConfigLoader) -> None:
         self.loader = loader
-        self.kept: dict[tuple[str, ...], bytes] = {}
-        self.models: dict[tuple[str, ...], bytes] = {}  # by overrides, values left out where they are plain
+        self.models: dict[tuple[str, ...], Model] = {}  # by overrides, values left out where they are plain
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Composing, (self.loader,)  # other processes compose their own
@@ -43,21 +89,95 @@ class Composing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        kept = self.kept.get(tuple(sweep_overrides))
-        return _unpacked(kept) if kept else self.loader.load_sweep_config(master_config, list(sweep_overrides))
+    def _model(self, master_config: DictConfig, overrides: Sequence[str]) -> tuple[Model, set[str]]:
+        """The model of a job, and which of its overrides are values in it."""
+        values = _plain_values(master_config, overrides)
+        alike = tuple(_key(each) if each in values else each for each in overrides)
+        if alike not in self.models:
+            self.models[alike] = _model(self.loader.load_sweep_config(master_config, list(overrides)))
+        return self.models[alike], values
 
-    def keep(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        """A job's configuration, which is there when Hydra's check and its launcher ask for it: some 5 kB."""
-        values = _plain_values(master_config, sweep_overrides)
-        alike = tuple(_key(each) if each in values else each for each in sweep_overrides)
-        if alike in self.models:
-            config = _with_values(_unpacked(self.models[alike]), sweep_overrides, values)
-        else:
-            config = self.loader.load_sweep_config(master_config, list(sweep_overrides))
-            self.models[alike] = _packed(config)
-        self.kept[tuple(sweep_overrides)] = _packed(config)
-        return config
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+        model, values = self._model(master_config, sweep_overrides)
+        return _with_values(_unpacked(model.packed), sweep_overrides, values)
+
+    def each(self, master_config: DictConfig, grid: Sequence[Sequence[str]]) -> "Shared":
+        return Shared(self, master_config, grid)
+
+    def run(
+        self, context: HydraContext, master_config: DictConfig, number: int, overrides: Sequence[str],
+        task: TaskFunction,
+    ) -> JobReturn:  # fmt: skip
+        """What `hydra.core.utils.run_job` does, which copies the configuration four times and writes its text anew:
+        the folder, `.hydra`, logging, environment and callbacks of a job, and its return."""
+        config = self.load_sweep_config(master_config, overrides)
+        before, folder, hydra = HydraConfig.instance().cfg, Path.cwd(), config.hydra
+        use(config)
+        try:
+            hydra.job.id = hydra.job.num = number
+            output = Path.cwd() / str(hydra.sweep.dir) / str(hydra.sweep.subdir)
+            hydra.runtime.output_dir = str(output)
+            OmegaConf.set_readonly(hydra, True)
+            output.mkdir(parents=True, exist_ok=True)
+            if hydra.job.chdir:
+                os.chdir(output)
+            model, values = self._model(master_config, overrides)
+            program = _with_plain_values(_unpacked(model.program), values)
+            configure_log(hydra.job_logging, hydra.verbose)
+            if hydra.output_subdir is not None:
+                _write(output / hydra.output_subdir, config, program, model, values)
+            name = JobRuntime.instance().get("name")
+            returned = JobReturn(list(hydra.overrides.task), program, config, str(Path.cwd()), name)
+            with env_override(hydra.job.env_set):
+                context.callbacks.on_job_start(config=config, task_function=task)
+                try:
+                    returned.return_value, returned.status = task(program), JobStatus.COMPLETED
+                except Exception as error:  # whoever asks for the return value gets it
+                    returned.return_value, returned.status = error, JobStatus.FAILED
+            context.callbacks.on_job_end(config=config, job_return=returned)
+            return returned
+        finally:
+            HydraConfig.instance().cfg = before
+            os.chdir(folder)
+
+
+@dataclass(frozen=True)
+class Shared(Iterable[DictConfig]):
+    """The configurations of a grid's jobs, each until the next one is asked for: one object takes all their values."""
+
+    loader: Composing
+    master: DictConfig
+    grid: Sequence[Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def __iter__(self) -> Iterator[DictConfig]:
+        for overrides in self.grid:
+            model, values = self.loader._model(self.master, overrides)
+            config = _with_values(model.shared, overrides, values)
+            use(config)
+            yield config
+
+
+def use(config: DictConfig) -> None:
+    """Have Hydra's resolvers and `HydraConfig.get()` answer from this one; `set_config` would copy it."""
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+
+
+def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, values: set[str]) -> None:
+    """What Hydra leaves in a job's .hydra; of what isn't the job's own, the model's text."""
+    own = {_key(each).partition(".")[0] for each in values}
+    texts = model.texts | (sections(OmegaConf.to_yaml(OmegaConf.masked_copy(program, list(own)))) if own else {})
+    noted = {part: {key: config.hydra[part][key] for key in keys} for part, keys in OF_A_JOB.items()}
+    hydra_texts = dict(model.hydra_texts)
+    for part, text in sections(OmegaConf.to_yaml(OmegaConf.create({"hydra": noted})), indent=2).items():
+        lines = sections(hydra_texts[part], indent=4) | sections(text, indent=4)
+        hydra_texts[part] = "".join([f"  {part}:\n", *lines.values()])
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text("".join(texts.values()), encoding="utf-8")
+    (folder / "hydra.yaml").write_text("".join(["hydra:\n", *hydra_texts.values()]), encoding="utf-8")
+    (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(config.hydra.overrides.task), encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
@@ -89,17 +209,21 @@ def _is_value(config: DictConfig, key: str) -> bool:
     return OmegaConf.is_interpolation(section, last) or not OmegaConf.is_config(section[last])
 
 
+def _with_plain_values(config: DictConfig, values: set[str]) -> DictConfig:
+    for each in values:
+        OmegaConf.update(config, _key(each), _parsed(each).value(), merge=True)
+    return config
+
+
 def _with_values(config: DictConfig, overrides: Sequence[str], values: set[str]) -> DictConfig:
     """Another job's configuration with this one's values, and what Hydra notes of its overrides."""
-    for each in overrides:
-        if each in values:
-            OmegaConf.update(config, _key(each), _parsed(each).value(), merge=True)
     own = [each for each in overrides if not _key(each).startswith(("hydra.", "hydra/"))]
-    config.hydra.overrides.task = own
     form = config.hydra.job.config.override_dirname
     named = sorted(each for each in own if _parsed(each).key_or_group not in form.exclude_keys)
-    config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
-    return config
+    with read_write(config.hydra):
+        config.hydra.overrides.task = own
+        config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
+    return _with_plain_values(config, values)
 
 
 def _packed(config: DictConfig) -> bytes:

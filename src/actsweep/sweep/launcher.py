@@ -9,13 +9,14 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
+from hydra.core.utils import JobReturn, configure_log, setup_globals
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from actsweep import composition
 from actsweep.config.command_line import quiet_libraries
@@ -23,7 +24,7 @@ from actsweep.errors import UserError
 from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
-from actsweep.sweep.composing import Composing
+from actsweep.sweep.composing import Composing, use
 from actsweep.sweep.cutting import Limits, Piece, Run, cut, processes_for
 from actsweep.sweep.executors import Engine
 from actsweep.sweep.processes import Processes
@@ -153,18 +154,10 @@ class SweepLaunch:
         """Whoever tells the person how far the sweep is."""
         return next((each for each in self.hydra_context.callbacks.callbacks if isinstance(each, Sweep)), UNSEEN)
 
-    def _composed(self, task: Task) -> DictConfig:
-        if tuple(task.overrides) not in self.loader.kept:
-            self.loader.keep(self.config, task.overrides)
-        found = self.loader.load_sweep_config(self.config, task.overrides)
-        with open_dict(found):
-            found.hydra.job.id = found.hydra.job.num = task.number
-        return found
-
     def _task(self, number: int, overrides: list[str]) -> Task:
         task = Task(number, overrides)
-        config, before = self._composed(task), HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(config)
+        config, before = self.loader.load_sweep_config(self.config, overrides), HydraConfig.instance().cfg
+        use(config)
         try:
             task.job = composition.read(config), self.sweep / str(config.hydra.sweep.subdir)
         except UserError:
@@ -228,13 +221,8 @@ class SweepLaunch:
 
     def _run(self, task: Task) -> JobReturn:
         """One job, as Hydra's basic launcher runs it; a unit of this process's trains in it."""
-        return run_job(
-            hydra_context=self.hydra_context,
-            task_function=lambda cfg: self._outcome(task, cfg),
-            config=self._composed(task),
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        outcome = partial(self._outcome, task)
+        return self.loader.run(self.hydra_context, self.config, task.number, task.overrides, outcome)
 
     def _outcome(self, task: Task, cfg: DictConfig) -> Any:
         """What the job returns: its score, None if it failed or left no result. The sweep goes on, its end reports."""

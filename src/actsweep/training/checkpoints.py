@@ -157,7 +157,7 @@ def prepare(folder: Path, settings: Settings, is_announced: bool = True) -> Star
             if is_announced:
                 _say(f"{folder.name} resumes after epoch {checkpoint['epoch'] + 1}")
             return Start(time.perf_counter() - run["seconds"], path, checkpoint["global_step"])
-    run_folder.prepare(folder, settings)
+    run_folder.prepare(folder, settings, durable=is_announced)  # a stack syncs its members' files at their ends
     return Start(time.perf_counter())
 
 

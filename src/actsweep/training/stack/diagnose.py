@@ -1,35 +1,39 @@
 """The project's diagnostics on a whole stack: the same functions and the same schedule, each network one row."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from actsweep.config import schema
 from actsweep.data.datamodule import DataModule
-from actsweep.diagnostics.diagnostic import Diagnostic, by_network, send_layers
-from actsweep.diagnostics.histograms import ActivationHistogram, send_histograms
+from actsweep.diagnostics.diagnostic import Diagnostic
+from actsweep.diagnostics.histograms import ActivationHistogram
 from actsweep.diagnostics.observation import Layer
+from actsweep.diagnostics.steps import EveryStep, columns_of
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio, update_ratio
 from actsweep.training.stack.network import Losses, Stack
-
-Send = Callable[[Callable[[int, Any], None]], None]  # calls what it is given with each row and its member
+from actsweep.training.stack.records import Records
 
 
 class Diagnoses:
-    """What Diagnostic's hooks do in a lone run. `send` reaches the members that are still training."""
+    """What Diagnostic's hooks do in a lone run; all that is found goes into `records`."""
 
-    def __init__(self, settings: schema.Settings, data: DataModule, stack: Stack, losses: Losses, send: Send) -> None:
+    def __init__(
+        self, settings: schema.Settings, data: DataModule, stack: Stack, losses: Losses, records: Records
+    ) -> None:  # fmt: skip
         parts = [part.make() for part in settings.diagnostics.values()]
         self.diagnostics: list[Diagnostic] = [part for part in parts if isinstance(part, Diagnostic)]
-        self.data, self.stack, self.losses, self.send = data, stack, losses, send
+        self.watches = any(isinstance(part, EveryStep) for part in parts)
+        self.steps: list[Tensor] = []  # (K, numbers) of each step of the epoch
+        self.data, self.stack, self.losses, self.records = data, stack, losses, records
         self.steps_per_epoch = data.sampling.steps(len(data.train))
         self.before: dict[int, list[Tensor]] = {}  # weights before a step, by place in `diagnostics`
         self.seen: dict[int, list[Layer]] = {}  # by probe size, of the present weights
 
     def start(self) -> None:
-        self._record_all(0, self.diagnostics)
+        self._record_all(0, 0, self.diagnostics)
 
     def before_step(self, done: int) -> None:
         """`done`: optimiser steps so far."""
@@ -46,14 +50,30 @@ class Diagnoses:
                     for number, weights in enumerate(zip(before, self.stack.weights(), strict=True), start=1)
                 }
                 for epoch in self._labels(diagnostic, done - 1):
-                    self._publish(ratios, epoch)
+                    self.records.layers(ratios, epoch, done)
         asked = [each for each in self.diagnostics if each.every_n_steps and done % each.every_n_steps == 0]
-        self._record_all((done - 1) // self.steps_per_epoch, asked)
+        self._record_all((done - 1) // self.steps_per_epoch, done, asked)
 
-    def end_epoch(self, epoch: int) -> None:
-        """`epoch`: completed epochs."""
+    def watch(self, losses: Tensor, gradients: Sequence[Tensor]) -> None:
+        """Note of a step what EveryStep does: before clipping, and before the weights change."""
+        weights = {id(block.values): block.decays for block in self.stack.blocks.values()}
+        of_weights = [each for each, decays in zip(gradients, weights.values(), strict=True) if decays]
+        sums = [each.flatten(1).abs().sum(dim=1) for each in of_weights]
+        norms = [each.flatten(1).norm(dim=1) for each in self.stack.weights()]
+        self.steps.append(torch.stack([losses.detach(), *sums, *norms], dim=1))
+
+    def _end_steps(self, done: int, decays: Tensor) -> None:
+        rows, self.steps = torch.stack(self.steps, dim=1).double().cpu(), []
+        layers = {f"layer_{number:02d}": each.shape[1:] for number, each in enumerate(self.stack.weights(), start=1)}
+        decaying = decays.double().cpu().unsqueeze(1).expand(-1, len(layers))
+        self.records.table("steps", lambda row, own: columns_of(row, layers, own, done), rows, decaying)
+
+    def end_epoch(self, epoch: int, decays: Tensor) -> None:
+        """`epoch`: completed epochs; `decays`: (K,)."""
+        if self.watches:
+            self._end_steps(epoch * self.steps_per_epoch, decays)
         due = [each for each in self.diagnostics if not each.every_n_steps and epoch % each.every_n_epochs == 0]
-        self._record_all(epoch, due)
+        self._record_all(epoch, epoch * self.steps_per_epoch, due)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Follow a stack that has dropped all members but these."""
@@ -66,25 +86,19 @@ class Diagnoses:
         epoch, step = divmod(done, self.steps_per_epoch)
         return diagnostic.recorded_under(done, epoch, is_last=step == self.steps_per_epoch - 1)
 
-    def _record_all(self, epoch: int, due: Sequence[Diagnostic]) -> None:
+    def _record_all(self, epoch: int, step: int, due: Sequence[Diagnostic]) -> None:
         self.seen = {}
         for diagnostic in due:
+            if isinstance(diagnostic, UpdateRatio):
+                continue
+            layers = self._layers(diagnostic.probe_size)
             if isinstance(diagnostic, ActivationHistogram):
-                self._record_histograms(diagnostic, epoch)
-            elif not isinstance(diagnostic, UpdateRatio):
-                layers = self._layers(diagnostic.probe_size)
-                self._publish({layer.name: diagnostic.measure(layer) for layer in layers}, epoch)
+                self.records.histograms(diagnostic.count(layers), epoch, step)
+            else:
+                self.records.layers({layer.name: diagnostic.measure(layer) for layer in layers}, epoch, step)
         self.seen = {}
 
     def _layers(self, size: int) -> list[Layer]:
         if size not in self.seen:
             self.seen[size] = self.stack.observe(*self.data.probe(size), self.losses)
         return self.seen[size]
-
-    def _publish(self, measured: dict[str, dict[str, Tensor]], epoch: int) -> None:
-        if rows := by_network(measured):
-            self.send(lambda row, member: send_layers(member, rows[row], epoch))
-
-    def _record_histograms(self, diagnostic: ActivationHistogram, epoch: int) -> None:
-        found = diagnostic.by_network(self._layers(diagnostic.probe_size))
-        self.send(lambda row, member: send_histograms(member, found[row], epoch))

@@ -42,7 +42,7 @@ def reason_against(settings: schema.Settings) -> str | None:
     if str(trainer.precision) not in PRECISIONS:
         return f"trainer.precision={trainer.precision} is not known to the stack"
     return (
-        network.unsupported(settings.act.plain(), settings.norm)
+        network.unsupported(settings.act.plain())
         or optimisers.unsupported(settings.optim.plain())
         or member.unsupported(settings.diagnostics)
     )

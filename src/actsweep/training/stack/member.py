@@ -5,6 +5,7 @@ the attributes that the project's own diagnostics use.
 """
 
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from actsweep.config import schema
 from actsweep.data.datamodule import DataModule
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.steps import EveryStep
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
 from actsweep.network.classifier import Classifier
@@ -31,6 +33,7 @@ HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a
 STACKED = (
     ActivationHistogram,
     DeadUnits,
+    EveryStep,
     UpdateRatio,
 )  # diagnostics whose own hooks actsweep.training.stack.diagnose stands for
 
@@ -65,6 +68,7 @@ class Member:
     stopped: bool = False  # before its last epoch, or in it
     unseen: bool = False  # trains along and leaves nothing: it has its results, or somebody else is at work on it
     states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it resumes from
+    at: float | None = None  # when what its loggers are being sent was recorded; None: now
 
     def __post_init__(self) -> None:
         self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)
@@ -76,14 +80,17 @@ class Member:
             return
         if not (is_prepared or self.global_step):
             run_folder.prepare(self.folder, self.settings)
-        self.callbacks = [part.make() for part in self.settings.diagnostics.values()]
+        made = [part.make() for part in self.settings.diagnostics.values()]
+        self.callbacks = [each for each in made if not isinstance(each, EveryStep)]  # which notes what the stack does
         for each in self.callbacks:
             if each.state_key in self.states:
                 each.load_state_dict(self.states[each.state_key])
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
         run_folder.write_quantities(self.folder, quantities)
         self.tables = Tables(self.folder)
-        self.loggers = [self.tables, TensorBoard(self.folder, self.settings.plain(), quantities, self.global_step)]
+        clock = lambda: self.at or time.time()  # noqa: E731
+        events = TensorBoard(self.folder, self.settings.plain(), quantities, self.global_step, clock)
+        self.loggers = [self.tables, events]
         if not self.global_step:
             for logger in self.loggers:
                 logger.log_hyperparams({})
@@ -95,15 +102,10 @@ class Member:
 
     def log(self, metrics: dict[str, float]) -> None:
         for logger in self.loggers:
-            metrics = {name: rounded(value) for name, value in metrics.items()}
             logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.global_step)
 
     def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
-        """Log an epoch's means; returns whether its weights are the best so far, and whether it was the last."""
-        for phase in ("val", "train"):
-            self.log({name: value for name, value in means.items() if name.startswith(phase)})
-        for logger in self.loggers:
-            logger.save()
+        """Of an epoch's means: whether its weights are the best so far, and whether it was the last."""
         score = means[self.classifier.monitor["monitor"]]
         self.diverged = not (math.isfinite(means["train_loss"]) and math.isfinite(means["val_loss"]))
         is_better = self.stopping.saves(score)
@@ -118,8 +120,8 @@ class Member:
         for logger in self.loggers:
             logger.finalize("success")
 
-    def finish(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> None:
-        """The test and result.json."""
+    def result(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> dict[str, Any]:
+        """What result.json shall hold, after the test."""
         tested = None
         if not self.diverged:
             is_best = self.settings.test == "best"
@@ -127,8 +129,7 @@ class Member:
         result = run_folder.describe(self.settings, self.folder) | self.tables.summarise(tested)
         result["classes"] = len(self.datamodule.dataset.classes)
         result["device"] = device_name(self.classifier.device)
-        result["seconds"] = round(seconds, 3)
-        run_folder.write_result(self.folder, result)
+        return result | {"seconds": round(seconds, 3)}
 
     def test(self, weights: dict[str, Tensor], epoch: int) -> dict[str, Any]:
         """Test these weights, of the end of this epoch; returns what `Classifier.tested` would."""
@@ -148,7 +149,7 @@ class Member:
         means = {"test_loss": loss / examples}
         if classifier.objective.classifies:
             means["test_accuracy"] = correct / examples
-        self.log(means)
+        self.log({name: rounded(value) for name, value in means.items()})
         for logger in self.loggers:
             logger.finalize("success")
         return {"epoch": epoch} | means

@@ -18,10 +18,12 @@ from actsweep.config import schema
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.network.lightning_loops import counters
 from actsweep.results import run_folder
-from actsweep.training.checkpoints import BestAndLast, WholeFiles
+from actsweep.training.checkpoints import BestAndLast
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser
+
+VERSION = version("pytorch-lightning")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps:
     return {
         "epoch": epochs - 1,  # Lightning counts from 0
         "global_step": steps,
-        "pytorch-lightning_version": version("pytorch-lightning"),
+        "pytorch-lightning_version": VERSION,
         "state_dict": weights,
         "hparams_name": "kwargs",
         "hyper_parameters": dict(member.classifier.hparams),
@@ -100,27 +102,25 @@ def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence
     optimizer = stack.members[row].configure_optimizers()
     momentum = float(optimiser.numbers["momentum"][row])
     for block in stack.blocks.values():
-        is_kept = block.state and (momentum or "momentum_buffer" not in block.state)
-        if block.rows.start <= row < block.rows.stop and is_kept:
+        kept = [name for name in block.state if momentum or name != "momentum_buffer"]
+        if block.rows.start <= row < block.rows.stop and kept:
             parameter = stack.members[row].network.get_parameter(block.name)
-            state = {name: _copy(block.of(row, values)) for name, values in block.state.items()}
-            steps = {"step": optimiser.steps.float().cpu()} if "exp_avg" in state else {}
-            optimizer.state[parameter] = state | steps
+            steps = {} if kept == ["momentum_buffer"] else {"step": optimiser.steps.float().cpu()}
+            optimizer.state[parameter] = steps | {name: _copy(block.of(row, block.state[name])) for name in kept}
     states = {
         each.state_key: _mapped(lambda values: values[row : row + 1].clone(), each.state_dict()) for each in diagnostics
     }
     return {"optimizer_states": [optimizer.state_dict()], "callbacks": {key: one for key, one in states.items() if one}}
 
 
-def save(
+def both(
     member: Member, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float
-) -> None:
-    """Write both, after the member's last epoch. `kept`: as `kept_for` makes it."""
+) -> dict[Path, dict[str, Any]]:
+    """What best.ckpt and last.ckpt shall hold after the member's last epoch. `kept`: as `kept_for` makes it."""
     newest = whole(member, last, kept, seconds)
     is_newest = member.best_epoch == (member.current_epoch, member.global_step)
     older = weights_only(member, best, *member.best_epoch)
-    WholeFiles().save_checkpoint(newest if is_newest else older, member.folder / run_folder.BEST)
-    WholeFiles().save_checkpoint(newest, member.folder / run_folder.LAST)
+    return {member.folder / run_folder.BEST: newest if is_newest else older, member.folder / run_folder.LAST: newest}
 
 
 def _copy(values: Tensor) -> Tensor:
@@ -157,13 +157,13 @@ def _load_row(stack: Stack, row: int, last: dict[str, Any], best: dict[str, Any]
     classifier.load_state_dict(last["state_dict"])  # its parameters are views of the stack's
     optimizer = classifier.configure_optimizers()
     optimizer.load_state_dict(last["optimizer_states"][0])
-    for block in stack.blocks.values():
+    for block in stack.everything():
         if not block.rows.start <= row < block.rows.stop:
             continue
         assert block.best is not None
         block.of(row, block.best).copy_(best["state_dict"][f"network.{block.name}"])
-        state = optimizer.state[classifier.network.get_parameter(block.name)]
         for name, values in block.state.items():
+            state = optimizer.state[classifier.network.get_parameter(block.name)]
             if (own := state.get(name)) is not None:  # without momentum torch keeps none
                 block.of(row, values).copy_(own)
 

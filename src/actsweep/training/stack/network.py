@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,11 @@ from torch.func import functional_call, vmap
 from actsweep.diagnostics.observation import Layer, slope
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
+from actsweep.training.stack.half import half_linear, is_half
 
 Losses = Callable[[Tensor, Tensor], Tensor]
+Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 MIXES = "is not a function of one unit at a time"
 
 
@@ -57,7 +60,7 @@ class Block:
         def choose(values: Tensor) -> Tensor:
             return values.detach().index_select(0, index)
 
-        values = choose(self.values).requires_grad_()
+        values = choose(self.values).requires_grad_(self.values.requires_grad)
         state = {name: choose(one) for name, one in self.state.items()}
         best = None if self.best is None else choose(self.best)
         return Block(self.name, slice(places[0], places[-1] + 1), values, self.is_matrix, self.decays, state, best)
@@ -73,10 +76,8 @@ class Span:
     works_in_place: bool
 
 
-def unsupported(act: dict[str, Any], norm: str) -> str | None:
-    """Why networks with this activation and normalisation can't be stacked; None if they can."""
-    if norm == "batch":
-        return "norm=batch is not written per member"
+def unsupported(act: dict[str, Any]) -> str | None:
+    """Why networks with this activation can't be stacked; None if they can."""
     reason = _reason(json.dumps(act, sort_keys=True))
     return f"{act['_target_']} {reason}" if reason else None
 
@@ -156,7 +157,16 @@ class Stack:
         self.hidden = len(first.layers) // self.stride
         self.spans = self._spans()
         self.blocks = {(block.name, block.rows.start): block for block in self._blocks()}
+        self.buffers = {name: self._buffer(name) for name, _ in first.named_buffers()}
         self.bind()
+
+    def everything(self) -> list[Block]:
+        """What is learnt, and batch norm's running statistics."""
+        return [*self.blocks.values(), *self.buffers.values()]
+
+    def _buffer(self, name: str) -> Block:
+        values = torch.stack([member.network.get_buffer(name) for member in self.members])
+        return Block(name, slice(0, len(self)), values, is_matrix=False, decays=False)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -190,25 +200,33 @@ class Stack:
         return self.stride * (layer + 1) - 1
 
     def bind(self) -> None:
-        """Make every member's parameters views of its row."""
-        for block in self.blocks.values():
+        """Make every member's parameters and buffers views of its row."""
+        for block in self.everything():
             for row in range(block.rows.start, block.rows.stop):
-                self.members[row].network.get_parameter(block.name).data = block.of(row, block.values.detach())
+                network = self.members[row].network
+                own = network.get_buffer if block.name in self.buffers else network.get_parameter
+                own(block.name).data = block.of(row, block.values.detach())
+
+    def release(self, row: int) -> None:
+        """Leave a member with copies of its own."""
+        for own in (*self.members[row].parameters(), *self.members[row].buffers()):
+            own.data = own.data.clone()
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all members but these. The dropped ones are left with copies of their own."""
+        """Drop all members but these."""
         for row in set(range(len(self))) - set(rows):
-            for parameter in self.members[row].parameters():
-                parameter.data = parameter.data.clone()
+            self.release(row)
         kept = [block.kept(rows) for block in self.blocks.values()]
+        buffers = [block.kept(rows) for block in self.buffers.values()]
         self.members = [self.members[row] for row in rows]
         self.spans = self._spans()
         self.blocks = {(block.name, block.rows.start): block for block in kept if block}
+        self.buffers = {block.name: block for block in buffers if block}
         self.bind()
 
     def remember(self, rows: Sequence[int]) -> None:
         """Note the present weights of these members as their best."""
-        for block in self.blocks.values():
+        for block in self.everything():
             if block.best is None:
                 block.best = block.values.detach().clone()
             places = [row - block.rows.start for row in rows if block.rows.start <= row < block.rows.stop]
@@ -225,7 +243,7 @@ class Stack:
     def state_dict(self, row: int, best: bool = False) -> dict[str, Tensor]:
         """The weights of one member, its present or its best ones, named and laid out as its Classifier's; copies."""
         found = {}
-        for block in self.blocks.values():
+        for block in self.everything():
             values = block.best if best else block.values
             if block.rows.start <= row < block.rows.stop and values is not None:
                 found[f"network.{block.name}"] = block.of(row, values.detach()).clone(
@@ -233,32 +251,45 @@ class Stack:
                 )
         return {name: found[name] for name in self.members[row].state_dict()}
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, statistics: Statistics = "of the batch, kept") -> Tensor:
         """Inputs (N, D) that all members share, or (K, N, D) → outputs (K, N, O)."""
-        return self.layers(x)[-1][0]
+        return self.layers(x, statistics)[-1][0]
 
-    def layers(self, x: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+    def layers(self, x: Tensor, statistics: Statistics = "of the batch") -> list[tuple[Tensor, Tensor | None]]:
         """What enters and what leaves each layer's activation, (K, N, H); the output layer has none."""
         seen: list[tuple[Tensor, Tensor | None]] = []
-        h = x.expand(len(self), -1, -1) if x.ndim == 2 else x
-        h = h.to(self._shared(0, "weight").dtype)
+        h = x.to(self._shared(0, "weight").dtype)
         for layer in range(self.hidden):
             first = layer * self.stride
             pre = self._linear(first, h)
             if self.stride == 3:
-                pre = F.layer_norm(pre, pre.shape[-1:])
-                pre = pre * self._shared(first + 1, "weight").unsqueeze(1) + self._shared(first + 1, "bias").unsqueeze(
-                    1
-                )
+                pre = self._normed(first + 1, pre, statistics)
             h = self._activate(layer, pre)
             seen.append((pre, h))
         return [*seen, (self._linear(self.hidden * self.stride, h), None)]
+
+    def _normed(self, place: int, pre: Tensor, statistics: Statistics) -> Tensor:
+        weight, bias = self._shared(place, "weight"), self._shared(place, "bias")
+        if not self.buffers:
+            return F.layer_norm(pre, pre.shape[-1:]) * weight.unsqueeze(1) + bias.unsqueeze(1)
+        mean, variance, batches = (self.buffers[f"layers.{place}.{name}"].values for name in RUNNING)
+        running = (None, None) if statistics == "of the batch" else (mean.view(-1), variance.view(-1))
+        if statistics == "of the batch, kept":
+            batches.add_(1)
+        units = pre.transpose(0, 1).flatten(1)  # (N, K · H): each member's units are channels of their own
+        learnt = weight.view(-1), bias.view(-1)
+        normed = F.batch_norm(units, running[0], running[1], *learnt, training=statistics != "running")
+        return normed.view(pre.shape[1], len(self), -1).transpose(0, 1)
 
     def _shared(self, place: int, name: str) -> Tensor:
         return self.blocks[f"layers.{place}.{name}", 0].values
 
     def _linear(self, place: int, h: Tensor) -> Tensor:
-        return torch.baddbmm(self._shared(place, "bias").unsqueeze(1), h, self._shared(place, "weight"))
+        weight, bias = self._shared(place, "weight"), self._shared(place, "bias")
+        if is_half(h):
+            return half_linear(h, weight, bias)
+        h = h.expand(len(self), -1, -1) if h.ndim == 2 else h
+        return torch.baddbmm(bias.unsqueeze(1), h, weight)
 
     def _activate(self, layer: int, pre: Tensor) -> Tensor:
         # split and cat, not indexing: their backward passes touch each value once.

@@ -1,4 +1,4 @@
-"""SGD, Adam and AdamW for a stack, in place, with a learning rate, momentum and weight decay per member.
+"""SGD, Adam, AdamW and RMSprop for a stack, in place, with a learning rate, momentum and weight decay per member.
 
 Nothing here waits for the device or branches on data, so that a step can be captured as a CUDA graph; a new learning
 rate is written into `lr` and holds from the next replay on. Source: torch.optim's own formulas, in their order of
@@ -18,6 +18,7 @@ KNOWN = {
     "torch.optim.SGD": {"lr", "momentum", "weight_decay", "nesterov"},
     "torch.optim.Adam": {"lr", "betas", "eps", "weight_decay"},
     "torch.optim.AdamW": {"lr", "betas", "eps", "weight_decay"},
+    "torch.optim.RMSprop": {"lr", "alpha", "eps", "weight_decay", "momentum"},
 }
 PER_MEMBER = ("lr", "momentum", "weight_decay")
 
@@ -31,7 +32,7 @@ def unsupported(optim: dict[str, Any]) -> str | None:
 
 
 class Optimiser:
-    """Updates a stack in place. `optims` describes each member's optimiser: of equal kind, betas, eps and Nesterov.
+    """Updates a stack in place. `optims` describes each member's optimiser, all alike but for the numbers per member.
 
     `lr`, `momentum`, `weight_decay`: (K,) on the stack's device, in its dtype.
     """
@@ -47,11 +48,13 @@ class Optimiser:
             for name in PER_MEMBER
         }
         self.nesterov = first.get("nesterov", False)
+        self.alpha = first.get("alpha", 0.99)
         self.betas, self.eps = tuple(first.get("betas", (0.9, 0.999))), first.get("eps", 1e-8)
         self.has_momentum = any(optim["momentum"] for optim in complete)
         self.has_decay = any(optim["weight_decay"] for optim in complete)
         self.steps = torch.zeros((), device=values.device, dtype=torch.float64)
-        kept = {"SGD": ["momentum_buffer"] * self.has_momentum}.get(self.kind, ["exp_avg", "exp_avg_sq"])
+        buffer = ["momentum_buffer"] * self.has_momentum
+        kept = {"SGD": buffer, "RMSprop": ["square_avg", *buffer]}.get(self.kind, ["exp_avg", "exp_avg_sq"])
         for block in stack.blocks.values():
             block.state = {name: torch.zeros_like(block.values.detach()) for name in kept}
 
@@ -68,10 +71,7 @@ class Optimiser:
         """One step for all members; `gradients` belong to stack.parameters() and are overwritten."""
         self.steps += 1
         for block, gradient in zip(self.stack.blocks.values(), gradients, strict=True):
-            if self.kind == "SGD":
-                self._sgd(block, gradient)
-            else:
-                self._adam(block, gradient)
+            {"SGD": self._sgd, "RMSprop": self._rmsprop}.get(self.kind, self._adam)(block, gradient)
 
     def _of(self, name: str, block: Block) -> Tensor:
         return self.numbers[name][block.rows].view(-1, *[1] * (block.values.ndim - 1))
@@ -85,6 +85,16 @@ class Optimiser:
             momentum, buffer = self._of("momentum", block), block.state["momentum_buffer"]
             torch.addcmul(gradient, buffer, momentum, out=buffer)
             gradient = gradient.addcmul_(buffer, momentum) if self.nesterov else buffer
+        values.addcmul_(gradient, self._of("lr", block), value=-1)
+
+    def _rmsprop(self, block: Block, gradient: Tensor) -> None:
+        values = block.values.detach()
+        if self.has_decay and block.decays:
+            gradient.addcmul_(values, self._of("weight_decay", block))
+        square = block.state["square_avg"].mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
+        gradient.div_(square.sqrt().add_(self.eps))
+        if self.has_momentum:
+            gradient = block.state["momentum_buffer"].mul_(self._of("momentum", block)).add_(gradient)
         values.addcmul_(gradient, self._of("lr", block), value=-1)
 
     def _adam(self, block: Block, gradient: Tensor) -> None:

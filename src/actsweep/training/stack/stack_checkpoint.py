@@ -77,6 +77,7 @@ class Saving:
 
 def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
     """All that the epochs to come depend on, and how long the members' tables are. Nothing in it says where it lies."""
+    training.write_records()
     rows = []
     for (settings, folder), member in zip(training.rows, training.members, strict=True):
         row: dict[str, Any] = {
@@ -85,14 +86,12 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
             "ended": member is None,
         }
         if member is not None:
-            for logger in member.loggers:
-                logger.save()
             row |= {"stopping": asdict(member.stopping), "best_epoch": list(member.best_epoch)}
             row["tables"] = None if member.unseen else run_folder.table_sizes(folder)
         rows.append(row)
     blocks = [
         {"values": block.values.detach(), "best": block.best, "state": block.state}
-        for block in training.stack.blocks.values()
+        for block in training.stack.everything()
     ]
     return {
         "epochs": epochs,
@@ -116,7 +115,7 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
     training.first_epoch, training.jobs = state["epochs"], state["jobs"]
     training.started = time.perf_counter() - state["seconds"]
     torch.set_num_threads(state.get("threads", torch.get_num_threads()))  # products may depend on it in the last bits
-    for block, kept in zip(training.stack.blocks.values(), state["blocks"], strict=True):
+    for block, kept in zip(training.stack.everything(), state["blocks"], strict=True):
         block.values.detach().copy_(kept["values"])
         block.best = None if kept["best"] is None else kept["best"].to(block.values.device, copy=True)
         for name, values in block.state.items():

@@ -6,7 +6,7 @@ Nothing here waits for the device: what a step finds out is summed up there.
 import errno
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -20,6 +20,7 @@ from actsweep.training.stack.network import Losses, Stack
 from actsweep.training.stack.optimisers import Optimiser, clip
 
 log = logging.getLogger(__name__)
+Watch = Callable[[Tensor, Sequence[Tensor]], None]  # of the losses and the gradients of each step
 WARM_UP_STEPS = 3
 NO_MEMORY = re.compile("(can(no|')t allocate|not enough|out of) memory|alloc_failed|bad_alloc", re.IGNORECASE)
 
@@ -95,10 +96,10 @@ class Steps:
 
     def __init__(
         self, stack: Stack, optimiser: Optimiser, feed: Feed, losses: Losses, sums: Sums,
-        precision: str = "32-true", clipping: tuple[float | None, str] = (None, "norm"),
+        precision: str = "32-true", clipping: tuple[float | None, str] = (None, "norm"), watch: Watch | None = None,
     ) -> None:  # fmt: skip
         self.stack, self.optimiser, self.feed, self.losses, self.sums = stack, optimiser, feed, losses, sums
-        self.precision, self.clipping = precision, clipping
+        self.precision, self.clipping, self.watch = precision, clipping, watch
         self.device = stack.parameters()[0].device
         self.graph: torch.cuda.CUDAGraph | None = None
 
@@ -116,6 +117,8 @@ class Steps:
             losses = self.losses(outputs, labels)
         # Summed, not averaged: each member's gradient is that of its own mean loss.
         gradients = torch.autograd.grad(losses.sum(), self.stack.parameters())
+        if self.watch:
+            self.watch(losses, gradients)
         value, algorithm = self.clipping
         if value:
             clip(self.stack, gradients, value, algorithm)
@@ -126,6 +129,7 @@ class Steps:
     def capture(self) -> None:
         """Record a step as a CUDA graph; where that fails, steps stay eager and the log says why."""
         changed = [values.detach() for values in self.stack.parameters()]
+        changed += [block.values for block in self.stack.buffers.values()]
         changed += [*self.optimiser.tensors(), self.feed.step, self.sums.loss, self.sums.correct]
         before = [each.clone() for each in changed]
         try:

@@ -4,10 +4,13 @@ Flow: config → data → network → **training** → diagnostics → results.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -19,16 +22,29 @@ from actsweep.network.build import build_network
 from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import ALL_THREADS, WORTH_SHARING
 from actsweep.results import locks, run_folder
+from actsweep.training.checkpoints import WholeFiles
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
 from actsweep.training.stack.diagnose import Diagnoses
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack, described
 from actsweep.training.stack.optimisers import Optimiser
+from actsweep.training.stack.records import MOST_BYTES, Records
 from actsweep.training.stack.steps import Feed, Steps, autocast, is_out_of_memory
 
 Job = tuple[schema.Settings, Path]
+WRITERS, AT_ONCE = 16, 64  # threads; members whose files are written together
 DROP_FROM = 4  # on a GPU a new stack needs a new graph: wait until a quarter of the members has ended
+
+
+def batched(rows: Iterable[int]) -> Iterator[list[int]]:
+    """
+    >>> [len(part) for part in batched(range(130))]
+    [64, 64, 2]
+    """
+    left = iter(rows)
+    while part := list(islice(left, AT_ONCE)):
+        yield part
 
 
 def open_data(settings: schema.Settings, device: torch.device) -> datamodule.DataModule:
@@ -71,7 +87,8 @@ class Training:
         weights = sum(values.numel() for values in self.stack.parameters())
         work = weights * self.data.examples_per_step
         torch.set_num_threads(first.threads or (ALL_THREADS if work >= WORTH_SHARING else 1))
-        self.diagnoses = Diagnoses(first, self.data, self.stack, self.losses, self.each)
+        self.records = Records()
+        self.diagnoses = Diagnoses(first, self.data, self.stack, self.losses, self.records)
         self._prepare_steps()
 
     def _present(self) -> list[Member]:
@@ -81,8 +98,11 @@ class Training:
         device = self.stack.parameters()[0].device
         self.sums = Sums(len(self.stack), device, self.predict)
         clipping = self.settings.trainer.clipping
-        self.steps = Steps(self.stack, self.optimiser, self.feed, self.losses, self.sums, self.precision, clipping)
-        if device.type == "cuda":
+        watch = self.diagnoses.watch if self.diagnoses.watches else None
+        self.steps = Steps(
+            self.stack, self.optimiser, self.feed, self.losses, self.sums, self.precision, clipping, watch
+        )
+        if device.type == "cuda" and not watch:  # what each step finds can't be kept in a graph
             self.steps.capture()
 
     def each(self, do: Callable[[int, Any], None]) -> None:
@@ -156,6 +176,10 @@ class Training:
                 member.global_step = done + 1
             self.diagnoses.after_step(done + 1)
         means = self.means()
+        for phase in ("val", "train"):
+            names = [name for name in means[0] if name.startswith(phase)]
+            values = np.array([[row[name] for name in names] for row in means])
+            self.records.metrics(names, values, epoch, (epoch + 1) * self.feed.steps)
         ended: dict[int, Member] = {}
 
         def end_epoch(row: int, member: Member) -> None:
@@ -168,22 +192,54 @@ class Training:
         better: list[int] = []
         self.each(end_epoch)
         self.stack.remember(better)
-        self.diagnoses.end_epoch(epoch + 1)
-        self.each(lambda row, member: self._finish(row) if row in ended else None)
+        self.diagnoses.end_epoch(epoch + 1, self.optimiser.numbers["weight_decay"])
+        for part in batched(ended):
+            self.finish(part)
+        if self.records.bytes > MOST_BYTES:
+            self.write_records()
 
-    def _finish(self, row: int) -> None:
-        member = self.members[row]
-        assert member is not None
+    def write_records(self) -> None:
+        """Bring the members' files up to date."""
+        self.each(self.records.write)
+        self.records.clear()
+
+    def finish(self, rows: Sequence[int]) -> None:
+        """End these members. Their files are put on disk by threads: the disk takes many at once in the time of one."""
+        written: dict[int, Future[None]] = {}
+
+        def finish(row: int, member: Member) -> None:
+            if row in rows and (do := self._finished(row, member)):
+                written[row] = threads.submit(do)
+
+        def end(row: int, member: Member) -> None:
+            if row in written:
+                written[row].result()
+            if row in rows:
+                self._end(row)
+
+        with ThreadPoolExecutor(WRITERS) as threads:
+            self.each(finish)
+            self.each(end)
+
+    def _finished(self, row: int, member: Member) -> Callable[[], None] | None:
+        """What is left to do when a member has ended and was tested: to write its checkpoints and its result."""
         share = (time.perf_counter() - self.started) / self.jobs
         last, best = self.stack.state_dict(row), self.stack.state_dict(row, best=True)
         kept = member_checkpoint.kept_for(self.stack, row, self.optimiser, self.diagnoses.diagnostics)
-        for parameter in member.classifier.parameters():
-            parameter.data = parameter.data.clone()  # the row trains on until the stack drops it
-        if not member.unseen:
-            member.close()
-            member_checkpoint.save(member, last, best, kept, share)
-            member.finish(last, best, share)
-        self._end(row)
+        self.stack.release(row)  # which trains on until the stack drops it
+        if member.unseen:
+            return None
+        self.records.write(row, member)
+        member.close()
+        checkpoints = member_checkpoint.both(member, last, best, kept, share)
+        result = member.result(last, best, share)
+
+        def write() -> None:
+            for path, checkpoint in checkpoints.items():
+                WholeFiles().save_checkpoint(checkpoint, path)
+            run_folder.write_result(member.folder, result)
+
+        return write
 
     @torch.no_grad()
     def means(self) -> list[dict[str, float]]:
@@ -192,7 +248,7 @@ class Training:
         for inputs, labels in self.data.val_dataloader():
             labels = labels.expand(len(self.stack), -1)
             with autocast(inputs.device, self.precision):
-                outputs = self.stack.forward(inputs)
+                outputs = self.stack.forward(inputs, "running")
                 validation.add(self.losses(outputs, labels), outputs, labels)
         counts = {"train": self.feed.steps * self.feed.size, "val": len(self.data.val)}
         sums: list[Tensor] = []
@@ -219,6 +275,7 @@ class Training:
         self.stack.keep(rows)
         self.optimiser.keep(rows)
         self.diagnoses.keep(rows)
+        self.records.keep(rows)
         self.members, self.rows = [self.members[row] for row in rows], [self.rows[row] for row in rows]
         self.feed.choose([member.settings.seed for member in self._present()])
         self._prepare_steps()

@@ -1,0 +1,100 @@
+"""What a stack notes of every step, and which of the studies in sweeps/ it takes."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from torch import Tensor, nn
+
+from actsweep import composition, one_run
+from actsweep.config.schema import Target
+from actsweep.places import REPOSITORY
+from actsweep.statistics import tuned
+from actsweep.sweep import search
+from actsweep.sweep.composing import Composing
+from actsweep.training.stack import grouping, stacks
+from tests.test_stack import CPU, DOUBLE, Make, assert_equal_to_alone, several
+from tests.test_studies import STUDIES
+
+UNTRAINED = "untrained=true: nothing to train"
+NOT_STACKED = {
+    "blog": {UNTRAINED: 6}, "born_dead": {UNTRAINED: 240},
+    "notes05_chain": {UNTRAINED: 12}, "tutorial3_deep": {UNTRAINED: 4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("decays", [(0.0, 0.01), (0.02, 0.01), (0.0, 0.0)])
+def test_200_steps_are_noted_as_those_of_lone_runs(
+    settings_for: Make, tmp_path: Path, decays: tuple[float, float]
+) -> None:
+    overrides = [
+        DOUBLE,
+        "diagnostics=[steps]",
+        "data.steps_per_epoch=100",
+        "data.replacement=true",
+        "trainer.max_epochs=2",
+        "norm=batch",
+    ]
+    clipped = "trainer.gradient_clip_val=0.1"
+    jobs = [
+        (each.model_copy(update={"optim": each.optim.model_copy(update={"weight_decay": decay})}), tmp_path / f"{row}")
+        for row, (decay, each) in enumerate(
+            zip(decays, several(settings_for, *overrides, clipped, acts=["relu"]), strict=True)
+        )
+    ]
+    stacks.train_group(jobs, CPU)
+    for settings, folder in jobs:
+        one_run.train(settings, tmp_path / f"alone {folder.name}")
+        found, alone = (pd.read_csv(place / "steps.csv") for place in (folder, tmp_path / f"alone {folder.name}"))
+        assert len(found) == 200
+        pd.testing.assert_frame_equal(found, alone, rtol=1e-10, atol=0)
+
+
+class Kinked(nn.Module):
+    """Learns a matrix: a row of slopes for each sign of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slopes = nn.Parameter(torch.tensor([[0.1, 0.2], [0.7, 0.3]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        below, above = (row[0] * x + row[1] * x.tanh() for row in self.slopes)
+        return torch.where(x < 0, below, above)
+
+
+@pytest.mark.parametrize("optim", [["optim.weight_decay=0.01"], ["optim=rmsprop"], ["norm=batch"]])
+def test_an_activation_that_learns_a_matrix_has_one_for_each_member(settings_for: Make, optim: list[str]) -> None:
+    act = Target.model_validate({"_target_": f"{__name__}.Kinked"})
+    base = several(settings_for, DOUBLE, "width=8", *optim, acts=["relu"], seeds=(0, 1, 2))
+    settings = [each.model_copy(update={"act": act}) if each.seed else each for each in base]
+    assert {grouping.reason_against(each) for each in settings} == {None}
+    assert_equal_to_alone(sorted(settings, key=lambda each: each.act.target), 200, 1e-10)
+
+
+@pytest.fixture
+def loader() -> Iterator[ConfigLoader]:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        yield hydra.config_loader
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_stacks_but_those_that_train_nothing(
+    study: str, loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned, "learning_rate", lambda *_: 0.1)  # of a study that has not run here
+    master = loader.load_configuration("config", [f"+sweeps={study}", "hydra.sweep.dir=x"], RunMode.MULTIRUN)
+    HydraConfig.instance().set_config(master)
+    configs = Composing(loader).each(master, search.grid(master, loader))
+    reasons = Counter(grouping.reason_against(composition.read(each, opens_data=False)) for each in configs)
+    del reasons[None]
+    assert reasons == NOT_STACKED.get(study, {})
