@@ -19,7 +19,7 @@ from actsweep.errors import UserError
 from actsweep.network import activations
 from actsweep.network.losses import outputs_for
 from actsweep.network.mlp import ALL_THREADS
-from actsweep.training.stack import member, network, optimisers
+from actsweep.training.stack import activating, member, optimisers
 
 Item = TypeVar("Item")
 PRECISIONS = {"32", "32-true", "64", "64-true", "bf16-mixed"}
@@ -48,7 +48,7 @@ def reason_against(settings: schema.Settings) -> str | None:
     if str(trainer.precision) not in PRECISIONS:
         return f"trainer.precision={trainer.precision} is not known to the stack"
     return (
-        network.unsupported(settings.act.plain())
+        activating.unsupported(settings.act.plain())
         or optimisers.unsupported(settings.optim.plain())
         or member.unsupported(settings.diagnostics)
     )
