@@ -14,7 +14,7 @@ from actsweep.config.descriptions import instantiate
 from actsweep.errors import UserError
 from actsweep.network import activations
 from actsweep.network.mlp import MLP
-from actsweep.training.stack.network import unsupported
+from actsweep.training.stack.activating import unsupported
 from tests import own_activations
 from tests.conftest import names_in
 from tests.test_activations import described
@@ -213,4 +213,4 @@ def test_parts_are_made_as_hydra_makes_them() -> None:
     ],
 )
 def test_what_one_module_cannot_compute_for_all_runs_alone(name: str, reason: str) -> None:
-    assert unsupported(own(name), "none") == f"{OWN}.{name} {reason}"
+    assert unsupported(own(name)) == f"{OWN}.{name} {reason}"

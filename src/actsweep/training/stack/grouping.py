@@ -14,7 +14,7 @@ from actsweep.config import schema
 from actsweep.data import datamodule
 from actsweep.network import activations
 from actsweep.network.losses import outputs_for
-from actsweep.training.stack import member, network, optimisers
+from actsweep.training.stack import activating, member, optimisers
 
 PRECISIONS = {"32", "32-true", "64", "64-true", "bf16-mixed"}
 MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
@@ -42,7 +42,7 @@ def reason_against(settings: schema.Settings) -> str | None:
     if str(trainer.precision) not in PRECISIONS:
         return f"trainer.precision={trainer.precision} is not known to the stack"
     return (
-        network.unsupported(settings.act.plain())
+        activating.unsupported(settings.act.plain())
         or optimisers.unsupported(settings.optim.plain())
         or member.unsupported(settings.diagnostics)
     )

@@ -5,27 +5,24 @@ member k are views of row k, so that evaluating and watching it needs no copy.
 """
 
 import json
-import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from actsweep.diagnostics.observation import Layer, slope
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
+from actsweep.training.stack.activating import by_member, works_in_place
 from actsweep.training.stack.half import half_linear, is_half
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
 RUNNING = ("running_mean", "running_var", "num_batches_tracked")
-MIXES = "is not a function of one unit at a time"
 
 
 @dataclass
@@ -74,72 +71,6 @@ class Span:
     activation: nn.Module
     learnt: tuple[str, ...]
     works_in_place: bool
-
-
-def unsupported(act: dict[str, Any]) -> str | None:
-    """Why networks with this activation can't be stacked; None if they can."""
-    reason = _reason(json.dumps(act, sort_keys=True))
-    return f"{act['_target_']} {reason}" if reason else None
-
-
-@lru_cache(maxsize=4096)
-def _reason(act: str) -> str | None:
-    """Why one module can't stand for the activations of all layers of many networks, tried on two of them."""
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            activation = activations.build(json.loads(act))
-            inputs = activations.inputs_for(activation, 4)
-            return _reason_of(activation.double(), inputs // 4) if inputs % 4 == 0 else MIXES
-    except Exception:  # a forward may raise anything
-        return MIXES
-
-
-def _reason_of(activation: nn.Module, pieces: int) -> str | None:
-    own, state = dict(activation.named_parameters()), _state(activation)
-    if not all(one.requires_grad for one in own.values()):
-        return "has parameters that are not learnt"
-    x = torch.linspace(-3, 3, 24 * pieces, dtype=torch.float64).view(2, 3, 4 * pieces).requires_grad_()
-    together, again = activation(x.clone()), activation(x.clone())
-    if not torch.equal(together, again):
-        return "draws random numbers"
-    alone = activation(x.clone().view(-1, pieces)).view(2, 3, 4)
-    if not torch.allclose(together, alone):
-        return MIXES
-    wanted = [x, *own.values()]
-    used = torch.autograd.grad(together.sum(), wanted, allow_unused=True) if together.requires_grad else [None]
-    if any(each is None for each in used):
-        return "does not let a gradient pass to everything before it"
-    if own and not torch.allclose(
-        _by_member(activation, {name: torch.stack([one, one]) for name, one in own.items()}, x.clone()), together
-    ):
-        return MIXES
-    if not torch.equal(activation.eval()(x.clone()), together):
-        return "is another function in evaluation"
-    if _state(activation.train()) != state or any(True for _ in activation.buffers()):
-        return "keeps state besides its parameters"
-    return None
-
-
-def _state(activation: nn.Module) -> bytes:
-    """All that it may note; what is in an object that is applied stands beside it."""
-    return pickle.dumps((activation, getattr(getattr(activation, "function", None), "__dict__", None)))
-
-
-def _by_member(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The activation of each of K members (K, N, H), with parameters of its own (K, …)."""
-    return vmap(lambda own, each: functional_call(activation, own, (each,)))(learnt, x)
-
-
-def works_in_place(activation: nn.Module) -> bool:
-    """Whether it changes what it is given, so that it must be given a copy: a leaf refuses, its values show it."""
-    x = torch.linspace(-3, 3, activations.inputs_for(activation, 13)).view(1, 1, -1)
-    leaf = x.clone().requires_grad_()
-    try:
-        with torch.enable_grad():
-            activation(leaf)
-    except RuntimeError:
-        return True
-    return not torch.equal(leaf, x)
 
 
 def described(member: Classifier) -> str:
@@ -305,7 +236,7 @@ class Stack:
         learnt = {
             name: self.blocks[f"layers.{self._place(layer)}.{name}", span.rows.start].values for name in span.learnt
         }
-        return _by_member(span.activation, learnt, pre)
+        return by_member(span.activation, learnt, pre)
 
     def observe(self, x: Tensor, labels: Tensor, losses: Losses) -> list[Layer]:
         """Every layer of all members on one batch (N, D), as diagnostics/observation.py shows it for one network."""
