@@ -28,7 +28,7 @@ from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep import executors
 from actsweep.sweep.callback import Sweep
-from actsweep.sweep.composing import Composing, use
+from actsweep.sweep.composing import Composing, composing, use
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
@@ -251,9 +251,9 @@ class StackedLaunch:
     def run_task(self, task: GridJob) -> JobReturn:
         """One job, as Hydra's basic launcher runs it; it trains in its group, if it has one."""
         loader = self.hydra_context.config_loader
-        composing = loader if isinstance(loader, Composing) else Composing(loader)
+        quick = loader if isinstance(loader, Composing) else composing(loader)
         number, overrides = int(task.config.hydra.job.num), list(task.overrides)
-        return composing.run(self.hydra_context, self.config, number, overrides, lambda cfg: self._outcome(task, cfg))
+        return quick.run(self.hydra_context, self.config, number, overrides, lambda cfg: self._outcome(task, cfg))
 
     def _outcome(self, task: GridJob, cfg: DictConfig) -> Any:
         """What the job returns: trained in its group, which trains when its first job's turn comes, or alone."""
