@@ -224,11 +224,11 @@ def test_bad_input_ends_with_one_line(
 def test_nothing_to_stack_runs_plain_and_says_why(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(*STACKED, "depth=1,2", "optim=rmsprop,sgd", "seed=0", f"hydra.sweep.dir={tmp_path}") == 0
+    assert command(*STACKED, "depth=1,2", "act=torch.nn.RReLU,relu", "seed=0", f"hydra.sweep.dir={tmp_path}") == 0
     said = capsys.readouterr().out
-    assert "2 runs one by one: torch.optim.RMSprop is not written per member" in said
+    assert "2 runs one by one: torch.nn.RReLU draws random numbers" in said
     assert "2 runs one by one: no other run of its shape" in said
-    assert len(statuses(tmp_path)) == 2  # the names don't tell the optimisers apart
+    assert len(statuses(tmp_path)) == 4
 
 
 def test_a_diverging_member_ends_as_it_would_alone_and_the_others_go_on(settings_for: Make, tmp_path: Path) -> None:

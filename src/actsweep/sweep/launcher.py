@@ -24,7 +24,7 @@ from actsweep.errors import UserError
 from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
-from actsweep.sweep.composing import Composing, use
+from actsweep.sweep.composing import Composing, composing, use
 from actsweep.sweep.cutting import Limits, Piece, Run, cut, processes_for
 from actsweep.sweep.executors import Engine
 from actsweep.sweep.processes import Processes
@@ -70,7 +70,7 @@ class SweepLaunch:
         limits: Limits, engine: Engine | None = None,
     ) -> None:  # fmt: skip
         loader = hydra_context.config_loader
-        self.loader = loader if isinstance(loader, Composing) else Composing(loader)
+        self.loader = loader if isinstance(loader, Composing) else composing(loader)
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.limits, self.engine = limits, engine
         self.sweep = Path(str(config.hydra.sweep.dir)).resolve()  # a job may change the working directory
