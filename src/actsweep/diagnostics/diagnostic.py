@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from actsweep.diagnostics.layers import Layer
 from actsweep.diagnostics.observation import observe
-from actsweep.diagnostics.watch import Watch
+from actsweep.diagnostics.watch import Watch, is_sharded
 from actsweep.errors import UserError
 
 
@@ -138,6 +138,8 @@ class Diagnostic(L.Callback):
 
     def watch(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> None:
         """Watch the step that begins, if it is due."""
+        if is_sharded(trainer, module):
+            return
         if self._watch is None and trainer.is_global_zero and (epochs := self._due(trainer, module, batch_idx)):
             self._epochs, self._watched, self._watch = epochs, trainer.global_step, Watch.shared(trainer, module)
             self.begin_watch(self._watch)

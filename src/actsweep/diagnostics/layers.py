@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from actsweep.diagnostics.sightings import Sighting, output, sighting, together
 from actsweep.diagnostics.trace import Call, Trace
@@ -52,7 +52,7 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def is_weights(parameter: Tensor) -> bool:
-    return isinstance(parameter, UninitializedParameter) or parameter.ndim >= 2
+    return is_lazy(parameter) or parameter.ndim >= 2
 
 
 class Namer:
@@ -64,16 +64,17 @@ class Namer:
         self.counts: dict[str, list[int]] = defaultdict(list)
 
     def __call__(self, call: Call) -> str:
-        """That of the module in whose forward it is, if it is made for these weights alone, else that of the weights.
+        """That of the weights; of the module in whose forward it is where they are its own, or made from several.
 
         Weights that are used for another number of units too, such as a tied decoder's, make another layer, NAME-2.
         """
         assert call.weight is not None
         origins = {id(each) for each in call.weight.origins()} & self.names.keys()
         name = min(self.names[each] for each in origins)
-        if call.module is not None and call.module in self.paths:
-            own = {id(each) for each in call.module.parameters() if is_weights(each)}
-            name = self.paths[call.module] or name if own == origins else name
+        if call.module is not None and (path := self.paths.get(call.module)):
+            is_made = len(origins) > 1 or ".parametrizations." in name
+            own = {id(each) for each in call.module.parameters(recurse=is_made) if is_weights(each)}
+            name = path if own == origins else name
         counts, units = self.counts[name], len(output(call).units)
         if units not in counts:
             counts.append(units)

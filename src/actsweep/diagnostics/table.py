@@ -1,20 +1,16 @@
 """Says what the callbacks see of a module, and what they don't: once, a line for each kind of layer."""
 
-import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from actsweep.diagnostics.layers import weights_of
 from actsweep.diagnostics.sightings import Sighting
 
-log = logging.getLogger(__name__)
 _tables: WeakKeyDictionary[nn.Module, list[dict[str, str]]] = WeakKeyDictionary()
-
-NONE = "none"
-UNSEEN = "not watched"
 
 
 def watched(module: nn.Module) -> list[dict[str, str]]:
@@ -25,32 +21,29 @@ def watched(module: nn.Module) -> list[dict[str, str]]:
     return _tables.get(module) or _rows(module, weights_of(module), {}, "known after the first step")
 
 
-def say(
-    module: nn.Module, weights: Mapping[str, Tensor], seen: Mapping[str, Sequence[Sighting]], compiled: bool
-) -> None:
-    """Log the table of a module's first watched step."""
+def say(module: nn.Module, seen: Mapping[str, Sequence[Sighting]], compiled: bool) -> None:
+    """Say the table of a module's first watched step, once."""
     if module in _tables:
         return
-    rows = _tables[module] = _rows(module, weights, seen, f"{UNSEEN}: compiled" if compiled else UNSEEN)
+    rows = _rows(module, weights_of(module), seen, "not watched: compiled" if compiled else "not watched")
     if not rows:
-        log.warning("%s has no weights of two or more dimensions: nothing is watched", type(module).__name__)
-    by_kind = defaultdict(list)
-    for row in rows:
-        by_kind[row["kind"]].append(row)
-    for kind, of_kind in by_kind.items():
-        level = logging.WARNING if any(_lacks(row) for row in of_kind) else logging.INFO
-        found = [
-            ", ".join(f"{name} ({n})" for name, n in _counts(of_kind, column)) for column in ("gradient", "activation")
-        ]
-        log.log(level, "%d %s: gradient: %s; activation: %s", len(of_kind), kind, *found)
+        refuse(module, "it has no weights of two or more dimensions")
+    _tables[module] = rows
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        of_kind = [row for row in rows if row["kind"] == kind]
+        gradients, activations = (_counted([row[column] for row in of_kind]) for column in ("gradient", "activation"))
+        rank_zero_info(f"{len(of_kind)} {kind}: gradient: {gradients}; activation: {activations}")
 
 
-def _counts(rows: Sequence[dict[str, str]], column: str) -> list[tuple[str, int]]:
-    return list(Counter(row[column] for row in rows).items())
+def refuse(module: nn.Module, reason: str) -> None:
+    """Say once that nothing of a module is watched."""
+    if module not in _tables:
+        _tables[module] = []
+        rank_zero_info(f"{type(module).__name__}: nothing is watched: {reason}")
 
 
-def _lacks(row: dict[str, str]) -> bool:
-    return row["activation"].startswith(UNSEEN) or ":" in row["activation"] or row["gradient"] == "frozen"
+def _counted(words: Sequence[str]) -> str:
+    return ", ".join(f"{word} ({count})" for word, count in Counter(words).items())
 
 
 def _rows(
@@ -71,5 +64,7 @@ def _rows(
 def _activation(uses: Sequence[Sighting] | None, unseen: str) -> str:
     if not uses:
         return unseen
-    names = dict.fromkeys(f"{use.activation}: {use.lacks}" if use.lacks else use.activation for use in uses)
-    return " and ".join(name for name in names if name) or NONE
+    names = dict.fromkeys(
+        f"{use.activation}, not watched: {use.lacks}" if use.lacks else use.activation for use in uses
+    )
+    return " and ".join(name for name in names if name) or "none"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 CONVOLUTIONS = {f"conv{kind}{n}d": n for n in (1, 2, 3) for kind in ("", "_transpose")}
@@ -207,7 +208,8 @@ class Trace(TorchFunctionMode):
 
 def _kept(tensor: Tensor) -> Tensor:
     """What is learnt may be changed by the optimiser before the call is repeated."""
-    return tensor.detach().clone() if isinstance(tensor, nn.Parameter) and tensor.ndim < 2 else tensor
+    is_learnt = isinstance(tensor, nn.Parameter) and not is_lazy(tensor)
+    return tensor.detach().clone() if is_learnt and tensor.ndim < 2 else tensor
 
 
 def _weight(function: Any, args: tuple[Any, ...], named: Mapping[str, Any], given: Mapping[int, Value]) -> Value | None:

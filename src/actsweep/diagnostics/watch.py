@@ -21,6 +21,7 @@ from actsweep.diagnostics.layers import Layer, Namer, assembled, seen_in, weight
 from actsweep.diagnostics.sightings import Sighting
 from actsweep.diagnostics.trace import Trace
 
+SHARDED = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}  # no process has a layer's whole weights
 _open: WeakKeyDictionary[L.LightningModule, "Watch"] = WeakKeyDictionary()
 
 
@@ -32,6 +33,14 @@ def is_compiled(module: nn.Module) -> bool:
         or any(hasattr(each, "_torchdynamo_orig_callable") for each in vars(part).values())
         for part in module.modules()
     )
+
+
+def is_sharded(trainer: L.Trainer, module: nn.Module) -> bool:
+    """Whether no process has the layers' whole weights, so that nothing is watched; says so once."""
+    strategy = type(trainer.strategy).__name__
+    if found := strategy in SHARDED:
+        table.refuse(module, f"{strategy} shards the weights")
+    return found
 
 
 class Watch:
@@ -52,7 +61,7 @@ class Watch:
         self._undo = ExitStack()
         self._stop_looking = ExitStack()
         self._stepped: set[int] = set()
-        self._looks = self._keeps_updates = False
+        self._looks = False
 
     @classmethod
     def shared(cls, trainer: L.Trainer, module: L.LightningModule) -> "Watch":
@@ -74,7 +83,6 @@ class Watch:
 
     def keep_updates(self) -> None:
         """Watch the optimisers."""
-        self._keeps_updates = True
         self._listen()
         for optimizer in self.optimizers:
             self._undo.callback(optimizer.register_step_post_hook(self._after_step).remove)
@@ -105,10 +113,9 @@ class Watch:
             return
         self._stepped.add(id(optimizer))
         for name, weight in self._weights_of(optimizer):
+            self.before[name] = weight.detach().clone()
             if self._looks and weight.grad is not None:
                 self.gradients[name] = weight.grad.detach() / self._scale(optimizer)
-            if self._keeps_updates:
-                self.before[name] = weight.detach().clone()
 
     def _scale(self, optimizer: Optimizer) -> float:
         """By which the gradients are still multiplied, where the optimiser itself is to divide them."""
@@ -117,15 +124,16 @@ class Watch:
 
     def _weights_of(self, optimizer: Optimizer) -> Iterable[tuple[str, Tensor]]:
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        return [(self.named[id(each)], each) for each in parameters if id(each) in self.named]
+        return [(self.named[id(each)], each) for each in parameters if id(each) in self.named and each.ndim >= 2]
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         for name, weight in self._weights_of(optimizer):
-            if name in self.before:
-                self.updated[name] = self.before.pop(name), weight.detach().clone()
+            if name in self.before and name not in self.updated:
+                self.updated[name] = self.before[name], weight.detach().clone()
 
     def layers(self) -> list[Layer]:
-        return assembled(self.weights, self.gradients, self.seen)
+        weights = {name: one for name, one in self.weights.items() if one.ndim >= 2}  # lazy ones are something by now
+        return assembled(weights | self.before, self.gradients, self.seen)
 
     def is_over(self, trainer: L.Trainer, batch_idx: int) -> bool:
         """At the end of a batch: whether it was the step's last. Of a manual step only the first batch is looked at."""
@@ -139,4 +147,4 @@ class Watch:
         self._stop_looking.close()
         self._undo.close()
         if _open.pop(self.module, None) is self and self._looks:
-            table.say(self.module, self.weights, self.seen, self.is_compiled)
+            table.say(self.module, self.seen, self.is_compiled)
