@@ -5,7 +5,7 @@ one result. Between it and the layer may stand what keeps units apart: normalisa
 dropout, pooling, changes of shape.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +62,20 @@ class Stretch:
                 with torch.set_grad_enabled(everything or call.differentiated):
                     _repeat(call, values)
         return values[self.end]
+
+    def key(self) -> Hashable:
+        """What it is, for the same anywhere else; None where it depends on values from outside."""
+        order = {self.start: 0}
+        parts: list[Hashable] = [self.start.tensor.dtype, self.start.tensor.shape[1:]]
+        for call in self.calls:
+            tensors = list(tensors_in((call.arguments, call.named)))
+            if any(call.given.get(id(each)) not in order for each in tensors):
+                return None
+            places = [order[call.given[id(each)]] for each in tensors]
+            others = mapped((call.arguments, dict(call.named)), lambda tensor: tensor.new_empty(0))
+            parts += [call.function, repr(others), tuple(places), call.differentiated]
+            order |= {value: len(order) + place for place, value in enumerate(call.made.values())}
+        return tuple(parts)
 
     def has_own_derivative(self) -> bool:
         """Whether a custom autograd function is among the calls: what it computes doesn't say what its slope is."""

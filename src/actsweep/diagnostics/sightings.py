@@ -1,6 +1,6 @@
 """What each use of a layer shows in a trace: pre- and post-activations and slopes, units apart from examples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from actsweep.diagnostics.following import NORMALISATIONS, CannotRepeatError, Pl
 from actsweep.diagnostics.trace import CONVOLUTIONS, Call, Trace, Value
 
 GRID = 201  # points on [-10, 10]
+
+_known: dict[tuple[str, Hashable], Any] = {}
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,22 @@ def _is_inside(stretch: Stretch) -> bool:
     return last.reaches_layer or (last.module is not None and last.alone)
 
 
+def known(what: str, stretch: Stretch, find: Callable[[], Any]) -> Any:
+    """What holds of a stretch: found once, where it depends on nothing but what enters."""
+    key = stretch.key()
+    if key is None:
+        return find()
+    if (what, key) not in _known:
+        _known[what, key] = find()
+    return _known[what, key]
+
+
 def is_activation(stretch: Stretch) -> bool:
     """Whether it is elementwise and not affine."""
+    return bool(known("is an activation", stretch, lambda: _is_activation(stretch)))
+
+
+def _is_activation(stretch: Stretch) -> bool:
     like = stretch.start.now
     if like is None or stretch.end.tensor.shape != like.shape or not stretch.end.tensor.is_floating_point():
         return False
@@ -100,6 +116,8 @@ def passed(place: Place, call: Call) -> Place | None:
         return None
     if call.name in NORMALISATIONS:
         return Place(made, place.axis, place.units)
+    if is_arithmetic(call, place.value):
+        return Place(made, place.axis, place.units) if made.tensor.shape == like.shape else None
     step = Stretch(place.value, made, [call], call.name)
     try:
         if made.tensor.shape == like.shape and takes_each_alone(step, random_like(like)):
@@ -107,6 +125,11 @@ def passed(place: Place, call: Call) -> Place | None:
         return _located(step, place, like)
     except Exception:  # the calls are anybody's
         return None
+
+
+def is_arithmetic(call: Call, value: Value) -> bool:
+    """Whether a value is added to or multiplied by what doesn't depend on it here, such as a residual connection's."""
+    return call.name.rstrip("_") in {"add", "sub", "mul"} and sum(each is value.tensor for each in call.arguments) == 1
 
 
 def _located(step: Stretch, place: Place, like: Tensor) -> Place | None:
@@ -137,7 +160,8 @@ def _with_activation(weight: Tensor, place: Place, stretch: Stretch) -> Sighting
         again = stretch(x)
     if not torch.allclose(again.detach(), post, rtol=1e-3, atol=1e-5, equal_nan=True):
         return replace(seen, lacks="it gives something else when repeated")
-    return replace(seen, slope=place.by_unit(slope(x, again)), max_slope=steepest(stretch, place, pre))
+    most = known("steepest", stretch, lambda: steepest(stretch, place, pre)).to(pre)
+    return replace(seen, slope=place.by_unit(slope(x, again)), max_slope=most)
 
 
 def steepest(stretch: Stretch, place: Place, like: Tensor) -> Tensor:
