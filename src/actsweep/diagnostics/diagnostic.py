@@ -152,9 +152,8 @@ class Diagnostic(L.Callback):
         watch, self._watch = self._watch, None
         assert watch is not None
         watch.close()
-        layers = watch.layers()
         for epoch in self._epochs:
-            self.record(trainer, layers, epoch, watch.step)
+            self.record(trainer, watch.layers, epoch, watch.step)
 
     def _due(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> list[int]:
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""

@@ -181,6 +181,8 @@ def together(uses: Sequence[Sighting]) -> Sighting:
     """All uses of one layer as one: their examples behind each other. Those without the activation are left out."""
     with_slope, with_post = ([each for each in uses if getattr(each, name) is not None] for name in ("slope", "post"))
     chosen = with_slope or with_post or uses
+    if len(chosen) == 1:
+        return chosen[0]
     values: dict[str, Any] = {"pre": torch.cat([each.pre for each in chosen], dim=1)}
     for name in ("post", "slope"):
         if parts := [part for each in chosen if (part := getattr(each, name)) is not None]:

@@ -7,7 +7,7 @@ updates what each optimiser does. Nothing runs an extra time; hooks exist only d
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -131,7 +131,9 @@ class Watch:
             if name in self.before and name not in self.updated:
                 self.updated[name] = self.before[name], weight.detach().clone()
 
+    @cached_property
     def layers(self) -> list[Layer]:
+        """What the step has shown; to be asked for when it is over."""
         weights = {name: one for name, one in self.weights.items() if one.ndim >= 2}  # lazy ones are something by now
         return assembled(weights | self.before, self.gradients, self.seen)
 
