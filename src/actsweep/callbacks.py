@@ -21,8 +21,10 @@ from actsweep.diagnostics.curve import ActivationCurve
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.histograms import ActivationHistogram
-from actsweep.diagnostics.observation import Layer, observe
+from actsweep.diagnostics.layers import Layer
+from actsweep.diagnostics.observation import observe
 from actsweep.diagnostics.steps import EveryStep
+from actsweep.diagnostics.table import watched
 from actsweep.diagnostics.taxonomy import Taxonomy
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
@@ -30,5 +32,5 @@ from actsweep.results.tables import Tables
 
 __all__ = [
     "ActivationCurve", "ActivationHistogram", "ActivationMoments", "DeadUnits", "Diagnostic", "EveryStep",
-    "GradientNorm", "Layer", "Quantity", "Tables", "Taxonomy", "UpdateRatio", "observe",
+    "GradientNorm", "Layer", "Quantity", "Tables", "Taxonomy", "UpdateRatio", "observe", "watched",
 ]  # fmt: skip

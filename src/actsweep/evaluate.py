@@ -54,6 +54,7 @@ def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict
     inputs, targets = data.probe(PROBE)
     layers = observe(network, lambda: objective.value(network(inputs), targets))
     counts = count_over(network, data.all_training_batches())
+    gradients = [layer.gradient for layer in layers if layer.gradient is not None]
     return {
         "test_accuracy": _number(correct.double().mean()),
         "class_accuracy": {
@@ -62,8 +63,8 @@ def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict
         "hidden_sizes": [layer.weight.shape[2] for layer in layers[1:]],
         "dead_outputs": [int(counts[name]["dead_outputs"]) for name in counts],
         "dead_units": [int(each["dead_units"]) if "dead_units" in each else None for each in counts.values()],
-        "grad_norm": [_number(grad_norm(layer.gradient)) for layer in layers],
-        "grad_max_abs": [_number(grad_max_abs(layer.gradient)) for layer in layers],
+        "grad_norm": [_number(grad_norm(each)) for each in gradients],
+        "grad_max_abs": [_number(grad_max_abs(each)) for each in gradients],
     }
 
 

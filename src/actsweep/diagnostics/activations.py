@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
-from actsweep.diagnostics.observation import Layer
+from actsweep.diagnostics.layers import Layer
 
 
 def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:

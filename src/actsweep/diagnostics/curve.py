@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from actsweep.diagnostics.diagnostic import publish_table
-from actsweep.diagnostics.elementwise import is_elementwise
-from actsweep.diagnostics.observation import find_taps, slope
+from actsweep.diagnostics.elementwise import is_elementwise, slope
+from actsweep.diagnostics.layers import find_taps
 from actsweep.errors import UserError
 
 
@@ -43,8 +43,8 @@ class ActivationCurve(L.Callback):
         self.low, self.high, self.points = low, high, points
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        first = find_taps(pl_module)[0]
-        if trainer.global_step or not trainer.is_global_zero or first.activation is None:
+        first = next(iter(find_taps(pl_module)), None)
+        if trainer.global_step or not trainer.is_global_zero or first is None or first.activation is None:
             return  # of a resumed run the table is there
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             units = first.linear.weight.shape[0]

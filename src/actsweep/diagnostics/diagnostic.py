@@ -3,6 +3,7 @@
 Times are counted in completed epochs: 0 is the initialisation.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
@@ -10,8 +11,11 @@ from weakref import WeakKeyDictionary
 import pytorch_lightning as L
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from actsweep.diagnostics.observation import Layer, observe
+from actsweep.diagnostics.layers import Layer
+from actsweep.diagnostics.observation import observe
+from actsweep.diagnostics.watch import Watch, is_sharded
 from actsweep.errors import UserError
 
 
@@ -29,20 +33,15 @@ class Quantity:
 _latest: WeakKeyDictionary[L.LightningModule, tuple[Any, list[Layer]]] = WeakKeyDictionary()
 
 
-def fixed_batch(trainer: L.Trainer, first_batch: Any, size: int) -> Any:
-    """The batch that is looked at: the datamodule's `probe(size)`, else the first batch that is trained on."""
+def offers_probe(trainer: L.Trainer, module: L.LightningModule) -> bool:
+    """Whether there is a fixed batch, the datamodule's `probe(size)`, and a pure loss of it, `probe_loss(batch)`."""
     probe = getattr(trainer.datamodule, "probe", None)  # type: ignore[attr-defined]
-    return probe(size) if callable(probe) else first_batch
+    return callable(probe) and callable(getattr(module, "probe_loss", None))
 
 
 def probe_loss(module: L.LightningModule, batch: Any) -> Tensor:
-    """The module's `probe_loss(batch)`, else what its training_step returns. A `loss` may be anything, such as a
-    criterion of predictions and labels."""
-    if callable(own := getattr(module, "probe_loss", None)):
-        return own(batch)
-    outputs = module.training_step(batch, 0)
-    loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-    assert isinstance(loss, Tensor)
+    """The loss of a fixed batch, by a function of the module that changes nothing."""
+    loss: Tensor = module.probe_loss(batch)  # type: ignore[operator]
     return loss
 
 
@@ -54,11 +53,12 @@ def check_counts(owner: object, **given: int | None) -> None:
 
 
 class Diagnostic(L.Callback):
-    """Measures every layer on a fixed batch: at initialisation, then every n epochs, or every n steps.
+    """Measures every layer: at initialisation, then every n epochs, or every n optimiser steps.
 
-    A subclass lists its `quantities` and says in `measure` how they follow from a Layer. All diagnostics of a trainer
-    share one pass over the batch, and none changes what training does. Values go to every logger of the trainer as
-    `quantity/layer`.
+    A subclass lists its `quantities` and says in `measure` how they follow from a Layer. Where module and datamodule
+    offer a probe, that is looked at between steps; of any other module, what a step of its own shows: the first (epoch
+    0), then each n-th epoch's last, or each n-th. All diagnostics of a trainer share what is seen, and none changes
+    what training does. Values go to every logger of the trainer as `quantity/layer`.
     """
 
     quantities: ClassVar[tuple[Quantity, ...]]
@@ -69,6 +69,10 @@ class Diagnostic(L.Callback):
         self.every_n_steps = every_n_steps
         self.probe_size = probe_size
         self._batch: Any = None
+        self._watch: Watch | None = None
+        self._epochs: list[int] = []  # under which the watched step is recorded
+        self._begun: int | None = None  # steps done when the last batch began
+        self._watched: int | None = None  # steps done when the last watched step began
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         """Values of shape (K,) by quantity name, of those scalar quantities that this layer has."""
@@ -77,41 +81,111 @@ class Diagnostic(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        if not offers_probe(trainer, pl_module):
+            self.watch(trainer, pl_module, batch_idx)
+            return
+        self._begun = trainer.global_step
         if self._batch is None:
-            self._batch = fixed_batch(trainer, batch, self.probe_size)
+            self._batch = trainer.datamodule.probe(self.probe_size)  # type: ignore[attr-defined]
             if trainer.global_step == 0:
-                self.record(trainer, pl_module, epoch=0)
+                self.record(trainer, self.layers(trainer, pl_module), 0)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
-            self.record(trainer, pl_module, trainer.current_epoch)
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        if self._watch:
+            self._watch.before_step(optimizer)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._watch:
+            if self._watch.is_over(trainer, batch_idx):
+                self.end_watch(trainer)
+        elif self._batch is not None and passes(self.every_n_steps, self._begun, trainer.global_step):
+            self.record(trainer, self.layers(trainer, pl_module), trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        if trainer.global_step == 0:
+        if self._watch:
+            self.end_watch(trainer)
+        if trainer.global_step == 0 or self._batch is None:
             return  # an untrained network: measured as epoch 0 already
         if not self.every_n_steps and epoch % self.every_n_epochs == 0:
-            self.record(trainer, pl_module, epoch)
+            self.record(trainer, self.layers(trainer, pl_module), epoch)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._batch = None
+        self._batch = self._begun = self._watched = None
         _latest.pop(pl_module, None)
 
-    def layers(self, pl_module: L.LightningModule) -> list[Layer]:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if self._watch:
+            self._watch.close()
+        self._watch = None
+
+    def layers(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Layer]:
         """What the fixed batch shows now, from the pass that another diagnostic just made where there is one."""
         # The step, because fused optimisers don't count as in-place changes of a parameter; both, because weights may
         # be loaded between two fits.
         versions = [parameter._version for parameter in pl_module.parameters()]
-        state = self.probe_size, pl_module.trainer.global_step, versions
+        state = self.probe_size, trainer.global_step, versions
         if pl_module not in _latest or _latest[pl_module][0] != state:
             _latest[pl_module] = state, observe(pl_module, lambda: probe_loss(pl_module, self._batch))
         return _latest[pl_module][1]
 
-    def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
-        """Measure every layer and publish."""
+    def record(self, trainer: L.Trainer, layers: list[Layer], epoch: int, step: int | None = None) -> None:
+        """Measure layers and publish; `step`: of which they are, if not the present one."""
         if trainer.is_global_zero:
-            measured = {layer.name: self.measure(layer) for layer in self.layers(pl_module)}
-            publish(trainer, measured, epoch)
+            publish(trainer, {layer.name: self.measure(layer) for layer in layers}, epoch, step)
+
+    def watch(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> None:
+        """Watch the step that begins, if it is due."""
+        if is_sharded(trainer, module):
+            return
+        if self._watch is None and trainer.is_global_zero and (epochs := self._due(trainer, module, batch_idx)):
+            self._epochs, self._watched, self._watch = epochs, trainer.global_step, Watch.shared(trainer, module)
+            self.begin_watch(self._watch)
+
+    def begin_watch(self, watch: Watch) -> None:
+        watch.look()
+
+    def end_watch(self, trainer: L.Trainer) -> None:
+        """Record what the watched step has shown."""
+        watch, self._watch = self._watch, None
+        assert watch is not None
+        watch.close()
+        for epoch in self._epochs:
+            self.record(trainer, watch.layers, epoch, watch.step)
+
+    def _due(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> list[int]:
+        """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""
+        done, before, every = trainer.global_step, self._begun, self.every_n_steps
+        self._begun = done
+        is_last = is_last_step(trainer, module, batch_idx)
+        if every and passes(every, before, done):  # a batch may have several steps
+            done = done // every * every
+        found = self.recorded_under(done, trainer.current_epoch, is_last)
+        return found if self._watched != trainer.global_step else [epoch for epoch in found if epoch and not every]
+
+    def recorded_under(self, done: int, epoch: int, is_last: bool) -> list[int]:
+        """Under which epoch numbers the step after `done` steps and `epoch` whole epochs is recorded; none if it isn't.
+
+        `is_last`: it is its epoch's last.
+        """
+        if self.every_n_steps:
+            return [epoch] if done % self.every_n_steps == 0 else []
+        return [0] * (done == 0) + [epoch + 1] * (is_last and (epoch + 1) % self.every_n_epochs == 0)
+
+
+def passes(every: int | None, before: int | None, now: int) -> bool:
+    """Whether a multiple of `every` lies after `before` and not after `now`."""
+    return every is not None and before is not None and before // every < now // every
+
+
+def is_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> bool:
+    """Whether a batch is of its epoch's last step. Of data without a length that is known at the last batch."""
+    batches, together = trainer.num_training_batches, trainer.accumulate_grad_batches
+    if math.isinf(batches):
+        return bool(trainer.is_last_batch)
+    return batch_idx >= (int(batches) - 1) // (together if module.automatic_optimization else 1) * together
 
 
 def publish_table(trainer: L.Trainer, name: str, columns: dict[str, Any]) -> None:
@@ -128,16 +202,17 @@ def by_network(measured: dict[str, dict[str, Tensor]]) -> list[dict[str, float]]
     return [dict(zip(names, row, strict=True)) for row in torch.stack(values, dim=1).tolist()] if values else []
 
 
-def publish(trainer: L.Trainer, measured: dict[str, dict[str, Tensor]], epoch: int) -> None:
+def publish(trainer: L.Trainer, measured: dict[str, dict[str, Tensor]], epoch: int, step: int | None = None) -> None:
     """Send layer → quantity → (1,) values to the trainer's loggers."""
     for metrics in by_network(measured):
-        send_layers(trainer, metrics, epoch)
+        send_layers(trainer, metrics, epoch, step)
 
 
-def send_layers(trainer: L.Trainer, metrics: dict[str, float], epoch: int) -> None:
+def send_layers(trainer: L.Trainer, metrics: dict[str, float], epoch: int, step: int | None = None) -> None:
     """Send one network's values by `quantity/layer` to the trainer's loggers."""
+    step = trainer.global_step if step is None else step
     for logger in trainer.loggers:
         if callable(log_layers := getattr(logger, "log_layers", None)):
-            log_layers(metrics, epoch, trainer.global_step)
+            log_layers(metrics, epoch, step)
         else:
-            logger.log_metrics(metrics, trainer.global_step)
+            logger.log_metrics(metrics, step)

@@ -6,7 +6,7 @@ Source: Glorot & Bengio 2010; UvA Tutorial 3.
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
-from actsweep.diagnostics.observation import Layer
+from actsweep.diagnostics.layers import Layer
 
 
 def grad_norm(gradient: Tensor) -> Tensor:
@@ -34,6 +34,8 @@ class GradientNorm(Diagnostic):
     )
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
+        if layer.gradient is None:
+            return {}
         return {
             "grad_norm": grad_norm(layer.gradient),
             "grad_mean_abs": grad_mean_abs(layer.gradient),

@@ -3,8 +3,10 @@
 Counted on the device into equal bins between minimum and maximum.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts
-from actsweep.diagnostics.observation import Layer
+from actsweep.diagnostics.layers import Layer
 
 CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -87,10 +89,10 @@ class ActivationHistogram(Diagnostic):
         check_counts(self, bins=bins)
         self.bins = bins
 
-    def record(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
+    def record(self, trainer: L.Trainer, layers: list[Layer], epoch: int, step: int | None = None) -> None:
         if trainer.is_global_zero:
-            (found,) = self.by_network(self.layers(pl_module))
-            send_histograms(trainer, found, epoch)
+            for found in self.by_network(layers):
+                send_histograms(trainer, found, epoch, step)
 
     def count(self, layers: Sequence[Layer]) -> dict[str, Histogram]:
         """All networks' histograms by `quantity/layer`."""
@@ -108,8 +110,25 @@ class ActivationHistogram(Diagnostic):
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
-def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int) -> None:
+def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int, step: int | None = None) -> None:
     """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that can take them."""
+    step = trainer.global_step if step is None else step
     for logger in trainer.loggers:
         if callable(log_histograms := getattr(logger, "log_histograms", None)):
-            log_histograms(found, epoch, trainer.global_step)
+            log_histograms(found, epoch, step)
+            continue
+        experiment = getattr(logger, "experiment", None)
+        if callable(add := getattr(experiment, "add_histogram_raw", None)):  # TensorBoard's writer
+            for tag, (counts, edges) in found.items():
+                add(tag, **raw(counts, edges), global_step=step)
+        elif (wandb := sys.modules.get("wandb")) and isinstance(experiment, wandb.Run):
+            logger.log_metrics({tag: wandb.Histogram(np_histogram=each) for tag, each in found.items()}, step)
+
+
+def raw(counts: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """A histogram as TensorBoard keeps it; its sums are those of the bins' centres."""
+    centres = (edges[1:] + edges[:-1]) / 2
+    return {
+        "min": edges[0], "max": edges[-1], "num": counts.sum(), "sum": counts @ centres,
+        "sum_squares": counts @ centres**2, "bucket_limits": edges[1:].tolist(), "bucket_counts": counts.tolist(),
+    }  # fmt: skip

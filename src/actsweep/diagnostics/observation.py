@@ -7,69 +7,25 @@ One forward and one backward pass over a fixed batch; hooks exist only during it
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from actsweep.diagnostics.elementwise import is_elementwise
-from actsweep.errors import UserError
-from actsweep.network.mlp import Tap, Weighted
+from actsweep.diagnostics.elementwise import slope as slope
+from actsweep.diagnostics.layers import Layer as Layer
+from actsweep.diagnostics.layers import Namer, as_matrix, assembled, find_taps, seen_in, weights_of
+from actsweep.diagnostics.trace import Trace
+from actsweep.network.mlp import Tap
 
 MODULES_OWN = set(vars(nn.Module()))
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of K networks, seen on N examples (a lone network is K = 1; a convolution's positions are examples).
-
-    weight, gradient: (K, out, in). pre, post, slope: (K, N, H): what enters the activation, what leaves it, and its
-    derivative there. The output layer has no activation: its pre are the logits, post and slope are None.
-    max_slope: (K,), the activation's largest |derivative| on [−10, 10]. An activation that is no function of one number
-    has no slope, and its post may have another H.
-    """
-
-    name: str
-    weight: Tensor
-    gradient: Tensor
-    pre: Tensor
-    post: Tensor | None = None
-    slope: Tensor | None = None
-    max_slope: Tensor | None = None
-
-
-def find_taps(module: nn.Module) -> list[Tap]:
-    """The layers of any module: what its `taps()` says (or a submodule's), else every linear or convolution in it,
-    each with the activation module that is defined after it and before the next.
-
-    Raises ValueError where there is nothing to watch.
-    """
-    for candidate in module.modules():
-        if callable(taps := getattr(candidate, "taps", None)):
-            return list(taps())
-    found: list[Tap] = []
-    for name, child in module.named_modules():
-        if isinstance(child, Weighted):
-            found.append(Tap(name, child, None))
-        elif found and not found[-1].activation and type(child).__module__ == nn.ReLU.__module__:
-            found[-1] = found[-1]._replace(activation=child)
-    if not found:
-        raise UserError(f"{type(module).__name__} has no linear or convolutional layers; give it a taps() method")
-    return found
 
 
 def as_units(x: Tensor) -> Tensor:
     """(N, H) → (1, N, H); (N, H, …) → (1, N·…, H)."""
     return x.movedim(1, -1).reshape(1, -1, x.shape[1])
-
-
-def slope(pre: Tensor, post: Tensor) -> Tensor:
-    """d post / d pre of an elementwise function, from their autograd graph; zero where there is none."""
-    if not post.requires_grad:
-        return torch.zeros_like(pre)
-    (derivative,) = torch.autograd.grad(post, pre, torch.ones_like(post), retain_graph=True, materialize_grads=True)
-    return derivative
 
 
 def _max_slope(activation: nn.Module, like: Tensor) -> Tensor:
@@ -155,17 +111,31 @@ def observe(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
     """Every layer during one evaluation of `loss`, a function that runs the module and returns a scalar."""
     taps = find_taps(module)
     with undisturbed(module):
-        with recorded(taps) as seen:
-            value = loss()
-        weights = [tap.linear.weight for tap in taps]
-        gradients = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
-        found = zip(taps, gradients, strict=True)
-        return [_layer(tap, gradient, *seen[tap.name]) for tap, gradient in found if tap.name in seen]
+        return _of_taps(taps, loss) if taps else _of_trace(module, loss)
+
+
+def _of_trace(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
+    weights = weights_of(module)
+    trace = Trace(list(weights.values()))
+    with trace:
+        value = loss()
+    seen = seen_in(trace, Namer(module, weights))
+    learnt = {name: weight for name, weight in weights.items() if weight.requires_grad}
+    gradients = torch.autograd.grad(value, list(learnt.values()), materialize_grads=True)
+    return assembled(weights, dict(zip(learnt, gradients, strict=True)), seen)
+
+
+def _of_taps(taps: Sequence[Tap], loss: Callable[[], Tensor]) -> list[Layer]:
+    with recorded(taps) as seen:
+        value = loss()
+    weights = [tap.linear.weight for tap in taps]
+    gradients = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
+    found = zip(taps, gradients, strict=True)
+    return [_layer(tap, gradient, *seen[tap.name]) for tap, gradient in found if tap.name in seen]
 
 
 def _layer(tap: Tap, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
-    weight = tap.linear.weight.detach()
-    matrices = weight.flatten(1).unsqueeze(0), gradient.flatten(1).unsqueeze(0)
+    matrices = as_matrix(tap.linear.weight.detach()), as_matrix(gradient)
     layer = Layer(tap.name, *matrices, as_units(pre.detach()))
     if post is None or tap.activation is None:
         return layer

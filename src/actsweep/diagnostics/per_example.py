@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from actsweep.diagnostics.diagnostic import check_counts, fixed_batch, publish_table
-from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
+from actsweep.diagnostics.diagnostic import check_counts, publish_table
+from actsweep.diagnostics.layers import find_taps
+from actsweep.diagnostics.observation import recorded, undisturbed
 from actsweep.network.classifier import Classifier
 
 
@@ -57,7 +58,7 @@ class PerExample(L.Callback):
         if trainer.global_step or batch_idx or not trainer.is_global_zero:
             return
         classifier = cast(Classifier, pl_module)
-        inputs, labels = fixed_batch(trainer, batch, self.probe_size)
+        inputs, labels = trainer.datamodule.probe(self.probe_size)  # type: ignore[attr-defined]
         inputs = inputs.flatten(1).to(next(pl_module.parameters()).dtype)
         taps = find_taps(pl_module)
         with undisturbed(pl_module):

@@ -13,7 +13,7 @@ from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
 from actsweep.diagnostics.diagnostic import publish_table
-from actsweep.diagnostics.observation import find_taps
+from actsweep.diagnostics.layers import weights_of
 
 
 def grad_magnitude(sum_abs: Tensor, fan_out: int, fan_in: int) -> Tensor:
@@ -47,8 +47,8 @@ class EveryStep(L.Callback):
         self._loss = torch.zeros(())
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        taps = find_taps(pl_module)
-        self._names, self._weights = [tap.name for tap in taps], [tap.linear.weight for tap in taps]
+        weights = weights_of(pl_module)
+        self._names, self._weights = list(weights), list(weights.values())
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         decays = {parameter: group.get("weight_decay", 0.0) for group in groups for parameter in group["params"]}
         self._decayed = [parameter for parameter, decay in decays.items() if decay]

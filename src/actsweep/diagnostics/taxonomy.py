@@ -7,7 +7,7 @@ classes, but is saturated or collapsed only if it isn't off.
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
-from actsweep.diagnostics.observation import Layer
+from actsweep.diagnostics.layers import Layer
 from actsweep.diagnostics.units import SATURATED_BELOW
 
 COLLAPSED_BELOW = 1e-3  # standard deviation over examples, relative to the root mean square
@@ -50,8 +50,8 @@ class Taxonomy(Diagnostic):
     )
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
-        if layer.post is None or layer.slope is None or layer.max_slope is None or layer.pre.shape != layer.post.shape:
-            return {}
+        if layer.pre is None or layer.post is None or layer.slope is None or layer.max_slope is None:
+            return {}  # where there is a slope, pre and post are of one shape
         off = always_off(layer.pre, layer.slope)
         classes = {
             "always_off": off,

@@ -17,8 +17,9 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor, nn
 
-from actsweep.diagnostics.diagnostic import Quantity, check_counts, probe_loss, publish
-from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
+from actsweep.diagnostics.diagnostic import Quantity, check_counts, offers_probe, probe_loss, publish
+from actsweep.diagnostics.layers import find_taps
+from actsweep.diagnostics.observation import recorded, undisturbed
 from actsweep.errors import UserError
 from actsweep.network.mlp import Tap
 from actsweep.theory.critical import of_layer
@@ -102,9 +103,9 @@ class Theory(L.Callback):
         self.probe_size = probe_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        probe = getattr(trainer.datamodule, "probe", None)  # type: ignore[attr-defined]
-        if trainer.is_global_zero and trainer.global_step == 0 and callable(probe):
-            publish(trainer, self.compare(pl_module, probe(self.probe_size)), epoch=0)
+        if trainer.is_global_zero and trainer.global_step == 0 and offers_probe(trainer, pl_module):
+            probe = trainer.datamodule.probe(self.probe_size)  # type: ignore[attr-defined]
+            publish(trainer, self.compare(pl_module, probe), epoch=0)
 
     def compare(self, module: L.LightningModule, batch: tuple[Tensor, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Layer → quantity → (1,) values; empty where the theory doesn't apply."""

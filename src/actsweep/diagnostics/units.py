@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, publish
-from actsweep.diagnostics.elementwise import is_elementwise
-from actsweep.diagnostics.observation import Layer, as_units, find_taps, recorded, slope, undisturbed
+from actsweep.diagnostics.elementwise import is_elementwise, slope
+from actsweep.diagnostics.layers import Layer, find_taps
+from actsweep.diagnostics.observation import as_units, recorded, undisturbed
 
 SATURATED_BELOW = 0.05  # of the largest slope: |tanh| > 0.975, sigmoid outside ±4.4, ReLU where it is off
 

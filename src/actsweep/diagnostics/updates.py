@@ -9,7 +9,7 @@ import pytorch_lightning as L
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, publish
-from actsweep.diagnostics.observation import find_taps
+from actsweep.diagnostics.watch import Watch
 
 
 def update_ratio(before: Tensor, after: Tensor) -> Tensor:
@@ -24,39 +24,18 @@ class UpdateRatio(Diagnostic):
         Quantity("update_ratio", "1", "log", "‖ΔW‖₂ / ‖W‖₂ of a step: the first (epoch 0), each epoch's last"),
     )
 
-    _before: dict[str, Tensor] | None = None
-
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.is_global_zero and self._epochs(trainer, batch_idx, trainer.global_step):
-            self._before = {tap.name: tap.linear.weight.detach().clone() for tap in find_taps(pl_module)}
+        self.watch(trainer, pl_module, batch_idx)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self._before is None or trainer.global_step == 0:
-            return
-        ratios = {
-            tap.name: {"update_ratio": update_ratio(self._before[tap.name][None], tap.linear.weight.detach()[None])}
-            for tap in find_taps(pl_module)
-        }
-        for epoch in self._epochs(trainer, batch_idx, trainer.global_step - 1):
-            publish(trainer, ratios, epoch)
-        self._before = None
+    def begin_watch(self, watch: Watch) -> None:
+        watch.keep_updates()
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        pass  # the epoch's last step was recorded when it was made
-
-    def _epochs(self, trainer: L.Trainer, batch_idx: int, steps_done: int) -> list[int]:
-        is_last = batch_idx == int(trainer.num_training_batches) - 1
-        return self.recorded_under(steps_done, trainer.current_epoch, is_last)
-
-    def recorded_under(self, done: int, epoch: int, is_last: bool) -> list[int]:
-        """Under which epoch numbers the step after `done` steps and `epoch` whole epochs is recorded; none if it isn't.
-
-        `is_last`: it is its epoch's last.
-        """
-        if self.every_n_steps:
-            return [epoch] if done % self.every_n_steps == 0 else []
-        return [0] * (done == 0) + [epoch + 1] * (is_last and (epoch + 1) % self.every_n_epochs == 0)
+    def end_watch(self, trainer: L.Trainer) -> None:
+        watch, self._watch = self._watch, None
+        assert watch is not None
+        watch.close()
+        pairs = {name: (before[None], after[None]) for name, (before, after) in watch.updated.items() if before.any()}
+        for epoch in self._epochs:
+            publish(trainer, {name: {"update_ratio": update_ratio(*pair)} for name, pair in pairs.items()}, epoch)

@@ -1,0 +1,192 @@
+"""What each use of a layer shows in a trace: pre- and post-activations and slopes, units apart from examples."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actsweep.diagnostics.elementwise import is_affine, random_like, slope, takes_each_alone
+from actsweep.diagnostics.following import NORMALISATIONS, CannotRepeatError, Place, Stretch, between, candidates
+from actsweep.diagnostics.trace import CONVOLUTIONS, Call, Trace, Value
+
+GRID = 201  # points on [-10, 10]
+
+_known: dict[tuple[str, Hashable], Any] = {}
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One use of a layer as Layer has it: (1, N, H). `activation` names what follows; `lacks` says why it has no slope.
+
+    `weight`: what the layer multiplied by, which may be computed from parameters.
+    """
+
+    weight: Tensor
+    pre: Tensor
+    post: Tensor | None = None
+    slope: Tensor | None = None
+    max_slope: Tensor | None = None
+    activation: str = ""
+    lacks: str = ""
+
+
+def output(call: Call) -> Place:
+    """Where a layer's units are in its output: the channels of a convolution, else the last dimension."""
+    (value,) = call.made.values()
+    axis = value.tensor.ndim - CONVOLUTIONS.get(call.name, 0) - 1
+    return Place(value, axis, torch.arange(value.tensor.shape[axis]))
+
+
+def sighting(trace: Trace, call: Call) -> Sighting | None:
+    """What one use of a layer shows; None where its output was overwritten unseen."""
+    assert call.weight is not None
+    place = output(call)
+    try:
+        if found := activation_behind(trace, place, set()):
+            return _with_activation(call.weight.tensor.detach(), *found)
+    except CannotRepeatError:
+        pass
+    now = place.value.now
+    return None if now is None or now.numel() == 0 else Sighting(call.weight.tensor.detach(), place.by_unit(now))
+
+
+def activation_behind(trace: Trace, place: Place, seen: set[Value]) -> tuple[Place, Stretch] | None:
+    """The activation that a layer's output, or what has become of it, goes through, and where it enters."""
+    value = place.value
+    if value in seen or not value.tensor.is_floating_point() or value.now is None:
+        return None
+    seen.add(value)
+    for stretch in candidates(trace, value):
+        if _is_inside(stretch) and is_activation(stretch):
+            return place, stretch if stretch.is_module else _prolonged(trace, stretch)
+    for use in value.uses:
+        further = passed(place, use) if use.weight is None else None
+        if further and (found := activation_behind(trace, further, seen)):
+            return found
+    return None
+
+
+def _is_inside(stretch: Stretch) -> bool:
+    """Whether it belongs to the network, not to the loss: it leads to a layer, or is in a forward of one tensor."""
+    last = stretch.calls[-1]
+    return last.reaches_layer or (last.module is not None and last.alone)
+
+
+def known(what: str, stretch: Stretch, find: Callable[[], Any]) -> Any:
+    """What holds of a stretch: found once, where it depends on nothing but what enters."""
+    key = stretch.key()
+    if key is None:
+        return find()
+    if (what, key) not in _known:
+        _known[what, key] = find()
+    return _known[what, key]
+
+
+def is_activation(stretch: Stretch) -> bool:
+    """Whether it is elementwise and not affine."""
+    return bool(known("is an activation", stretch, lambda: _is_activation(stretch)))
+
+
+def _is_activation(stretch: Stretch) -> bool:
+    like = stretch.start.now
+    if like is None or stretch.end.tensor.shape != like.shape or not stretch.end.tensor.is_floating_point():
+        return False
+    try:
+        return takes_each_alone(stretch, random_like(like)) and not is_affine(stretch, like)
+    except Exception:  # the calls are anybody's
+        return False
+
+
+def _prolonged(trace: Trace, stretch: Stretch) -> Stretch:
+    """With what follows at once and is one too, such as the square of a squared ReLU."""
+    for more in candidates(trace, stretch.end):
+        if _is_inside(more) and is_activation(more) and (both := between(stretch.start, more.end)):
+            return both
+        break
+    return stretch
+
+
+def passed(place: Place, call: Call) -> Place | None:
+    """Where the units are behind a call that keeps them apart; None if it mixes them."""
+    (made, *others) = call.made.values()
+    like = place.value.now
+    if others or like is None or not made.tensor.is_floating_point():
+        return None
+    if call.name in NORMALISATIONS:
+        return Place(made, place.axis, place.units)
+    if is_arithmetic(call, place.value):
+        return Place(made, place.axis, place.units) if made.tensor.shape == like.shape else None
+    step = Stretch(place.value, made, [call], call.name)
+    try:
+        if made.tensor.shape == like.shape and takes_each_alone(step, random_like(like)):
+            return Place(made, place.axis, place.units) if is_affine(step, like) else None
+        return _located(step, place, like)
+    except Exception:  # the calls are anybody's
+        return None
+
+
+def is_arithmetic(call: Call, value: Value) -> bool:
+    """Whether a value is added to or multiplied by what doesn't depend on it here, such as a residual connection's."""
+    return call.name.rstrip("_") in {"add", "sub", "mul"} and sum(each is value.tensor for each in call.arguments) == 1
+
+
+def _located(step: Stretch, place: Place, like: Tensor) -> Place | None:
+    """Send each unit's number through in place of its values, and see along which dimension it comes out."""
+    shape = [1] * like.ndim
+    shape[place.axis] = -1
+    numbers = place.units.to(like.device, torch.float32).view(shape).expand(like.shape).clone()
+    out = step(numbers).detach()
+    count = int(place.units.max()) + 1
+    for axis in range(out.ndim):
+        lines = out.movedim(axis, -1).reshape(-1, out.shape[axis])
+        units = lines[0].round()
+        sizes = units.long().clamp(0, count).bincount(minlength=count + 1)
+        if (sizes[:count] == sizes[0]).all() and sizes[count] == 0 and torch.allclose(lines, units.expand_as(lines)):
+            return Place(step.end, axis, units.long().cpu())
+    return None
+
+
+def _with_activation(weight: Tensor, place: Place, stretch: Stretch) -> Sighting:
+    pre, post = place.value.now, stretch.end.now
+    if pre is None or post is None:
+        raise CannotRepeatError("a value was overwritten")
+    seen = Sighting(weight, place.by_unit(pre), place.by_unit(post), activation=stretch.name)
+    if stretch.has_own_derivative():
+        return replace(seen, lacks="a custom autograd function has no slope that could be asked for")
+    x = pre.clone().requires_grad_()
+    with torch.enable_grad():
+        again = stretch(x)
+    if not torch.allclose(again.detach(), post, rtol=1e-3, atol=1e-5, equal_nan=True):
+        return replace(seen, lacks="it gives something else when repeated")
+    most = known("steepest", stretch, lambda: steepest(stretch, place, pre)).to(pre)
+    return replace(seen, slope=place.by_unit(slope(x, again)), max_slope=most)
+
+
+def steepest(stretch: Stretch, place: Place, like: Tensor) -> Tensor:
+    """(1,): the largest |slope| on [−10, 10] of any unit, from as many calls as the examples at hand ask for."""
+    units = like.movedim(place.axis, -1)
+    examples = units[..., 0].numel()
+    found = like.new_zeros(())
+    for part in torch.linspace(-10, 10, GRID, device=like.device, dtype=like.dtype).split(examples):
+        filled = part.repeat(-(-examples // len(part)))[:examples].view(*units.shape[:-1], 1)
+        x = filled.expand(units.shape).movedim(-1, place.axis).clone().requires_grad_()
+        with torch.enable_grad():
+            found = torch.maximum(found, slope(x, stretch(x)).abs().amax())
+    return found[None]
+
+
+def together(uses: Sequence[Sighting]) -> Sighting:
+    """All uses of one layer as one: their examples behind each other. Those without the activation are left out."""
+    with_slope, with_post = ([each for each in uses if getattr(each, name) is not None] for name in ("slope", "post"))
+    chosen = with_slope or with_post or uses
+    if len(chosen) == 1:
+        return chosen[0]
+    values: dict[str, Any] = {"pre": torch.cat([each.pre for each in chosen], dim=1)}
+    for name in ("post", "slope"):
+        if parts := [part for each in chosen if (part := getattr(each, name)) is not None]:
+            values[name] = torch.cat(parts, dim=1)
+    if with_slope:
+        values["max_slope"] = torch.stack([each.max_slope for each in with_slope if each.max_slope is not None]).amax(0)
+    return replace(chosen[0], **values)

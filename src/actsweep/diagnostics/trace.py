@@ -1,0 +1,226 @@
+"""What somebody's code does with a module's weights and data: each call of torch's functions, as it happens.
+
+Nothing runs a second time and nothing is changed: torch's public `TorchFunctionMode` shows functions, methods and
+operators, and hooks for all modules in whose forward they are. A recorded call can be repeated on other inputs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cache
+from inspect import signature
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+
+CONVOLUTIONS = {f"conv{kind}{n}d": n for n in (1, 2, 3) for kind in ("", "_transpose")}
+WEIGHT_AT = {
+    "linear": 1, "embedding": 1, "embedding_bag": 1, "bilinear": 2, "matmul": 1, "mm": 1, "addmm": 2,
+    **dict.fromkeys(CONVOLUTIONS, 1),
+}  # fmt: skip
+PRODUCTS = {"matmul", "mm", "addmm"}  # of two matrices, either of which may be data
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor at one time: a call that works in place makes another. `before`: what was in it, where that is lost.
+
+    `is_weight`: a weight, or made from weights alone.
+    """
+
+    tensor: Tensor
+    by: "Call | None" = None
+    is_weight: bool = False
+    before: Tensor | None = None
+    uses: list["Call"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.version, self.had_gradient = self.tensor._version, self.tensor.requires_grad
+
+    @property
+    def now(self) -> Tensor | None:
+        """What it was at its time; None where that was overwritten unseen, as through a view."""
+        if self.before is not None:
+            return self.before
+        return self.tensor.detach() if self.tensor._version == self.version else None
+
+    def origins(self) -> list[Tensor]:
+        """The weights that it was made from, if it was made from weights."""
+        if self.by is None:
+            return [self.tensor]
+        return [each for value in self.by.given.values() for each in value.origins()]
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a torch function. `given`: recorded values by the id of their tensor; `weight`: of a layer's call.
+
+    `module`: in whose forward it was, and `alone`: whether that was given a single tensor.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    named: Mapping[str, Any]
+    given: dict[int, Value]
+    module: nn.Module | None
+    alone: bool
+    overwrites: bool
+    weight: Value | None
+    differentiated: bool
+    generator: Tensor
+    number: int
+    made: dict[int, Value] = field(default_factory=dict)  # by place in the result; −id of an argument changed in place
+    reaches_layer: bool = False
+
+    @property
+    def name(self) -> str:
+        return name_of(self.function)
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A module's forward that took one value and gave another."""
+
+    module: nn.Module
+    taken: Value
+    given: Value
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", "")
+
+
+def mapped(item: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Arguments with each tensor changed."""
+    if isinstance(item, Tensor):
+        return change(item)
+    if isinstance(item, dict):
+        return {key: mapped(each, change) for key, each in item.items()}
+    return type(item)(mapped(each, change) for each in item) if type(item) in (list, tuple) else item
+
+
+def tensors_in(item: Any) -> Iterator[Tensor]:
+    """The tensors in arguments, in results or in a batch."""
+    if isinstance(item, Tensor):
+        yield item
+    elif isinstance(item, Mapping | list | tuple):
+        for each in item.values() if isinstance(item, Mapping) else item:
+            yield from tensors_in(each)
+
+
+@cache
+def _place_of_inplace(function: Callable[..., Any]) -> int | None:
+    try:
+        return list(signature(function).parameters).index("inplace")
+    except (ValueError, TypeError):  # most are built in
+        return None
+
+
+def overwrites(function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
+    """Whether a call works in place, by torch's conventions."""
+    name = name_of(function)
+    if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
+        return True
+    place = _place_of_inplace(function)
+    return bool(named.get("inplace", place is not None and len(arguments) > place and arguments[place]))
+
+
+class Trace(TorchFunctionMode):
+    """Records while it is entered: everything that is computed from these weights and this batch."""
+
+    def __init__(self, weights: list[Tensor], batch: Any = ()) -> None:
+        super().__init__()
+        self.values = {id(each): Value(each) for each in tensors_in(batch)}
+        self.values |= {id(each): Value(each, is_weight=True) for each in weights}
+        self.calls: list[Call] = []
+        self.passages: list[Passage] = []
+        self._forwards: list[tuple[nn.Module, Any]] = []
+        self._hooks = ExitStack()
+
+    def __enter__(self) -> "Trace":
+        self._hooks.callback(register_module_forward_pre_hook(self._begin).remove)
+        self._hooks.callback(register_module_forward_hook(self._end, always_call=True).remove)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._hooks.close()
+
+    def _begin(self, module: nn.Module, arguments: Any) -> None:
+        self._forwards.append((module, [self.values.get(id(each)) for each in tensors_in(arguments)]))
+
+    def _end(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        _, taken = self._forwards.pop()
+        given = self.values.get(id(output))
+        if len(taken) == 1 and taken[0] is not None and given is not None and given is not taken[0]:
+            self.passages.append(Passage(module, taken[0], given))
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if torch.compiler.is_compiling():
+            return func(*args, **named)
+        given = {id(each): self.values[id(each)] for each in tensors_in((args, named)) if id(each) in self.values}
+        if not given:
+            return func(*args, **named)
+        if in_place := overwrites(func, args, named):
+            self._save(given)
+        generator = torch.get_rng_state()
+        result = func(*args, **named)
+        made = {place: each for place, each in enumerate(tensors_in(result)) if id(each) not in given}
+        made |= {-key: value.tensor for key, value in given.items() if value.tensor._version != value.version}
+        if name_of(func) == "__setitem__":
+            made |= {-id(args[0]): args[0]}
+        if made:
+            module, taken = self._forwards[-1] if self._forwards else (None, ())
+            weight = _weight(func, args, named, given)
+            call = Call(
+                func, mapped(args, _kept), mapped(named, _kept), given, module, len(taken) == 1, in_place, weight,
+                torch.is_grad_enabled(), generator, len(self.calls),
+            )  # fmt: skip
+            self._add(call, made)
+        return result
+
+    def _save(self, given: Mapping[int, Value]) -> None:
+        for value in given.values():
+            if value.before is None and not value.is_weight and value.tensor._version == value.version:
+                value.before = value.tensor.detach().clone()
+
+    def _add(self, call: Call, made: Mapping[int, Tensor]) -> None:
+        is_weight = call.weight is None and all(value.is_weight for value in call.given.values())
+        call.made = {place: Value(each, call, is_weight) for place, each in made.items()}
+        for value in call.given.values():
+            value.uses.append(call)
+        self.values |= {id(value.tensor): value for value in call.made.values()}
+        self.calls.append(call)
+
+    def layers(self) -> list[Call]:
+        """The calls in which a layer's weights meet data."""
+        for call in reversed(self.calls):
+            later = [use for value in call.made.values() for use in value.uses]
+            call.reaches_layer = any(use.weight is not None or use.reaches_layer for use in later)
+        return [call for call in self.calls if call.weight is not None]
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    """What is learnt may be changed by the optimiser before the call is repeated."""
+    is_learnt = isinstance(tensor, nn.Parameter) and not is_lazy(tensor)
+    return tensor.detach().clone() if is_learnt and tensor.ndim < 2 else tensor
+
+
+def _weight(function: Any, args: tuple[Any, ...], named: Mapping[str, Any], given: Mapping[int, Value]) -> Value | None:
+    """The weights in a call that is a layer's."""
+    name = name_of(function)
+    place = WEIGHT_AT.get(name)
+    if place is None:
+        return None
+    found = given.get(id(args[place] if len(args) > place else named.get("weight")))
+    if found is None or not found.is_weight:
+        return None
+    if name in PRODUCTS and (other := given.get(id(args[place - 1]))) and other.is_weight:
+        return None
+    return found

@@ -1,0 +1,152 @@
+"""One optimiser step of somebody's LightningModule, watched from outside.
+
+Activations are what its own `training_step` computes, gradients what its own backward passes leave for each optimiser,
+updates what each optimiser does. Nothing runs an extra time; hooks exist only during that step.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from functools import cached_property, wraps
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from actsweep.diagnostics import table
+from actsweep.diagnostics.layers import Layer, Namer, assembled, seen_in, weights_of
+from actsweep.diagnostics.sightings import Sighting
+from actsweep.diagnostics.trace import Trace
+
+SHARDED = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}  # no process has a layer's whole weights
+_open: WeakKeyDictionary[L.LightningModule, "Watch"] = WeakKeyDictionary()
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether torch.compile runs a part of it: that can't be followed, and to try would compile it again."""
+    return any(
+        type(part).__name__ == "OptimizedModule"
+        or getattr(part, "_compiled_call_impl", None) is not None
+        or any(hasattr(each, "_torchdynamo_orig_callable") for each in vars(part).values())
+        for part in module.modules()
+    )
+
+
+def is_sharded(trainer: L.Trainer, module: nn.Module) -> bool:
+    """Whether no process has the layers' whole weights, so that nothing is watched; says so once."""
+    strategy = type(trainer.strategy).__name__
+    if found := strategy in SHARDED:
+        table.refuse(module, f"{strategy} shards the weights")
+    return found
+
+
+class Watch:
+    """What one optimiser step shows. All diagnostics that are due at it share it."""
+
+    def __init__(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.module, self.step = module, trainer.global_step
+        self.scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self.optimizers: list[Optimizer] = list(trainer.optimizers)
+        self.weights = weights_of(module)
+        self.is_compiled = is_compiled(module)
+        self.named = {id(weight): name for name, weight in self.weights.items()}
+        self.gradients: dict[str, Tensor] = {}
+        self.before: dict[str, Tensor] = {}
+        self.updated: dict[str, tuple[Tensor, Tensor]] = {}  # weights before and after the step
+        self.seen: dict[str, list[Sighting]] = defaultdict(list)
+        self._name_of = Namer(module, self.weights)
+        self._undo = ExitStack()
+        self._stop_looking = ExitStack()
+        self._stepped: set[int] = set()
+        self._looks = False
+
+    @classmethod
+    def shared(cls, trainer: L.Trainer, module: L.LightningModule) -> "Watch":
+        """The one of this step."""
+        found = _open.get(module)
+        if found is None or found.step != trainer.global_step:
+            found = _open[module] = cls(trainer, module)
+        return found
+
+    def look(self) -> None:
+        """Watch activations and gradients."""
+        if not self._looks and not self.is_compiled:
+            own = vars(self.module)
+            before = {"training_step": own["training_step"]} if "training_step" in own else {}
+            own["training_step"] = self._watched(self.module.training_step)
+            self._stop_looking.callback(lambda: (own.pop("training_step"), own.update(before)))
+        self._looks = True
+        self._listen()
+
+    def keep_updates(self) -> None:
+        """Watch the optimisers."""
+        self._listen()
+        for optimizer in self.optimizers:
+            self._undo.callback(optimizer.register_step_post_hook(self._after_step).remove)
+
+    def _listen(self) -> None:
+        """Where optimisation is manual, a step may be taken without Lightning's hook."""
+        if not self.module.automatic_optimization:
+            for optimizer in self.optimizers:
+                hook = optimizer.register_step_pre_hook(lambda optimizer, *_: self.before_step(optimizer))
+                self._undo.callback(hook.remove)
+
+    def _watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(step)
+        def training_step(*arguments: Any, **named: Any) -> Any:
+            trace = Trace(list(self.weights.values()), (arguments, named))
+            with trace:
+                result = step(*arguments, **named)
+            for name, uses in seen_in(trace, self._name_of).items():
+                self.seen[name] += uses
+            return result
+
+        return training_step
+
+    @torch.no_grad()
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Take the gradients that an optimiser is about to use, at its first step."""
+        if id(optimizer) in self._stepped:
+            return
+        self._stepped.add(id(optimizer))
+        for name, weight in self._weights_of(optimizer):
+            self.before[name] = weight.detach().clone()
+            if self._looks and weight.grad is not None:
+                self.gradients[name] = weight.grad.detach() / self._scale(optimizer)
+
+    def _scale(self, optimizer: Optimizer) -> float:
+        """By which the gradients are still multiplied, where the optimiser itself is to divide them."""
+        divides = self.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
+        return float(self.scaler.get_scale()) if self.scaler is not None and divides else 1.0
+
+    def _weights_of(self, optimizer: Optimizer) -> Iterable[tuple[str, Tensor]]:
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        return [(self.named[id(each)], each) for each in parameters if id(each) in self.named and each.ndim >= 2]
+
+    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        for name, weight in self._weights_of(optimizer):
+            if name in self.before and name not in self.updated:
+                self.updated[name] = self.before[name], weight.detach().clone()
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """What the step has shown; to be asked for when it is over."""
+        weights = {name: one for name, one in self.weights.items() if one.ndim >= 2}  # lazy ones are something by now
+        return assembled(weights | self.before, self.gradients, self.seen)
+
+    def is_over(self, trainer: L.Trainer, batch_idx: int) -> bool:
+        """At the end of a batch: whether it was the step's last. Of a manual step only the first batch is looked at."""
+        if self.module.automatic_optimization:
+            return trainer.global_step > self.step or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        self._stop_looking.close()
+        return trainer.global_step > self.step
+
+    def close(self) -> None:
+        """Leave the module and its optimisers as they were."""
+        self._stop_looking.close()
+        self._undo.close()
+        if _open.pop(self.module, None) is self and self._looks:
+            table.say(self.module, self.seen, self.is_compiled)

@@ -1,0 +1,135 @@
+"""Where the callbacks' values go, and that they are the project's own."""
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as L
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from actsweep.callbacks import ActivationHistogram, Diagnostic, GradientNorm, Layer, observe
+from actsweep.data.datamodule import open_data
+from actsweep.network.build import build_network
+from tests.conftest import SMALL
+from tests.test_foreign_modules import ForeignCNN
+from tests.test_zoo import Keeps, Kept, fit
+
+IMAGES = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+DATA = TensorDataset(IMAGES, torch.arange(16) % 10)
+
+
+def fitted(loggers: Any) -> tuple[Kept, Keeps]:
+    """What a run sends to the loggers, and to one that keeps it."""
+    torch.manual_seed(0)
+    kept, keeps = Kept(), Keeps()
+    callbacks = [GradientNorm(), ActivationHistogram(bins=8), keeps]
+    fit(ForeignCNN(), DATA, callbacks, logger=[*loggers, kept])
+    return kept, keeps
+
+
+def norms(kept: Kept) -> dict[int | None, float]:
+    return {step: row["grad_norm/head"] for step, row in kept.rows if "grad_norm/head" in row}
+
+
+def test_tensorboard_has_the_scalars_and_numpys_histograms(tmp_path: Path) -> None:
+    kept, keeps = fitted([TensorBoardLogger(tmp_path, name="", version="")])
+    events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0}).Reload()
+    found = {event.step: event.value for event in events.Scalars("grad_norm/head")}
+    assert found == pytest.approx(norms(kept), rel=1e-6)
+    for event, layers in zip(events.Histograms("pre_activation/features.0"), keeps.seen, strict=True):
+        pre = layers["features.0"].pre
+        assert pre is not None
+        counts, edges = np.histogram(pre.numpy(), bins=8)
+        assert event.histogram_value.bucket == counts.tolist()
+        assert event.histogram_value.bucket_limit == pytest.approx(edges[1:], rel=1e-6)
+
+
+def test_csv_has_the_scalars(tmp_path: Path) -> None:
+    kept, _ = fitted([CSVLogger(tmp_path, name="", version="")])
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = {int(row["step"]): float(row["grad_norm/head"]) for row in csv.DictReader(file) if row["grad_norm/head"]}
+    assert rows == pytest.approx(norms(kept), rel=1e-6)
+
+
+def test_mlflow_has_the_scalars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    logger = MLFlowLogger(tracking_uri=f"file:{tmp_path}")
+    kept, _ = fitted([logger])
+    history = mlflow.MlflowClient(f"file:{tmp_path}").get_metric_history(logger.run_id, "grad_norm/head")
+    assert {each.step: each.value for each in history} == pytest.approx(norms(kept))
+
+
+def test_weights_and_biases_has_scalars_and_histograms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(logger.experiment, "log", lambda row, *_, **__: sent.append(row))
+    kept, keeps = fitted([logger])
+    assert {row["trainer/global_step"]: row["grad_norm/head"] for row in sent if "grad_norm/head" in row} == norms(kept)
+    pre = keeps.seen[0]["features.0"].pre
+    assert pre is not None
+    first = next(row["pre_activation/features.0"] for row in sent if "pre_activation/features.0" in row)
+    assert list(first.histogram) == np.histogram(pre.numpy(), bins=8)[0].tolist()
+    logger.experiment.finish()
+
+
+def test_no_logger_is_needed() -> None:
+    fit(ForeignCNN(), DATA, [GradientNorm(), ActivationHistogram()], logger=False)
+
+
+class Own(Diagnostic):
+    """A diagnostic of one's own: the share of the output that is negative."""
+
+    def measure(self, layer: Layer) -> dict[str, Tensor]:
+        return {} if layer.post is None else {"negative": (layer.post < 0).double().mean(dim=(1, 2))}
+
+
+def test_a_diagnostic_of_ones_own_is_logged_for_every_layer_that_it_speaks_of() -> None:
+    trainer = fit(ForeignCNN(), DATA, [Own(every_n_steps=1)])
+    tags = {tag: value for _, row in trainer.logger.rows for tag, value in row.items() if "negative" in tag}  # type: ignore[union-attr]
+    assert tags.keys() == {"negative/features.0", "negative/features.2"}
+    assert tags["negative/features.0"] == 0  # a ReLU
+    assert 0 < tags["negative/features.2"] < 1  # a tanh
+
+
+class Alone(L.LightningModule):
+    """The layers of our network, and nothing that says that they are ours."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def training_step(self, batch: list[Tensor]) -> Tensor:
+        return F.cross_entropy(self.layers(batch[0].flatten(1)), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("act", ["tanh", "relu", "swish"])
+def test_a_watched_step_shows_what_the_projects_own_measurement_shows(act: str, settings_for: Any) -> None:
+    settings = settings_for(*SMALL, f"act={act}", "norm=batch")
+    data = open_data(settings.data, settings.seed)
+    module, keeps = build_network(settings, data.dataset.input_size, 10), Keeps()
+    inputs, labels = data.probe(8)
+    ours = observe(module, lambda: module.loss((inputs, labels)))
+    ours = [replace(layer, weight=layer.weight.clone()) for layer in ours]
+    fit(Alone(module.network.layers), TensorDataset(inputs, labels), [keeps])
+    for own, watched in zip(ours, keeps.seen[0].values(), strict=True):
+        for name in ("weight", "gradient", "pre", "post", "slope", "max_slope"):
+            expected, found = getattr(own, name), getattr(watched, name)
+            assert (expected is None) == (found is None)
+            if expected is not None:
+                torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert math.isfinite(float(ours[0].gradient.norm()))  # type: ignore[union-attr]
