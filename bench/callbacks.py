@@ -16,7 +16,7 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 import torch.nn.functional as F
-from scipy.stats import t as student
+from scipy.stats import t as student  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet18
