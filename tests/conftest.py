@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from actsweep import composition, one_run
+from actsweep import composition, jobs
 from actsweep.config import schema
 from actsweep.places import REPOSITORY
 from actsweep.training.progress import ProgressBar
@@ -92,7 +92,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
         try:
-            one_run.main()
+            jobs.main()
         except SystemExit as end:
             return int(end.code or 0)
         finally:

@@ -5,7 +5,7 @@ The resolvers `${run_name:}`, `${content:}` and `${tuned_lr:}` are registered wh
 
 import hashlib
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -14,12 +14,12 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from pydantic import ValidationError
 
 from actsweep.config.schema import Settings
-from actsweep.data import checked
-from actsweep.data.dataset import Dataset
 from actsweep.errors import UserError, refuse
-from actsweep.network import activations
 from actsweep.places import REPOSITORY
 from actsweep.statistics import tuned
+
+if TYPE_CHECKING:
+    from actsweep.data.dataset import Dataset
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
 OPERATIONAL = (
@@ -55,7 +55,9 @@ def _run_name_of(root: DictConfig) -> str:
     return run_name(root.hydra.runtime.choices.act, depth, root.seed, overrides, content)
 
 
-def _dataset(root: DictConfig) -> Dataset:
+def _dataset(root: DictConfig) -> "Dataset":
+    from actsweep.data import checked  # here, because it imports torch
+
     source = OmegaConf.to_container(root.data.source, resolve=True)
     assert isinstance(source, dict)
     return checked.opened({str(key): value for key, value in source.items()})
@@ -103,13 +105,14 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
-def read(config: DictConfig, opens_data: bool = True) -> Settings:
-    """The checked settings of a composed configuration. Raises UserError with one line for the person who typed it.
+def validated(config: DictConfig) -> Settings:
+    """The settings of a composed configuration, as far as types and ranges go: nothing that it names is tried.
 
-    `opens_data`: a run's settings know the content of its data.
+    Raises UserError with one line for the person who typed it.
     """
     try:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
+        return Settings.model_validate(plain)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:
@@ -117,10 +120,14 @@ def read(config: DictConfig, opens_data: bool = True) -> Settings:
             raise UserError(str(error).splitlines()[0]) from error
         init, act = config.names.init, config.names.act
         raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
-    try:
-        settings = Settings.model_validate(plain)
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
+
+
+def tried(settings: Settings) -> Settings:
+    """The same, if its activation and its initialisation work. Raises UserError."""
+    from actsweep.network import activations  # here, because it imports torch
+
     try:
         activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
     except UserError as error:
@@ -129,15 +136,20 @@ def read(config: DictConfig, opens_data: bool = True) -> Settings:
         settings.init.functions()
     except Exception as error:  # of whatever the initialisation names
         raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error}") from error
-    return settings.model_copy(update={"content": _content(config)}) if opens_data else settings
+    return settings
 
 
-def _content(config: DictConfig) -> str:
-    """Last, because it takes opening the data."""
+def with_content(settings: Settings, config: DictConfig) -> Settings:
+    """A run's settings, which know the content of its data. Raises UserError where they can't be opened."""
     try:
-        return str(config.content)
+        return settings.model_copy(update={"content": str(config.content)})
     except OmegaConfBaseException as error:
         refuse("data", error)
+
+
+def read(config: DictConfig) -> Settings:
+    """The checked settings of a composed configuration. Raises UserError with one line."""
+    return with_content(tried(validated(config)), config)
 
 
 register()

@@ -30,7 +30,7 @@ plan=true says what a sweep would take. Each part has its own --help; `actsweep 
 
 def train() -> None:
     wait_briefly()
-    from actsweep.one_run import main
+    from actsweep.jobs import main
 
     main()
 

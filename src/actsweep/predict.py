@@ -29,7 +29,7 @@ SATURATING = 25.0  # of q*
 
 def read(overrides: list[str]) -> schema.Settings:
     """The settings that a command line asks for, checked as a run's are, apart from its data."""
-    return composition.read(composition.composed(overrides), opens_data=False)
+    return composition.tried(composition.validated(composition.composed(overrides)))
 
 
 def predict(settings: schema.Settings) -> tuple[Layers, Limit, MeanField]:

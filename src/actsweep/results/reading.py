@@ -80,3 +80,15 @@ def measured_at(run: Run, recorded: Iterable[int]) -> int | None:
     tested = run.get("best_epoch")
     before = [epoch for epoch in recorded if tested is None or epoch == tested or 0 < epoch < tested]
     return max(before, default=None)
+
+
+def one_line(run: Run) -> str:
+    """A run in one line, for the terminal."""
+    if run["status"] == "failed":
+        return f"{run['name']}: failed, {run['error']}"
+    if run["status"] == "diverged":
+        return f"{run['name']}: diverged in epoch {run['epochs']}, its loss is no longer finite"
+    accuracy, loss = run["test_accuracy"], run["test_loss"]
+    found = f"test loss {loss:.4g}" if accuracy is None else f"test accuracy {accuracy:.2%}"
+    when = f"epoch {run['best_epoch']} of {run['epochs']}" if run["epochs"] else "untrained"
+    return f"{run['name']}: {found}, {when}, {run['seconds']:.1f} s"

@@ -1,6 +1,7 @@
 """What is tried before a command's first run: whether it could start at all, so that nothing is begun in vain.
 
-Flow: config → data → **check**. Raises UserError, in one line.
+Flow: config → data → **check**. Raises UserError, in one line. What needs torch, and last what needs Lightning, is
+imported where it is tried: they take seconds, and a mistake that needs neither is answered without them.
 """
 
 import json
@@ -10,8 +11,6 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-import pytorch_lightning as L
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
@@ -19,23 +18,27 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from actsweep.config.schema import Data, Settings
-from actsweep.data.datamodule import open_data
 from actsweep.errors import UserError, refuse
-from actsweep.network.losses import outputs_for
 from actsweep.report import figures
-from actsweep.training import ranks
 
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
 
+def at_sight(settings: Settings) -> None:
+    """Raise UserError if the settings alone, with nothing tried, show that a run could not start."""
+    figures.check(settings.figures)
+    _check_memory(settings)
+
+
 def run(settings: Settings) -> None:
     """Raise UserError if a run with these settings could not start. Parts that many runs share are tried once."""
-    figures.check(settings.figures)
-    ranks.check(settings, int(str(_try("trainer", json.dumps(settings.trainer.plain())))))
     _try("optim", json.dumps(settings.optim.plain()))
-    _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
     _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
-    _check_memory(settings)
+    devices = _try("trainer", json.dumps(settings.trainer.plain()))
+    from actsweep.training import ranks
+
+    ranks.check(settings, int(str(devices)))
+    _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
 
 
 def _check_memory(settings: Settings) -> None:
@@ -58,6 +61,9 @@ def _try(part: str, description: str) -> object:
 
 def _try_trainer(arguments: dict[str, Any]) -> int:
     """How many devices it would train on."""
+    import pytorch_lightning as L
+    import torch
+
     if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
     quiet = {
@@ -73,10 +79,15 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
 
 
 def _try_optimizer(arguments: dict[str, Any]) -> None:
+    import torch
+
     instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
 
 
 def _try_data(description: dict[str, Any]) -> None:
+    from actsweep.data.datamodule import open_data
+    from actsweep.network.losses import outputs_for
+
     loss = description.pop("loss")
     outputs_for(loss, open_data(Data.model_validate(description), seed=0).dataset)
 
