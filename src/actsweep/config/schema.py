@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
 
-from actsweep.config.descriptions import instantiate
+from actsweep.config.descriptions import flat, instantiate
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
@@ -161,18 +161,6 @@ class Settings(Section):
             for key in keys
             if str(pairs.get(key)) != str(asked.get(key))
         ] or ["something that its files don't say"]
-
-
-def flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested configuration → dotted key → value.
-
-    >>> flat({"a": {"b": 1}, "c": {}})
-    {'a.b': 1, 'c': {}}
-    """
-    found: dict[str, Any] = {}
-    for key, value in part.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return found
 
 
 def keys() -> list[str]:

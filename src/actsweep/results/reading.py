@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from actsweep.config.descriptions import flat
 from actsweep.results import run_folder
 
 Run = dict[str, Any]
@@ -50,12 +51,9 @@ def read_sweeps(folders: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     return {path: run_folder.read_sweep(path) for path in paths}
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested configuration → dotted key → value as text."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
-    return found
+def texts(config: dict[str, Any]) -> dict[str, str]:
+    """Nested configuration → dotted key → value as text, empty sections apart."""
+    return {key: str(value) for key, value in flat(config).items() if value != {}}
 
 
 def data_of(run: Run) -> str:
