@@ -11,7 +11,8 @@ from torch.utils.data import random_split
 from torchvision import transforms
 
 from actsweep.data import classification, digits, fashion_mnist, idx, line, mnist_folder, spiral
-from actsweep.data.datamodule import DataModule, GroupedSteps, OrderedBatches, Sampling, cuts
+from actsweep.data.batches import OrderedBatches, Sampling, TrainingBatches
+from actsweep.data.datamodule import DataModule
 from actsweep.data.dataset import Examples, Scale
 
 
@@ -27,7 +28,7 @@ def fashion() -> DataModule:
 def test_the_splits_have_the_published_sizes(fashion: DataModule) -> None:
     assert [len(part) for part in (fashion.train, fashion.val, fashion.test)] == [50_000, 10_000, 10_000]
     assert fashion.train.inputs.dtype == torch.uint8
-    assert sum(len(steps) for steps in fashion.train_dataloader()) == 195
+    assert len(fashion.train_dataloader()) == 195
 
 
 def test_the_split_is_that_of_random_split(fashion: DataModule) -> None:
@@ -47,7 +48,7 @@ def test_numbers_are_identical_to_torchvisions(fashion: DataModule) -> None:
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     def order(seed: int, epoch: int) -> torch.Tensor:
-        return torch.cat([rows for rows in shuffled(10, seed).rows(epoch, 1000) if rows is not None])
+        return shuffled(10, seed).rows(epoch, 1000).flatten()
 
     assert torch.equal(order(1, 5), order(1, 5))
     assert order(1, 5).tolist() == np.random.default_rng([1, 5]).permutation(1000).tolist()
@@ -60,51 +61,47 @@ def numbered(n: int) -> Examples:
     return Examples(torch.arange(n).unsqueeze(1).to(torch.uint8), torch.arange(n))
 
 
-def labels_in(groups: GroupedSteps) -> list[list[int]]:
-    return [labels.tolist() for steps in groups for _, labels in steps]
+def labels_in(batches: TrainingBatches) -> list[list[int]]:
+    return [labels.tolist() for _, labels in batches]
 
 
 def test_an_epoch_shows_every_example_once_and_drops_the_rest() -> None:
-    groups = GroupedSteps(numbered(103), Scale(1, 0, 1), shuffled(10))
-    batches = labels_in(groups)
-    seen = [label for labels in batches for label in labels]
-    assert len(batches) == 10
+    batches = TrainingBatches(numbered(103), Scale(1, 0, 1), shuffled(10))
+    seen = [label for labels in labels_in(batches) for label in labels]
+    assert len(batches) == len(labels_in(batches)) == 10
     assert len(set(seen)) == len(seen) == 100
-    for inputs, labels in (batch for steps in groups for batch in steps):
+    for inputs, labels in batches:
         assert torch.equal(inputs[:, 0], labels.float())
 
 
-@pytest.mark.parametrize(("steps", "every"), [(195, 100), (10, 5), (10, 1), (1, 100), (2, 7), (0, 100)])
-def test_groups_cover_the_epoch_and_leave_its_first_and_last_step_alone(steps: int, every: int) -> None:
-    found = cuts(steps, every)
-    assert (found[0], found[-1]) == (0, steps)
-    assert found == sorted(set(found))
-    assert {1, steps - 1} <= set(found) or steps < 2
-    assert all({n, n + 1} <= set(found) for n in range(0, steps, every))
+def test_batches_in_order_are_the_same_in_every_epoch_and_start_again_at_the_end() -> None:
+    batches = TrainingBatches(numbered(5), Scale(1, 0, 1), Sampling(2, False, 4, seed=0, in_order=True))
+    batches.set_epoch(3)
+    assert labels_in(batches) == [[0, 1], [2, 3], [4, 0], [1, 2]]
 
 
 def test_drawing_with_replacement_repeats_examples_and_depends_on_seed_and_epoch() -> None:
     sampling = Sampling(128, replacement=True, steps_per_epoch=7, seed=1)
     rows = sampling.rows(0, 100)
-    assert [len(each) for each in rows if each is not None] == [128] * 7
-    assert {int(row) for each in rows if each is not None for row in each} == set(range(100))
-    assert not torch.equal(torch.stack(rows), torch.stack(sampling.rows(1, 100)))
+    assert rows.shape == (7, 128)
+    assert set(rows.flatten().tolist()) == set(range(100))
+    assert not torch.equal(rows, sampling.rows(1, 100))
 
 
 def test_full_batches_show_everything_in_order_at_every_step() -> None:
-    groups = GroupedSteps(numbered(5), Scale(1, 0, 1), Sampling("all", False, 3, seed=0))
-    assert labels_in(groups) == [[0, 1, 2, 3, 4]] * 3
+    batches = TrainingBatches(numbered(5), Scale(1, 0, 1), Sampling("all", False, 3, seed=0))
+    assert labels_in(batches) == [[0, 1, 2, 3, 4]] * 3
 
 
 def test_processes_share_each_batch() -> None:
-    whole = GroupedSteps(numbered(64), Scale(1, 0, 1), shuffled(8, 4))
-    shares = [GroupedSteps(numbered(64), Scale(1, 0, 1), shuffled(8, 4), rank=rank, ranks=2) for rank in range(2)]
+    whole = TrainingBatches(numbered(64), Scale(1, 0, 1), shuffled(8, 4))
+    shares = [TrainingBatches(numbered(64), Scale(1, 0, 1), shuffled(8, 4), rank=rank, ranks=2) for rank in range(2)]
     for batches in (whole, *shares):
         batches.set_epoch(3)
     joined = [first + second for first, second in zip(*map(labels_in, shares), strict=True)]
     assert joined == labels_in(whole)
     with pytest.raises(ValueError, match=r"batch_size=8: must be divisible by the 3 devices"):
-        GroupedSteps(numbered(64), Scale(1, 0, 1), shuffled(8, 4), rank=0, ranks=3)
+        TrainingBatches(numbered(64), Scale(1, 0, 1), shuffled(8, 4), rank=0, ranks=3)
 
 
 def test_ordered_batches_show_everything_in_order() -> None:

@@ -205,7 +205,7 @@ def test_every_step_is_recorded_with_its_own_gradient(settings_for: SettingsFor,
     rows = rows_of(run_folder.table(tmp_path, "steps"))
     assert [int(row["step"]) for row in rows] == list(range(36))
     data, module = datamodule.open_data(settings.data, settings.seed), build_network(settings, 64, 10)
-    batch = next(iter(next(iter(data.train_dataloader()))))
+    batch = next(iter(data.train_dataloader()))
     module.loss(batch).backward()
     for tap in module.network.taps():
         gradient, weight = tap.linear.weight.grad, tap.linear.weight

@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from actsweep.config.schema import Settings, Target
 from actsweep.data import datamodule
+from actsweep.data.batches import TrainingBatches
 from actsweep.diagnostics.histograms import count_one_by_one, count_together
 from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
@@ -74,10 +75,10 @@ def train_alone(settings: Settings, count: int) -> tuple[torch.Tensor, Classifie
         "norm": torch.nn.utils.clip_grad_norm_,
         "value": torch.nn.utils.clip_grad_value_,
     }
-    loader, epoch = datamodule.GroupedSteps(data.train, data.dataset.scale, data.sampling), 0
+    loader, epoch = TrainingBatches(data.train, data.dataset.scale, data.sampling), 0
     while len(losses) < count:
         loader.set_epoch(epoch)
-        for batch in (batch for group in loader for batch in group):
+        for batch in loader:
             if len(losses) == count:
                 break
             loss = classifier.loss(batch)
@@ -130,7 +131,7 @@ def test_every_member_sees_the_batches_it_would_see_alone(settings_for: Make, sa
         alone = [datamodule.open_data(each.data, each.seed).train_dataloader() for each in settings]
         for loader in alone:
             loader.set_epoch(epoch)
-        steps = [[batch for group in loader for batch in group] for loader in alone]
+        steps = [list(loader) for loader in alone]
         for number in range(feed.steps):
             inputs, labels = feed.batch()
             for member, batches in enumerate(steps):

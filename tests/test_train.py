@@ -39,7 +39,7 @@ def test_training_is_the_plain_loop(settings_for: SettingsFor, tmp_path: Path) -
     batches = data.train_dataloader()
     for epoch in range(2):
         batches.set_epoch(epoch)
-        for inputs, labels in (batch for steps in batches for batch in steps):
+        for inputs, labels in batches:
             optimizer.zero_grad()
             F.cross_entropy(network(inputs), labels).backward()
             optimizer.step()
@@ -195,7 +195,7 @@ def test_an_untrained_network_is_measured_and_tested_as_it_is(settings_for: Sett
     assert result["grad_norm"] == result["initial"]["grad_norm"]
 
 
-def test_steps_are_grouped_and_counted_one_by_one(settings_for: SettingsFor, tmp_path: Path) -> None:
+def test_measurements_every_nth_step_are_at_multiples_of_n_and_update_ratios_after_them(settings_for: SettingsFor, tmp_path: Path) -> None:
     every = "diagnostics.gradients.every_n_steps=4"
     one_run.train(settings_for(*SMALL, every, "diagnostics.updates.every_n_steps=6"), tmp_path)
     layers = pd.read_csv(tmp_path / run_folder.LAYERS)

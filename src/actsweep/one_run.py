@@ -20,7 +20,7 @@ from actsweep.network.mlp import threads_for
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
-from actsweep.training import checkpoints, ranks
+from actsweep.training import checkpoints, ranks, trainer_arguments
 from actsweep.training.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from actsweep.training.progress import ProgressBar
 
@@ -32,21 +32,17 @@ def build_trainer(
     diagnostics: list[L.Callback] = [part.make() for part in settings.diagnostics.values()]
     quantities = [quantity for each in diagnostics for quantity in getattr(each, "quantities", ())]
     run_folder.write_quantities(folder, quantities)
-    epochs = 1 if settings.untrained else settings.trainer.max_epochs
     return L.Trainer(
-        **settings.trainer.plain() | {"max_epochs": epochs},
+        **trainer_arguments.arguments(settings),
         default_root_dir=folder,
         logger=[tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
         callbacks=[
             BestAndLast(folder, **monitor, config_hash=settings.hash(), clock=start.clock),
-            EarlyStopping(**monitor, patience=settings.epochs_without_better),
+            EarlyStopping(**monitor, patience=settings.epochs_without_better, check_on_train_epoch_end=False),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
             *diagnostics,
         ],
         plugins=[WholeFiles()],
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # DataModule shares out the batches itself
     )
 
 
@@ -54,11 +50,14 @@ def train(settings: schema.Settings, folder: Path) -> dict[str, Any]:
     """Train, from the last checkpoint where there is one, test the best epoch, and write everything a run leaves
     behind. Returns what result.json holds."""
     start = checkpoints.prepare(folder, settings)
-    data = datamodule.open_data(settings.data, settings.seed, settings.untrained)
+    data = datamodule.open_data(settings.data, settings.seed)
     classifier = build_network(settings, data.dataset.input_size, outputs_for(settings.loss, data.dataset))
+    classifier.is_trained = not settings.untrained
     torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
     trainer = build_trainer(settings, folder, tables := Tables(folder), classifier.monitor, start)
     with ranks.beside(trainer, partial(train, settings, folder)):
+        if settings.untrained:
+            trainer.validate(classifier, data, verbose=False)
         trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
         if not classifier.diverged:
             checkpoint = folder / (run_folder.BEST if settings.test == "best" else run_folder.LAST)

@@ -101,8 +101,8 @@ class Trainer(Target):
         return self.gradient_clip_val, self.gradient_clip_algorithm
 
     def plain(self) -> dict[str, Any]:
-        """Arguments of Lightning's Trainer. The Classifier clips gradients itself, because it makes its own steps."""
-        return self.model_dump(exclude={"target", "gradient_clip_val", "gradient_clip_algorithm"})
+        """Arguments of Lightning's Trainer."""
+        return self.model_dump(exclude={"target"})
 
 
 class Settings(Section):

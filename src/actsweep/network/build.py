@@ -19,9 +19,8 @@ def build_network(settings: Settings, input_size: int, output_size: int) -> Clas
         "act": settings.act.plain(),
         "norm": settings.norm,
     }
-    names, clip = (settings.names.data, settings.loss), settings.trainer.clipping
     torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
-    classifier = Classifier(network, settings.optim.plain(), settings.seed, *names, *clip)
+    classifier = Classifier(network, settings.optim.plain(), settings.seed, settings.names.data, settings.loss)
     if str(settings.trainer.precision).startswith("64"):
         classifier.double()  # before the initialisation, so that it isn't rounded to float32
     initialise(classifier.network, *settings.init.functions())

@@ -1,6 +1,6 @@
 """Lightning's counts of epochs, batches and steps, which lie in its loops: nothing else here reaches into them.
 
-Flow: network → **training**. The counting of steps goes when Lightning makes the steps itself.
+Flow: network → **training**, of a stack, whose members leave what a lone run would.
 """
 
 from copy import deepcopy
@@ -10,27 +10,34 @@ from typing import Any
 import pytorch_lightning as L
 
 LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
-STEPS = "epoch_loop.manual_optimization.optim_step_progress"
-
-
-def count_step(trainer: L.Trainer) -> None:
-    """What `LightningOptimizer.step` does besides the step."""
-    count = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-    count.increment_ready()
-    count.increment_completed()
+OPTIMIZER = "epoch_loop.automatic_optimization.optim_progress"
 
 
 def counters(epochs: int, steps: int) -> dict[str, Any]:
-    """Lightning's, as they are when an epoch's end is saved."""
+    """Lightning's, as they are when an epoch's end is saved, all epochs being of equally many steps, each of a batch."""
     loops = deepcopy(_at_the_start())
     fit = loops["fit_loop"]
     for part in ("current", "total"):
-        fit["epoch_progress"][part] |= dict.fromkeys(("ready", "started", "processed"), epochs)
-        fit["epoch_progress"][part]["completed"] = epochs - 1
-        fit[STEPS][part] |= {"ready": steps, "completed": steps}
+        fit["epoch_progress"][part] |= _all(epochs) | {"completed": epochs - 1}
+    for name, count in (("current", steps // epochs), ("total", steps)):
+        fit["epoch_loop.batch_progress"][name] |= _all(count)
+        fit[OPTIMIZER]["optimizer"]["step"][name] |= {"ready": count, "completed": count}
+        fit[OPTIMIZER]["optimizer"]["zero_grad"][name] |= {"ready": count, "started": count, "completed": count}
     for loop in ("epoch_loop", "epoch_loop.val_loop"):
         fit[f"{loop}.batch_progress"]["is_last_batch"] = True
+    fit["epoch_loop.state_dict"]["_batches_that_stepped"] = steps
     return loops
+
+
+def recount(checkpoint: dict[str, Any]) -> None:
+    """Of a run of an earlier version, whose steps Lightning didn't make: as if it had made them."""
+    counted = checkpoint["loops"]["fit_loop"][OPTIMIZER]["optimizer"]["step"]["total"]["completed"]
+    if counted != checkpoint["global_step"]:
+        checkpoint["loops"] = counters(checkpoint["epoch"] + 1, checkpoint["global_step"])
+
+
+def _all(count: int) -> dict[str, int]:
+    return dict.fromkeys(("ready", "started", "processed", "completed"), count)
 
 
 @lru_cache(maxsize=1)

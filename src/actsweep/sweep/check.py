@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from actsweep.config.schema import Data, Settings
 from actsweep.errors import UserError, refuse
 from actsweep.report import figures
+from actsweep.training import trainer_arguments
 
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
@@ -27,14 +28,16 @@ NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any o
 def at_sight(settings: Settings) -> None:
     """Raise UserError if the settings alone, with nothing tried, show that a run could not start."""
     figures.check(settings.figures)
+    trainer_arguments.refuse(settings.trainer.plain())
     _check_memory(settings)
 
 
 def run(settings: Settings) -> None:
     """Raise UserError if a run with these settings could not start. Parts that many runs share are tried once."""
     _try("optim", json.dumps(settings.optim.plain()))
-    _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
-    devices = _try("trainer", json.dumps(settings.trainer.plain()))
+    trainer = settings.trainer.plain()
+    _try("data", json.dumps({"data": settings.data.plain(), "loss": settings.loss, "trainer": trainer}))
+    devices = _try("trainer", json.dumps(trainer_arguments.arguments(settings)))
     from actsweep.training import ranks
 
     ranks.check(settings, int(str(devices)))
@@ -84,12 +87,13 @@ def _try_optimizer(arguments: dict[str, Any]) -> None:
     instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
 
 
-def _try_data(description: dict[str, Any]) -> None:
-    from actsweep.data.datamodule import open_data
+def _try_data(parts: dict[str, Any]) -> None:
+    from actsweep.data.batches import SplitData, described
     from actsweep.network.losses import outputs_for
 
-    loss = description.pop("loss")
-    outputs_for(loss, open_data(Data.model_validate(description), seed=0).dataset)
+    data = SplitData(*described(Data.model_validate(parts["data"]), seed=0))
+    outputs_for(parts["loss"], data.dataset)
+    trainer_arguments.check_batches(parts["trainer"], data)
 
 
 TRIED: dict[str, Callable[[dict[str, Any]], object]] = {

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from actsweep.config.schema import Settings
+from actsweep.network import lightning_loops
 from actsweep.results import claims, files, run_folder
 from actsweep.results.rank import zero_only
 
@@ -58,7 +59,8 @@ FRESH = Start()
 
 
 class BestAndLast(Checkpoint):
-    """Saves last.ckpt after every epoch, and best.ckpt whenever `monitor` is better than ever.
+    """Saves last.ckpt after every epoch, and best.ckpt whenever `monitor` is better than ever; best.ckpt is the same as
+    last.ckpt until there has been a validation.
 
     A checkpoint also holds the configuration's hash and the sizes of the run's tables, so that a run resumes only from
     one of its own, and with the tables of that moment. What a signal does is left to whoever started the run: Lightning
@@ -85,8 +87,9 @@ class BestAndLast(Checkpoint):
                 signal.signal(number, handler or signal.SIG_DFL)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        score = self.sign * float(trainer.callback_metrics[self.monitor])
-        is_better = self.best is None or score > self.best
+        found = trainer.callback_metrics.get(self.monitor)  # of the last validation, if there has been one
+        score = None if found is None else self.sign * float(found)
+        is_better = self.best is None or (score is not None and score > self.best)
         if is_better:
             self.best = score
         self.stopped = trainer.should_stop
@@ -98,8 +101,9 @@ class BestAndLast(Checkpoint):
             _copy(first, self.folder / run_folder.LAST)
 
     def _write_tables(self, trainer: L.Trainer) -> None:
-        """All rows of the epoch, some of which Lightning would log only after this callback."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        """All rows of the epoch: what training found, Lightning would log only after this callback."""
+        found = trainer.callback_metrics.items()
+        metrics = {name: float(value) for name, value in found if not name.startswith("val_")}
         for logger in trainer.loggers:
             if callable(getattr(logger, "log_table", None)):
                 logger.log_metrics(metrics | {"epoch": trainer.current_epoch}, trainer.global_step)
@@ -111,6 +115,10 @@ class BestAndLast(Checkpoint):
             "tables": run_folder.table_sizes(self.folder),
             "seconds": time.perf_counter() - self.clock,
         }
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        if "loops" in checkpoint:
+            lightning_loops.recount(checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "stopped": self.stopped}

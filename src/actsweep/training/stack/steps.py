@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actsweep.data.datamodule import DataModule, Sampling
+from actsweep.data.batches import Sampling, SplitData
 from actsweep.data.dataset import Examples
 from actsweep.network.losses import Sums
 from actsweep.training.stack.network import Losses, Stack
@@ -46,7 +46,7 @@ class Feed:
     labels (K, N).
     """
 
-    def __init__(self, data: DataModule, examples: Examples, seeds: Sequence[int]) -> None:
+    def __init__(self, data: SplitData, examples: Examples, seeds: Sequence[int]) -> None:
         self.examples, self.scale = examples, data.dataset.scale
         self.sampling, device = data.sampling, examples.inputs.device
         self.steps = self.sampling.steps(len(examples))
@@ -74,8 +74,7 @@ class Feed:
             sampling = Sampling(
                 self.sampling.batch_size, self.sampling.replacement, self.sampling.steps_per_epoch, seed
             )
-            rows = [row for row in sampling.rows(epoch, len(self.examples)) if row is not None]
-            self.order[:, place] = torch.stack(rows).to(self.order.device)
+            self.order[:, place] = sampling.rows(epoch, len(self.examples)).to(self.order.device)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         if self.whole is not None:
