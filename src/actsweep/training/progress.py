@@ -47,11 +47,9 @@ class ProgressBar(LightningProgressBar):
         if self.bar is None or self.bar.disable or "train_loss" not in shown:
             return  # in the first epoch there is nothing to show
         self.bar.set_description(f"{self.name} epoch {trainer.current_epoch + 1}/{self.epochs}", refresh=False)
-        self.bar.set_postfix_str(
-            f"train loss {float(shown['train_loss']):.3f}, val loss {float(shown['val_loss']):.3f}"
-            + (f", val accuracy {float(shown['val_accuracy']):.1%}" if "val_accuracy" in shown else ""),
-            refresh=False,
-        )
+        forms = {"train_loss": ".3f", "val_loss": ".3f", "val_accuracy": ".1%"}
+        known = [f"{name.replace('_', ' ')} {float(shown[name]):{form}}" for name, form in forms.items() if name in shown]
+        self.bar.set_postfix_str(", ".join(known), refresh=False)
 
     def on_train_end(self, *_: Any) -> None:
         if self.bar is not None:
