@@ -34,9 +34,9 @@ def at_sight(settings: Settings) -> None:
 
 def run(settings: Settings) -> None:
     """Raise UserError if a run with these settings could not start. Parts that many runs share are tried once."""
-    _try("optim", json.dumps(settings.optim.plain()))
     trainer = settings.trainer.plain()
     _try("data", json.dumps({"data": settings.data.plain(), "loss": settings.loss, "trainer": trainer}))
+    _try("optim", json.dumps(settings.optim.plain()))
     devices = _try("trainer", json.dumps(trainer_arguments.arguments(settings)))
     from actsweep.training import ranks
 
