@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError, refuse
+from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY
 from actsweep.statistics import tuned
 
@@ -56,7 +57,8 @@ def _run_name_of(root: DictConfig) -> str:
 
 
 def _dataset(root: DictConfig) -> "Dataset":
-    from actsweep.data import checked  # here, because it imports torch
+    with uncollected():
+        from actsweep.data import checked  # here, because it imports torch
 
     source = OmegaConf.to_container(root.data.source, resolve=True)
     assert isinstance(source, dict)
@@ -126,7 +128,8 @@ def validated(config: DictConfig) -> Settings:
 
 def tried(settings: Settings) -> Settings:
     """The same, if its activation and its initialisation work. Raises UserError."""
-    from actsweep.network import activations  # here, because it imports torch
+    with uncollected():
+        from actsweep.network import activations  # here, because it imports torch
 
     try:
         activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)

@@ -15,12 +15,14 @@ from omegaconf import DictConfig
 from actsweep import composition
 from actsweep.config import schema
 from actsweep.config.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
+from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY
 from actsweep.results import claims, locks, run_folder
 
 
 def _trained(settings: schema.Settings, folder: Path) -> dict[str, Any]:
-    from actsweep import one_run  # here, because it imports Lightning
+    with uncollected():
+        from actsweep import one_run  # here, because it imports Lightning
 
     return one_run.train(settings, folder)
 

@@ -16,6 +16,10 @@ from actsweep.config.descriptions import flat, instantiate
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
 NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
+Precision = Literal[
+    "16", "16-true", "16-mixed", "bf16", "bf16-true", "bf16-mixed", "32", "32-true", "64", "64-true", 16, 32, 64,
+    "transformer-engine", "transformer-engine-float16",
+]  # fmt: skip
 MOST_EPOCHS = 1_000_000
 IMMATERIAL = {  # keys that don't say what a run is
     *("figures", "report", "data.source.root"),
@@ -90,7 +94,7 @@ class Trainer(Target):
     target: str = Field(default="pytorch_lightning.Trainer", alias="_target_")
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Size | Literal["auto", -1] | list[int]
-    precision: str | int
+    precision: Precision
     max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     gradient_clip_val: NonNegative | None
     gradient_clip_algorithm: Literal["norm", "value"]

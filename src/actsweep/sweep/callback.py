@@ -29,6 +29,7 @@ from actsweep import composition
 from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, quiet_libraries, stop
 from actsweep.config.schema import Settings, keys
 from actsweep.errors import UserError
+from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY, command
 from actsweep.results import claims, files, locks, ownership, run_folder
 from actsweep.results.rank import zero_only
@@ -270,7 +271,8 @@ class Sweep(Callback):
 
 def _report(folder: Path, with_page: bool) -> list[str]:
     """Write a sweep's report; what kept it from being written, if something did."""
-    from actsweep.report import writing  # here, because it imports pandas and SciPy
+    with uncollected():
+        from actsweep.report import writing  # here, because it imports pandas and SciPy
 
     again = f"when that is mended, write it with `{command('report', folder)}`"
     try:

@@ -19,9 +19,11 @@ from omegaconf import DictConfig
 
 from actsweep.config.schema import Data, Settings
 from actsweep.errors import UserError, refuse
+from actsweep.imports import uncollected
 from actsweep.report import figures
 from actsweep.training import trainer_arguments
 
+COUNTS = {"every_n_epochs", "every_n_steps", "probe_size", "bins", "points"}  # of this project's diagnostics
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
 
@@ -29,7 +31,15 @@ def at_sight(settings: Settings) -> None:
     """Raise UserError if the settings alone, with nothing tried, show that a run could not start."""
     figures.check(settings.figures)
     trainer_arguments.refuse(settings.trainer.plain())
+    _check_counts(settings)
     _check_memory(settings)
+
+
+def _check_counts(settings: Settings) -> None:
+    for name, part in settings.diagnostics.items():
+        for key, value in part.plain().items() if part.target.startswith("actsweep.") else ():
+            if key in COUNTS and value is not None and not (type(value) is int and value >= 1):
+                raise UserError(f"diagnostics.{name}.{key}={value}: must be a whole number, at least 1")
 
 
 def run(settings: Settings) -> None:
@@ -37,9 +47,10 @@ def run(settings: Settings) -> None:
     trainer = settings.trainer.plain()
     _try("data", json.dumps({"data": settings.data.plain(), "loss": settings.loss, "trainer": trainer}))
     _try("optim", json.dumps(settings.optim.plain()))
-    devices = _try("trainer", json.dumps(trainer_arguments.arguments(settings)))
-    from actsweep.training import ranks
+    with uncollected():
+        from actsweep.training import ranks  # here, because it imports Lightning
 
+    devices = _try("trainer", json.dumps(trainer_arguments.arguments(settings)))
     ranks.check(settings, int(str(devices)))
     _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
 

@@ -48,7 +48,9 @@ class ProgressBar(LightningProgressBar):
             return  # in the first epoch there is nothing to show
         self.bar.set_description(f"{self.name} epoch {trainer.current_epoch + 1}/{self.epochs}", refresh=False)
         forms = {"train_loss": ".3f", "val_loss": ".3f", "val_accuracy": ".1%"}
-        known = [f"{name.replace('_', ' ')} {float(shown[name]):{form}}" for name, form in forms.items() if name in shown]
+        known = [
+            f"{name.replace('_', ' ')} {float(shown[name]):{form}}" for name, form in forms.items() if name in shown
+        ]
         self.bar.set_postfix_str(", ".join(known), refresh=False)
 
     def on_train_end(self, *_: Any) -> None:
