@@ -1,9 +1,11 @@
-"""What an epoch costs: the tutorials' loop, Lightning around it, actsweep with and without diagnostics, and the floor.
+"""What an epoch costs: the tutorials' loop, Lightning around it, actsweep with and without diagnostics, the same maths
+in a bare loop over batches cut from memory, and the floor.
 
 An epoch is 195 training steps of 256 FashionMNIST images and one validation pass over 10,000, with the default network
 and optimiser. The contenders take turns, so that a change in the machine's speed meets them all; medians are reported.
 
-    python bench/epoch.py [--rounds 5] [--precision 32-true bf16-mixed] [--json bench/results/epoch.json]
+    python bench/epoch.py [--rounds 5] [--contenders bare ours] [--precision 32-true bf16-mixed]
+        [--json bench/results/epoch.json]
 
 Last line: the ratios as JSON.
 """
@@ -156,6 +158,32 @@ def ours(folder: Path, *overrides: str) -> Contender:
     return epoch
 
 
+def bare() -> Contender:
+    """The loop that a run of actsweep is, with nothing around it."""
+    settings = composition.read(composition.composed(["seed=42"]))
+    data = datamodule.open_data(settings.data, settings.seed)
+    classifier, batches = build_network(settings, 784, 10), data.train_dataloader()
+    network, optimizer = classifier.network, classifier.configure_optimizers()
+
+    def epoch() -> float:
+        started, correct = time.perf_counter(), torch.zeros((), dtype=torch.int64)
+        batches.set_epoch(batches.epoch + 1)
+        network.train()
+        for images, labels in batches:
+            optimizer.zero_grad()
+            outputs = network(images)
+            F.cross_entropy(outputs, labels).backward()
+            optimizer.step()
+            correct += (outputs.argmax(1) == labels).sum()
+        network.eval()
+        with torch.no_grad():
+            for images, labels in data.val_dataloader():
+                correct += (network(images).argmax(1) == labels).sum()
+        return time.perf_counter() - started
+
+    return epoch
+
+
 def floor(dtype: torch.dtype = torch.float32) -> Contender:
     """The matrix products of one epoch and nothing else: forward, weight gradient, input gradient but the first."""
     weights = [torch.randn(b, a, dtype=dtype) for a, b in pairwise(SIZES)]
@@ -185,6 +213,7 @@ def contenders(folder: Path, precisions: list[str]) -> dict[str, Contender]:
     base = ["trainer=cpu", "trainer.max_epochs=6", "trainer.enable_progress_bar=false"]
     found = {
         "floor": floor(),
+        "bare": bare(),
         "tutorial": tutorial(loaders),
         "lightning": lightning(loaders, folder),
         "ours": ours(folder / "ours", *base),
@@ -193,6 +222,22 @@ def contenders(folder: Path, precisions: list[str]) -> dict[str, Contender]:
     for precision in precisions:
         found[f"ours_{precision}"] = ours(folder / "precise", *base, f"trainer.precision={precision}")
     return found
+
+
+def ratios_of(middle: dict[str, float]) -> dict[str, float]:
+    """Of the contenders' median seconds, as far as these took part."""
+    pairs = {
+        "tutorial_over_ours": ("tutorial", "ours"),
+        "lightning_over_ours": ("lightning", "ours"),
+        "floor_over_ours": ("floor", "ours"),
+        "ours_over_bare": ("ours", "bare"),
+        "ours_without_diagnostics_over_bare": ("ours_without_diagnostics", "bare"),
+        **{f"tutorial_over_{name}": ("tutorial", name) for name in middle if name.startswith("ours_")},
+    }
+    found = {name: middle[one] / middle[other] for name, (one, other) in pairs.items() if {one, other} <= set(middle)}
+    if {"ours", "ours_without_diagnostics"} <= set(middle):
+        found["diagnostics_overhead"] = middle["ours"] / middle["ours_without_diagnostics"] - 1
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def machine() -> dict[str, Any]:
@@ -211,6 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (default: 5)")
     parser.add_argument("--precision", nargs="*", default=[], help="further precisions of ours, such as bf16-mixed")
+    parser.add_argument("--contenders", nargs="*", help="only these (default: all)")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -219,30 +265,19 @@ def main() -> None:
     composition.register()
     with tempfile.TemporaryDirectory() as folder:
         runners = contenders(Path(folder), arguments.precision)
-        seconds: dict[str, list[float]] = {name: [] for name in runners}
+        seconds: dict[str, list[float]] = {name: [] for name in arguments.contenders or runners}
         for number in range(arguments.rounds):
-            for name, run in runners.items():
-                seconds[name].append(run())
+            for name in seconds:
+                seconds[name].append(runners[name]())
                 print(f"round {number + 1}: {name} {seconds[name][-1]:.2f} s", flush=True)
     middle = {name: median(values) for name, values in seconds.items()}
-    ratios = {
-        "tutorial_over_ours": middle["tutorial"] / middle["ours"],
-        "lightning_over_ours": middle["lightning"] / middle["ours"],
-        "floor_over_ours": middle["floor"] / middle["ours"],
-        "diagnostics_overhead": middle["ours"] / middle["ours_without_diagnostics"] - 1,
-        **{
-            f"tutorial_over_{name}": middle["tutorial"] / middle[name]
-            for name in middle
-            if name.startswith("ours_") and name != "ours_without_diagnostics"
-        },
-    }
-    rounded = {name: round(value, 3) for name, value in ratios.items()}
+    ratios = ratios_of(middle)
     report = {
         **provenance(),
         "machine": machine(),
         "rounds": arguments.rounds,
         "seconds": seconds,
-        "ratios": rounded,
+        "ratios": ratios,
     }
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -250,7 +285,7 @@ def main() -> None:
     print("\n| one epoch | median s | fastest | slowest |\n|---|---|---|---|")
     for name, values in seconds.items():
         print(f"| {name} | {middle[name]:.2f} | {min(values):.2f} | {max(values):.2f} |")
-    print(json.dumps(rounded))
+    print(json.dumps(ratios))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as L
 
@@ -20,7 +20,7 @@ STEP = [
 class Hears(L.Callback):
     """Notes every hook of a step, and the number of optimiser steps then."""
 
-    heard: list[tuple[str, int]] = []
+    heard: ClassVar[list[tuple[str, int]]] = []
 
     def __getattribute__(self, name: str) -> Any:
         if name not in STEP:

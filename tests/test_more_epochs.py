@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from actsweep.network import lightning_loops
 from actsweep.results import run_folder
 from tests.conftest import SMALL
 from tests.test_data import idx_bytes
@@ -80,3 +82,25 @@ def test_other_data_in_the_same_place_are_not_the_same_run(
     capsys.readouterr()
     assert command(*run, f"data.source.root={tmp_path}/B") == 2
     assert "run holds a run with other settings: content=" in capsys.readouterr().err
+
+
+def as_earlier_versions_counted(path: Path) -> None:
+    """Their steps were made by hand, a hundred in a batch."""
+    checkpoint = torch.load(path, weights_only=True)
+    fit = checkpoint["loops"]["fit_loop"]
+    steps = dict.fromkeys(("ready", "completed"), checkpoint["global_step"])
+    fit["epoch_loop.manual_optimization.optim_step_progress"] = {"total": steps, "current": dict(steps)}
+    for kind in ("step", "zero_grad"):
+        for part, counts in fit[lightning_loops.OPTIMIZER]["optimizer"][kind].items():
+            fit[lightning_loops.OPTIMIZER]["optimizer"][kind][part] = dict.fromkeys(counts, 0)
+    torch.save(checkpoint, path)
+
+
+def test_a_run_of_an_earlier_version_resumes_with_its_own_count_of_steps(command: Command, tmp_path: Path) -> None:
+    run = [*RICH, "act=torch.nn.RReLU", "diagnostics.gradients.every_n_steps=7"]
+    assert command(*run, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path}/grown") == 0
+    for name in (run_folder.LAST, run_folder.BEST):
+        as_earlier_versions_counted(tmp_path / "grown" / name)
+    for folder in ("grown", "once"):
+        assert command(*run, "trainer.max_epochs=3", f"hydra.run.dir={tmp_path}/{folder}") == 0
+    assert_same_run(tmp_path / "once", tmp_path / "grown")

@@ -195,7 +195,9 @@ def test_an_untrained_network_is_measured_and_tested_as_it_is(settings_for: Sett
     assert result["grad_norm"] == result["initial"]["grad_norm"]
 
 
-def test_measurements_every_nth_step_are_at_multiples_of_n_and_update_ratios_after_them(settings_for: SettingsFor, tmp_path: Path) -> None:
+def test_measurements_every_nth_step_are_at_multiples_of_n_and_update_ratios_after_them(
+    settings_for: SettingsFor, tmp_path: Path
+) -> None:
     every = "diagnostics.gradients.every_n_steps=4"
     one_run.train(settings_for(*SMALL, every, "diagnostics.updates.every_n_steps=6"), tmp_path)
     layers = pd.read_csv(tmp_path / run_folder.LAYERS)

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as L
@@ -30,9 +30,9 @@ STOPS = ["patience=1", "optim.lr=1e-9", "trainer.max_epochs=6"]  # nothing impro
 class Sees(L.Callback):
     """Notes what a run does."""
 
-    found: Counter[str] = Counter()
-    facts: dict[str, Any] = {}
-    labels: list[Tensor] = []
+    found: ClassVar[Counter[str]] = Counter()
+    facts: ClassVar[dict[str, Any]] = {}
+    labels: ClassVar[list[Tensor]] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
@@ -49,7 +49,9 @@ class Sees(L.Callback):
             "benchmark": torch.backends.cudnn.benchmark,
         }
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         Sees.labels.append(batch[1])
         Sees.facts["anomaly"] = torch.is_anomaly_enabled()
         if self.timer and batch_idx == 4:
@@ -125,14 +127,14 @@ HONOURED: dict[str, list[tuple[list[str], dict[str, Any]]]] = {
         ([*FASHION, "+trainer.limit_val_batches=2", "+trainer.limit_train_batches=1"], {"validation batches": 2}),
         ([*FASHION, "+trainer.limit_val_batches=0.6", "+trainer.limit_train_batches=1"], {"validation batches": 3}),
         (["+trainer.limit_val_batches=0"], {"validation batches": 0, "steps": 36, "best_epoch": 2}),
-        (["+trainer.limit_val_batches=0.0", "loss=cross_entropy"], {"validation batches": 0, "test batches": 1}),
+        (["+trainer.limit_val_batches=0.0"], {"validation batches": 0, "test batches": 1}),
     ],
     "limit_test_batches": [
         ([*FASHION, "+trainer.limit_test_batches=4", "+trainer.limit_train_batches=1"], {"test batches": 4}),
     ],
     "overfit_batches": [
         (["+trainer.overfit_batches=2"], {"steps": 4}),
-        (["+trainer.overfit_batches=0.5", "trainer.max_epochs=1", "data.val_size=0"], {"steps": 11}),
+        ([*FASHION, "+trainer.overfit_batches=0.6"], {"steps": 117, "validation batches": 3, "test batches": 5}),
     ],
     "val_check_interval": [
         (["+trainer.val_check_interval=0.5"], {"validation batches": 4, "steps": 36}),
@@ -190,7 +192,8 @@ def test_it_does_what_lightning_says(
 def test_what_is_shown_is_a_matter_of_choice(name: str, settings_for: Make, tmp_path: Path) -> None:
     for choice in (True, False):
         settings = settings_for(*DIGITS, "trainer.max_epochs=1", f"++trainer.{name}={str(choice).lower()}", ME)
-        assert (SHOWN[name] in seen(settings, tmp_path / str(choice))["callbacks"]) == choice
+        callbacks = seen(settings, tmp_path / str(choice))["callbacks"]
+        assert any(callback.endswith(SHOWN[name]) for callback in callbacks) == choice
 
 
 REFUSALS = {

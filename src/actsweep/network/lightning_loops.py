@@ -14,7 +14,7 @@ OPTIMIZER = "epoch_loop.automatic_optimization.optim_progress"
 
 
 def counters(epochs: int, steps: int) -> dict[str, Any]:
-    """Lightning's, as they are when an epoch's end is saved, all epochs being of equally many steps, each of a batch."""
+    """Lightning's, as they are when an epoch's end is saved, where all epochs have equally many steps, a batch each."""
     loops = deepcopy(_at_the_start())
     fit = loops["fit_loop"]
     for part in ("current", "total"):

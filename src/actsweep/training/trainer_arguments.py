@@ -25,7 +25,7 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {  # the values that change no
     "callbacks": ((None,), "a callback is given as +diagnostics.NAME._target_=package.Class"),
     "default_root_dir": ((None,), "the folder of a run is hydra.run.dir"),
     "enable_checkpointing": ((None, True), "a run is tested, and resumes, from its checkpoints"),
-    "fast_dev_run": ((False, 0), "it leaves no result; for a trial +trainer.limit_train_batches=1 trainer.max_epochs=1"),
+    "fast_dev_run": ((False, 0), "leaves no result; for a trial trainer.max_epochs=1 +trainer.limit_train_batches=1"),
     "limit_predict_batches": ((None,), "a run predicts nothing; use +trainer.limit_test_batches"),
     "logger": ((None, True), "a run's tables and TensorBoard are its loggers, and its result needs them"),
     "max_steps": ((-1,), "a run counts epochs: data.steps_per_epoch=N trainer.max_epochs=1 makes N steps"),
@@ -36,21 +36,16 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {  # the values that change no
     "use_distributed_sampler": ((False,), "the data module deals each batch to the devices itself"),
 }  # fmt: skip
 AT_LEAST = {
-    "accumulate_grad_batches": 1,
-    "check_val_every_n_epoch": 1,
-    "limit_train_batches": 1,
-    "limit_test_batches": 1,
-    "log_every_n_steps": 0,
-    "min_epochs": 0,
-    "min_steps": 0,
-    "reload_dataloaders_every_n_epochs": 0,
+    **dict.fromkeys(("accumulate_grad_batches", "check_val_every_n_epoch", "val_check_interval"), 1),
+    **dict.fromkeys(("limit_train_batches", "limit_test_batches"), 1),
+    **dict.fromkeys(("log_every_n_steps", "min_epochs", "min_steps", "reload_dataloaders_every_n_epochs"), 0),
+    "num_sanity_val_steps": -1,
 }
-LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches")
 OTHERS = (
-    *("benchmark", "detect_anomaly", "deterministic", "enable_autolog_hparams", "inference_mode", "max_time"),
-    *("profiler", "strategy", "val_check_interval"),
+    *("benchmark", "detect_anomaly", "deterministic", "enable_autolog_hparams", "inference_mode", "limit_val_batches"),
+    *("max_time", "overfit_batches", "profiler", "strategy"),
 )
-KNOWN = sorted({*Trainer.model_fields, *DEFAULTS, *REFUSED, *AT_LEAST, *LIMITS, *OTHERS} - {"target"})
+KNOWN = sorted({*Trainer.model_fields, *DEFAULTS, *REFUSED, *AT_LEAST, *OTHERS} - {"target"})
 
 
 def arguments(settings: Settings) -> dict[str, Any]:
@@ -73,8 +68,9 @@ def refuse(given: dict[str, Any]) -> None:
         harmless, reason = REFUSED.get(name, ((value,), ""))
         if not any(value is each or (type(value) is int and value == each) for each in harmless):
             raise UserError(f"trainer.{name}={value}: {reason}")
-        if type(value) is int and value < AT_LEAST.get(name, value):
-            raise UserError(f"trainer.{name}={value}: must be at least {AT_LEAST[name]}")
+        least = AT_LEAST.get(name, -math.inf)
+        if type(value) is int and value < least:
+            raise UserError(f"trainer.{name}={value}: must be at least {least}")
 
 
 def _check_kinds(given: dict[str, Any]) -> None:
@@ -88,15 +84,45 @@ def _check_kinds(given: dict[str, Any]) -> None:
             kind.validate_python(value)
         except ValidationError as error:
             raise UserError(f"trainer.{name}={value}: {error.errors()[0]['msg']}") from error
+    if given.get("max_time") is not None:
+        _check_time(given["max_time"])
+
+
+def _check_time(value: Any) -> None:
+    from pytorch_lightning.callbacks import Timer
+
+    try:
+        given = Timer(value).time_remaining()
+    except Exception as error:  # Lightning's answer, of several kinds
+        raise UserError(f"trainer.max_time={value}: {error}") from error
+    if not given:
+        raise UserError(f"trainer.max_time={value}: leaves no time for a step")
 
 
 def check_batches(given: dict[str, Any], data: "SplitData") -> None:
-    """Raise UserError where a part of an epoch, as `arguments` name it, has no batch."""
+    """Raise UserError where a part of an epoch, as the Trainer's arguments name it, has no batch."""
     training = len(data.train_dataloader())
-    counts = dict(
-        zip(LIMITS, (training, len(data.val_dataloader()), len(data.test_dataloader()), training), strict=True)
-    )
-    for name, batches in counts.items():
-        share = given.get(name)
-        if isinstance(share, float) and 0 < share < 1 and math.floor(batches * share) == 0:
-            raise UserError(f"trainer.{name}={share}: there are {batches} batches; must be at least {1 / batches:.3g}")
+    counts = [
+        ("limit_train_batches", training),
+        ("overfit_batches", training),
+        ("overfit_batches", len(data.val_dataloader())),
+        ("limit_val_batches", len(data.val_dataloader())),
+        ("limit_test_batches", len(data.test_dataloader())),
+    ]
+    for name, batches in counts:
+        if given.get(name) and not _limited(batches, given[name]):
+            raise UserError(f"trainer.{name}={given[name]}: of {batches} batches; must be at least {1 / batches:.3g}")
+    steps = _limited(training, given.get("overfit_batches") or given.get("limit_train_batches"))
+    interval = given.get("val_check_interval")
+    if type(interval) is int and interval > steps and given.get("check_val_every_n_epoch", 1) is not None:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {steps} batches; to count through epochs give "
+            "+trainer.check_val_every_n_epoch=null too"
+        )
+
+
+def _limited(batches: int, limit: float | None) -> int:
+    """How many of an epoch's batches Lightning uses."""
+    if limit is None:
+        return batches
+    return math.floor(batches * limit) if isinstance(limit, float) else min(batches, limit)
