@@ -6,7 +6,7 @@ the sweep is complete after all, and after the last interruption, every run must
 metrics of the undisturbed sweep, and no result, once there, may have been written again. The undisturbed sweep and the
 last attempt are commands as they are typed.
 
-    python bench/chaos.py [--kills 50] [--launcher stacked] [--seed 0] [--json bench/results/chaos.json]
+    python bench/chaos.py [--kills 50] [--launcher sweep] [--seed 0] [--json bench/results/chaos.json]
 
 Last line: JSON.
 """
@@ -45,12 +45,17 @@ STACKS = ["trainer.max_epochs=60", "patience=12", "hydra.launcher.save_every=0"]
 # Epochs, and what else makes interruptions hit all that there is.
 OF_LAUNCHER = {
     "basic": ["trainer.max_epochs=16", "patience=5"],
-    "stacked": STACKS,
-    "stacked_processes": [*STACKS, "hydra.launcher.processes=2"],
-    "side_by_side": ["trainer.max_epochs=16", "patience=5", "hydra.launcher.n_jobs=2"],
+    "sweep": STACKS,
+    "sweep_processes": [*STACKS, "hydra.launcher.processes=2"],
+    "sweep_singles": [
+        "trainer.max_epochs=16",
+        "patience=5",
+        "hydra.launcher.processes=2",
+        "hydra.launcher.max_members=1",
+    ],
 }
 # Seconds of work before an interruption, of all processes.
-LONGEST = {"basic": 3.5, "stacked": 3.5, "stacked_processes": 30.0, "side_by_side": 40.0}
+LONGEST = {"basic": 3.5, "sweep": 3.5, "sweep_processes": 30.0, "sweep_singles": 40.0}
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 EXPECTED = {number: (128 + number, -number) for number in SIGNALS} | {signal.SIGKILL: (-9,)}  # below 0: at the start
 MOST_SAVES = 200
@@ -58,8 +63,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def arguments(folder: Path, launcher: str) -> list[str]:
-    name = launcher.removesuffix("_processes")
-    return [*GRID, *OF_LAUNCHER[launcher], f"hydra/launcher={name}", f"hydra.sweep.dir={folder}"]
+    return [*GRID, *OF_LAUNCHER[launcher], f"hydra/launcher={launcher.partition('_')[0]}", f"hydra.sweep.dir={folder}"]
 
 
 def typed(folder: Path, launcher: str) -> int:
@@ -246,7 +250,7 @@ def measure(work: Path, launcher: str, kills: int, seed: int) -> dict[str, Any]:
         "launcher": launcher, "runs": len(chaos.calm), "interruptions": chaos.happened.total(),
         "by": dict(chaos.happened), "sweeps_completed": chaos.sweeps, "runs_compared": chaos.compared,
         "lost": chaos.lost, "different": chaos.different, "run_again_after_completion": chaos.twice,
-        "resumed_in_the_middle": len(re.findall(r"(?:goes|going) on after epoch", log)),
+        "resumed_in_the_middle": len(re.findall(r"(?:resumes|resuming) after epoch", log)),
         "tracebacks": log.count("Traceback"), "unreadable": chaos.unreadable, "left_over": chaos.left_over,
         "seconds_undisturbed": round(seconds, 1), "seconds": round(time.perf_counter() - began),
         "command": " ".join(arguments(Path("FOLDER"), launcher)), "seed": seed, "machine": machine(),
@@ -256,7 +260,7 @@ def measure(work: Path, launcher: str, kills: int, seed: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Interrupt a sweep at random moments, and compare what comes out.")
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--launcher", choices=OF_LAUNCHER, default="basic")
+    parser.add_argument("--launcher", choices=OF_LAUNCHER, default="sweep")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave everything there")

@@ -6,8 +6,8 @@ difference exceeds 3 standard errors, or a run is missing from one of the sweeps
 
     python bench/equal.py outputs/plain outputs/stacked [--quantity test_accuracy]
 
-The full comparison: `python -m src.train +sweeps=main hydra.sweep.dir=outputs/plain`, the same with
-`hydra/launcher=stacked hydra.sweep.dir=outputs/stacked`, then the line above.
+The full comparison: `python -m src.train +sweeps=main hydra/launcher=basic hydra.sweep.dir=outputs/plain`, the same
+with `hydra/launcher=sweep hydra.sweep.dir=outputs/stacked`, then the line above.
 """
 
 import argparse

@@ -7,7 +7,7 @@ process: of plain runs, or for a stacked launcher of the same stacks.
 
     python bench/scale_out.py --launcher stacked_slurm --json bench/results/stacked_slurm.json
 
-Launchers: submitit_slurm, stacked_slurm, ray, stacked_ray, joblib, side_by_side. Last line: JSON.
+Launchers: sweep, submitit_slurm, stacked_slurm, ray, stacked_ray, joblib. Last line: JSON.
 """
 
 import argparse
@@ -43,7 +43,7 @@ OF_THE_LAUNCHER = {
     "stacked_ray": STACKS,
     "ray": ["+hydra.launcher.ray.remote.num_cpus=1"],
     "joblib": ["hydra.launcher.n_jobs=2"],
-    "side_by_side": [],
+    "sweep": [*STACKS, "hydra.launcher.processes=2"],
 }
 PACKAGES = ("hydra-core", "submitit", "hydra-submitit-launcher", "ray", "hydra-ray-launcher", "joblib")
 ATTEMPTS = 4
@@ -104,7 +104,7 @@ def wait_for_the_queue() -> None:
 
 def undisturbed(folder: Path, launcher: str) -> float:
     began = time.perf_counter()
-    how = ["hydra/launcher=stacked", *STACKS] if launcher.startswith("stacked") else []
+    how = STACKS if set(STACKS) <= set(OF_THE_LAUNCHER[launcher]) else ["hydra/launcher=basic"]
     if code := start(folder, how).wait():
         raise SystemExit(f"the undisturbed sweep ended with exit code {code}, see {folder.with_suffix('.log')}")
     return time.perf_counter() - began
@@ -136,7 +136,7 @@ def measure(work: Path, launcher: str) -> dict[str, Any]:
     return {
         "launcher": launcher, "grid": " ".join(GRID), "runs": len(written(calm)), "happened": happened,
         "attempts": attempts, "lost": lost, "different": different, "run_again_after_completion": twice,
-        "went_on_from_a_checkpoint": len(re.findall(r"go(?:es|ing) on after epoch", said)),
+        "went_on_from_a_checkpoint": len(re.findall(r"resum(?:es|ing) after epoch", said)),
         "tracebacks_on_the_terminal": wild.with_suffix(".log").read_text().count("Traceback"),
         "jobs_by_state": dict(Counter(output("sacct", "-X", "-n", "-D", "-o", "State%20").split())) if is_slurm else {},
         "seconds": seconds, "machine": machine() | {"cores": os.cpu_count()}, "versions": versions(is_slurm),

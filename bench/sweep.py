@@ -6,14 +6,14 @@ A member-epoch is one network's epoch with all that it entails. The contenders t
     b  actsweep's plain path, all default diagnostics, one network after another
     c  b in as many processes side by side as there are cores, a thread each
     d  stacks of M networks in one process: six activations × seeds, all default diagnostics; "d bare": without
-    d side  the same M networks as hydra/launcher=stacked trains them on CPUs: a stack in a process for each core
+    d side  the same M networks as stacks in processes, one for each core, as a sweep trains them on CPUs
     e  torch.func: stack_module_state and vmap, a call per activation; steps only
     f  the matrix products of M members' steps alone, batched
 
     python bench/sweep.py [--quick] [--members 1 2 6 18 60 180 600] [--rounds 3] [--precision 32-true]
                           [--data fashion_mnist] [--sweep] [--json bench/results/sweep.json]
 
-`--sweep` also times `+sweeps=main hydra/launcher=stacked` from first import to last file. bench/sweep_plot.py draws.
+`--sweep` also times `+sweeps=main` from first import to last file. bench/sweep_plot.py draws.
 """
 
 import argparse
@@ -44,7 +44,8 @@ from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
 from actsweep.results.provenance import provenance
 from actsweep.results.tables import Tables
-from actsweep.training.stack.grouping import device_for, pieces
+from actsweep.sweep.units import pieces
+from actsweep.training.stack.grouping import device_for
 from actsweep.training.stack.training import Training
 from bench.epoch import EpochTimes, machine
 from bench.grid import ACTS, Contender, grid, now, settings_for, sizes_of
@@ -111,7 +112,7 @@ def stacked(
     settings = sorted(whole, key=lambda each: ACTS.index(each.names.act))[numbers[0] : numbers[-1] + 1]
 
     def measure() -> float:
-        device = device_for(settings[0], None)
+        device = device_for(settings[0])
         training = Training([(each, folder / f"{which}-{number}") for number, each in enumerate(settings)], device)
         training.each(lambda _, member: member.open())
         training.diagnoses.start()
@@ -129,7 +130,7 @@ def stacked(
 def contenders(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Contender]]:
     base = [f"data={arguments.data}", "trainer.enable_progress_bar=false", *arguments.overrides]
     precise, epochs = [*base, f"trainer.precision={arguments.precision}"], arguments.epochs
-    device = device_for(settings := settings_for(*base), None)
+    device = device_for(settings := settings_for(*base))
     yield "a", tutorial(settings, device)
     yield "b", plain(folder / "b", precise, epochs)
     yield "c", side_by_side(folder / "c", precise, epochs, os.cpu_count() or 1)
@@ -146,7 +147,7 @@ def contenders(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[st
 
 
 def whole_sweep(folder: Path) -> float:
-    given, started = ["+sweeps=main", "hydra/launcher=stacked", f"hydra.sweep.dir={folder}"], time.perf_counter()
+    given, started = ["+sweeps=main", f"hydra.sweep.dir={folder}"], time.perf_counter()
     subprocess.run([sys.executable, "-m", "src.train", *given], cwd=REPOSITORY, check=True)
     return time.perf_counter() - started
 

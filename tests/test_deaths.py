@@ -1,51 +1,48 @@
 """Runs whose processes die: as many returns as jobs, in the jobs' order, and only those that die twice have failed."""
 
 import json
-import os
-import signal
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn
 
 from actsweep.results import run_folder
-from actsweep.sweep import executors, launcher, side_by_side
+from actsweep.sweep import executors, launcher
+from actsweep.sweep.processes import Processes, Task
 from tests.conftest import SMALL
 
 Command = Callable[..., int]
-QUICK = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", "hydra.sweep.subdir=s${seed}"]
+QUICK = ["-m", *SMALL, "trainer.max_epochs=1", "diagnostics=[]", "hydra.sweep.subdir=s${seed}"]
 
 
 @pytest.fixture
-def pool_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A pool whose processes are this one, and that breaks as joblib's does when runs of these seeds begin; `once`: the
-    first time only; `unbegun`: before they do. What it takes to start real ones is in tests/test_side_by_side.py."""
+def processes_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[int]]]:
+    """Processes that are this one, and that die of runs with these seeds; `once`: of each the first time only;
+    `late`: when it has ended. Returns the seeds of each unit that is tried. Real ones: test_units_in_processes.py."""
 
-    def make(dead: Sequence[int], once: bool = False, unbegun: bool = False) -> None:
+    def make(dead: Sequence[int], once: bool = False, late: bool = False) -> list[list[int]]:
+        tried: list[list[int]] = []
         deaths: Counter[int] = Counter()
 
-        def pool(self: side_by_side.SideBySideLaunch, jobs: list[Any], count: int, threads: int) -> Iterator[JobReturn]:
-            silent = side_by_side.silent(self.hydra_context)
-            shared = self.gpus, self.claims, silent, self.task_function, Singleton.get_state()
-            for number, _ in jobs:
-                side_by_side._begun(self.claims, number).unlink(missing_ok=True)
-            for start in range(0, len(jobs), count):
-                together = jobs[start : start + count]  # all of them have begun when one dies
-                for number, _ in together if not unbegun else ():
-                    side_by_side._begun(self.claims, number).touch()
-                for number, _ in together:
-                    deaths[number] += number in dead
-                    if number in dead and not (once and deaths[number] > 1):
-                        raise BrokenProcessPool
-                for job in together:
-                    yield side_by_side.run(side_by_side.composed(self.hydra_context, self.config, *job), *shared)
+        def work_off(self: Processes, tasks: Sequence[Task], count: int, died: deque[Any]) -> Iterator[Any]:
+            for place, unit in tasks:
+                seeds = [settings.seed for settings, _ in unit.jobs]
+                tried.append(seeds)
+                guilty = [seed for seed in seeds if seed in dead and not (once and deaths[seed])]
+                deaths.update(guilty)
+                if late or not guilty:
+                    unit.train(self.watcher)
+                    self.over |= {folder for _, folder in unit.jobs}
+                if guilty:
+                    died.append(((place, unit), "killed by SIGKILL"))
+                else:
+                    yield place, None
 
-        monkeypatch.setattr(side_by_side.SideBySideLaunch, "_pool", pool)
+        monkeypatch.setattr(Processes, "_work_off", work_off)
+        return tried
 
     return make
 
@@ -55,17 +52,16 @@ def statuses(sweep: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def returned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[JobReturn]:
-    """What the launchers return."""
+def returned(monkeypatch: pytest.MonkeyPatch) -> list[JobReturn]:
+    """What the launcher returns."""
     found: list[JobReturn] = []
-    for owner in (side_by_side.SideBySideLaunch, launcher.StackedLaunch):
-        call = owner.__call__
+    call = launcher.SweepLaunch.__call__
 
-        def spy(self: Any, *arguments: Any, call: Any = call) -> Any:
-            found.extend(call(self, *arguments))
-            return found
+    def spy(self: Any, *arguments: Any) -> Any:
+        found.extend(call(self, *arguments))
+        return found
 
-        monkeypatch.setattr(owner, "__call__", spy)
+    monkeypatch.setattr(launcher.SweepLaunch, "__call__", spy)
     return found
 
 
@@ -80,67 +76,52 @@ def assert_paired(returned: Sequence[JobReturn], sweep: Path, seeds: Sequence[in
 
 
 @pytest.mark.parametrize(
-    ("jobs", "at_a_time", "dead", "once", "failed"),
+    ("members", "dead", "once", "failed", "tried"),
     [
-        (6, 2, [1, 3], False, [1, 3]),
-        (4, 2, [0, 1], True, []),
-        (1, 1, [0], False, [0]),
+        (1, [1, 3], False, [1, 3], [[3], [1], [2], [0], [3], [1]]),
+        (1, [0, 1], True, [], [[3], [1], [2], [0], [1], [0]]),
+        (2, [1], False, [1], [[3, 1], [2, 0], [3, 1], [3], [1]]),
+        (2, [2], True, [], [[3, 1], [2, 0], [2, 0]]),
+        (4, [0, 1, 2, 3], False, [0, 1, 2, 3], None),
     ],
 )
-def test_every_run_beside_others_returns_and_dies_twice_before_it_has_failed(
-    command: Command, tmp_path: Path, returned: list[JobReturn], pool_in_which: Callable[..., None],
-    jobs: int, at_a_time: int, dead: list[int], once: bool, failed: list[int],
+def test_every_run_returns_and_its_process_dies_of_it_twice_before_it_has_failed(
+    command: Command, tmp_path: Path, returned: list[JobReturn], processes_in_which: Callable[..., list[list[int]]],
+    members: int, dead: list[int], once: bool, failed: list[int], tried: list[list[int]] | None,
 ) -> None:  # fmt: skip
-    pool_in_which(dead, once)
-    sweep = tmp_path / "sweep"
-    beside = ["-m", "hydra/launcher=side_by_side", f"hydra.launcher.n_jobs={at_a_time}", f"hydra.sweep.dir={sweep}"]
-    seeds = ",".join(map(str, range(jobs)))
-    assert command(*beside, *QUICK, f"seed={seeds}") == bool(failed)
-    assert statuses(sweep) == {f"s{seed}": "failed" if seed in failed else "completed" for seed in range(jobs)}
+    found, sweep = processes_in_which(dead, once), tmp_path / "sweep"
+    limits = ["hydra.launcher.processes=2", f"hydra.launcher.max_members={members}", f"hydra.sweep.dir={sweep}"]
+    assert command(*QUICK, *limits, "seed=3,1,2,0") == bool(failed)
+    assert statuses(sweep) == {f"s{seed}": "failed" if seed in failed else "completed" for seed in range(4)}
     for seed in failed:
-        assert "its process died, twice" in (sweep / f"s{seed}" / run_folder.ERROR).read_text()
-    assert_paired(returned, sweep, range(jobs))
+        assert "its process died, twice: killed by SIGKILL" in (sweep / f"s{seed}" / run_folder.ERROR).read_text()
+    assert_paired(returned, sweep, [3, 1, 2, 0])
+    assert tried is None or found == tried
+    processes_in_which([])
+    returned.clear()
+    assert command(*QUICK, *limits, "seed=3,1,2,0") == 0  # does what failed again
+    assert_paired(returned, sweep, [3, 1, 2, 0])
 
 
-def test_where_no_process_can_start_every_run_has_failed(
-    command: Command, tmp_path: Path, returned: list[JobReturn], pool_in_which: Callable[..., None]
-) -> None:
-    pool_in_which([0, 1, 2], unbegun=True)
-    sweep = tmp_path / "sweep"
-    beside = ["-m", "hydra/launcher=side_by_side", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={sweep}"]
-    assert command(*beside, *QUICK, "seed=0,1,2") == 1
-    assert statuses(sweep) == dict.fromkeys(["s0", "s1", "s2"], "failed")
-    assert_paired(returned, sweep, range(3))
-
-
+@pytest.mark.parametrize("members", [1, 4])
 def test_a_run_that_ended_before_its_process_died_keeps_its_result(
-    command: Command, tmp_path: Path, returned: list[JobReturn], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sweep = tmp_path / "sweep"
-    beside = ["-m", "hydra/launcher=side_by_side", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={sweep}"]
-    monkeypatch.setattr(side_by_side, "run", _run_and_die)
-    assert command(*beside, *QUICK, "rerun=all", "seed=0,1,2") == 0
-    assert statuses(sweep) == dict.fromkeys(["s0", "s1", "s2"], "completed")
-    assert_paired(returned, sweep, range(3))
+    command: Command, tmp_path: Path, returned: list[JobReturn], members: int,
+    processes_in_which: Callable[..., list[list[int]]],
+) -> None:  # fmt: skip
+    found, sweep = processes_in_which([0, 1, 2, 3], late=True), tmp_path / "sweep"
+    limits = ["hydra.launcher.processes=2", f"hydra.launcher.max_members={members}", f"hydra.sweep.dir={sweep}"]
+    assert command(*QUICK, *limits, "rerun=all", "seed=0,1,2,3") == 0
+    assert sorted(seed for unit in found for seed in unit) == [0, 1, 2, 3]
+    assert statuses(sweep) == {f"s{seed}": "completed" for seed in range(4)}
+    assert_paired(returned, sweep, range(4))
 
 
-_run = side_by_side.run
-
-
-def _run_and_die(*arguments: Any) -> JobReturn:
-    _run(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-    return JobReturn()
-
-
-@pytest.mark.parametrize("processes", [1, 2])
 def test_a_stack_returns_as_many_as_jobs_and_in_order_whatever_ends_early(
-    command: Command, tmp_path: Path, returned: list[JobReturn], processes: int
+    command: Command, tmp_path: Path, returned: list[JobReturn]
 ) -> None:
     sweep = tmp_path / "sweep"
     faulty = "+diagnostics.faulty._target_=tests.test_stacked_launcher.FailsForSeedOne"
-    stacked = ["-m", "hydra/launcher=stacked", f"hydra.launcher.processes={processes}", f"hydra.sweep.dir={sweep}"]
-    assert command(*stacked, *QUICK, "seed=3,1,2,0", faulty) == 1
+    assert command(*QUICK, f"hydra.sweep.dir={sweep}", "seed=3,1,2,0", faulty) == 1
     assert statuses(sweep) == {f"s{seed}": "failed" if seed == 1 else "completed" for seed in range(4)}
     assert_paired(returned, sweep, [3, 1, 2, 0])
 
@@ -148,14 +129,16 @@ def test_a_stack_returns_as_many_as_jobs_and_in_order_whatever_ends_early(
 def test_an_engine_returns_as_many_as_jobs_and_in_order_whichever_unit_is_lost(
     command: Command, tmp_path: Path, returned: list[JobReturn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mapped(self: executors.Submitit, units: list[executors.Unit], sweep: Path) -> Any:
-        yield 2, units[2]()
+    def mapped(self: executors.Submitit, units: list[Any], sweep: Path) -> Any:
+        units[2]()
+        yield 2, None
         yield 0, RuntimeError("lost")
-        yield 1, units[1]()
+        units[1]()
+        yield 1, None
 
     monkeypatch.setattr(executors.Submitit, "map", mapped)
     sweep = tmp_path / "sweep"
-    away = ["-m", "hydra/launcher=stacked_slurm", "hydra.launcher.max_members=2", f"hydra.sweep.dir={sweep}"]
-    assert command(*away, *QUICK, "seed=3,1,2,0,5,4") == 1
+    away = ["hydra/launcher=stacked_slurm", "hydra.launcher.max_members=2", f"hydra.sweep.dir={sweep}"]
+    assert command(*QUICK, *away, "seed=3,1,2,0,5,4") == 1
     assert statuses(sweep) == dict.fromkeys(["s0", "s2", "s4", "s5"], "completed")
     assert_paired(returned, sweep, [3, 1, 2, 0, 5, 4])

@@ -65,7 +65,7 @@ def test_shuffled_values_are_all_there(loader: ConfigLoader) -> None:
     ("more", "acts"),
     [
         (["act=glob([relu*,tanh])"], ["relu", "relu6", "tanh"]),
-        (["act=glob([relu*,tanh])", "hydra/launcher=stacked"], ["relu", "relu6", "tanh"]),
+        (["act=glob([relu*,tanh])", "hydra/launcher=basic"], ["relu", "relu6", "tanh"]),
         (["act=glob(*u,exclude=[*e*])", "hydra.sweeper.max_batch_size=1"], ["silu"]),
         (['+hydra.sweeper.params.act="relu,tanh"', "hydra.sweeper.max_batch_size=1"], ["relu", "tanh"]),
         (['++hydra.sweeper.params={act:"glob(t*)",seed:"range(0,2)"}'], ["tanh", "tanh"]),
@@ -105,6 +105,7 @@ def test_a_search_may_choose_from_a_glob_and_from_parameters(command: Command, t
         ("act=glob(nosuch*)", "act=glob(nosuch*): there is no value in it, so that nothing would run"),
         ("seed=glob(*)", "seed=glob(*): there is no value in it, so that nothing would run"),
         ("hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size=0: must be at least 1, or null"),
+        ("hydra/launcher=side_by_side", "hydra/launcher=side_by_side is gone: use hydra/launcher=sweep, the default"),
         ("hydra.launcher.nosuch=1", "hydra.launcher.nosuch: there is no such key"),
     ],
 )
@@ -119,7 +120,7 @@ def test_what_hydra_cant_read_is_told_in_one_line_with_the_way_to_write_it(
 
 @pytest.mark.parametrize(
     "launcher",
-    ["hydra/launcher=stacked hydra.launcher.max_members=0", "hydra/launcher=side_by_side hydra.launcher.n_jobs=0",
+    ["hydra/launcher=stacked hydra.launcher.max_members=0", "hydra/launcher=sweep hydra.launcher.processes=0",
      "hydra/launcher=stacked hydra.launcher.save_every=often"],
 )  # fmt: skip
 def test_a_mistake_in_a_launchers_arguments_creates_nothing(

@@ -66,21 +66,22 @@ def test_a_longer_epoch_costs_more_by_its_steps(settings_for: SettingsFor) -> No
 
 def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) -> None:
     runs = [settings_for(*SMALL, f"act={act}", f"seed={seed}") for act in ("relu", "tanh") for seed in range(3)]
-    alone = settings_for(*SMALL, "norm=batch")
-    costs = plan.plan([*runs, alone], Launcher(1, members=4))
-    assert [(cost.runs, cost.together) for cost in costs] == [(4, 4), (2, 2), (1, 1)]
+    alone = settings_for(*SMALL, "act=torch.nn.RReLU")
+    launcher = plan.understood({"_target_": "x.SweepLauncher", "max_members": 4}, [*runs, alone])
+    costs = plan.plan([*runs, alone], launcher)
+    assert [(cost.runs, cost.together) for cost in costs] == [(6, 3), (1, 1)]
     assert all(cost.epoch_seconds > 0 and cost.run_bytes > 10_000 for cost in costs)
-    assert plan.summary(costs, Launcher(1, 4)).startswith("7 runs in 3 stacks, one after another: at most ")
+    summary = "7 runs: 2 stacks, 1 single run, one after another: at most "
+    assert plan.summary(costs, launcher).startswith(summary)
 
 
 @pytest.mark.parametrize(
     ("launcher", "expected"),
     [
         ({"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}, Launcher(1)),
-        ({"_target_": "x.SideBySideLauncher", "n_jobs": 3, "threads": 1}, Launcher(3)),
-        ({"_target_": "x.SideBySideLauncher", "n_jobs": 30, "threads": 1}, Launcher(12)),
-        ({"_target_": "x.StackedLauncher", "max_members": None, "devices": None}, Launcher(1, 12)),
-        ({"_target_": "x.StackedLauncher", "max_members": 5, "processes": 2}, Launcher(2, 5)),
+        ({"_target_": "x.SweepLauncher", "max_members": None, "devices": None}, Launcher(1, [range(12)])),
+        ({"_target_": "x.SweepLauncher", "processes": 2}, Launcher(2, [range(6), range(6, 12)])),
+        ({"_target_": "x.SweepLauncher", "max_members": 1, "processes": 3}, Launcher(3, [[n] for n in range(12)])),
         ({"_target_": "x.JoblibLauncher", "n_jobs": -1}, Launcher(min(CORES, 12))),
         ({"_target_": "x.submitit_launcher.SlurmLauncher", "array_parallelism": 4}, Launcher(4)),
         ({"_target_": "x.submitit_launcher.LocalLauncher", "array_parallelism": 256}, Launcher(min(CORES, 12))),
@@ -90,7 +91,9 @@ def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) 
 def test_a_launcher_is_counted_by_what_it_does_at_once(
     launcher: dict[str, Any], expected: Launcher, settings_for: SettingsFor
 ) -> None:
-    assert plan.understood(launcher, [settings_for(*SMALL)] * 12) == expected
+    found = plan.understood(launcher, [settings_for(*SMALL)] * 12)
+    assert found.at_a_time == expected.at_a_time
+    assert [*map(list, found.units or ())] == [*map(list, expected.units or ())]
 
 
 def test_what_goes_at_once_divides_the_time_but_not_that_of_the_longest(settings_for: SettingsFor) -> None:
@@ -103,14 +106,12 @@ def test_what_goes_at_once_divides_the_time_but_not_that_of_the_longest(settings
     assert "7 at a time: at most 30 s" in plan.summary(costs, Launcher(7))
 
 
-def test_a_plan_for_the_stacked_launcher_leaves_nothing(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    sweep = ["-m", *SMALL, "hydra/launcher=stacked", "seed=0,1,2", "act=relu,tanh", "plan=true"]
+def test_a_plan_of_a_sweep_leaves_nothing(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["-m", *SMALL, "seed=0,1,2", "act=relu,tanh", "plan=true"]
     assert command(*sweep, f"hydra.sweep.dir={tmp_path}/out") == 0
     shown = capsys.readouterr().out
     assert "│ stack of 6 │" in shown
-    assert "6 runs in 1 stack, one after another: at most " in shown
+    assert "6 runs: 1 stack, one after another: at most " in shown
     assert not (tmp_path / "out").exists()
 
 

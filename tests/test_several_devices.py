@@ -20,7 +20,7 @@ from actsweep.places import REPOSITORY
 from actsweep.results import rank, run_folder
 from tests.conftest import SMALL, weights_of
 from tests.test_stack import Make
-from tests.test_stacks_side_by_side import epochs_of
+from tests.test_units_in_processes import epochs_of
 
 Command = Callable[..., int]
 TWO = [*SMALL, "trainer.devices=2", "diagnostics=[]"]

@@ -17,7 +17,7 @@ import pytorch_lightning as L
 import torch
 
 from actsweep.results import locks, run_folder
-from actsweep.sweep.launcher import StackedLaunch
+from actsweep.sweep.launcher import SweepLaunch
 from actsweep.training.stack import grouping, stack_checkpoint, stacks
 from actsweep.training.stack.steps import Steps, is_out_of_memory
 from actsweep.training.stack.training import Training
@@ -26,7 +26,7 @@ from tests.test_stack import CPU, Make, several
 from tests.test_stack_resumes import GRID, interrupt_at, results_of
 
 Command = Callable[..., int]
-QUICK = ["-m", "hydra/launcher=stacked", *SMALL, "diagnostics=[]"]
+QUICK = ["-m", *SMALL, "diagnostics=[]"]
 
 
 def raised(do: Callable[[], Any]) -> Exception:
@@ -102,10 +102,10 @@ def test_a_stack_that_ran_out_of_memory_holds_none_of_it_when_its_halves_begin(
 
 
 def damaged_after_the_first_look(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    group = StackedLaunch.group
+    units = SweepLaunch.units
 
-    def grouped(self: StackedLaunch, *arguments: Any) -> Any:
-        groups = group(self, *arguments)
+    def cut(self: SweepLaunch, *arguments: Any) -> Any:
+        found = units(self, *arguments)
         for path in stack_checkpoint.paths(self.sweep):
             content = path.read_bytes()
             if way == "gone":
@@ -117,9 +117,9 @@ def damaged_after_the_first_look(way: str, monkeypatch: pytest.MonkeyPatch) -> N
                 torch.save(torch.load(path, weights_only=True) | {"blocks": []}, path)
             else:
                 path.write_bytes(content[: len(content) // 2] if way == "half" else b"no checkpoint")
-        return groups
+        return found
 
-    monkeypatch.setattr(StackedLaunch, "group", grouped)
+    monkeypatch.setattr(SweepLaunch, "units", cut)
 
 
 @pytest.mark.parametrize("way", ["half", "no checkpoint", "gone", "of others", "without weights"])

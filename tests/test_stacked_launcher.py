@@ -1,4 +1,4 @@
-"""`hydra/launcher=stacked`: the same folders, results and returns as one run after another."""
+"""The default launcher: the same folders, results and returns as one run after another."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, names_in
 from tests.test_stack import CPU, Make, several
 
-STACKED = ["-m", "hydra/launcher=stacked", *SMALL, "report=false", "figures=[]"]
+STACKED = ["-m", *SMALL, "report=false", "figures=[]"]
 Command = Callable[..., int]
 
 
@@ -126,19 +126,20 @@ def test_a_mixed_grid_runs_whole_and_returns_in_order(
 ) -> None:
     returned: list[Any] = []
     asked: list[list[str]] = []
-    inner = launcher.StackedLaunch.__call__
+    inner = launcher.SweepLaunch.__call__
 
-    def spy(self: launcher.StackedLaunch, *arguments: Any) -> Any:
+    def spy(self: launcher.SweepLaunch, *arguments: Any) -> Any:
         asked.extend([part for part in overrides if not part.startswith("hydra")] for overrides in arguments[0])
         returned.extend(inner(self, *arguments))
         return returned
 
-    monkeypatch.setattr(launcher.StackedLaunch, "__call__", spy)
+    monkeypatch.setattr(launcher.SweepLaunch, "__call__", spy)
     quick = ["data.steps_per_epoch=4", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}"]
     assert command(*STACKED, *quick, "act=relu,torch.nn.RReLU", "depth=1,2", "data=digits,spiral", "seed=0,1") == 0
-    said = capsys.readouterr().out
-    assert said.count("2 runs in one stack on cpu") == 4
-    assert "8 runs one by one: torch.nn.RReLU draws random numbers" in said
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    summary = "4 stacks of 2, 8 single runs in this process (one by one: hydra/launcher=basic)"
+    assert first == f"16 runs → {tmp_path}: {summary}"
+    assert second == "8 runs one by one: torch.nn.RReLU draws random numbers"
     assert len({tuple(each.overrides) for each in returned}) == 16
     assert [each.overrides for each in returned] == asked
     folders = {tuple(OmegaConf.load(path)): path.parent.parent for path in tmp_path.glob("*/.hydra/overrides.yaml")}
@@ -149,12 +150,16 @@ def test_a_mixed_grid_runs_whole_and_returns_in_order(
     assert set(statuses(tmp_path).values()) == {"completed"}
 
 
-def test_a_repeated_command_repeats_no_run(command: Command, tmp_path: Path) -> None:
+def test_a_repeated_command_repeats_no_run(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     grid = [*STACKED, "act=relu,tanh", "seed=0", f"hydra.sweep.dir={tmp_path}"]
     assert command(*grid) == 0
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")}
     assert len(written) == 2
+    capsys.readouterr()
     assert command(*grid) == 0
+    assert capsys.readouterr().out.startswith(f"2 runs → {tmp_path}: all done already\n")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")} == written
 
 

@@ -32,6 +32,10 @@ from actsweep.places import command
 BAD_INPUT, FAILED = 2, 1
 HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 AGAIN_AFTER = 5.0  # seconds
+GONE = {
+    "hydra/launcher=side_by_side": "hydra/launcher=side_by_side is gone: use hydra/launcher=sweep, the default; "
+    "hydra.launcher.processes=N says how many processes, hydra.launcher.max_members=1 makes every run a single one"
+}
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # the last is how clusters announce that time is up
 at_early_end: list[Callable[[Exception, str | None], None]] = []  # of a sweep that is under way
 
@@ -148,6 +152,8 @@ def translate(error: Exception, known_keys: Sequence[str]) -> str:
     ):
         path, group, options = match[1], match[2], match[3].split()
         value = path.removeprefix(f"{group}/")
+        if gone := GONE.get(f"{group}={value}"):
+            return gone
         return f"{group}={value}: must be one of {', '.join(options)}{_closest(value, options)}"
     if match := re.search(r"Ambiguous value for argument '(\S+)'", text):
         return f"{match[1]}: several values need -m, as in `{command('train', '-m', match[1])}`"

@@ -174,7 +174,8 @@ class Sweep(Callback):
         self.names = names
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
-        print(f"{count} runs → {folder}", flush=True)
+        if search.is_search(config) or not plan.is_ours(config.hydra.launcher):  # ours says more
+            print(f"{count} runs → {folder}", flush=True)
         self.progress = SweepProgress(count)
         at_early_end.append(partial(self._end_early, config))
 

@@ -124,7 +124,7 @@ def _alone(settings: Settings, folder: Path) -> Parts:
 
 def _stack(together: Sequence[Settings], folder: Path) -> Parts:
     members = [_brief(settings)[0] for settings in together[:MOST_MEMBERS]]
-    steps, device = _brief(together[0])[1], grouping.device_for(together[0], None)
+    steps, device = _brief(together[0])[1], grouping.device_for(together[0])
     began = time.perf_counter()
     training = Timed([(settings, folder / str(place)) for place, settings in enumerate(members)], device)
     training.seconds = []

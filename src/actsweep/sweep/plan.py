@@ -17,16 +17,17 @@ from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.network.mlp import ALL_THREADS
 from actsweep.sweep import dry_run
+from actsweep.sweep.units import Limits, Run, cut
 from actsweep.training.progress import duration
 from actsweep.training.stack import grouping
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """How work is shared out: so many runs or stacks at a time; stacks of at most so many members, None: no stacks."""
+    """How work is shared out: so many units at a time, each of the runs in these places; None: single runs."""
 
     at_a_time: int = 1
-    members: int | None = None
+    units: list[Sequence[int]] | None = None
 
 
 ONE_BY_ONE = Launcher()
@@ -54,27 +55,19 @@ class Cost:
         return self.runs / self.together * self.longest
 
 
-def shares(jobs: int, n_jobs: int | None, threads: int | None) -> tuple[int, int]:
-    """Runs at a time, and threads of each, on the cores that this process may use.
-
-    Memory limits the runs where the number isn't given.
-    """
-    import joblib  # here, because it is an extra
-
-    cores = joblib.cpu_count(only_physical_cores=True)
-    count = n_jobs or max(1, min(cores // (threads or 1), grouping.most_processes()))
-    count = min(count, jobs)
-    return count, threads or max(1, cores // count)
+def is_ours(launcher: Mapping[str, Any]) -> bool:
+    return str(launcher.get("_target_", "")).endswith(".SweepLauncher")
 
 
 def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Launcher:
     """What a configuration of hydra/launcher means for these runs. One that isn't known takes one at a time."""
     target, cores, runs = str(launcher.get("_target_", "")).lower(), os.cpu_count() or 1, len(settings)
-    members = (launcher["max_members"] or runs) if "max_members" in launcher else None
     count = 1
-    if target.endswith("sidebysidelauncher"):
-        count = shares(runs, launcher.get("n_jobs"), launcher.get("threads"))[0]
-    elif "joblib" in target:
+    if is_ours(launcher):
+        limits = Limits(launcher.get("max_members"), launcher.get("devices"), launcher.get("processes"))
+        found = cut([Run(each) for each in settings], limits, is_away=bool(launcher.get("engine")))
+        return Launcher(found.processes, [places for places, _ in found.pieces])
+    if "joblib" in target:
         count = launcher.get("n_jobs") or -1
         count = cores if count < 0 else count
     elif "submitit" in target:
@@ -84,13 +77,7 @@ def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Lau
         ray = launcher.get("ray") or {}
         cpus = (ray.get("init") or {}).get("num_cpus") or cores
         count = int(cpus // ((ray.get("remote") or {}).get("num_cpus") or 1))
-    elif target.endswith("stackedlauncher") and not launcher.get("engine"):
-        limits = grouping.Limits(**{name: launcher.get(name) for name in ("max_members", "devices", "processes")})
-        alike = _alike(settings, members is not None)
-        stacks = [found for (_, _, stacked), found in alike.items() if stacked]
-        shapes = [grouping.shape(found[0], limits.devices) for found in stacks]
-        count = grouping.share_out(shapes, [len(found) for found in stacks], limits).count
-    return Launcher(max(1, min(count, runs)), members)
+    return Launcher(max(1, min(count, runs)))
 
 
 def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds: float = 0.0) -> list[Cost]:
@@ -99,21 +86,23 @@ def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds:
     `run_seconds`: what every run takes besides, such as composing its configuration. Raises UserError where a run
     can't be tried.
     """
-    groups = _groups(runs, launcher)
-    if groups:
-        dry_run.measure(groups[0][0][:1])  # what is imported and cached once counts for no run
-    known: dict[str, dry_run.Parts] = {}
-    costs = []
-    for group, together in groups:
-        first, key = group[0], f"{_shape(group[0])} {together}"
-        if key not in known:
-            known[key] = dry_run.measure([_beside(launcher, each) for each in group[:together]])
-        parts, epochs = known[key], _epochs(first)
-        data = datamodule.open_data(first.data, first.seed)
-        epoch = parts.epoch + parts.step * data.sampling.steps(len(data.train))
-        size = parts.bytes + epochs * parts.epoch_bytes
-        costs.append(Cost(first, len(group), together, epochs, parts.start + together * run_seconds, epoch, size))
-    return costs
+    if runs:
+        dry_run.measure(runs[:1])  # what is imported and cached once counts for no run
+    alike: dict[tuple[str, int], list[list[Settings]]] = {}
+    for places in launcher.units or [[place] for place in range(len(runs))]:
+        unit = [runs[place] for place in places]
+        alike.setdefault((_shape(unit), _epochs(unit[0])), []).append(unit)
+    measured = {shape: units[0] for (shape, _), units in alike.items()}
+    parts = {shape: dry_run.measure([_beside(launcher, each) for each in unit]) for shape, unit in measured.items()}
+    return [_cost(units, epochs, parts[shape], run_seconds) for (shape, epochs), units in alike.items()]
+
+
+def _cost(units: Sequence[list[Settings]], epochs: int, parts: dry_run.Parts, run_seconds: float) -> Cost:
+    first, together = units[0][0], len(units[0])
+    data = datamodule.open_data(first.data, first.seed)
+    epoch = parts.epoch + parts.step * data.sampling.steps(len(data.train))
+    size = parts.bytes + epochs * parts.epoch_bytes
+    return Cost(first, len(units) * together, together, epochs, parts.start + together * run_seconds, epoch, size)
 
 
 def _beside(launcher: Launcher, settings: Settings) -> Settings:
@@ -126,35 +115,13 @@ def _epochs(settings: Settings) -> int:
     return 0 if settings.untrained else settings.trainer.max_epochs
 
 
-def _shape(settings: Settings) -> str:
-    """What an epoch's cost depends on: everything but seed and patience."""
-    parts = settings.plain()
+def _shape(unit: Sequence[Settings]) -> str:
+    """What an epoch's cost depends on: of a single run everything but seed and patience."""
+    if len(unit) > 1:
+        return f"{len(unit)} {grouping.signature(unit[0])}"
+    parts = unit[0].plain()
     keys = ("act", "hidden_sizes", "norm", "data", "optim", "loss", "threads", "diagnostics", "untrained")
     return json.dumps({key: parts[key] for key in keys})
-
-
-def _groups(runs: Sequence[Settings], launcher: Launcher) -> list[tuple[list[Settings], int]]:
-    """Runs that cost the same, and how many of them train together."""
-    groups: list[tuple[list[Settings], int]] = []
-    for (_, _, stacks), group in _alike(runs, launcher.members is not None).items():
-        if not stacks:
-            groups.append((group, 1))
-            continue
-        fitting = grouping.shape(group[0], None).most
-        size = min(fitting, launcher.members or 1, -(-len(group) // launcher.at_a_time))
-        whole = len(group) // size * size
-        groups += [(part, min(size, len(part))) for part in (group[:whole], group[whole:]) if part]
-    return groups
-
-
-def _alike(runs: Sequence[Settings], can_stack: bool) -> dict[tuple[str, int, bool], list[Settings]]:
-    """Runs that cost the same, by what makes them so: their shape, their epochs, whether they train as stacks."""
-    alike: dict[tuple[str, int, bool], list[Settings]] = {}
-    for settings in runs:
-        stacks = can_stack and grouping.reason_against(settings) is None
-        key = grouping.signature(settings) if stacks else _shape(settings)
-        alike.setdefault((key, _epochs(settings), stacks), []).append(settings)
-    return alike
 
 
 def show(costs: Sequence[Cost], launcher: Launcher, console: Console) -> None:
@@ -181,9 +148,12 @@ def summary(costs: Sequence[Cost], launcher: Launcher) -> str:
     size = sum(cost.runs * cost.run_bytes for cost in costs)
     # However many there are at a time, the longest has to end.
     seconds = max(sum(cost.seconds for cost in costs) / launcher.at_a_time, max(cost.longest for cost in costs))
-    units = sum(-(-cost.runs // cost.together) for cost in costs)
-    stacks = f"{units} stack{'s' * (units > 1)}"
-    what = f"{runs} runs" if units == runs else f"{runs} runs in {stacks}"
+    stacks = sum(cost.runs // cost.together for cost in costs if cost.together > 1)
+    singles = sum(cost.runs for cost in costs if cost.together == 1)
+    parts = [
+        f"{count} {what}{'s' * (count > 1)}" for count, what in ((stacks, "stack"), (singles, "single run")) if count
+    ]
+    what = f"{runs} runs: {', '.join(parts)}" if stacks else f"{runs} runs"
     order = "one after another" if launcher.at_a_time == 1 else f"{launcher.at_a_time} at a time"
     speed = f" ({epochs / seconds:.3g} epochs a second)" if epochs and seconds else ""
     return f"{what}, {order}: at most {duration(seconds)}{speed}, about {size / 1e6:.3g} MB"

@@ -1,36 +1,30 @@
-"""Which jobs may share a stack, and how many at a time."""
+"""Which jobs may share a stack, how many fit into memory, and about how long they take."""
 
 import json
-import math
 import os
 import resource
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from actsweep.config import schema
 from actsweep.data import datamodule
-from actsweep.errors import UserError
 from actsweep.network import activations
 from actsweep.network.losses import outputs_for
-from actsweep.network.mlp import ALL_THREADS
 from actsweep.training.stack import member, network, optimisers
 
-Item = TypeVar("Item")
 PRECISIONS = {"32", "32-true", "64", "64-true", "bf16-mixed"}
 MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
 OF_THE_OPTIMISER = ("lr", "momentum", "weight_decay")
 SHARE_OF_MEMORY = 0.7
 PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
 FILES, FILES_OF_A_MEMBER = 256, 3  # open: by Python and its libraries; a lock, events, one that is being written
-PROCESS_SECONDS = 10.0  # processes that save less are not started
-# What a stack takes on two cores of an AMD EPYC, roughly: of a member in an epoch, of a step, of a multiply-add.
-MEMBER_SECONDS, STEP_SECONDS, PRODUCT_SECONDS = 0.01, 0.002, 2e-11
+# What takes time on two cores of an AMD EPYC, roughly: of a stack's member in an epoch, of a single run, of a step, of
+# a multiply-add.
+MEMBER_SECONDS, SINGLE_SECONDS, STEP_SECONDS, PRODUCT_SECONDS = 0.01, 0.06, 0.002, 2e-11
 PRODUCTS = 3  # of each weight and example: forward, and backward to the weights and to the inputs
 
 
@@ -62,11 +56,10 @@ def signature(settings: schema.Settings) -> str:
     return json.dumps(shared, sort_keys=True, default=str)
 
 
-def device_for(settings: schema.Settings, devices: Sequence[int] | None) -> torch.device:
-    """Where a stack with these settings trains."""
-    if settings.trainer.accelerator == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", devices[0] if devices else 0)
+def device_for(settings: schema.Settings) -> torch.device:
+    """Where a run or a stack with these settings trains: on the first GPU that this process sees, if it may."""
+    is_on_cpu = settings.trainer.accelerator == "cpu" or not torch.cuda.is_available()
+    return torch.device("cpu") if is_on_cpu else torch.device("cuda", 0)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -112,29 +105,6 @@ def most_processes() -> int:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a person asks of `hydra/launcher=stacked`; None: as much as there is, and as pays."""
-
-    max_members: int | None = None
-    devices: Sequence[int] | None = None
-    processes: int | None = None
-
-    def check(self) -> None:
-        """Raise UserError for what a person can get wrong."""
-        meanings = {"max_members": "as many as fit", "processes": "one for each core, where that pays"}
-        for name, meaning in meanings.items():
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UserError(f"hydra.launcher.{name}={value}: must be at least 1, or null: {meaning}")
-        if self.devices is None:
-            return
-        present = torch.cuda.device_count()
-        if not self.devices or any(not isinstance(each, int) or not 0 <= each < present for each in self.devices):
-            there = f"torch finds {present} CUDA devices here" + (f", 0 to {present - 1}" if present else "")
-            raise UserError(f"hydra.launcher.devices={list(self.devices)}: {there}; null takes the first, or the CPU")
-
-
-@dataclass(frozen=True)
 class Shape:
     """Of runs that may share a stack: where it would train, how many fit into memory, about what it takes."""
 
@@ -145,66 +115,18 @@ class Shape:
     steps: int  # of an epoch
     examples: int  # of a step
 
-    def seconds(self, members: int, epochs: int = 0) -> float:
-        """About what a stack of so many takes for the epochs that are left after these, if none of them ends early."""
+    def seconds(self, members: float, epochs: int = 0) -> float:
+        """About what a stack of so many takes for the epochs that are left after these, if none of them ends early; of
+        one, a single run."""
         per_step = STEP_SECONDS + members * PRODUCT_SECONDS * PRODUCTS * self.weights * self.examples
-        left = self.settings.trainer.max_epochs - epochs
-        return left * (members * MEMBER_SECONDS + self.steps * per_step)
+        left = 0 if self.settings.untrained else self.settings.trainer.max_epochs - epochs
+        return left * ((members * MEMBER_SECONDS if members > 1 else SINGLE_SECONDS) + self.steps * per_step)
 
 
-def shape(settings: schema.Settings, devices: Sequence[int] | None) -> Shape:
+def shape(settings: schema.Settings) -> Shape:
     """The shape of such runs. Raises ValueError or OSError where their data can't be opened."""
-    data, device = datamodule.open_data(settings.data, settings.seed), device_for(settings, devices)
+    data, device = datamodule.open_data(settings.data, settings.seed), device_for(settings)
     sizes = [data.dataset.input_size, *settings.layer_sizes, outputs_for(settings.loss, data.dataset)]
     weights = sum(a * b for a, b in pairwise(sizes))
     most = most_members(weights, sum(sizes[1:]), sizes[0], data.examples_per_step, device)
     return Shape(settings, device, most, weights, data.sampling.steps(len(data.train)), data.examples_per_step)
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How stacks are dealt out: to so many devices, or processes on CPUs; the number of stacks of each shape."""
-
-    count: int
-    parts: list[int]
-
-
-def share_out(
-    shapes: Sequence[Shape], members: Sequence[int], limits: Limits, begun: Sequence[tuple[torch.device, float]] = ()
-) -> Shares:
-    """Cut so many members of each shape into stacks, such that all that can work at once has something to do.
-
-    `begun`: where each stack trains that is there already, and about how many seconds it will take.
-    """
-    seconds = [shape.seconds(number) for shape, number in zip(shapes, members, strict=True)]
-    whole = sum(seconds) + sum(left for _, left in begun)
-    on_gpu = any(device.type == "cuda" for device in [shape.device for shape in shapes] + [at for at, _ in begun])
-    count = len(limits.devices or [0])
-    if not on_gpu:
-        most = sum(number // 2 for number in members) + len(begun)  # one member alone is no stack
-        count = _processes(limits.processes, most, whole, shapes[0].settings.threads if shapes else None)
-    finer = 1 if len(shapes) == 1 else 2  # smaller pieces can be dealt more evenly
-    parts = []
-    for shape, number, own in zip(shapes, members, seconds, strict=True):
-        fitting = max(1, shape.most // (1 if on_gpu else count))
-        wanted = min(math.ceil(finer * count * own / whole), max(1, number // 2))
-        parts.append(max(wanted, -(-number // min(fitting, limits.max_members or fitting))))
-    return Shares(count, parts)
-
-
-def pieces(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
-    """So many pieces of about equal length, in order.
-
-    >>> pieces("abcdefg", 3)
-    ['ab', 'cd', 'efg']
-    """
-    bounds = [len(items) * part // parts for part in range(parts + 1)]
-    return [items[start:end] for start, end in pairwise(bounds)]
-
-
-def _processes(given: int | None, most: int, seconds: float, threads: int | None) -> int:
-    """How many processes share stacks on CPUs which one process would train in so many seconds."""
-    if given:
-        return max(1, min(given, most))
-    count = max(1, min(ALL_THREADS // (threads or 1), most_processes(), most))
-    return count if seconds - seconds / count >= PROCESS_SECONDS else 1

@@ -1,52 +1,27 @@
-"""Groups of jobs that train as one stack: split where memory runs out, shared out over processes."""
+"""Jobs that train as one stack, in halves where memory runs out."""
 
 import gc
 import logging
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from actsweep.config.command_line import outlive_readers, quiet_libraries
 from actsweep.errors import UserError
 from actsweep.results import locks, run_folder
 from actsweep.training import checkpoints
-from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
+from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping
-from actsweep.training.stack.stack_checkpoint import Saving, path_for, read, restore
+from actsweep.training.stack.stack_checkpoint import Saving, path_for, restore
 from actsweep.training.stack.steps import is_out_of_memory
 from actsweep.training.stack.training import Job, Training
 
 log = logging.getLogger(__name__)
-THREADS = "OMP_NUM_THREADS"  # which torch reads when it is imported
-
-
-@dataclass
-class Group:
-    """Jobs that train as one stack."""
-
-    jobs: list[Job]
-    device: torch.device
-    saving: Saving
-    seconds: float = 0.0  # about what it will take
-    done: int = 0  # epochs, after which it resumes
-    trained: bool = False
-
-    def train(self, watcher: Watcher = UNSEEN) -> None:
-        self.trained = True
-        state, epochs = read(self.saving.path, mmap=False), self.jobs[0][0].trainer.max_epochs
-        train_group(self.jobs, self.device, self.saving, state if state and state["epochs"] < epochs else None, watcher)
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
@@ -172,104 +147,3 @@ def _train(attempt: Attempt) -> None:
     for part in parts:
         own = saving and Saving(path_for(part, saving.path.parent.parent), saving.every)
         _train(replace(attempt, jobs=part, saving=own, state=None))
-
-
-def deal(groups: Sequence[Group], shares: int) -> list[list[Group]]:
-    """Long groups first, each to the share that takes least so far."""
-    dealt: list[list[Group]] = [[] for _ in range(shares)]
-    for group in sorted(groups, key=lambda group: -group.seconds):
-        min(dealt, key=lambda share: sum(each.seconds for each in share)).append(group)
-    return dealt
-
-
-class Relay:
-    """A Watcher in another process, whose words come out of a pipe."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self.pipe = pipe
-
-    def ended(self, folder: Path) -> None:
-        self.pipe.send(("ended", (folder,)))
-
-    def reached(self, runs: int, left: float, each: float) -> None:
-        self.pipe.send(("reached", (runs, left, each)))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)  # nobody holds the sweep's lock any more
-
-
-def train_share(share: Sequence[Group], pipe: Connection) -> None:
-    """In a process of its own, which the one that started it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    quiet_libraries()
-    outlive_readers()
-    ProgressBar.shown = False  # several would write over each other
-    for group in share:
-        group.train(Relay(pipe))
-
-
-@dataclass
-class Worker:
-    """A process and the stacks that it trains; what it said last of how far it is."""
-
-    process: SpawnProcess
-    share: Sequence[Group]
-    said: tuple[int, float, float] | None = None
-
-    def join(self) -> None:
-        """Wait for its end. Stacks of a process that died are left untrained: it may have died of others' memory."""
-        self.process.join()
-        died = self.process.exitcode
-        if died:
-            log.warning("a process with stacks ended early, what it left is trained later: exit code %s", died)
-        for group in self.share:
-            group.trained = not (died and unfinished(group.jobs))
-
-
-@contextmanager
-def threads_of_new_processes(count: int) -> Iterator[None]:
-    before = os.environ.get(THREADS)
-    os.environ[THREADS] = str(count)
-    try:
-        yield
-    finally:
-        del os.environ[THREADS]
-        if before is not None:
-            os.environ[THREADS] = before
-
-
-def train_side_by_side(shares: Sequence[Sequence[Group]], threads: int, watcher: Watcher = UNSEEN) -> None:
-    """Train each share in a process of its own, with so many threads, all at once."""
-    context = multiprocessing.get_context("spawn")
-    working: dict[Connection, Worker] = {}
-    try:
-        for share in shares:
-            here, there = context.Pipe(duplex=False)
-            working[here] = Worker(context.Process(target=train_share, args=(share, there), daemon=True), share)
-            with threads_of_new_processes(threads):
-                working[here].process.start()
-            there.close()  # so that its end is heard
-        while working:
-            for pipe in wait(list(working)):
-                assert isinstance(pipe, Connection)
-                try:
-                    what, values = pipe.recv()
-                except EOFError:
-                    working.pop(pipe).join()
-                    continue
-                if what == "ended":
-                    watcher.ended(*values)
-                    continue
-                working[pipe].said = values
-                runs, left, each = zip(*(worker.said for worker in working.values() if worker.said), strict=True)
-                watcher.reached(sum(runs), max(left), sum(each) / len(each) / len(working))
-    finally:
-        for worker in working.values():  # none, but where something was raised
-            if worker.process.pid:
-                worker.process.kill()
-                worker.process.join()

@@ -1,0 +1,163 @@
+"""Units of work in processes beside each other, a core or a GPU each.
+
+Flow: config → launcher → **processes** → training.
+"""
+
+import gc
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from hydra.core.utils import env_override
+
+from actsweep.sweep.executors import Outcome
+from actsweep.sweep.units import Unit, begin_process
+from actsweep.training.progress import Watcher
+
+log = logging.getLogger(__name__)
+SPAWN = multiprocessing.get_context("spawn")
+Task = tuple[int, Unit]  # with its place
+
+
+class Relay:
+    """A Watcher in another process, whose words come out of a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def ended(self, folder: Path) -> None:
+        self.pipe.send(("ended", (folder,)))
+
+    def reached(self, runs: int, left: float, each: float) -> None:
+        self.pipe.send(("reached", (runs, left, each)))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # nobody holds the sweep's lock any more
+
+
+def work(pipe: Connection) -> None:
+    """In a process of its own: do the units that come out of the pipe, until None does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_process()
+    gc.freeze()  # what was imported stays
+    while True:
+        pipe.send(("idle", ()))
+        unit: Unit | None = pipe.recv()
+        if unit is None:
+            return
+        unit.train(Relay(pipe))
+
+
+@dataclass
+class Worker:
+    """A process, the unit that it has, and what it said last of how far it is. `slot`: its place among the others."""
+
+    process: SpawnProcess
+    slot: int
+    task: Task | None
+    is_ready: bool = False
+    said: tuple[int, float, float] | None = None
+
+    def ending(self) -> str:
+        self.process.join()
+        code = self.process.exitcode or 0
+        return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+class Processes:
+    """So many processes, each of which takes the next unit as soon as it has done one.
+
+    A unit whose process dies is tried again, alone: it may have died of the others' memory. If it dies again, its
+    halves are tried, down to the single run, which has failed then.
+    """
+
+    def __init__(self, count: int, variables: Mapping[str, str], gpus: Sequence[str], watcher: Watcher) -> None:
+        self.count, self.variables, self.gpus, self.watcher = count, variables, gpus, watcher
+        self.over: set[Path] = set()  # folders of runs that have ended
+
+    def map(self, units: Sequence[Unit], sweep: Path) -> Iterator[Outcome]:
+        died: deque[tuple[Task, str]] = deque()
+        yield from self._work_off(sorted(enumerate(units), key=lambda task: -task[1].seconds), self.count, died)
+        while died:
+            (place, unit), ending = died.popleft()
+            if (left := unit.left(self.over)) is None:
+                yield place, None
+                continue
+            log.warning("a process ended early, what it left is tried again, alone: %s", ending)
+            again: deque[tuple[Task, str]] = deque()
+            yield from self._work_off([(place, left)], 1, again)
+            for (_, unit), ending in again:
+                if len(unit.jobs) > 1:
+                    died.extendleft(((place, half), ending) for half in reversed(unit.halves()))
+                else:
+                    error = RuntimeError(f"its process died, twice: {ending}")
+                    yield place, error
+                    self._note(unit.fail(error, self.over))
+
+    def _work_off(self, tasks: Sequence[Task], count: int, died: deque[tuple[Task, str]]) -> Iterator[Outcome]:
+        """Do them, so many at a time. Those whose processes die go to `died`, with how they died."""
+        waiting, slots = deque(tasks), deque(range(count))
+        working: dict[Connection, Worker] = {}
+        try:
+            while waiting or working:
+                while waiting and slots:
+                    self._start(waiting.popleft(), slots.popleft(), working)
+                for pipe in wait(list(working)):
+                    assert isinstance(pipe, Connection)
+                    worker = working[pipe]
+                    try:
+                        yield from self._hear(pipe, worker, waiting)
+                    except (EOFError, OSError):
+                        ending = worker.ending()
+                        slots.append(working.pop(pipe).slot)
+                        died.extend([(worker.task, ending)] if worker.task else [])
+                    self._tell(working)
+        finally:
+            for worker in working.values():  # none, but where something was raised
+                if worker.process.pid:
+                    worker.process.kill()
+                    worker.process.join()
+
+    def _start(self, task: Task, slot: int, working: dict[Connection, Worker]) -> None:
+        here, there = SPAWN.Pipe()
+        working[here] = worker = Worker(SPAWN.Process(target=work, args=(there,), daemon=True), slot, task)
+        gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
+        with env_override({**self.variables, **gpu}):
+            worker.process.start()
+        there.close()  # so that its end is heard
+
+    def _hear(self, pipe: Connection, worker: Worker, waiting: deque[Task]) -> Iterator[Outcome]:
+        what, values = pipe.recv()
+        if what == "ended":
+            self._note(values)
+        elif what == "reached":
+            worker.said = values
+        else:
+            if worker.is_ready and worker.task:
+                yield worker.task[0], None
+                worker.task, worker.said = waiting.popleft() if waiting else None, None
+            worker.is_ready = True
+            pipe.send(worker.task and worker.task[1])
+
+    def _note(self, ended: Sequence[Path]) -> None:
+        for folder in ended:
+            self.over.add(folder)
+            self.watcher.ended(folder)
+
+    def _tell(self, working: Mapping[Connection, Worker]) -> None:
+        if said := [worker.said for worker in working.values() if worker.said]:
+            runs, left, each = zip(*said, strict=True)
+            self.watcher.reached(sum(runs), max(left), sum(each) / len(each) / len(working))
