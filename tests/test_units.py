@@ -13,7 +13,8 @@ from actsweep.config.schema import Settings
 from actsweep.results import run_folder
 from actsweep.sweep import units
 from actsweep.sweep.processes import Processes
-from actsweep.sweep.units import Limits, Run, Shares, Unit, cut, share_out
+from actsweep.sweep.limits import Limits
+from actsweep.sweep.units import Run, Shares, Unit, cut, share_out
 from actsweep.training.stack import grouping
 from actsweep.training.stack.grouping import Shape
 from tests.conftest import SMALL

@@ -5,6 +5,7 @@ The resolvers `${run_name:}`, `${content:}` and `${tuned_lr:}` are registered wh
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
@@ -14,7 +15,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from pydantic import ValidationError
 
 from actsweep.config.schema import Settings
-from actsweep.errors import UserError, refuse
+from actsweep.errors import UserError
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY
 from actsweep.statistics import tuned
@@ -56,19 +57,21 @@ def _run_name_of(root: DictConfig) -> str:
     return run_name(root.hydra.runtime.choices.act, depth, root.seed, overrides, content)
 
 
-def _dataset(root: DictConfig) -> "Dataset":
+def _dataset(source: Mapping[str, Any]) -> "Dataset":
     with uncollected():
         from actsweep.data import checked  # here, because it imports torch
 
-    source = OmegaConf.to_container(root.data.source, resolve=True)
-    assert isinstance(source, dict)
-    return checked.opened({str(key): value for key, value in source.items()})
+    return checked.opened(source)
+
+
+def _source(root: DictConfig) -> dict[str, Any]:
+    return {str(key): value for key, value in _plain(root.data.source).items()}
 
 
 def _content_named(root: DictConfig) -> str:
     """What stands in names for where data lie: what they are, unless the data set's name says it."""
     try:
-        dataset = _dataset(root)
+        dataset = _dataset(_source(root))
     except (UserError, OmegaConfBaseException):
         return ""  # reading the settings says what is wrong
     return "" if dataset.published else f"content={dataset.digest[:SHOWN]}"
@@ -77,7 +80,7 @@ def _content_named(root: DictConfig) -> str:
 def register() -> None:
     """Make `${run_name:}`, `${content:}` and `${tuned_lr:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
-    OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_root_).digest[:SHOWN], replace=True)
+    OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_source(_root_)).digest[:SHOWN], replace=True)
     tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
     OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
 
@@ -112,6 +115,8 @@ def validated(config: DictConfig) -> Settings:
 
     Raises UserError with one line for the person who typed it.
     """
+    if not OmegaConf.is_interpolation(config, "content"):
+        raise UserError(f"content={config.content}: it is found out from the data, and can't be given")
     try:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
         return Settings.model_validate(plain)
@@ -142,17 +147,14 @@ def tried(settings: Settings) -> Settings:
     return settings
 
 
-def with_content(settings: Settings, config: DictConfig) -> Settings:
+def with_content(settings: Settings) -> Settings:
     """A run's settings, which know the content of its data. Raises UserError where they can't be opened."""
-    try:
-        return settings.model_copy(update={"content": str(config.content)})
-    except OmegaConfBaseException as error:
-        refuse("data", error)
+    return settings.model_copy(update={"content": _dataset(settings.data.source.plain()).digest[:SHOWN]})
 
 
 def read(config: DictConfig) -> Settings:
     """The checked settings of a composed configuration. Raises UserError with one line."""
-    return with_content(tried(validated(config)), config)
+    return with_content(tried(validated(config)))
 
 
 register()

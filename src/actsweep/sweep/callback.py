@@ -12,11 +12,11 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -36,6 +36,7 @@ from actsweep.results.rank import zero_only
 from actsweep.results.reading import one_line, read_runs
 from actsweep.sweep import check, search
 from actsweep.sweep.composing import composing
+from actsweep.sweep.limits import is_ours
 
 if TYPE_CHECKING:
     from actsweep.training.progress import SweepProgress
@@ -75,13 +76,23 @@ def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _place(config: DictConfig) -> tuple[Path, Sequence[str]]:
-    """A run's folder, and which files that it doesn't list may be there: Hydra's, of a sweep that has begun."""
-    hydra = config.hydra
+class Asked(NamedTuple):
+    """A run that a command asks for: its settings, as far as they can be known at sight, its folder, and which files
+    that the folder doesn't list may be there: Hydra's, of a sweep that has begun."""
+
+    settings: Settings
+    name: str
+    folder: Path
+    besides: Sequence[str] = ()
+
+
+def _asked(config: DictConfig) -> Asked:
+    settings, hydra = composition.validated(config), config.hydra
     if hydra.mode != RunMode.MULTIRUN:
-        return Path(hydra.run.dir), ()
+        return Asked(settings, Path(hydra.run.dir).name, Path(hydra.run.dir))
     sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
-    return sweep / name, claims.hydra_files(hydra) if f"{name}/" in ownership.recorded(sweep) else ()
+    began = f"{name}/" in ownership.recorded(sweep)
+    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else ())
 
 
 @contextmanager
@@ -93,37 +104,34 @@ def _in_a_folder_of_ours() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def _at_sight(configs: Sequence[DictConfig]) -> tuple[list[Settings], list[str]]:
-    """The settings of the runs, and their names. Raises UserError for what is wrong with them before anything that
-    they name is tried, which takes imports of seconds."""
-    settings: list[Settings] = []
-    names: Counter[str] = Counter()
+def _at_sight(configs: Iterable[DictConfig]) -> list[Asked]:
+    """The runs of a command. Raises UserError for what is wrong with one of them before anything that it names is
+    tried, which takes imports of seconds."""
+    found = []
     for config in configs:
         HydraConfig.instance().set_config(config)
-        settings.append(composition.validated(config))
-        check.at_sight(settings[-1])
+        found.append(_asked(config))
+        check.at_sight(found[-1].settings)
         with _in_a_folder_of_ours():
-            ownership.refuse_foreign(*_place(config))
-        names[str(config.hydra.sweep.subdir)] += 1
+            ownership.refuse_foreign(found[-1].folder, found[-1].besides)
+    names = Counter(each.name for each in found)
     if twice := [name for name, count in names.items() if count > 1]:
-        several = len({each.trainer.max_epochs for each in settings}) > 1
+        several = len({each.settings.trainer.max_epochs for each in found}) > 1
         how = "of trainer.max_epochs, ask for the most alone" if several else "give each value once"
         raise UserError(f"the sweep would run {twice[0]} more than once: {how}")
-    return settings, list(names)
+    return found
 
 
-def _tried(configs: Sequence[DictConfig], settings: Sequence[Settings]) -> list[Settings]:
-    """The settings, which know their data, if all runs may start."""
+def _tried(runs: Sequence[Asked]) -> list[Settings]:
+    """The settings of the runs, which know their data. Raises UserError unless all may start."""
     quiet_libraries()
-    tried = []
-    for config, each in zip(configs, settings, strict=True):
-        HydraConfig.instance().set_config(config)
-        tried.append(composition.with_content(composition.tried(each), config))
-        check.run(tried[-1])
-        folder, besides = _place(config)
+    found = []
+    for run in runs:
+        found.append(composition.with_content(composition.tried(run.settings)))
+        check.run(found[-1])
         with _in_a_folder_of_ours():
-            claims.refuse(folder, tried[-1], besides)
-    return tried
+            claims.refuse(run.folder, found[-1], run.besides)
+    return found
 
 
 class Sweep(Callback):
@@ -140,7 +148,7 @@ class Sweep(Callback):
 
     @_guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._end_with_plan(config, _tried([config], _at_sight([config])[0]))
+        self._end_with_plan(config, _tried(_at_sight([config])))
         with _in_a_folder_of_ours():
             ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
 
@@ -149,17 +157,14 @@ class Sweep(Callback):
         with _in_a_folder_of_ours():
             claims.refuse_sweep(Path(config.hydra.sweep.dir))
         began = time.perf_counter()
-        configs = list(jobs(config))
-        seconds = (time.perf_counter() - began) / len(configs)
-        settings, names = _at_sight(configs)
+        runs = _at_sight(jobs(config))
+        seconds = (time.perf_counter() - began) / len(runs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             search.spell_out(config, GlobalHydra.instance().config_loader())
         check.launcher(config)
-        settings = _tried(configs, settings)
-        HydraConfig.instance().set_config(config)
-        self._end_with_plan(config, settings, seconds)
-        self._begin(config, names)
+        self._end_with_plan(config, _tried(runs), seconds)
+        self._begin(config, [run.name for run in runs])
 
     def _begin(self, config: DictConfig, names: list[str]) -> None:
         """Take the sweep's folder, and note there what shall be done."""
@@ -174,7 +179,7 @@ class Sweep(Callback):
         self.names = names
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
-        if search.is_search(config) or not plan.is_ours(config.hydra.launcher):  # ours says more
+        if search.is_search(config) or not is_ours(config.hydra.launcher):  # ours says more
             print(f"{count} runs → {folder}", flush=True)
         self.progress = SweepProgress(count)
         at_early_end.append(partial(self._end_early, config))

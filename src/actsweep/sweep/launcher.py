@@ -24,8 +24,9 @@ from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
 from actsweep.sweep.composing import Composing
 from actsweep.sweep.executors import Engine
+from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
-from actsweep.sweep.units import Cut, Limits, Run, Unit, cut
+from actsweep.sweep.units import Cut, Run, Unit, cut
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
