@@ -45,7 +45,13 @@ for given in json.loads(sys.argv[1]):
 """
 AT_SIGHT = [
     *(["dpeth=3"], ["depth=2.5"], ["act=rleu"], ["optim.lr=0"], ["seed=0,1"], ["init=matching", "act=step"]),
-    *(["figures=[nosuch]"], ["width=1000000"], ["+trainer.nosuch=1"], ["+trainer.max_steps=5"], ["content=abc"]),
+    *(
+        ["figures=[nosuch]"],
+        ["depth=2", "width=1000000"],
+        ["+trainer.nosuch=1"],
+        ["+trainer.max_steps=5"],
+        ["content=abc"],
+    ),
     *(["trainer.precision=7"], ["diagnostics.gradients.every_n_epochs=0"], ["+sweeps=nosuch"], ["seed="]),
     *(
         ["-m", "act=relu,tanh", "depth=1,x"],

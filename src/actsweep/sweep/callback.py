@@ -125,12 +125,11 @@ def _at_sight(configs: Iterable[DictConfig]) -> list[Asked]:
 def _tried(runs: Sequence[Asked]) -> list[Settings]:
     """The settings of the runs, which know their data. Raises UserError unless all may start."""
     quiet_libraries()
-    found = []
-    for run in runs:
-        found.append(composition.with_content(composition.tried(run.settings)))
-        check.run(found[-1])
+    found = [composition.with_content(composition.tried(run.settings)) for run in runs]
+    for run, settings in zip(runs, found, strict=True):
         with _in_a_folder_of_ours():
-            claims.refuse(run.folder, found[-1], run.besides)
+            claims.refuse(run.folder, settings, run.besides)
+    check.run(*found)
     return found
 
 

@@ -42,17 +42,18 @@ def _check_counts(settings: Settings) -> None:
                 raise UserError(f"diagnostics.{name}.{key}={value}: must be a whole number, at least 1")
 
 
-def run(settings: Settings) -> None:
-    """Raise UserError if a run with these settings could not start. Parts that many runs share are tried once."""
-    trainer = settings.trainer.plain()
-    _try("data", json.dumps({"data": settings.data.plain(), "loss": settings.loss, "trainer": trainer}))
-    _try("optim", json.dumps(settings.optim.plain()))
+def run(*settings: Settings) -> None:
+    """Raise UserError if a run with one of these settings could not start. Parts that several share are tried once."""
+    for each in settings:
+        parts = {"data": each.data.plain(), "loss": each.loss, "trainer": each.trainer.plain()}
+        _try("data", json.dumps(parts))
+        _try("optim", json.dumps(each.optim.plain()))
     with uncollected():
         from actsweep.training import ranks  # here, because it imports Lightning
 
-    devices = _try("trainer", json.dumps(trainer_arguments.arguments(settings)))
-    ranks.check(settings, int(str(devices)))
-    _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
+    for each in settings:
+        ranks.check(each, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(each))))))
+        _try("diagnostics", json.dumps({name: part.plain() for name, part in each.diagnostics.items()}))
 
 
 def _check_memory(settings: Settings) -> None:
