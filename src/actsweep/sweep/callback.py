@@ -11,12 +11,10 @@ import gc
 import sys
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,8 +23,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from actsweep import composition
-from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, quiet_libraries, stop
+from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, stop
 from actsweep.config.schema import Settings, keys
 from actsweep.errors import UserError
 from actsweep.imports import uncollected
@@ -76,63 +73,6 @@ def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-class Asked(NamedTuple):
-    """A run that a command asks for: its settings, as far as they can be known at sight, its folder, and which files
-    that the folder doesn't list may be there: Hydra's, of a sweep that has begun."""
-
-    settings: Settings
-    name: str
-    folder: Path
-    besides: Sequence[str] = ()
-
-
-def _asked(config: DictConfig) -> Asked:
-    settings, hydra = composition.validated(config), config.hydra
-    if hydra.mode != RunMode.MULTIRUN:
-        return Asked(settings, Path(hydra.run.dir).name, Path(hydra.run.dir))
-    sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
-    began = f"{name}/" in ownership.recorded(sweep)
-    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else ())
-
-
-@contextmanager
-def _in_a_folder_of_ours() -> Iterator[None]:
-    """Where a folder can't be made, or written, that is for the person to mend."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(str(error)) from error
-
-
-def _at_sight(configs: Iterable[DictConfig]) -> list[Asked]:
-    """The runs of a command. Raises UserError for what is wrong with one of them before anything that it names is
-    tried, which takes imports of seconds."""
-    found = []
-    for config in configs:
-        HydraConfig.instance().set_config(config)
-        found.append(_asked(config))
-        check.at_sight(found[-1].settings)
-        with _in_a_folder_of_ours():
-            ownership.refuse_foreign(found[-1].folder, found[-1].besides)
-    names = Counter(each.name for each in found)
-    if twice := [name for name, count in names.items() if count > 1]:
-        several = len({each.settings.trainer.max_epochs for each in found}) > 1
-        how = "of trainer.max_epochs, ask for the most alone" if several else "give each value once"
-        raise UserError(f"the sweep would run {twice[0]} more than once: {how}")
-    return found
-
-
-def _tried(runs: Sequence[Asked]) -> list[Settings]:
-    """The settings of the runs, which know their data. Raises UserError unless all may start."""
-    quiet_libraries()
-    found = [composition.with_content(composition.tried(run.settings)) for run in runs]
-    for run, settings in zip(runs, found, strict=True):
-        with _in_a_folder_of_ours():
-            claims.refuse(run.folder, settings, run.besides)
-    check.run(*found)
-    return found
-
-
 class Sweep(Callback):
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
@@ -147,22 +87,22 @@ class Sweep(Callback):
 
     @_guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._end_with_plan(config, _tried(_at_sight([config])))
-        with _in_a_folder_of_ours():
+        self._end_with_plan(config, check.tried(check.at_sight([config])))
+        with check.in_a_folder_of_ours():
             ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
 
     @_guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        with _in_a_folder_of_ours():
+        with check.in_a_folder_of_ours():
             claims.refuse_sweep(Path(config.hydra.sweep.dir))
         began = time.perf_counter()
-        runs = _at_sight(jobs(config))
+        runs = check.at_sight(jobs(config))
         seconds = (time.perf_counter() - began) / len(runs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             search.spell_out(config, GlobalHydra.instance().config_loader())
         check.launcher(config)
-        self._end_with_plan(config, _tried(runs), seconds)
+        self._end_with_plan(config, check.tried(runs), seconds)
         self._begin(config, [run.name for run in runs])
 
     def _begin(self, config: DictConfig, names: list[str]) -> None:
@@ -172,7 +112,7 @@ class Sweep(Callback):
         folder, count = Path(config.hydra.sweep.dir), len(names)
         if search.is_search(config):
             names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
-        with _in_a_folder_of_ours():
+        with check.in_a_folder_of_ours():
             locks.take(folder)
             run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), names)
         self.names = names

@@ -6,28 +6,92 @@ imported where it is tried: they take seconds, and a mistake that needs neither 
 
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.types import HydraContext
+from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from actsweep import composition
+from actsweep.config.command_line import quiet_libraries
 from actsweep.config.schema import Data, Settings
 from actsweep.errors import UserError, refuse
 from actsweep.imports import uncollected
 from actsweep.report import figures
+from actsweep.results import claims, ownership
 from actsweep.training import trainer_arguments
 
 COUNTS = {"every_n_epochs", "every_n_steps", "probe_size", "bins", "points"}  # of this project's diagnostics
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
 
-def at_sight(settings: Settings) -> None:
+class Asked(NamedTuple):
+    """A run that a command asks for: its settings, as far as they can be known at sight, its folder, and which files
+    that the folder doesn't list may be there: Hydra's, of a sweep that has begun."""
+
+    settings: Settings
+    name: str
+    folder: Path
+    besides: Sequence[str] = ()
+
+
+def _asked(config: DictConfig) -> Asked:
+    settings, hydra = composition.validated(config), config.hydra
+    if hydra.mode != RunMode.MULTIRUN:
+        return Asked(settings, Path(hydra.run.dir).name, Path(hydra.run.dir))
+    sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
+    began = f"{name}/" in ownership.recorded(sweep)
+    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else ())
+
+
+@contextmanager
+def in_a_folder_of_ours() -> Iterator[None]:
+    """Where a folder can't be made, or written, that is for the person to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(error)) from error
+
+
+def at_sight(configs: Iterable[DictConfig]) -> list[Asked]:
+    """The runs of a command. Raises UserError for what is wrong with one of them before anything that it names is
+    tried, which takes imports of seconds."""
+    found = []
+    for config in configs:
+        HydraConfig.instance().set_config(config)
+        found.append(_asked(config))
+        of_settings(found[-1].settings)
+        with in_a_folder_of_ours():
+            ownership.refuse_foreign(found[-1].folder, found[-1].besides)
+    names = Counter(each.name for each in found)
+    if twice := [name for name, count in names.items() if count > 1]:
+        several = len({each.settings.trainer.max_epochs for each in found}) > 1
+        how = "of trainer.max_epochs, ask for the most alone" if several else "give each value once"
+        raise UserError(f"the sweep would run {twice[0]} more than once: {how}")
+    return found
+
+
+def tried(runs: Sequence[Asked]) -> list[Settings]:
+    """The settings of the runs, which know their data. Raises UserError unless all may start."""
+    quiet_libraries()
+    found = [composition.with_content(composition.tried(run.settings)) for run in runs]
+    for run, settings in zip(runs, found, strict=True):
+        with in_a_folder_of_ours():
+            claims.refuse(run.folder, settings, run.besides)
+    try_parts(*found)
+    return found
+
+
+def of_settings(settings: Settings) -> None:
     """Raise UserError if the settings alone, with nothing tried, show that a run could not start."""
     figures.check(settings.figures)
     trainer_arguments.refuse(settings.trainer.plain())
@@ -42,7 +106,7 @@ def _check_counts(settings: Settings) -> None:
                 raise UserError(f"diagnostics.{name}.{key}={value}: must be a whole number, at least 1")
 
 
-def run(*settings: Settings) -> None:
+def try_parts(*settings: Settings) -> None:
     """Raise UserError if a run with one of these settings could not start. Parts that several share are tried once."""
     for each in settings:
         parts = {"data": each.data.plain(), "loss": each.loss, "trainer": each.trainer.plain()}
