@@ -33,7 +33,7 @@ from typing import Any
 import psutil
 import torch
 
-from actsweep import one_run
+from actsweep import jobs
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
 from actsweep.threads import wait_briefly
@@ -89,7 +89,7 @@ def _sweep(folder: Path, launcher: str, dies_in_save: int | None) -> None:
     if dies_in_save is not None:
         _die_in_save(dies_in_save)
     sys.argv = ["train", *arguments(folder, launcher)]
-    one_run.main()
+    jobs.main()
 
 
 def _die_in_save(left: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from actsweep import one_run
+from actsweep import jobs
 from actsweep.network.classifier import Classifier
 from actsweep.report import writing
 from actsweep.results import run_folder
@@ -86,7 +86,7 @@ def soak(folder: Path, runs: int, overrides: list[str]) -> dict[str, Any]:
     watch = Watch()
     sys.argv = ["train", "-m", *RUN, *overrides, f"seed=range({runs})", f"hydra.sweep.dir={folder}"]
     began = now()
-    one_run.main()
+    jobs.main()
     ended = now()
     seen = watch.seen
     pairs = list(zip(seen[WARM_UP:], seen[WARM_UP + 1 :], strict=False))

@@ -96,12 +96,10 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`python -m src.train ARGUMENTS` in this process; returns the exit code."""
     from hydra.core.global_hydra import GlobalHydra
 
-    from actsweep import one_run
-
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
         try:
-            one_run.main()
+            jobs.main()
         except SystemExit as end:
             return int(end.code or 0)
         finally:

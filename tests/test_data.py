@@ -6,7 +6,8 @@ from torch.utils.data import random_split
 from torchvision import transforms
 
 from actsweep.data import classification, digits, fashion_mnist, line, spiral
-from actsweep.data.datamodule import DataModule, OrderedBatches, Sampling, TrainingBatches
+from actsweep.data.batches import OrderedBatches, Sampling, TrainingBatches
+from actsweep.data.datamodule import DataModule
 from actsweep.data.dataset import Examples, Scale
 
 

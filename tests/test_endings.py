@@ -193,7 +193,7 @@ def test_a_line_that_cant_be_told_costs_no_run_and_the_end_says_so(
     where = f"hydra.sweep.dir={tmp_path}/out" if many else f"hydra.run.dir={tmp_path}/out/run"
     arguments = [*(["-m", "seed=0,1,2"] if many else []), *QUICK, where]
     with monkeypatch.context() as broken:
-        broken.setattr("actsweep.report.writing.one_line", raising(KeyError("test_loss")))
+        broken.setattr("actsweep.sweep.callback.one_line", raising(KeyError("test_loss")))
         assert command(*arguments) == 1
     shown = capsys.readouterr().err
     assert shown.count("Traceback") == 1

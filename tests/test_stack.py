@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from actsweep.config.schema import Settings, Target
 from actsweep.data import datamodule
+from actsweep.data.batches import TrainingBatches
 from actsweep.diagnostics.histograms import count_one_by_one, count_together
 from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
@@ -74,7 +75,7 @@ def train_alone(settings: Settings, count: int) -> tuple[torch.Tensor, Classifie
         "norm": torch.nn.utils.clip_grad_norm_,
         "value": torch.nn.utils.clip_grad_value_,
     }
-    loader, epoch = datamodule.TrainingBatches(data.train, data.dataset.scale, data.sampling), 0
+    loader, epoch = TrainingBatches(data.train, data.dataset.scale, data.sampling), 0
     while len(losses) < count:
         loader.set_epoch(epoch)
         for batch in loader:

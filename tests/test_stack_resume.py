@@ -25,14 +25,14 @@ MOMENTS = [
 ]
 KILLED = f"""
 import os, signal, sys
-from actsweep import one_run
+from actsweep import jobs
 from actsweep.sweep import launcher
 from tests.killed import deadly
 for place, moment in enumerate({MOMENTS}):
     if (child := os.fork()) == 0:
         deadly(*moment)
         sys.argv = ["train", *sys.argv[2:], f"hydra.sweep.dir={{sys.argv[1]}}/{{place}}"]
-        one_run.main()
+        jobs.main()
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, moment
 """

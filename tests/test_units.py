@@ -12,7 +12,8 @@ import torch
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
 from actsweep.sweep import cutting
-from actsweep.sweep.cutting import Limits, Run, Shares, cut, share_out
+from actsweep.sweep.cutting import Run, Shares, cut, share_out
+from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
 from actsweep.training.stack import grouping

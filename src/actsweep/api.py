@@ -114,8 +114,8 @@ def train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     quiet_libraries()
     try:
         config = composition.composed(words(overrides))
-        settings = composition.read(config)
-        check.run(settings)
+        check.of_settings(composition.validated(config))
+        check.try_parts(settings := composition.read(config))
         place = folder or Path(config.hydra.run.dir)
         with claims.held(place, settings, config.hydra):
             return run_folder.finished(place, settings) or one_run.train(settings, place)

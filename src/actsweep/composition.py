@@ -5,7 +5,8 @@ The resolvers `${run_name:}`, `${content:}` and `${tuned_lr:}` are registered wh
 
 import hashlib
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -14,13 +15,14 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from pydantic import ValidationError
 
 from actsweep.config.schema import Settings
-from actsweep.data import checked
-from actsweep.data.dataset import Dataset
-from actsweep.errors import UserError, refuse
-from actsweep.network import activations
+from actsweep.errors import UserError
+from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY
 from actsweep.statistics import tuned
 from actsweep.training import precision
+
+if TYPE_CHECKING:
+    from actsweep.data.dataset import Dataset
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
 OPERATIONAL = (
@@ -56,16 +58,21 @@ def _run_name_of(root: DictConfig) -> str:
     return run_name(root.hydra.runtime.choices.act, depth, root.seed, overrides, content)
 
 
-def _dataset(root: DictConfig) -> Dataset:
-    source = OmegaConf.to_container(root.data.source, resolve=True)
-    assert isinstance(source, dict)
-    return checked.opened({str(key): value for key, value in source.items()})
+def _dataset(source: Mapping[str, Any]) -> "Dataset":
+    with uncollected():
+        from actsweep.data import checked  # here, because it imports torch
+
+    return checked.opened(source)
+
+
+def _source(root: DictConfig) -> dict[str, Any]:
+    return {str(key): value for key, value in _plain(root.data.source).items()}
 
 
 def _content_named(root: DictConfig) -> str:
     """What stands in names for where data lie: what they are, unless the data set's name says it."""
     try:
-        dataset = _dataset(root)
+        dataset = _dataset(_source(root))
     except (UserError, OmegaConfBaseException):
         return ""  # reading the settings says what is wrong
     return "" if dataset.published else f"content={dataset.digest[:SHOWN]}"
@@ -74,7 +81,7 @@ def _content_named(root: DictConfig) -> str:
 def register() -> None:
     """Make `${run_name:}`, `${content:}` and `${tuned_lr:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
-    OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_root_).digest[:SHOWN], replace=True)
+    OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_source(_root_)).digest[:SHOWN], replace=True)
     tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
     OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
 
@@ -104,13 +111,16 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
-def read(config: DictConfig, opens_data: bool = True) -> Settings:
-    """The checked settings of a composed configuration. Raises UserError with one line for the person who typed it.
+def validated(config: DictConfig) -> Settings:
+    """The settings of a composed configuration, as far as types and ranges go: nothing that it names is tried.
 
-    `opens_data`: a run's settings know the content of its data.
+    Raises UserError with one line for the person who typed it.
     """
+    if not OmegaConf.is_interpolation(config, "content"):
+        raise UserError(f"content={config.content}: it is found out from the data, and can't be given")
     try:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
+        return precision.resolved(Settings.model_validate(plain))
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:
@@ -118,11 +128,15 @@ def read(config: DictConfig, opens_data: bool = True) -> Settings:
             raise UserError(str(error).splitlines()[0]) from error
         init, act = config.names.init, config.names.act
         raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
-    try:
-        settings = Settings.model_validate(plain)
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
-    settings = precision.resolved(settings)
+
+
+def tried(settings: Settings) -> Settings:
+    """The same, if its activation and its initialisation work. Raises UserError."""
+    with uncollected():
+        from actsweep.network import activations  # here, because it imports torch
+
     try:
         activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
     except UserError as error:
@@ -131,15 +145,17 @@ def read(config: DictConfig, opens_data: bool = True) -> Settings:
         settings.init.functions()
     except Exception as error:  # of whatever the initialisation names
         raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error}") from error
-    return settings.model_copy(update={"content": _content(config)}) if opens_data else settings
+    return settings
 
 
-def _content(config: DictConfig) -> str:
-    """Last, because it takes opening the data."""
-    try:
-        return str(config.content)
-    except OmegaConfBaseException as error:
-        refuse("data", error)
+def with_content(settings: Settings) -> Settings:
+    """A run's settings, which know the content of its data. Raises UserError where they can't be opened."""
+    return settings.model_copy(update={"content": _dataset(settings.data.source.plain()).digest[:SHOWN]})
+
+
+def read(config: DictConfig) -> Settings:
+    """The checked settings of a composed configuration. Raises UserError with one line."""
+    return with_content(tried(validated(config)))
 
 
 register()

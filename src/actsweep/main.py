@@ -8,6 +8,7 @@ import sys
 import textwrap
 from importlib import import_module
 
+from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY, VERSION, importable
 from actsweep.threads import wait_briefly
 
@@ -30,7 +31,7 @@ plan=true says what a sweep would take. Each part has its own --help; `actsweep 
 
 def train() -> None:
     wait_briefly()
-    from actsweep.one_run import main
+    from actsweep.jobs import main
 
     main()
 
@@ -40,7 +41,9 @@ def _run(module: str) -> None:
     from actsweep.config.command_line import one_line_errors
 
     with one_line_errors():
-        import_module(module).main()
+        with uncollected():
+            part = import_module(module)
+        part.main()
 
 
 def evaluate() -> None:
@@ -52,10 +55,7 @@ def report() -> None:
 
 
 def theory() -> None:
-    wait_briefly()
-    from actsweep.predict import main
-
-    main()
+    _run("actsweep.predict")
 
 
 def fetch() -> None:

@@ -8,23 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytorch_lightning as L
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping
 
-from actsweep import composition
 from actsweep.config import schema
-from actsweep.config.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
 from actsweep.data import datamodule
 from actsweep.network.build import build_network
 from actsweep.network.losses import outputs_for
 from actsweep.network.mlp import threads_for
-from actsweep.places import REPOSITORY
-from actsweep.results import claims, locks, run_folder
+from actsweep.results import run_folder
 from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
 from actsweep.training import checkpoints, ranks, trainer_arguments
@@ -75,26 +68,3 @@ def train(settings: schema.Settings, folder: Path) -> dict[str, Any]:
     result["seconds"] = round(time.perf_counter() - start.clock, 3)
     run_folder.write_result(folder, result)
     return result
-
-
-@hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name="config")
-def job(cfg: DictConfig) -> float | None:
-    """What Hydra calls for each run. Returns its score, which a sweeper may maximise: the best validation accuracy."""
-    quiet_libraries()
-    outlive_readers()
-    settings, folder = composition.read(cfg), Path(HydraConfig.get().runtime.output_dir)
-    with claims.held(folder, settings, HydraConfig.get()):
-        done = run_folder.finished(folder, settings)  # a repeated sweep doesn't repeat its runs
-        try:
-            return run_folder.score(done or train(settings, folder))
-        except Exception as error:
-            run_folder.write_failure(settings, folder, error)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                return None  # the sweep goes on; its end reports the failure
-            raise stop(f"{folder.name} failed: {error} (traceback: {folder / run_folder.ERROR})", code=1) from error
-
-
-def main() -> None:
-    composition.register()
-    with one_line_errors(schema.keys()), ended_by_signals(), locks.released():
-        job()

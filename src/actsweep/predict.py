@@ -30,7 +30,7 @@ NORMAL_95 = 1.96  # standard deviations on either side of the mean
 
 def read(overrides: list[str]) -> schema.Settings:
     """The settings that a command line asks for, checked as a run's are, apart from its data."""
-    return composition.read(composition.composed(overrides), opens_data=False)
+    return composition.tried(composition.validated(composition.composed(overrides)))
 
 
 def predict(settings: schema.Settings) -> tuple[Layers, Limit, MeanField]:

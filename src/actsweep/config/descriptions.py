@@ -106,3 +106,15 @@ def as_call(value: Any) -> str:
     given = [as_call(each) for each in positional] if isinstance(positional, list | tuple) else []
     given += [f"{key}={as_call(each)}" for key, each in value.items() if key not in SPECIAL]
     return f"{value['_target_']}({', '.join(given)})" if given else str(value["_target_"])
+
+
+def flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested configuration → dotted key → value.
+
+    >>> flat({"a": {"b": 1}, "c": {}})
+    {'a.b': 1, 'c': {}}
+    """
+    found: dict[str, Any] = {}
+    for key, value in part.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return found

@@ -11,11 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
 
-from actsweep.config.descriptions import instantiate
+from actsweep.config.descriptions import flat, instantiate
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
 NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
+Precision = Literal[
+    "auto", "16", "16-true", "16-mixed", "bf16-true", "bf16", "bf16-mixed", "32", "32-true", "64", "64-true",
+    16, 32, 64, "transformer-engine", "transformer-engine-float16",
+]  # fmt: skip
 MOST_EPOCHS = 1_000_000
 IMMATERIAL = {  # keys that don't say what a run is
     *("figures", "report", "data.source.root"),
@@ -90,7 +94,7 @@ class Trainer(Target):
     target: str = Field(default="pytorch_lightning.Trainer", alias="_target_")
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Size | Literal["auto", -1] | list[int]
-    precision: str | int
+    precision: Precision
     max_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     gradient_clip_val: NonNegative | None
     gradient_clip_algorithm: Literal["norm", "value"]
@@ -161,18 +165,6 @@ class Settings(Section):
             for key in keys
             if str(pairs.get(key)) != str(asked.get(key))
         ] or ["something that its files don't say"]
-
-
-def flat(part: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested configuration → dotted key → value.
-
-    >>> flat({"a": {"b": 1}, "c": {}})
-    {'a.b': 1, 'c': {}}
-    """
-    found: dict[str, Any] = {}
-    for key, value in part.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return found
 
 
 def keys() -> list[str]:

@@ -208,7 +208,7 @@ def _fault_of(x: Tensor, y: Any, units: int, is_mixed: bool) -> str | None:
 def _fault_of_slope(x: Tensor, y: Tensor) -> str | None:
     if not y.requires_grad:
         return None  # as a step's: only the output layer learns
-    (slope,) = torch.autograd.grad(y, x, torch.ones_like(y), materialize_grads=True)
+    (slope,) = torch.autograd.grad(y.sum(), x, materialize_grads=True)
     return _not_finite("its slope", x, slope.where(x != 0, 0))  # a kink at 0 is no layer's everyday
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from actsweep.config.descriptions import find
-from actsweep.data.datamodule import Batch
+from actsweep.data.batches import Batch
 from actsweep.network import activations
 from actsweep.network.losses import LOSSES, Sums
 from actsweep.network.mlp import MLP

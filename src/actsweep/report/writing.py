@@ -116,18 +116,6 @@ def _cell(value: float, form: str) -> str:
     return "–" if pd.isna(value) else format(value, form)
 
 
-def one_line(run: dict[str, Any]) -> str:
-    """A run in one line, for the terminal."""
-    if run["status"] == "failed":
-        return f"{run['name']}: failed, {run['error']}"
-    if run["status"] == "diverged":
-        return f"{run['name']}: diverged in epoch {run['epochs']}, its loss is no longer finite"
-    accuracy, loss = run["test_accuracy"], run["test_loss"]
-    found = f"test loss {loss:.4g}" if accuracy is None else f"test accuracy {accuracy:.2%}"
-    when = f"epoch {run['best_epoch']} of {run['epochs']}" if run["epochs"] else "untrained"
-    return f"{run['name']}: {found}, {when}, {run['seconds']:.1f} s"
-
-
 def facts(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What sweeps asked and were started with, taken together."""
     return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in TOLD}

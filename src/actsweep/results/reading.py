@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from actsweep.config.descriptions import flat
 from actsweep.results import run_folder
 
 Run = dict[str, Any]
@@ -50,12 +51,9 @@ def read_sweeps(folders: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     return {path: run_folder.read_sweep(path) for path in paths}
 
 
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested configuration → dotted key → value as text."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
-    return found
+def texts(config: dict[str, Any]) -> dict[str, str]:
+    """Nested configuration → dotted key → value as text, empty sections apart."""
+    return {key: str(value) for key, value in flat(config).items() if value != {}}
 
 
 def data_of(run: Run) -> str:
@@ -80,3 +78,15 @@ def measured_at(run: Run, recorded: Iterable[int]) -> int | None:
     tested = run.get("best_epoch")
     before = [epoch for epoch in recorded if tested is None or epoch == tested or 0 < epoch < tested]
     return max(before, default=None)
+
+
+def one_line(run: Run) -> str:
+    """A run in one line, for the terminal."""
+    if run["status"] == "failed":
+        return f"{run['name']}: failed, {run['error']}"
+    if run["status"] == "diverged":
+        return f"{run['name']}: diverged in epoch {run['epochs']}, its loss is no longer finite"
+    accuracy, loss = run["test_accuracy"], run["test_loss"]
+    found = f"test loss {loss:.4g}" if accuracy is None else f"test accuracy {accuracy:.2%}"
+    when = f"epoch {run['best_epoch']} of {run['epochs']}" if run["epochs"] else "untrained"
+    return f"{run['name']}: {found}, {when}, {run['seconds']:.1f} s"

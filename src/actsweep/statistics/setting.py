@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actsweep.results import run_folder
-from actsweep.results.reading import Run, flat, natural, status
+from actsweep.results.reading import Run, natural, status, texts
 
 Identity = tuple[str, int | str]  # the setting's label and the seed
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
@@ -30,7 +30,7 @@ def act_order(act: str) -> tuple[int, str]:
 
 def _configs(runs: Sequence[Run]) -> list[dict[str, str]]:
     """Flat configurations. Where known data lie is no part of them, unless it names what differs in content alone."""
-    configs = [flat(run["config"]) for run in runs]
+    configs = [texts(run["config"]) for run in runs]
     contents: dict[str, dict[str, str]] = {}  # a source's other arguments → digest → where that content lay first
     known = [(config, digest, config.pop(ROOT, "")) for config in configs if (digest := config.pop("content", ""))]
     for config, digest, root in known:

@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from actsweep.errors import UserError
 from actsweep.places import REPOSITORY, command
 from actsweep.results import run_folder
-from actsweep.results.reading import Run, flat, read_runs
+from actsweep.results.reading import Run, read_runs, texts
 
 FREE = {  # what the two parts of a study need not have in common
     *("seed", "optim.lr", "names", "figures", "report", "diagnostics", "threads"),
@@ -50,7 +50,7 @@ def learning_rate(folder: str, act: str, init: str, asked: DictConfig | None = N
         raise UserError(
             f"{folder} has no run of act={act} init={init}{why}: run `{command('train', '+sweeps=fair')}` first"
         )
-    return max(sorted(scores), key=lambda lr: float(np.mean(list(scores[lr].values()))))
+    return max(sorted(scores), key=lambda lr: fmean(scores[lr].values()))
 
 
 @lru_cache(maxsize=8)
@@ -76,7 +76,7 @@ def _asked(asked: DictConfig, act: str, init: str) -> dict[str, str] | None:
         settings = schema.Settings.model_validate(plain | {"optim": optim, "content": str(asked.content)})
     except (ValidationError, OmegaConfBaseException):
         return None  # as config.read will say
-    found = flat(json.loads(json.dumps(settings.plain(), default=str)))
+    found = texts(json.loads(json.dumps(settings.plain(), default=str)))
     return {key: value for key, value in found.items() if not _is_free(key) and key.partition(".")[0] not in other}
 
 
@@ -87,7 +87,9 @@ def _is_free(key: str) -> bool:
 def _differing(run: Run, wanted: Mapping[str, str]) -> list[str]:
     parts = {key.partition(".")[0] for key in wanted}
     own = {
-        key: value for key, value in flat(run["config"]).items() if key.partition(".")[0] in parts and not _is_free(key)
+        key: value
+        for key, value in texts(run["config"]).items()
+        if key.partition(".")[0] in parts and not _is_free(key)
     }
     return sorted(key for key in own.keys() | wanted.keys() if own.get(key) != wanted.get(key))
 

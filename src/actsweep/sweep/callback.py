@@ -11,12 +11,10 @@ import gc
 import sys
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,19 +22,21 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from rich.console import Console
 
-from actsweep.composition import read
-from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, quiet_libraries, stop
+from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, stop
 from actsweep.config.schema import Settings, keys
 from actsweep.errors import UserError
+from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY, command
-from actsweep.report import writing
 from actsweep.results import claims, files, locks, ownership, run_folder
 from actsweep.results.rank import zero_only
-from actsweep.sweep import check, plan, search
-from actsweep.sweep.composing import Shared, composing, use
-from actsweep.training.progress import SweepProgress
+from actsweep.results.reading import one_line, read_runs
+from actsweep.sweep import check, search
+from actsweep.sweep.composing import Shared, composing
+from actsweep.sweep.limits import is_ours
+
+if TYPE_CHECKING:
+    from actsweep.training.progress import SweepProgress
 
 BETWEEN_COLLECTIONS = 1.0  # seconds
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -72,30 +72,10 @@ def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _refuse_folder(config: DictConfig, settings: Settings) -> None:
-    """Raise UserError if a run, or the sweep that it is part of, can't have its folder."""
-    hydra = config.hydra
-    if hydra.mode != RunMode.MULTIRUN:
-        claims.refuse(Path(hydra.run.dir), settings)
-        return
-    sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
-    began = f"{name}/" in ownership.recorded(sweep)  # Hydra's files may be there, and not be listed yet
-    claims.refuse(sweep / name, settings, claims.hydra_files(hydra) if began else ())
-
-
-@contextmanager
-def _in_a_folder_of_ours() -> Iterator[None]:
-    """Where a folder can't be made, or written, that is for the person to mend."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(str(error)) from error
-
-
 class Sweep(Callback):
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
-    progress: SweepProgress | None = None
+    progress: "SweepProgress | None" = None
     names: Sequence[str] = ()  # of the command's runs
     collected = 0.0  # when garbage was
     reported: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
@@ -106,35 +86,38 @@ class Sweep(Callback):
 
     @_guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._end_with_plan(config, self._check([config])[0])
-        with _in_a_folder_of_ours():
+        self._end_with_plan(config, check.tried(check.at_sight([config])))
+        with check.in_a_folder_of_ours():
             ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
 
     @_guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        with check.in_a_folder_of_ours():
+            claims.refuse_sweep(Path(config.hydra.sweep.dir))
         began = time.perf_counter()
-        settings, names = self._check(jobs(config))
-        seconds = (time.perf_counter() - began) / len(settings)
+        runs = check.at_sight(jobs(config))
+        seconds = (time.perf_counter() - began) / len(runs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             search.spell_out(config, GlobalHydra.instance().config_loader())
         check.launcher(config)
-        self._end_with_plan(config, settings, seconds)
-        self._begin(config, names)
+        self._end_with_plan(config, check.tried(runs), seconds)
+        self._begin(config, [run.name for run in runs])
 
     def _begin(self, config: DictConfig, names: list[str]) -> None:
         """Take the sweep's folder, and note there what shall be done."""
+        from actsweep.training.progress import SweepProgress  # here, because it imports Lightning
+
         folder, count = Path(config.hydra.sweep.dir), len(names)
         if search.is_search(config):
             names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
-        with _in_a_folder_of_ours():
-            claims.refuse_sweep(folder)
+        with check.in_a_folder_of_ours():
             locks.take(folder)
             run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), names)
         self.names = names
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
-        if search.is_search(config) or not plan.is_ours(config.hydra.launcher):  # ours says more
+        if search.is_search(config) or not is_ours(config.hydra.launcher):  # ours says more
             print(f"{count} runs → {folder}", flush=True)
         self.progress = SweepProgress(count)
         at_early_end.append(partial(self._end_early, config))
@@ -156,29 +139,15 @@ class Sweep(Callback):
     def _end_with_plan(self, config: DictConfig, settings: list[Settings], run_seconds: float = 0.0) -> None:
         if not config.plan:
             return
+        from rich.console import Console  # here, because they import Lightning, or are for plans alone
+
+        from actsweep.sweep import plan
+
         console, is_sweep = Console(), config.hydra.mode == RunMode.MULTIRUN
         launcher = plan.understood(config.hydra.launcher, settings) if is_sweep else plan.ONE_BY_ONE
         costs = plan.plan(settings, launcher, run_seconds)
         plan.show(costs, launcher, console if console.is_terminal else Console(width=120))
         raise SystemExit(0)
-
-    def _check(self, configs: Iterable[DictConfig]) -> tuple[list[Settings], list[str]]:
-        """The settings of the runs, and their names, if all may start."""
-        quiet_libraries()
-        checked: list[Settings] = []
-        names: Counter[str] = Counter()
-        for config in configs:
-            use(config)
-            checked.append(read(config))
-            check.run(checked[-1])
-            with _in_a_folder_of_ours():
-                _refuse_folder(config, checked[-1])
-            names[str(config.hydra.sweep.subdir)] += 1
-        if twice := [name for name, count in names.items() if count > 1]:
-            several = len({each.trainer.max_epochs for each in checked}) > 1
-            how = "of trainer.max_epochs, ask for the most alone" if several else "give each value once"
-            raise UserError(f"the sweep would run {twice[0]} more than once: {how}")
-        return checked, list(names)
 
     @zero_only
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
@@ -205,9 +174,9 @@ class Sweep(Callback):
         self.reported |= {folder}
         if self.progress:
             is_new = (folder / run_folder.RESULT).stat().st_mtime >= self.progress.started
-            self.progress.ended(result, writing.one_line(result), is_new)
+            self.progress.ended(result, one_line(result), is_new)
         else:
-            print(writing.one_line(result), flush=True)
+            print(one_line(result), flush=True)
 
     def reached(self, runs: int, left: float, each: float) -> None:
         if self.progress:
@@ -246,9 +215,12 @@ class Sweep(Callback):
 
 def _report(folder: Path, with_page: bool) -> list[str]:
     """Write a sweep's report; what kept it from being written, if something did."""
+    with uncollected():
+        from actsweep.report import writing  # here, because it imports pandas and SciPy
+
     again = f"when that is mended, write it with `{command('report', folder)}`"
     try:
-        runs = writing.read_runs([folder])
+        runs = read_runs([folder])
         if not runs:
             return [f"no run of the sweep left a {run_folder.RESULT} in {folder}"]
         writing.write(runs, [folder], with_page=with_page)

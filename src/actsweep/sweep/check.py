@@ -1,43 +1,123 @@
 """What is tried before a command's first run: whether it could start at all, so that nothing is begun in vain.
 
-Flow: config → data → **check**. Raises UserError, in one line.
+Flow: config → data → **check**. Raises UserError, in one line. What needs torch, and last what needs Lightning, is
+imported where it is tried: they take seconds, and a mistake that needs neither is answered without them.
 """
 
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import pytorch_lightning as L
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from hydra.types import HydraContext
+from hydra.types import HydraContext, RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from actsweep import composition
+from actsweep.config.command_line import quiet_libraries
 from actsweep.config.schema import Data, Settings
-from actsweep.data.datamodule import open_data
 from actsweep.errors import UserError, refuse
-from actsweep.network.losses import outputs_for
+from actsweep.imports import uncollected
 from actsweep.report import figures
-from actsweep.training import ranks, trainer_arguments
+from actsweep.results import claims, ownership
+from actsweep.sweep.composing import use
+from actsweep.training import trainer_arguments
 
+COUNTS = {"every_n_epochs", "every_n_steps", "probe_size", "bins", "points"}  # of this project's diagnostics
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
 
-def run(settings: Settings) -> None:
-    """Raise UserError if a run with these settings could not start. Parts that many runs share are tried once."""
+class Asked(NamedTuple):
+    """A run that a command asks for: its settings, as far as they can be known at sight, its folder, and which files
+    that the folder doesn't list may be there: Hydra's, of a sweep that has begun."""
+
+    settings: Settings
+    name: str
+    folder: Path
+    besides: Sequence[str] = ()
+
+
+def _asked(config: DictConfig) -> Asked:
+    settings, hydra = composition.validated(config), config.hydra
+    if hydra.mode != RunMode.MULTIRUN:
+        return Asked(settings, Path(hydra.run.dir).name, Path(hydra.run.dir))
+    sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
+    began = f"{name}/" in ownership.recorded(sweep)
+    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else ())
+
+
+@contextmanager
+def in_a_folder_of_ours() -> Iterator[None]:
+    """Where a folder can't be made, or written, that is for the person to mend."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(str(error)) from error
+
+
+def at_sight(configs: Iterable[DictConfig]) -> list[Asked]:
+    """The runs of a command. Raises UserError for what is wrong with one of them before anything that it names is
+    tried, which takes imports of seconds."""
+    found = []
+    for config in configs:
+        use(config)
+        found.append(_asked(config))
+        of_settings(found[-1].settings)
+        with in_a_folder_of_ours():
+            ownership.refuse_foreign(found[-1].folder, found[-1].besides)
+    names = Counter(each.name for each in found)
+    if twice := [name for name, count in names.items() if count > 1]:
+        several = len({each.settings.trainer.max_epochs for each in found}) > 1
+        how = "of trainer.max_epochs, ask for the most alone" if several else "give each value once"
+        raise UserError(f"the sweep would run {twice[0]} more than once: {how}")
+    return found
+
+
+def tried(runs: Sequence[Asked]) -> list[Settings]:
+    """The settings of the runs, which know their data. Raises UserError unless all may start."""
+    quiet_libraries()
+    found = [composition.with_content(composition.tried(run.settings)) for run in runs]
+    for run, settings in zip(runs, found, strict=True):
+        with in_a_folder_of_ours():
+            claims.refuse(run.folder, settings, run.besides)
+    try_parts(*found)
+    return found
+
+
+def of_settings(settings: Settings) -> None:
+    """Raise UserError if the settings alone, with nothing tried, show that a run could not start."""
     figures.check(settings.figures)
-    ranks.check(settings, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(settings))))))
-    _try("optim", json.dumps(settings.optim.plain()))
-    _try("diagnostics", json.dumps({name: part.plain() for name, part in settings.diagnostics.items()}))
-    _try("data", json.dumps(settings.data.plain() | {"loss": settings.loss}))
-    if settings.trainer.model_extra:
-        trainer_arguments.check_batches(settings, open_data(settings.data, settings.seed))
+    trainer_arguments.refuse(settings.trainer.plain())
+    _check_counts(settings)
     _check_memory(settings)
+
+
+def _check_counts(settings: Settings) -> None:
+    for name, part in settings.diagnostics.items():
+        for key, value in part.plain().items() if part.target.startswith("actsweep.") else ():
+            if key in COUNTS and value is not None and not (type(value) is int and value >= 1):
+                raise UserError(f"diagnostics.{name}.{key}={value}: must be a whole number, at least 1")
+
+
+def try_parts(*settings: Settings) -> None:
+    """Raise UserError if a run with one of these settings could not start. Parts that several share are tried once."""
+    for each in settings:
+        parts = {"data": each.data.plain(), "loss": each.loss, "trainer": each.trainer.plain()}
+        _try("data", json.dumps(parts))
+        _try("optim", json.dumps(each.optim.plain()))
+    with uncollected():
+        from actsweep.training import ranks  # here, because it imports Lightning
+
+    for each in settings:
+        ranks.check(each, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(each))))))
+        _try("diagnostics", json.dumps({name: part.plain() for name, part in each.diagnostics.items()}))
 
 
 def _check_memory(settings: Settings) -> None:
@@ -60,6 +140,9 @@ def _try(part: str, description: str) -> object:
 
 def _try_trainer(arguments: dict[str, Any]) -> int:
     """How many devices it would train on."""
+    import pytorch_lightning as L
+    import torch
+
     if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
     quiet = {
@@ -75,12 +158,18 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
 
 
 def _try_optimizer(arguments: dict[str, Any]) -> None:
+    import torch
+
     instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
 
 
-def _try_data(description: dict[str, Any]) -> None:
-    loss = description.pop("loss")
-    outputs_for(loss, open_data(Data.model_validate(description), seed=0).dataset)
+def _try_data(parts: dict[str, Any]) -> None:
+    from actsweep.data.batches import SplitData, described
+    from actsweep.network.losses import outputs_for
+
+    data = SplitData(*described(Data.model_validate(parts["data"]), seed=0))
+    outputs_for(parts["loss"], data.dataset)
+    trainer_arguments.check_batches(parts["trainer"], data)
 
 
 TRIED: dict[str, Callable[[dict[str, Any]], object]] = {

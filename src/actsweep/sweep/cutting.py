@@ -4,16 +4,14 @@ Flow: config → launcher → **cutting** → units → an executor → training
 """
 
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
 from actsweep.config.schema import Settings
-from actsweep.errors import UserError
 from actsweep.network.mlp import ALL_THREADS
+from actsweep.sweep.limits import Limits
 from actsweep.sweep.units import pieces
 from actsweep.training.stack import grouping
 from actsweep.training.stack.grouping import Shape
@@ -21,38 +19,6 @@ from actsweep.training.stack.grouping import Shape
 Begun = Sequence[tuple[torch.device, float]]  # stacks that are there already: where each trains, for about how long
 PROCESS_SECONDS = 10.0  # processes that save less are not started
 FINER, CUTTING = 3, 1.05  # stacks for each process, so that none waits for another, if that makes them so much longer
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a person asks of `hydra/launcher=sweep`; None: as much as there is, and as pays."""
-
-    max_members: int | None = None
-    devices: Sequence[int] | None = None
-    processes: int | None = None
-    save_every: float = 60
-
-    def check(self) -> None:
-        """Raise UserError for what a person can get wrong."""
-        meanings = {"max_members": "as many as fit", "processes": "one for each core, where that pays"}
-        for name, meaning in meanings.items():
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise UserError(f"hydra.launcher.{name}={value}: must be at least 1, or null: {meaning}")
-        every = self.save_every
-        if isinstance(every, bool) or not isinstance(every, int | float) or not every >= 0:
-            raise UserError(f"hydra.launcher.save_every={every}: must be a number of seconds, at least 0")
-        present = torch.cuda.device_count()
-        if self.devices is not None and not (self.devices and all(each in range(present) for each in self.devices)):
-            there = f"torch finds {present} CUDA devices here" + (f", 0 to {present - 1}" if present else "")
-            raise UserError(f"hydra.launcher.devices={list(self.devices)}: {there}; null takes all, or the CPU")
-
-    def gpus(self) -> list[str]:
-        """Those that share the work, as CUDA_VISIBLE_DEVICES names them."""
-        present = [str(number) for number in range(torch.cuda.device_count())]
-        if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
-            present = visible.split(",")[: len(present)]
-        return present if self.devices is None else [present[number] for number in self.devices]
 
 
 class Run(NamedTuple):

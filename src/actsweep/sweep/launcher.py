@@ -25,8 +25,9 @@ from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
 from actsweep.sweep.composing import Composing, composing, use
-from actsweep.sweep.cutting import Limits, Piece, Run, cut, processes_for
+from actsweep.sweep.cutting import Piece, Run, cut, processes_for
 from actsweep.sweep.executors import Engine
+from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
 from actsweep.training.progress import UNSEEN, Watcher

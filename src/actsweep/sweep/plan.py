@@ -17,7 +17,8 @@ from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.network.mlp import ALL_THREADS
 from actsweep.sweep import dry_run
-from actsweep.sweep.cutting import Limits, Run, cut
+from actsweep.sweep.cutting import Run, cut
+from actsweep.sweep.limits import Limits, is_ours
 from actsweep.training.progress import duration
 from actsweep.training.stack import grouping
 
@@ -53,10 +54,6 @@ class Cost:
     @property
     def seconds(self) -> float:
         return self.runs / self.together * self.longest
-
-
-def is_ours(launcher: Mapping[str, Any]) -> bool:
-    return str(launcher.get("_target_", "")).endswith(".SweepLauncher")
 
 
 def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Launcher:

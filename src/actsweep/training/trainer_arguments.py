@@ -6,14 +6,15 @@ Flow: config → **training**. Those that are not named here mean what Lightning
 import inspect
 import math
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as L
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from actsweep.config.schema import Settings
-from actsweep.data.datamodule import DataModule
+from actsweep.config.schema import Settings, Trainer
 from actsweep.errors import UserError
+
+if TYPE_CHECKING:
+    from actsweep.data.batches import SplitData
 
 DEFAULTS = {
     "num_sanity_val_steps": 0,
@@ -40,6 +41,18 @@ AT_LEAST = {
     **dict.fromkeys(("log_every_n_steps", "min_epochs", "min_steps", "reload_dataloaders_every_n_epochs"), 0),
     "num_sanity_val_steps": -1,
 }
+OTHERS = (
+    *(
+        "benchmark",
+        "detect_anomaly",
+        "deterministic",
+        "enable_autolog_hparams",
+        "inference_mode",
+        "limit_train_batches",
+    ),
+    *("limit_val_batches", "limit_test_batches", "max_time", "overfit_batches", "profiler", "strategy"),
+)
+KNOWN = sorted({*Trainer.model_fields, *DEFAULTS, *REFUSED, *AT_LEAST, *OTHERS} - {"target"})
 
 
 def arguments(settings: Settings) -> dict[str, Any]:
@@ -48,8 +61,8 @@ def arguments(settings: Settings) -> dict[str, Any]:
     Raises UserError for what it can't be given.
     """
     given = settings.trainer.plain()
-    for name, value in given.items():
-        _check(name, value)
+    refuse(given)
+    _check_kinds({name: value for name, value in given.items() if name not in REFUSED})
     epochs = {"max_epochs": 1 if settings.untrained else settings.trainer.max_epochs}
     return DEFAULTS | {name: value for name, value in given.items() if name not in REFUSED} | epochs
 
@@ -57,42 +70,50 @@ def arguments(settings: Settings) -> dict[str, Any]:
 @cache
 def _kind(name: str) -> TypeAdapter[Any]:
     """The type that Lightning gives an argument."""
-    known = inspect.signature(L.Trainer).parameters
-    if name not in known:
-        raise UserError(f"trainer.{name}: Lightning's Trainer has no such argument; it has {', '.join(known)}")
-    return TypeAdapter(known[name].annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+    import pytorch_lightning as L  # here, because it takes seconds: most mistakes are answered without it
+
+    annotation = inspect.signature(L.Trainer).parameters[name].annotation
+    return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
 
 
-def _check(name: str, value: Any) -> None:
-    if name in REFUSED:
-        harmless, reason = REFUSED[name]
+def refuse(given: dict[str, Any]) -> None:
+    """Raise UserError for a name that Lightning's Trainer lacks, and for what a run can't do with one that it has."""
+    for name, value in given.items():
+        if name not in KNOWN:
+            raise UserError(f"trainer.{name}: Lightning's Trainer has no such argument; it has {', '.join(KNOWN)}")
+        harmless, reason = REFUSED.get(name, ((value,), ""))
         if not any(value is each or (type(value) is int and value == each) for each in harmless):
             raise UserError(f"trainer.{name}={value}: {reason}")
-        return
-    try:
-        _kind(name).validate_python(value)
-    except ValidationError as error:
-        allowed = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
-        raise UserError(f"trainer.{name}={value}: {allowed}".replace("Input should", "must")) from error
-    least = AT_LEAST.get(name, -math.inf)
-    if type(value) is int and value < least:
-        raise UserError(f"trainer.{name}={value}: must be at least {least}")
-    if name == "max_time" and value is not None:
-        _check_time(value)
+        least = AT_LEAST.get(name, -math.inf)
+        if type(value) is int and value < least:
+            raise UserError(f"trainer.{name}={value}: must be at least {least}")
+
+
+def _check_kinds(given: dict[str, Any]) -> None:
+    """Raise UserError for a value of another type than Lightning's Trainer says that it takes."""
+    for name, value in given.items():
+        try:
+            _kind(name).validate_python(value)
+        except ValidationError as error:
+            allowed = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
+            raise UserError(f"trainer.{name}={value}: {allowed}".replace("Input should", "must")) from error
+    if given.get("max_time") is not None:
+        _check_time(given["max_time"])
 
 
 def _check_time(value: Any) -> None:
+    from pytorch_lightning.callbacks import Timer
+
     try:
-        given = L.callbacks.Timer(value).time_remaining()
+        given = Timer(value).time_remaining()
     except Exception as error:  # Lightning's answer, of several kinds
         raise UserError(f"trainer.max_time={value}: {error}") from error
     if not given:
         raise UserError(f"trainer.max_time={value}: leaves no time for a step")
 
 
-def check_batches(settings: Settings, data: DataModule) -> None:
+def check_batches(given: dict[str, Any], data: "SplitData") -> None:
     """Raise UserError where a part of an epoch, as the Trainer's arguments name it, has no batch."""
-    given = settings.trainer.plain()
     training = len(data.train_dataloader())
     validation, test = len(data.val_dataloader()), len(data.test_dataloader())
     counts = [

@@ -17,14 +17,17 @@ class SweepLauncher(Launcher):
 
     def __init__(self, engine: Any = None, **limits: Any) -> None:
         self.engine, self.limits = engine, limits
+        self.run: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from actsweep.sweep.cutting import Limits
-        from actsweep.sweep.launcher import SweepLaunch
+        from actsweep.sweep.limits import Limits
 
         limits = Limits(**self.limits)
         limits.check()
-        self.run = SweepLaunch(hydra_context, task_function, config, limits, self.engine)
+        self.given = hydra_context, task_function, config, limits, self.engine
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from actsweep.sweep.launcher import SweepLaunch
+
+        self.run = self.run or SweepLaunch(*self.given)
         return self.run(job_overrides, initial_job_idx)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actsweep.data.datamodule import DataModule, Sampling
+from actsweep.data.batches import Sampling, SplitData
 from actsweep.data.dataset import Examples
 from actsweep.network.losses import Sums
 from actsweep.training.stack.network import Losses, Stack
@@ -47,7 +47,7 @@ class Feed:
     labels (K, N).
     """
 
-    def __init__(self, data: DataModule, examples: Examples, seeds: Sequence[int]) -> None:
+    def __init__(self, data: SplitData, examples: Examples, seeds: Sequence[int]) -> None:
         self.examples, self.scale = examples, data.dataset.scale
         self.sampling, device = data.sampling, examples.inputs.device
         self.steps = self.sampling.steps(len(examples))

@@ -1,0 +1,50 @@
+"""What Hydra calls for each run of a command, and what stands around it.
+
+Flow: config → **job** → one_run. torch and Lightning, which take seconds to import, come after the checks before the
+first run (sweep/callback.py): `--help` and most mistakes are answered without them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from actsweep import composition
+from actsweep.config import schema
+from actsweep.config.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
+from actsweep.imports import uncollected
+from actsweep.places import REPOSITORY
+from actsweep.results import claims, locks, run_folder
+
+
+def _trained(settings: schema.Settings, folder: Path) -> dict[str, Any]:
+    with uncollected():
+        from actsweep import one_run  # here, because it imports Lightning
+
+    return one_run.train(settings, folder)
+
+
+@hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name="config")
+def job(cfg: DictConfig) -> float | None:
+    """What Hydra calls for each run. Returns its score, which a sweeper may maximise: the best validation accuracy."""
+    quiet_libraries()
+    outlive_readers()
+    settings, folder = composition.read(cfg), Path(HydraConfig.get().runtime.output_dir)
+    with claims.held(folder, settings, HydraConfig.get()):
+        done = run_folder.finished(folder, settings)  # a repeated sweep doesn't repeat its runs
+        try:
+            return run_folder.score(done or _trained(settings, folder))
+        except Exception as error:
+            run_folder.write_failure(settings, folder, error)
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return None  # the sweep goes on; its end reports the failure
+            raise stop(f"{folder.name} failed: {error} (traceback: {folder / run_folder.ERROR})", code=1) from error
+
+
+def main() -> None:
+    composition.register()
+    with one_line_errors(schema.keys()), ended_by_signals(), locks.released():
+        job()
