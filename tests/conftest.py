@@ -96,6 +96,8 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`python -m src.train ARGUMENTS` in this process; returns the exit code."""
     from hydra.core.global_hydra import GlobalHydra
 
+    from actsweep import jobs
+
     def run(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
         try:
