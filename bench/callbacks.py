@@ -7,21 +7,20 @@ images of 32 × 32). One thread. Prints the ratio of CPU times, mean and 95 % in
 """
 
 import argparse
-import math
 import time
 from itertools import pairwise
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import pytorch_lightning as L
 import torch
 import torch.nn.functional as F
-from scipy.stats import t as student  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet18
 
 from actsweep.callbacks import ActivationHistogram, ActivationMoments, DeadUnits, Diagnostic, GradientNorm, UpdateRatio
+from actsweep.statistics.inference import mean
 
 EVERY = (GradientNorm, ActivationMoments, ActivationHistogram, DeadUnits, UpdateRatio)
 SIZES = (784, 512, 256, 256, 128)
@@ -71,10 +70,10 @@ def main() -> None:
         for _ in range(pairs):
             without.append(seconds(case, []))
             ratios.append(seconds(case, diagnostics()) / without[-1])
-        half = float(student.ppf(0.975, pairs - 1)) * stdev(ratios) / math.sqrt(pairs)
-        step = 1000 * fmean(without) / CASES[case][2]
+        step, ratio = 1000 * fmean(without) / CASES[case][2], mean(ratios)
         print(
-            f"{case}: {step:.1f} ms a step; with callbacks × {fmean(ratios):.3f} ± {half:.3f} (n = {pairs})", flush=True
+            f"{case}: {step:.1f} ms a step; × {ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}], n = {pairs}",
+            flush=True,
         )
 
 
