@@ -143,7 +143,7 @@ def test_a_plan_says_what_a_sweep_would_take_and_does_nothing(
     assert command("-m", *SMALL, *sweep, f"hydra.sweep.dir={tmp_path}/out") == 0
     rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [(row[0].strip(), row[1].strip(), int(row[3]), int(row[4])) for row in rows] == [
-        ("relu", "1 × 16", 3, 7), ("tanh", "1 × 16", 3, 7), ("relu", "2 × 16", 3, 7), ("tanh", "2 × 16", 3, 7),
+        ("stack of 6", "1 × 16", 6, 7), ("stack of 6", "2 × 16", 6, 7),
     ]  # fmt: skip
     assert all(float(row[5]) > 0 for row in rows)
     assert not (tmp_path / "out").exists()

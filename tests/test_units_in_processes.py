@@ -138,7 +138,14 @@ def test_a_process_that_dies_costs_no_other_run(
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
-    grid = [*STACKED, "seed=0,1,2,3", "trainer.max_epochs=100000", "patience=null", "hydra.launcher.processes=2"]
+    grid = [
+        *STACKED,
+        "seed=0,1,2,3",
+        "trainer.max_epochs=100000",
+        "patience=null",
+        "hydra.launcher.processes=2",
+        "hydra.launcher.save_every=0",
+    ]
     arguments = [sys.executable, "-m", "src.train", *grid, f"hydra.sweep.dir={tmp_path}"]
     with processes.running(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
         processes.until(lambda: len(list(tmp_path.glob("*/epochs.csv"))) == 4, command)
