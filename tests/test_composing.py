@@ -68,6 +68,7 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
     assert len(composed) == 7
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("launcher", ["basic", "stacked", "side_by_side"])
 def test_a_sweep_of_seeds_has_hydra_compose_one_configuration(
     launcher: str, command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
