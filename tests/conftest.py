@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from actsweep.config.schema import Settings
 
-SMALL = [
+SMALL = [  # as Hydra writes them for a job of a sweep
     "data=digits",
     "trainer=cpu",
-    "trainer.enable_progress_bar=false",
+    "trainer.enable_progress_bar=False",
     "trainer.max_epochs=2",
     "depth=2",
     "width=16",
-    "report=false",
+    "report=False",
     "figures=[]",
 ]
 PATIENCE = 600_000  # ms: a browser can't be asked whether it is still at work. What it draws takes it seconds

@@ -17,8 +17,7 @@ from hydra.core.utils import JobRuntime
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-IN = re.compile(r"(hydra\.(?:run|sweep)\.dir)=(/[\w/.-]+)")
-ANYWHERE = "/anywhere"
+APART = re.compile(r"hydra\.(run|sweep)\.dir=/[\w/.-]+|hydra\.mode=(RUN|MULTIRUN)")  # changes nothing else
 MAY_CHANGE = re.compile(r"hydra\.searchpath|\?\?\?")
 load, compose = OmegaConf.load, ConfigLoaderImpl.load_configuration
 kept: dict[Any, bytes] = {}
@@ -48,15 +47,17 @@ def compose_once(
         return compose(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
     if validate_sweep_overrides and any("," in each or "(" in each for each in overrides):
         self.validate_sweep_overrides_legal(OverridesParser.create().parse_overrides(overrides), run_mode, from_shell)
-    anywhere = [IN.sub(rf"\1={ANYWHERE}", each) if IN.fullmatch(each) else each for each in overrides]
-    key = places, config_name, *anywhere, Path.cwd(), JobRuntime().get("name")
+    ours = [each for each in overrides if each.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    apart = dict(each.split("=") for each in ours if APART.fullmatch(each))
+    same = [each for each in ours if not APART.fullmatch(each)], [each for each in overrides if each not in ours]
+    key = places, config_name, *map(tuple, same), Path.cwd(), JobRuntime().get("name")
     if key not in kept:
-        kept[key] = pickle.dumps(compose(self, config_name, anywhere, RunMode.MULTIRUN, from_shell, False))
-    config: DictConfig = pickle.loads(kept[key])
-    folders = {found[1]: found[2] for each in overrides if (found := IN.fullmatch(each))}
-    for name, folder in folders.items():
-        OmegaConf.update(config, name, folder)
-    config.hydra.overrides.hydra = [each for each in overrides if each.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        config = compose(self, config_name, [*same[0], *same[1]], RunMode.MULTIRUN, from_shell, False)
+        kept[key] = pickle.dumps(config)
+    config = pickle.loads(kept[key])
+    for name, value in apart.items():
+        OmegaConf.update(config, name, RunMode[value] if name == "hydra.mode" else value)
+    config.hydra.overrides.hydra = ours
     return config
 
 

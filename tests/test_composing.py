@@ -114,6 +114,7 @@ def test_a_job_leaves_and_hears_what_hydras_own_run_leaves_and_tells(loader: Con
     assert found[0] == found[1]
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("launcher", ["basic", "sweep"])
 def test_a_sweep_of_seeds_has_hydra_compose_one_configuration(
     launcher: str, command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

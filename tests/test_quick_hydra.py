@@ -29,6 +29,7 @@ def composed(how: Any, *arguments: Any) -> str:
         [*SMALL, "act=torch.nn.Hardtanh", "+act.max_val=6.0"],
         ["+sweeps=quick", "hydra/launcher=stacked", "hydra.run.dir=/x-y/z", "seed=1,2", "hydra.sweep.dir=/tmp/b"],
         ["hydra.sweep.dir='/tmp/c d'", "~diagnostics", "act=choice(relu,tanh)"],
+        ["hydra.run.dir=/x", "seed=3", "hydra.mode=RUN", "depth=2"],
         ["no_such_key=1"],
         ["act=relu", "hydra.sweep.dir=/tmp/a,/tmp/b"],
     ],
