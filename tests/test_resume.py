@@ -103,7 +103,15 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
 def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_the_command_that_resumes(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = ["-m", *SMALL, "seed=0,1", "trainer.max_epochs=1000000", "patience=null", "diagnostics=[]"]
+    sweep = [
+        "-m",
+        "hydra/launcher=basic",
+        *SMALL,
+        "seed=0,1",
+        "trainer.max_epochs=1000000",
+        "patience=null",
+        "diagnostics=[]",
+    ]
     sweep += [f"hydra.sweep.dir={tmp_path}/a sweep"]
     program = [sys.executable, "-m", "src.train", *sweep]
     one, other = (tmp_path / "a sweep" / name_of(seed) for seed in (0, 1))
