@@ -28,3 +28,18 @@ def test_diagnostics_diagnostic_sees_a_parameter_change_by_its_version() -> None
     before = parameter._version
     nn.init.ones_(parameter)
     assert parameter._version > before
+
+
+def test_diagnostics_watch_knows_what_is_compiled_by_torchs_names_for_it() -> None:
+    module = nn.Linear(2, 2)
+    assert type(torch.compile(module, backend="eager")).__name__ == "OptimizedModule"
+    assert module._compiled_call_impl is None
+    module.compile(backend="eager")
+    assert module._compiled_call_impl is not None
+    assert hasattr(torch.compile(torch.sin, backend="eager"), "_torchdynamo_orig_callable")
+
+
+def test_diagnostics_watch_knows_an_optimiser_that_divides_scaled_gradients_itself() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    assert getattr(torch.optim.SGD([weight], lr=1.0, fused=True), "_step_supports_amp_scaling", False)
+    assert not getattr(torch.optim.SGD([weight], lr=1.0, fused=False), "_step_supports_amp_scaling", False)
