@@ -20,6 +20,7 @@ from tests.processes import pytest_configure, pytest_runtest_call, warm  # noqa:
 if TYPE_CHECKING:
     import torch
     from omegaconf import DictConfig
+    from playwright.sync_api import Browser
 
     from actsweep.config.schema import Settings
 
@@ -109,6 +110,17 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return 0
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One for all: Playwright can't be started twice in a process."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**BROWSER)
+        yield browser
+        browser.close()
 
 
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:

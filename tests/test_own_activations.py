@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("warm")
 Command = Callable[..., int]
 Make = Callable[..., Settings]
 OWN = "tests.own_activations"
-ENGINES = {"plain": (), "stacked": ("hydra/launcher=stacked",)}
+ENGINES = {"plain": ("hydra/launcher=basic",), "stacked": ()}
 SEEDS = {"plain": "0", "stacked": "0,1"}
 
 

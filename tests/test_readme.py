@@ -19,7 +19,7 @@ DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "bench/README.md", REPOSITORY / "conf/hydra/launcher/README.md", *DOCS]
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`]+)`")
-LINK = re.compile(r"\]\(([^)\s]+)\)")
+LINK = re.compile(r"\]\((?!https:)([^)\s]+)\)")
 PATH = re.compile(r"(src|conf|sweeps|docs|bench|tests)/[\w./-]*")
 COMMAND = re.compile(r"python -m src\.\w|actsweep |make |pip install ")
 CHOICE = re.compile(r"\+?[a-z][\w./]*=\S")  # `seed=0 act=relu`, but not `act=`

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from actsweep import one_run
 from actsweep.config.schema import Settings
 from tests import processes
-from tests.conftest import BROWSER, PATIENCE, SMALL
+from tests.conftest import PATIENCE, SMALL
 
 ADDRESS = re.compile(r"TensorBoard \S+ at (http://\S+)/")
 
@@ -31,7 +31,7 @@ def tensorboard(settings_for: Callable[..., Settings], tmp_path: Path) -> Iterat
         yield address
 
 
-def test_tensorboard_shows_charts_images_text_and_hyperparameters(tensorboard: str) -> None:
+def test_tensorboard_shows_charts_images_text_and_hyperparameters(tensorboard: str, browser: Browser) -> None:
     expected = {
         "timeseries": "dead_fraction",
         "custom_scalars": "update_ratio",
@@ -40,12 +40,10 @@ def test_tensorboard_shows_charts_images_text_and_hyperparameters(tensorboard: s
         "hparams": "test_accuracy",
         "histograms": "post_activation",
     }
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**BROWSER)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        for tab, text in expected.items():
-            page.goto(f"{tensorboard}/#{tab}", timeout=PATIENCE)
-            page.reload(timeout=PATIENCE)
-            page.get_by_text(text).first.wait_for(state="attached", timeout=PATIENCE)
-            page.get_by_text("relu-d2-s42").first.wait_for(state="attached", timeout=PATIENCE)
-        browser.close()
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    for tab, text in expected.items():
+        page.goto(f"{tensorboard}/#{tab}", timeout=PATIENCE)
+        page.reload(timeout=PATIENCE)
+        page.get_by_text(text).first.wait_for(state="attached", timeout=PATIENCE)
+        page.get_by_text("relu-d2-s42").first.wait_for(state="attached", timeout=PATIENCE)
+    page.close()

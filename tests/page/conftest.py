@@ -3,18 +3,18 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from actsweep.report import page
 from actsweep.results.reading import Run, read_runs
-from tests.conftest import BROWSER, PATIENCE
+from tests.conftest import PATIENCE
 from tests.made_up_runs import result_of, tables_of
 
 WIDTHS = (390, 1280, 1920)
@@ -117,14 +117,6 @@ class Opened:
 
     def text(self, selector: str) -> str:
         return " ".join(self.view.locator(selector).first.inner_text().split())
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(**BROWSER)
-        yield browser
-        browser.close()
 
 
 Open = Callable[..., Opened]

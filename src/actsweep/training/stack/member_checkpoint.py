@@ -105,8 +105,8 @@ def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence
         kept = [name for name in block.state if momentum or name != "momentum_buffer"]
         if block.rows.start <= row < block.rows.stop and kept:
             parameter = stack.members[row].network.get_parameter(block.name)
-            kind = torch.float32 if stack.members[row].optim.get("fused") else parameter.dtype  # as torch has it
-            steps = {} if kept == ["momentum_buffer"] else {"step": optimiser.steps.to("cpu", kind, copy=True)}
+            made = optimiser.steps.to("cpu", torch.float32, copy=True)  # as torch has it, also of float64's
+            steps = {} if kept == ["momentum_buffer"] else {"step": made}
             optimizer.state[parameter] = steps | {name: _copy(block.of(row, block.state[name])) for name in kept}
     states = {
         each.state_key: _mapped(lambda values: values[row : row + 1].clone(), each.state_dict()) for each in diagnostics
