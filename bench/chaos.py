@@ -36,6 +36,7 @@ import torch
 from actsweep import jobs
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
+from actsweep.threads import wait_briefly
 from bench.epoch import machine
 
 GRID = ["-m", "data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "depth=2", "width=16", "threads=1",
@@ -265,6 +266,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave everything there")
     chosen = parser.parse_args()
+    wait_briefly()  # as the command does: a result says how threads wait
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start with & ignore it
     torch.set_num_threads(1)  # a process with threads can't be forked
     with tempfile.TemporaryDirectory() as work:

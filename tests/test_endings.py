@@ -243,7 +243,7 @@ def test_what_goes_wrong_between_runs_is_kept_and_what_is_there_is_reported(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sweep = ["-m", *QUICK, "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep"]
+    sweep = ["-m", "hydra/launcher=basic", *QUICK, "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep"]
     with monkeypatch.context() as broken:
         original = Composing.load_sweep_config
         broken.setattr(Composing, "load_sweep_config", after(1, kind("the queue is gone"), original))

@@ -47,5 +47,5 @@ def test_a_plan_counts_runs_with_infinite_bounds(
 ) -> None:
     sweep = ["-m", *QUICK, "act=clippedrelu", "act.max_val=2.0,inf", "seed=0,1", "plan=true"]
     assert command(*sweep, f"hydra.sweep.dir={tmp_path}/sweep") == 0
-    assert "4 runs, one after another" in capsys.readouterr().out
+    assert "4 runs: 1 stack, one after another" in capsys.readouterr().out
     assert not (tmp_path / "sweep").exists()

@@ -12,6 +12,7 @@ import torch
 
 from actsweep import one_run
 from actsweep.results import run_folder
+from actsweep.sweep.launcher import SweepLaunch
 from actsweep.training.stack import stacks
 from actsweep.training.stack.stack_checkpoint import FOLDER
 from actsweep.training.stack.steps import Steps
@@ -171,3 +172,26 @@ def test_an_interrupted_stack_is_given_more_epochs(
         assert command(*GRID, "trainer.max_epochs=3", *sweep) == 130
     assert command(*GRID, "trainer.max_epochs=6", *sweep) == 0
     assert_same_runs(six_at_once, tmp_path)
+
+
+def test_what_is_left_of_a_grid_is_cut_as_it_would_have_been(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut: list[list[list[str]]] = []
+    units = SweepLaunch.units
+
+    def noted(self: SweepLaunch, *tasks: Any) -> Any:
+        found = units(self, *tasks)
+        cut.append([[folder.name for _, folder in unit.jobs] for unit in found])
+        return found
+
+    monkeypatch.setattr(SweepLaunch, "units", noted)
+    grid = ["-m", *SMALL, "seed=range(9)", "diagnostics=[]", "trainer.max_epochs=1", "hydra.sweep.subdir=s${seed}"]
+    grid += ["hydra.launcher.max_members=4", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*grid) == 0
+    for seed in (0, 1, 2, 4):
+        (tmp_path / f"s{seed}" / run_folder.RESULT).unlink()
+        (tmp_path / f"s{seed}" / run_folder.LAST).unlink()
+        (tmp_path / f"s{seed}" / run_folder.BEST).unlink()
+    assert command(*grid) == 0
+    assert cut == [[["s0", "s1", "s2"], ["s3", "s4", "s5"], ["s6", "s7", "s8"]], [["s0", "s1", "s2"], ["s4"]]]

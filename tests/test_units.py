@@ -11,10 +11,11 @@ import torch
 
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
-from actsweep.sweep import units
-from actsweep.sweep.processes import Processes
+from actsweep.sweep import cutting
+from actsweep.sweep.cutting import Run, Shares, cut, share_out
 from actsweep.sweep.limits import Limits
-from actsweep.sweep.units import Run, Shares, Unit, cut, share_out
+from actsweep.sweep.processes import Processes
+from actsweep.sweep.units import Unit
 from actsweep.training.stack import grouping
 from actsweep.training.stack.grouping import Shape
 from tests.conftest import SMALL
@@ -28,7 +29,7 @@ GPU = torch.device("cuda", 0)
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores with memory for all of them."""
-    monkeypatch.setattr(units, "ALL_THREADS", 8)
+    monkeypatch.setattr(cutting, "ALL_THREADS", 8)
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 100 * grouping.PROCESS_BYTES)
 
 
@@ -99,15 +100,18 @@ def test_every_run_is_in_one_unit_and_what_no_stack_takes_is_single_with_its_rea
 
     grid = [*runs(count=5), *runs("optim=adam", count=1), *runs("act=torch.nn.RReLU", count=2)]
     grid += [*runs(count=2, done=1), *runs(count=1, done=None)]
-    found = cut(grid, Limits(max_members=3))
-    assert sorted(place for places, _ in found.pieces for place in places) == list(range(len(grid)))
-    assert sorted(len(places) for places, _ in found.pieces) == [1, 1, 1, 1, 2, 2, 3]
-    assert found.reasons == {
-        "no other run of its shape": 1, "torch.nn.RReLU draws random numbers": 2, "trained already": 1,
-    }  # fmt: skip
-    assert all(seconds > 0 for _, seconds in found.pieces)
-    assert cut(runs(count=3), Limits(max_members=1)).reasons == {"a stack holds no more than one": 3}
-    assert [len(places) for places, _ in cut(runs(count=9), Limits(max_members=4), is_away=True).pieces] == [3, 3, 3]
+    found = cut(grid, Limits(max_members=3)).pieces
+    assert sorted(place for piece in found for place in piece.places) == list(range(len(grid)))
+    assert sorted(len(piece.places) for piece in found) == [1, 1, 1, 1, 2, 2, 3]
+    assert sorted(piece.reason for piece in found if piece.reason) == [
+        "no other run of its shape", "torch.nn.RReLU draws random numbers", "torch.nn.RReLU draws random numbers",
+        "trained already",
+    ]  # fmt: skip
+    assert all(piece.seconds > 0 for piece in found)
+    lone = cut(runs(count=3), Limits(max_members=1)).pieces
+    assert [piece.reason for piece in lone] == ["a stack holds no more than one"] * 3
+    away = cut(runs(count=9), Limits(max_members=4), is_away=True).pieces
+    assert [len(piece.places) for piece in away] == [3, 3, 3]
 
 
 def test_devices_that_are_asked_for_get_a_process_each(

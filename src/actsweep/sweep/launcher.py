@@ -6,6 +6,7 @@ unit has been done by others finds its result; in this process a stack trains wh
 """
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,11 @@ from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
 from actsweep.sweep.composing import Composing
+from actsweep.sweep.cutting import Piece, Run, cut, processes_for
 from actsweep.sweep.executors import Engine
 from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
-from actsweep.sweep.units import Cut, Run, Unit, cut
+from actsweep.sweep.units import Unit
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
@@ -92,9 +94,9 @@ class SweepLaunch:
 
     def _work_off(self, tasks: Sequence[Task]) -> None:
         """Have the jobs' units done by others, if it is theirs to do."""
-        units, work = self.units(tasks)
-        executor, how = self._executor(units, work.processes)
-        self._say(tasks, units, work, how)
+        units = self.units(tasks)
+        executor, how = self._executor(units)
+        self._say(tasks, units, how)
         if executor is None:
             return
         if not self.engine:  # a run on several devices starts its own processes
@@ -111,11 +113,13 @@ class SweepLaunch:
             for _, folder in units[place].jobs:
                 self.ended(folder)
 
-    def _executor(self, units: Sequence[Unit], count: int) -> tuple[Engine | None, str]:
+    def _executor(self, units: Sequence[Unit]) -> tuple[Engine | None, str]:
         """Who does the units, None: this process; and how to say so."""
         if self.engine:
             return self.engine, f"by {type(self.engine).__name__}"
         on_gpu = any(grouping.device_for(unit.jobs[0][0]).type == "cuda" for unit in units)
+        threads = next((unit.jobs[0][0].threads for unit in units), None) or 1
+        count = processes_for(self.limits, len(units), sum(unit.seconds for unit in units), on_gpu, threads)
         gpus = self.limits.gpus() if on_gpu and (count > 1 or self.limits.devices) else []
         if count == 1 and not gpus:
             return None, HERE
@@ -124,7 +128,7 @@ class SweepLaunch:
         variables = {"OMP_NUM_THREADS": str(threads)}  # which torch reads when it is imported
         return Processes(count, variables, gpus, self), f"in {count} process{'es' * (count > 1)} {each}"
 
-    def _say(self, tasks: Sequence[Task], units: Sequence[Unit], work: Cut, how: str) -> None:
+    def _say(self, tasks: Sequence[Task], units: Sequence[Unit], how: str) -> None:
         """What will happen, why, and how to have it otherwise."""
         stacks = [len(unit.jobs) for unit in units if unit.saving]
         singles, done = len(units) - len(stacks), sum(bool(task.job and not task.unit) for task in tasks)
@@ -136,7 +140,7 @@ class SweepLaunch:
         how += " (one by one: hydra/launcher=basic)" if stacks or how != HERE else ""
         what = f"{', '.join(parts)} {how}" if units or not done else "all done already"
         print(f"{_number(len(tasks), 'run')} → {self.config.hydra.sweep.dir}: {what}", flush=True)
-        for reason, count in work.reasons.items():
+        for reason, count in Counter(unit.reason for unit in units if unit.reason).items():
             print(f"{_number(count, 'run')} one by one: {reason}", flush=True)
 
     def ended(self, folder: Path) -> None:
@@ -170,18 +174,28 @@ class SweepLaunch:
             HydraConfig.instance().cfg = before
         return task
 
-    def units(self, tasks: Sequence[Task]) -> tuple[list[Unit], Cut]:
-        """The units of the tasks that still have to run, and how those that no stack has begun with were cut."""
+    def units(self, tasks: Sequence[Task]) -> list[Unit]:
+        """The units of the tasks that still have to run. What nobody has begun with is cut as in the whole grid,
+        whatever has ended meanwhile: a stack's last bits depend on its size."""
         units = self._interrupted(tasks)
+        known = [(task, task.job) for task in tasks if task.job]
+        left = [(task, job) for task, job in known if not task.unit and unfinished([job])]
+        done = {task.number: member_checkpoint.epochs_done(*job) for task, job in left}
+        whole = cut([Run(settings) for _, (settings, _) in known], self.limits, is_away=bool(self.engine)).pieces
+        for piece in whole if left else ():
+            if all(done.get(known[place][0].number) == 0 for place in piece.places):
+                units.append(self._cut_out([task for task, _ in known], piece))
+        rest = [(task, job) for task, job in left if not task.unit]
+        runs = [Run(settings, done[task.number]) for task, (settings, _) in rest]
         begun = [(grouping.device_for(unit.jobs[0][0]), unit.seconds) for unit in units]
-        left = [(task, task.job) for task in tasks if task.job and not task.unit and unfinished([task.job])]
-        runs = [Run(job[0], member_checkpoint.epochs_done(*job)) for _, job in left]
-        work = cut(runs, self.limits, begun, is_away=bool(self.engine))
-        for places, seconds in work.pieces:
-            unit = self._unit([left[place][0] for place in places], done=runs[places[0]].done or 0)
-            unit.seconds = seconds
-            units.append(unit)
-        return units, work
+        for piece in cut(runs, self.limits, begun, is_away=bool(self.engine)).pieces if rest else ():
+            units.append(self._cut_out([task for task, _ in rest], piece, runs[piece.places[0]].done or 0))
+        return units
+
+    def _cut_out(self, tasks: Sequence[Task], piece: Piece, done: int = 0) -> Unit:
+        unit = self._unit([tasks[place] for place in piece.places], done=done)
+        unit.seconds, unit.reason = piece.seconds, piece.reason
+        return unit
 
     def _unit(self, tasks: Sequence[Task], saving: Saving | None = None, done: int = 0) -> Unit:
         """Of these, which resume after so many epochs."""

@@ -17,8 +17,8 @@ from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.network.mlp import ALL_THREADS
 from actsweep.sweep import dry_run
+from actsweep.sweep.cutting import Run, cut
 from actsweep.sweep.limits import Limits, is_ours
-from actsweep.sweep.units import Run, cut
 from actsweep.training.progress import duration
 from actsweep.training.stack import grouping
 
@@ -63,7 +63,7 @@ def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Lau
     if is_ours(launcher):
         limits = Limits(launcher.get("max_members"), launcher.get("devices"), launcher.get("processes"))
         found = cut([Run(each) for each in settings], limits, is_away=bool(launcher.get("engine")))
-        return Launcher(found.processes, [places for places, _ in found.pieces])
+        return Launcher(found.processes, [piece.places for piece in found.pieces])
     if "joblib" in target:
         count = launcher.get("n_jobs") or -1
         count = cores if count < 0 else count

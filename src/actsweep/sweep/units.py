@@ -1,40 +1,31 @@
-"""A grid in units of work: stacks, and single runs where a stack can't take them.
+"""A unit of work: a stack, or a run that no stack takes.
 
 Flow: config → launcher → **units** → an executor → training. A unit leaves all that its runs leave but Hydra's own
 files; done again, it resumes. It doesn't know which executor does it.
 """
 
 import gc
-import math
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, chdir, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import torch
 from hydra.core.utils import env_override
 
 from actsweep import one_run
 from actsweep.config.command_line import outlive_readers, quiet_libraries
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError
-from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, run_folder
-from actsweep.sweep.limits import Limits
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import grouping, stacks
-from actsweep.training.stack.grouping import Shape
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
 from actsweep.training.stack.training import Job
 
 Item = TypeVar("Item")
-Begun = Sequence[tuple[torch.device, float]]  # stacks that are there already: where each trains, for about how long
-PROCESS_SECONDS = 10.0  # processes that save less are not started
-FINER, CUTTING = 3, 1.05  # stacks for each process, so that none waits for another, if that makes them so much longer
 
 
 @dataclass
@@ -45,6 +36,7 @@ class Unit:
     saving: Saving | None = None
     done: int = 0  # epochs, after which it resumes
     seconds: float = 0.0  # about what it will take
+    reason: str | None = None  # why no stack has it
     trained: bool = False
     away: bool = False  # another process does it
     surroundings: Mapping[str, str] = field(default_factory=dict)  # variables that Hydra sets for the job
@@ -150,100 +142,6 @@ def begin_process() -> None:
     quiet_libraries()
     outlive_readers()
     ProgressBar.shown = False
-
-
-class Run(NamedTuple):
-    """One of the runs that are cut into units. `done`: epochs, None where only its test may be missing."""
-
-    settings: Settings
-    done: int | None = 0
-
-    @property
-    def reason(self) -> str | None:
-        """Why no stack takes it."""
-        return grouping.reason_against(self.settings) or ("trained already" if self.done is None else None)
-
-
-class Piece(NamedTuple):
-    """What becomes a unit: the places of its runs, and about how many seconds they take."""
-
-    places: Sequence[int]
-    seconds: float = 0.0
-
-
-class Cut(NamedTuple):
-    """Runs in pieces; why some are single, with their number; the processes that shall share the work."""
-
-    pieces: list[Piece]
-    reasons: Counter[str]
-    processes: int = 1
-
-
-def cut(runs: Sequence[Run], limits: Limits, begun: Begun = (), is_away: bool = False) -> Cut:
-    """`is_away`: other machines do the work, of which this one knows nothing."""
-    alike: dict[tuple[str, int | None, str | None], list[int]] = {}
-    for place, run in enumerate(runs):
-        alike.setdefault((grouping.signature(run.settings), run.done, run.reason), []).append(place)
-    together: list[tuple[list[int], str | None]] = []
-    shapes: list[Shape] = []
-    for (*_, reason), places in alike.items():
-        parts = [[place] for place in places] if reason else [places]
-        together += [(part, reason) for part in parts]
-        shapes += [] if is_away else [grouping.shape(runs[places[0]].settings)] * len(parts)
-    members = [len(places) for places, _ in together]
-    if is_away:
-        shares = Shares(1, [-(-number // (limits.max_members or number)) for number in members])
-    else:
-        shares = share_out(shapes, members, limits, begun)
-    found = Cut([], Counter(), shares.processes)
-    for number, ((places, reason), count) in enumerate(zip(together, shares.parts, strict=True)):
-        for part in pieces(places, count):
-            found.pieces.append(Piece(part, shapes[number].seconds(len(part)) if shapes else 0.0))
-            if len(part) == 1:
-                alone = "no other run of its shape" if count == 1 else "a stack holds no more than one"
-                found.reasons[reason or alone] += 1
-    return found
-
-
-class Shares(NamedTuple):
-    """How work is shared out: over so many processes; each shape in so many stacks."""
-
-    processes: int
-    parts: list[int]
-
-
-def share_out(shapes: Sequence[Shape], members: Sequence[int], limits: Limits, begun: Begun = ()) -> Shares:
-    """Cut so many members of each shape into stacks, such that all that can work at once has something to do."""
-    seconds = [shape.seconds(number) for shape, number in zip(shapes, members, strict=True)]
-    whole = sum(seconds) + sum(left for _, left in begun)
-    least = 1 if limits.max_members == 1 else 2  # one member alone is no stack
-    most = sum(max(1, number // least) for number in members) + len(begun)
-    on_gpu = any(device.type == "cuda" for device in [*(shape.device for shape in shapes), *(at for at, _ in begun)])
-    count = _processes(limits, most, whole, on_gpu, shapes[0].settings.threads or 1 if shapes else 1)
-    parts = []
-    for shape, number, own in zip(shapes, members, seconds, strict=True):
-        fitting = max(1, shape.most // (1 if on_gpu else count))
-        wanted = min(_pieces_of(shape, number, count, own / whole), max(1, number // 2)) if whole else 1
-        parts.append(max(wanted, -(-number // min(fitting, limits.max_members or fitting))))
-    return Shares(count, parts)
-
-
-def _pieces_of(shape: Shape, members: int, processes: int, share: float) -> int:
-    """In how many stacks these take all processes' time, and end about together."""
-    if processes == 1:
-        return 1
-    few, many = (math.ceil(finer * processes * share) for finer in (1, FINER))
-    is_cheap = many * shape.seconds(members / many) <= CUTTING * few * shape.seconds(members / few)
-    return many if is_cheap and members >= 2 * many else few
-
-
-def _processes(limits: Limits, most: int, seconds: float, on_gpu: bool, threads: int) -> int:
-    """How many processes share work which one would do in so many seconds, in at most so many units."""
-    gpus = len(limits.gpus()) if on_gpu else 0
-    if given := (limits.devices and gpus) or (None if on_gpu else limits.processes):
-        return max(1, min(given, most))
-    count = max(1, min(gpus or ALL_THREADS // threads, grouping.most_processes(), most))
-    return count if seconds - seconds / count >= PROCESS_SECONDS else 1
 
 
 def pieces(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
