@@ -160,7 +160,8 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
 def _try_optimizer(arguments: dict[str, Any]) -> None:
     import torch
 
-    instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
+    with uncollected():  # torch imports its compiler for the first optimiser
+        instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
 
 
 def _try_data(parts: dict[str, Any]) -> None:
