@@ -139,7 +139,7 @@ def test_a_value_cant_lead_out_of_the_sweeps_folder(command: Command, tmp_path: 
 def test_a_plan_says_what_a_sweep_would_take_and_does_nothing(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sweep = ["act=relu,tanh", "depth=1,2", "seed=0,1,2", "trainer.max_epochs=7", "plan=true", "hydra/launcher=basic"]
+    sweep = ["act=relu,tanh", "depth=1,2", "seed=0,1,2", "trainer.max_epochs=7", "plan=true"]
     assert command("-m", *SMALL, *sweep, f"hydra.sweep.dir={tmp_path}/out") == 0
     rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [(row[0].strip(), row[1].strip(), int(row[3]), int(row[4])) for row in rows] == [
