@@ -16,6 +16,7 @@ import pytorch_lightning as L
 import torch
 
 from actsweep.results import run_folder
+from actsweep.results.provenance import provenance
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
 from actsweep.training.progress import Unseen
@@ -93,6 +94,7 @@ def found_in(sweep: Path) -> dict[str, dict[str, object]]:
 def test_single_runs_in_processes_leave_what_one_run_after_another_leaves_and_speak_once(
     command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    provenance.cache_clear()  # read once in a process: another test may have had another environment
     grid = ["act=torch.nn.Tanhshrink,prelu", "seed=0,1", "threads=1"]
     assert command("-m", "hydra/launcher=basic", *SMALL, *grid, f"hydra.sweep.dir={tmp_path / 'one'}") == 0
     capfd.readouterr()
