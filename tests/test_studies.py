@@ -30,10 +30,11 @@ def values_of(study: str) -> dict[str, list[str]]:
     """The axes of a study and their values."""
     params = OmegaConf.load(REPOSITORY / "sweeps" / f"{study}.yaml").hydra.sweeper.params
     axes = OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
-    return {
-        axis.get_key_element(): [*axis.sweep_string_iterator()] if axis.is_sweep_override() else [axis.value()]
-        for axis in axes
-    }
+    found = {}
+    for axis in axes:
+        values = [*axis.sweep_string_iterator()] if axis.is_sweep_override() else [str(axis.value())]
+        found[axis.get_key_element()] = [values[0], values[-1]] if axis.is_range_sweep() else values  # a range's ends
+    return found
 
 
 @pytest.mark.parametrize("study", STUDIES)
