@@ -62,7 +62,7 @@ CASES = {
 
 
 class Spent(NamedTuple):
-    """Of a command: seconds on the clock and of the processor, and the most memory of any process so far, this one too."""
+    """Of a command: seconds, also of the processor, and the most memory of any process so far, this one too."""
 
     wall: float
     cpu: float

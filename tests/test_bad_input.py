@@ -30,6 +30,8 @@ RUNS = [
     ("depth=0.0", "depth=0.0", "valid integer"),
     ("width=1000000", "depth=2, width=1000000: needs", "this machine has"),
     ("width=0", "width=0", "greater than or equal to 1"),
+    ("hidden_sizes=[64,32]", "hidden_sizes=[64,32]", "depth=2 layers of 16 units stand in its place"),
+    ("model=deep10", "model=deep10", "depth=2 layers of 16 units stand in its place"),
     ("hidden_sizes=[3,0]", "hidden_sizes.1=0", "greater than or equal to 1"),
     ("seed=abc", "seed=abc", "valid integer"),
     ("seed=-1", "seed=-1", "greater than or equal to 0"),
@@ -118,6 +120,14 @@ def test_a_place_that_cant_be_written_is_named(
     arguments = [*SMALL, "diagnostics=[]", f"{key}={tmp_path / place}"]
     assert command(*(["-m", "seed=0,1"] if many else []), *arguments) == 2
     assert str(tmp_path / place)[:60] in only_line(capsys)
+
+
+def test_a_width_without_a_depth_is_refused(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("data=digits", "trainer=cpu", "width=64", f"hydra.run.dir={tmp_path}/out") == 2
+    assert only_line(capsys).startswith("error: width=64: needs depth=N")
+    assert not (tmp_path / "out").exists()
 
 
 def test_unicode_and_spaces_in_paths_and_names_too_long_for_a_file_work(command: Command, tmp_path: Path) -> None:

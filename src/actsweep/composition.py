@@ -120,7 +120,7 @@ def validated(config: DictConfig) -> Settings:
         raise UserError(f"content={config.content}: it is found out from the data, and can't be given")
     try:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
-        return precision.resolved(Settings.model_validate(plain))
+        settings = precision.resolved(Settings.model_validate(plain))
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:
@@ -130,6 +130,19 @@ def validated(config: DictConfig) -> Settings:
         raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
+    _refuse_unused_sizes(config)
+    return settings
+
+
+def _refuse_unused_sizes(config: DictConfig) -> None:
+    """Raise UserError where the depth that is set, or isn't, makes another size that was asked for mean nothing."""
+    asked = {
+        each.lstrip("+").partition("=")[0]: each for each in OmegaConf.select(config, "hydra.overrides.task") or ()
+    }
+    if config.depth is None and "width" in asked and "depth" not in asked:
+        raise UserError(f"{asked['width']}: needs depth=N, the number of such layers; hidden_sizes=[…] names each")
+    if config.depth is not None and (sizes := asked.get("hidden_sizes") or asked.get("model")):
+        raise UserError(f"{sizes}: depth={config.depth} layers of {config.width} units stand in its place; give one")
 
 
 def tried(settings: Settings) -> Settings:
