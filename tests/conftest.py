@@ -19,6 +19,7 @@ from tests.processes import pytest_configure, pytest_runtest_call, warm  # noqa:
 
 if TYPE_CHECKING:
     import torch
+    from hydra.core.config_loader import ConfigLoader
     from omegaconf import DictConfig
     from playwright.sync_api import Browser
 
@@ -110,6 +111,18 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return 0
 
     return run
+
+
+@pytest.fixture
+def loader() -> Iterator[ConfigLoader]:
+    """Hydra's, of this project's configuration."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        yield hydra.config_loader
 
 
 @pytest.fixture(scope="session")

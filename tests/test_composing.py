@@ -2,22 +2,19 @@
 
 import pickle
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.experimental.callback import Callback
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from actsweep.places import REPOSITORY
 from actsweep.sweep.composing import Composing
 from tests.conftest import SMALL
 
@@ -33,14 +30,6 @@ GRID = [
     ["seed=1", "seed=2"],
     ["seed=3", "seed=2"],
 ]
-
-
-@pytest.fixture
-def loader() -> Iterator[ConfigLoader]:
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        yield hydra.config_loader
 
 
 def plain(config: DictConfig) -> Any:

@@ -15,7 +15,6 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from actsweep.config.schema import Settings, Target
 from actsweep.data import datamodule
 from actsweep.data.batches import TrainingBatches
-from actsweep.diagnostics.histograms import count_one_by_one, count_together
 from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
 from actsweep.network.losses import LOSSES, Sums
@@ -295,23 +294,3 @@ def test_a_run_stops_and_saves_where_lightning_does(mode: str, patience: int, tm
             assert ours.after(score) == stops
             if stops:
                 break
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("bins", [1, 7, 64])
-def test_members_counted_together_are_counted_as_histc_counts_each(bins: int, dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(bins)
-    values = torch.randn(7, 40, 50, generator=generator, dtype=dtype)
-    values[1].relu_()
-    values[2] = values[2].round()  # values on the bins' edges
-    values[3, 0, :3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
-    values[4] = 2.5
-    values[5] = torch.nan
-    values[6] *= 1e-30
-    alone, together = count_one_by_one(values, bins), count_together(values, bins)
-    assert torch.equal(alone.counts, together.counts)
-    assert torch.equal(alone.low, together.low)
-    assert torch.equal(alone.high, together.high)
-    assert together.counts.sum(1).tolist() == [2000, 2000, 2000, 1997, 2000, 0, 2000]
-    histc = torch.histc(values[0].float(), bins, float(values[0].min()), float(values[0].max()))
-    assert torch.equal(together.counts[0], histc)

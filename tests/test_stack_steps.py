@@ -1,22 +1,19 @@
-"""What a stack notes of every step, and which of the studies in sweeps/ it takes."""
+"""What a stack notes of every step and of its histograms, and which of the studies in sweeps/ it takes."""
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from torch import Tensor, nn
 
 from actsweep import composition, one_run
 from actsweep.config.schema import Target
-from actsweep.places import REPOSITORY
+from actsweep.diagnostics.histograms import count_one_by_one, count_together
 from actsweep.statistics import tuned
 from actsweep.sweep import search
 from actsweep.sweep.composing import Composing
@@ -79,14 +76,6 @@ def test_an_activation_that_learns_a_matrix_has_one_for_each_member(settings_for
     assert_equal_to_alone(sorted(settings, key=lambda each: each.act.target), 200, 1e-10)
 
 
-@pytest.fixture
-def loader() -> Iterator[ConfigLoader]:
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        yield hydra.config_loader
-
-
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_study_stacks_but_those_that_train_nothing(
     study: str, loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch
@@ -98,3 +87,23 @@ def test_every_study_stacks_but_those_that_train_nothing(
     reasons = Counter(grouping.reason_against(composition.validated(each)) for each in configs)
     del reasons[None]
     assert reasons == NOT_STACKED.get(study, {})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bins", [1, 7, 64])
+def test_members_counted_together_are_counted_as_histc_counts_each(bins: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(bins)
+    values = torch.randn(7, 40, 50, generator=generator, dtype=dtype)
+    values[1].relu_()
+    values[2] = values[2].round()  # values on the bins' edges
+    values[3, 0, :3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+    values[4] = 2.5
+    values[5] = torch.nan
+    values[6] *= 1e-30
+    alone, together = count_one_by_one(values, bins), count_together(values, bins)
+    assert torch.equal(alone.counts, together.counts)
+    assert torch.equal(alone.low, together.low)
+    assert torch.equal(alone.high, together.high)
+    assert together.counts.sum(1).tolist() == [2000, 2000, 2000, 1997, 2000, 0, 2000]
+    histc = torch.histc(values[0].float(), bins, float(values[0].min()), float(values[0].max()))
+    assert torch.equal(together.counts[0], histc)
