@@ -69,14 +69,7 @@ def test_a_named_study_is_found_and_states_its_question(name: str, command: Comm
     assert question.startswith("# ")
     assert "?" in question
     small = ["data=digits", "trainer.max_epochs=1", "width=8", "depth=1", "seed=0", "act=relu", "init=default"]
-    small += [
-        "model=tutorial",
-        "trainer=cpu",
-        "diagnostics=[]",
-        "report=false",
-        "figures=[]",
-        f"hydra.sweep.dir={tmp_path}",
-    ]
+    small += ["trainer=cpu", "diagnostics=[]", "report=false", "figures=[]", f"hydra.sweep.dir={tmp_path}"]
     assert command(f"+sweeps={name}", *small) == 0
     assert len(pd.read_csv(tmp_path / "results.csv")) == 1
 
