@@ -5,6 +5,8 @@ Fixtures import what they need: the process that only deals tests out to others 
 
 from __future__ import annotations
 
+import gc
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -63,11 +65,15 @@ def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hydra_composes_once() -> Iterator[None]:
+def _what_need_not_be_repeated_is_not() -> Iterator[None]:
+    """Composing; looking for garbage among what was imported; waiting for a disk that nobody unplugs."""
     from tests import quick_hydra
 
+    gc.collect()
+    gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         quick_hydra.keep(patch)
+        patch.setattr(os, "fsync", lambda _: None)
         yield
 
 
@@ -118,6 +124,8 @@ def loader() -> Iterator[ConfigLoader]:
     """Hydra's, of this project's configuration."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+
+    from actsweep import composition  # noqa: F401  # the resolvers
 
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         hydra = GlobalHydra.instance().hydra

@@ -1,26 +1,34 @@
 """Hydra, with what it has read and composed kept: for a command it parses some thirty files and composes twice or more.
 
-A configuration takes it a tenth of a second, and commands of tests often differ in their folder alone.
+A configuration takes it a tenth of a second. Commands of tests often differ in their folder alone, or in values alone:
+then the choices of groups, and the files that these name, are the same.
 """
 
 import io
 import pickle
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobRuntime
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 APART = re.compile(r"hydra\.(run|sweep)\.dir=/[\w/.-]+|hydra\.mode=(RUN|MULTIRUN)")  # changes nothing else
 MAY_CHANGE = re.compile(r"hydra\.searchpath|\?\?\?")
-load, compose = OmegaConf.load, ConfigLoaderImpl.load_configuration
+load, compose, merge = (
+    OmegaConf.load, ConfigLoaderImpl.load_configuration, ConfigLoaderImpl._compose_config_from_defaults_list,
+)  # fmt: skip
 kept: dict[Any, bytes] = {}
+lists: dict[Any, defaults_list.DefaultsList] = {}
 
 
 @cache
@@ -30,6 +38,42 @@ def parsed(text: str) -> bytes:
 
 def load_once(file: Any) -> Any:
     return pickle.loads(parsed(file.read())) if hasattr(file, "read") else load(file)
+
+
+def places_of(source: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((each.provider, each.path) for each in source)
+
+
+def a_persons(places: tuple[tuple[str, str], ...]) -> bool:
+    """Whether files are among them that may change from one command to the next."""
+    return any("command-line" in provider or "searchpath" in provider for provider, _ in places)
+
+
+def list_once(
+    repo: Any, config_name: str | None, overrides_list: list[Override], prepend_hydra: bool, skip_missing: bool
+) -> defaults_list.DefaultsList:
+    """Which files are read, and in which order: a matter of the overrides that name groups alone."""
+    places = places_of(repo.get_sources())
+    values = [each for each in overrides_list if not each.is_sweep_override() and not repo.group_exists(each.key_or_group)]
+    choices = [each for each in overrides_list if each not in values]
+    if a_persons(places) or any(isinstance(each.value(), dict) for each in choices):
+        return defaults_list.create_defaults_list(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+    key = places, config_name, tuple(each.input_line for each in choices), prepend_hydra, skip_missing
+    if key not in lists:
+        lists[key] = defaults_list.create_defaults_list(repo, config_name, choices, prepend_hydra, skip_missing)
+    return replace(lists[key], config_overrides=values)
+
+
+def merge_once(self: ConfigLoaderImpl, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+    """Their content, one over the other."""
+    places = places_of(repo.get_sources())
+    if a_persons(places):
+        return merge(self, defaults, repo)
+    key = places, repr(defaults)
+    if key not in kept:
+        kept[key] = pickle.dumps(merge(self, defaults, repo))
+    config: DictConfig = pickle.loads(kept[key])
+    return config
 
 
 def compose_once(
@@ -42,7 +86,7 @@ def compose_once(
 ) -> DictConfig:
     """What Hydra gives; `run_mode` says only whether it accepts sweeps, and groups without a choice, of which we have
     none."""
-    places = tuple((each.provider, each.path) for each in self.get_search_path().get_path())
+    places = places_of(self.get_search_path().get_path())
     if "command-line" in dict(places) or any(map(MAY_CHANGE.search, overrides)):
         return compose(self, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
     if validate_sweep_overrides and any("," in each or "(" in each for each in overrides):
@@ -64,3 +108,5 @@ def compose_once(
 def keep(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OmegaConf, "load", load_once)
     patch.setattr(ConfigLoaderImpl, "load_configuration", compose_once)
+    patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
+    patch.setattr(config_loader_impl, "create_defaults_list", list_once)

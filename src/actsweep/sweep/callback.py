@@ -8,6 +8,7 @@ is what every hook here makes of an error.
 import atexit
 import errno
 import gc
+import math
 import sys
 import time
 import traceback
@@ -77,7 +78,7 @@ class Sweep(Callback):
 
     progress: "SweepProgress | None" = None
     names: Sequence[str] = ()  # of the command's runs
-    collected = 0.0  # when garbage was
+    collected = math.inf  # when a sweep's garbage was; a single run leaves it to the end of its process
     reported: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
     unreported = 0  # runs whose end could not be reported
 
@@ -117,6 +118,7 @@ class Sweep(Callback):
         self.names = names
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
+        self.collected = time.monotonic()
         if search.is_search(config) or not is_ours(config.hydra.launcher):  # ours says more
             print(f"{count} runs → {folder}", flush=True)
         self.progress = SweepProgress(count)
