@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from actsweep.callbacks import DeadUnits, GradientNorm, UpdateRatio, watched
 from actsweep.diagnostics import table
 from tests.test_foreign_modules import ForeignCNN, WithCriterion
-from tests.test_zoo import Counts, Keeps, Kept, fit, trained_as_without
+from tests.test_zoo import Counts, Keeps, fit, trained_as_without
 
 ROWS = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
 DATA = TensorDataset(ROWS, torch.arange(24) % 3)

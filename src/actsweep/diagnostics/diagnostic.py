@@ -153,7 +153,10 @@ class Diagnostic(L.Callback):
         assert watch is not None
         watch.close()
         for epoch in self._epochs:
-            self.record(trainer, watch.layers, epoch, watch.step)
+            self.record_watched(trainer, watch, epoch)
+
+    def record_watched(self, trainer: L.Trainer, watch: Watch, epoch: int) -> None:
+        self.record(trainer, watch.layers, epoch, watch.step)
 
     def _due(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> list[int]:
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""
