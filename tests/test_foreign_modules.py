@@ -19,6 +19,7 @@ from actsweep.diagnostics.updates import UpdateRatio
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables
 from tests.test_zoo import Counts
+from tests.test_zoo import fit as zoo_fit
 
 
 class ForeignCNN(Counts):
@@ -99,6 +100,27 @@ def test_an_update_ratio_is_that_of_the_step_itself(tmp_path: Path) -> None:
     [found] = {row["value"] for row in rows_of(tmp_path / run_folder.LAYERS) if row["layer"] == "head"}
     expected = (model.head.weight - before).norm() / before.norm()
     assert float(found) == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("examples", "arguments", "steps"),
+    [
+        (24, {}, [0, 2, 5]),  # batches of 8, 8, 8
+        (17, {}, [0, 1, 4]),  # 8, 8, 1: the one left over says nothing of the units
+        (17, {"limit_train_batches": 2}, [0, 1, 3]),
+        (5, {}, [0, 0, 1]),  # nothing else
+        (9, {}, [0, 0, 2]),
+        (56, {"accumulate_grad_batches": 3}, [0, 1, 4]),  # 3, 3 and 1 batches
+        (47, {"accumulate_grad_batches": 3}, [0, 0, 2]),  # 3 and 3, the last of 7 examples
+        (16, {"accumulate_grad_batches": 3}, [0, 0, 1]),
+    ],
+)
+def test_an_epoch_is_measured_at_its_last_step_of_as_many_examples_as_others(
+    examples: int, arguments: dict[str, int], steps: list[int]
+) -> None:
+    images = TensorDataset(torch.randn(examples, 1, 8, 8), torch.arange(examples) % 10)
+    trainer = zoo_fit(ForeignCNN(), images, [GradientNorm()], max_epochs=2, **arguments)
+    assert [step for step, row in trainer.logger.rows if "grad_norm/head" in row] == steps  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("schedule", [{"every_n_epochs": 0}, {"every_n_steps": 0}, {"probe_size": -1}])
