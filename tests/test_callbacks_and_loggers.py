@@ -30,6 +30,7 @@ from tests.test_zoo import Keeps, Kept, fit
 IMAGES = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 DATA = TensorDataset(IMAGES, torch.arange(16) % 10)
 SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+SILENT |= {"WANDB_X_DISABLE_STATS": "true", "WANDB_X_DISABLE_MACHINE_INFO": "true"}  # needs no second process
 
 
 @pytest.fixture(autouse=True)
