@@ -1,12 +1,15 @@
 """Where the callbacks' values go, and that they are the project's own."""
 
 import csv
+import json
 import math
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import pytorch_lightning as L
 import torch
@@ -20,11 +23,21 @@ from actsweep.callbacks import ActivationHistogram, Diagnostic, GradientNorm, La
 from actsweep.data.datamodule import open_data
 from actsweep.network.build import build_network
 from tests.conftest import SMALL
+from tests.processes import lives
 from tests.test_foreign_modules import ForeignCNN
 from tests.test_zoo import Keeps, Kept, fit
 
 IMAGES = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 DATA = TensorDataset(IMAGES, torch.arange(16) % 10)
+SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
+SILENT |= {"WANDB_X_DISABLE_STATS": "true", "WANDB_X_DISABLE_MACHINE_INFO": "true"}  # needs no second process
+
+
+@pytest.fixture(autouse=True)
+def _tells_nobody_and_writes_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {f"WANDB_{name}_DIR": str(tmp_path / "wandb's own") for name in ("CACHE", "CONFIG", "DATA")}
+    for name, value in (SILENT | folders).items():
+        monkeypatch.setenv(name, value)
 
 
 def fitted(loggers: Any) -> tuple[Kept, Keeps]:
@@ -61,27 +74,49 @@ def test_csv_has_the_scalars(tmp_path: Path) -> None:
 
 
 def test_mlflow_has_the_scalars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    logger = MLFlowLogger(tracking_uri=f"file:{tmp_path}")
-    kept, _ = fitted([logger])
-    history = mlflow.MlflowClient(f"file:{tmp_path}").get_metric_history(logger.run_id, "grad_norm/head")
-    assert {each.step: each.value for each in history} == pytest.approx(norms(kept))
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # newer ones want a database instead
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}")  # the logger sets it, for good
+    kept, _ = fitted([logger := MLFlowLogger(tracking_uri=f"file:{tmp_path}")])
+    found = logger.experiment.get_metric_history(logger.run_id, "grad_norm/head")
+    assert {each.step: each.value for each in found} == norms(kept)
 
 
-def test_weights_and_biases_has_scalars_and_histograms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    logger = WandbLogger(save_dir=tmp_path, offline=True)
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(logger.experiment, "log", lambda row, *_, **__: sent.append(row))
-    kept, keeps = fitted([logger])
-    assert {row["trainer/global_step"]: row["grad_norm/head"] for row in sent if "grad_norm/head" in row} == norms(kept)
-    pre = keeps.seen[0]["features.0"].pre
-    assert pre is not None
-    first = next(row["pre_activation/features.0"] for row in sent if "pre_activation/features.0" in row)
-    assert list(first.histogram) == np.histogram(pre.numpy(), bins=8)[0].tolist()
-    logger.experiment.finish()
+def history(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Weights & Biases run, from its file: records in the form of LevelDB's log, behind seven bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record  # a second
+
+    file, place, block, record, rows = path.read_bytes(), 7, 2**15, b"", []
+    while place < len(file):
+        if (room := block - place % block) < 7:  # too little for a header
+            place += room
+            continue
+        length, kind = struct.unpack_from("<HB", file, place + 4)
+        record, place = record + file[place + 7 : place + 7 + length], place + 7 + length
+        if kind in (1, 4):  # whole, or a last part
+            items, record = Record.FromString(record).history.item, b""
+            rows.append({"/".join(item.nested_key): json.loads(item.value_json) for item in items})
+    return [row for row in rows if row]
+
+
+def test_weights_and_biases_has_scalars_and_histograms(tmp_path: Path) -> None:
+    import wandb  # a second
+
+    try:
+        kept, keeps = fitted([WandbLogger(save_dir=tmp_path, offline=True)])
+        service = [each for each in psutil.Process().children() if each.name() == "wandb-core"]
+    finally:
+        wandb.teardown()
+    assert [lives(each) for each in service] == [False]
+    [file] = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    rows = history(file)
+    assert {row["trainer/global_step"]: row["grad_norm/head"] for row in rows if "grad_norm/head" in row} == norms(kept)
+    tag = "pre_activation/features.0"
+    for row, layers in zip([row for row in rows if f"{tag}/values" in row], keeps.seen, strict=True):
+        pre = layers["features.0"].pre
+        assert pre is not None
+        counts, edges = np.histogram(pre.numpy(), bins=8)
+        assert row[f"{tag}/values"] == counts.tolist()
+        assert row[f"{tag}/bins"] == pytest.approx(edges, rel=1e-6)
 
 
 def test_no_logger_is_needed() -> None:

@@ -14,26 +14,26 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from actsweep.callbacks import DeadUnits, GradientNorm, UpdateRatio, watched
 from actsweep.diagnostics import table
-from tests.test_zoo import Keeps, Kept, fit
+from tests.test_foreign_modules import ForeignCNN, WithCriterion
+from tests.test_zoo import Counts, Keeps, fit, trained_as_without
 
 ROWS = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
 DATA = TensorDataset(ROWS, torch.arange(24) % 3)
 
 
-class Plain(L.LightningModule):
-    """A network of two layers; `calls` counts its training steps."""
+class Plain(Counts):
+    """A network of two layers."""
 
     def __init__(self, rate: float = 0.1) -> None:
         super().__init__()
-        self.first, self.last, self.rate, self.calls = nn.Linear(4, 8), nn.Linear(8, 3), rate, 0
+        self.first, self.last, self.rate = nn.Linear(4, 8), nn.Linear(8, 3), rate
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.last(F.relu(self.first(x)))
         return outputs
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
-        self.calls += 1
-        return F.cross_entropy(self(batch[0]), batch[1])
+        return self.noted(F.cross_entropy(self(batch[0]), batch[1]))
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=self.rate)
@@ -44,7 +44,7 @@ class LossOfOutputsAndLabels(Plain):
         return F.cross_entropy(outputs, labels) if labels is not None else outputs.sum()
 
     def training_step(self, batch: list[Tensor]) -> Tensor:  # type: ignore[override]
-        return self.loss(self(batch[0]), batch[1])
+        return self.noted(self.loss(self(batch[0]), batch[1]))
 
 
 class Skips(Plain):
@@ -60,12 +60,12 @@ class ProbeByAccident(Plain):
         raise AssertionError("called")
 
 
-class Gan(L.LightningModule):
+class Gan(Counts):
     """Two optimisers, by hand; `raw`: stepped without Lightning's wrapper."""
 
     def __init__(self, raw: bool = False) -> None:
         super().__init__()
-        self.automatic_optimization, self.raw, self.calls = False, raw, 0
+        self.automatic_optimization, self.raw = False, raw
         self.generator = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4), nn.Tanh())
         self.critic = nn.Sequential(nn.Linear(4, 5), nn.LeakyReLU(), nn.Linear(5, 1))
 
@@ -75,13 +75,13 @@ class Gan(L.LightningModule):
         return critic, lambda: F.softplus(-self.critic(fake)).mean()
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        self.calls += 1
         optimizers: Any = self.optimizers(use_pl_optimizer=not self.raw)
         critic, generator = self.losses(batch[0], torch.randn(len(batch[0]), 4))
         for optimizer, loss in zip(optimizers, (lambda: critic, generator), strict=True):
             optimizer.zero_grad()
             self.manual_backward(loss())
             optimizer.step()
+        self.noted(critic)
 
     def configure_optimizers(self) -> Any:
         return [torch.optim.Adam(part.parameters(), lr=0.01) for part in (self.critic, self.generator)]
@@ -94,44 +94,24 @@ def values(trainer: L.Trainer, quantity: str) -> dict[tuple[str, int | None], fl
     return {(tag.partition("/")[2], step): value for tag, step, value in tags if tag.startswith(f"{quantity}/")}
 
 
-def weights(make: Callable[[], L.LightningModule], callbacks: list[Any], **arguments: Any) -> list[Tensor]:
-    torch.manual_seed(0)
-    module = make()
-    data = TensorDataset(torch.randn(24, 32)) if isinstance(module, BoringModel) else DATA
-    if isinstance(module, BoringModel):
-        arguments |= {"limit_train_batches": 3, "limit_val_batches": 0}
-    fit(module, data, callbacks, **arguments)
-    return [each.detach() for each in module.parameters()] + [
-        torch.get_rng_state(),
-        torch.tensor(getattr(module, "calls", 0)),
-    ]
+class Demo(BoringModel, Counts):
+    """Lightning's own."""
 
-
-@pytest.mark.parametrize("make", [LossOfOutputsAndLabels, Skips, ProbeByAccident, Gan, lambda: Gan(raw=True)])
-@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
-def test_any_module_trains_as_without_the_callbacks(make: Callable[[], L.LightningModule]) -> None:
-    without = weights(make, [])
-    watched_ones = weights(make, [GradientNorm(every_n_steps=1), DeadUnits(), UpdateRatio(every_n_steps=1)])
-    assert all(torch.equal(one, other) for one, other in zip(without, watched_ones, strict=True))
+    def training_step(self, batch: Tensor, batch_idx: int) -> Any:
+        outputs: Any = super().training_step(batch, batch_idx)
+        self.noted(outputs["loss"])
+        return outputs
 
 
 def test_lightnings_own_demo_is_watched() -> None:
     torch.manual_seed(0)
-    module = BoringModel()
+    module = Demo()
     before = module.layer.weight.detach().clone()
-    trainer = fit_boring(module, [GradientNorm(), UpdateRatio()])
+    callbacks = [GradientNorm(), UpdateRatio()]
+    trainer = fit(module, torch.randn(8, 32), callbacks, limit_val_batches=0)
     found = values(trainer, "update_ratio")["layer", 1]
     assert found == pytest.approx(((module.layer.weight - before).norm() / before.norm()).item(), rel=1e-6)
     assert values(trainer, "grad_norm").keys() == {("layer", 0)}
-
-
-def fit_boring(module: BoringModel, callbacks: list[Any]) -> L.Trainer:
-    trainer = L.Trainer(
-        accelerator="cpu", max_steps=1, logger=Kept(), callbacks=callbacks, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
-    )  # fmt: skip
-    trainer.fit(module)
-    return trainer
 
 
 @pytest.mark.parametrize("raw", [False, True])
@@ -160,12 +140,20 @@ def test_a_gans_gradients_are_those_that_each_optimiser_uses(raw: bool) -> None:
     }  # fmt: skip
 
 
+class Tokens(Plain):
+    """Takes (batch, tokens, features); half of its units are dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.no_grad():
+            self.first.bias[:4] = -100.0
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return self.noted(self(batch[0]).square().mean())
+
+
 def test_tokens_are_examples_and_features_are_units() -> None:
-    module = Plain()
-    with torch.no_grad():
-        module.first.bias[:4] = -100.0
-    module.training_step = lambda batch, batch_idx: module(batch[0]).square().mean()  # type: ignore[method-assign]
-    trainer = fit(module, TensorDataset(torch.randn(8, 5, 4), torch.arange(8)), [DeadUnits()])
+    trainer = fit(Tokens(), TensorDataset(torch.randn(8, 5, 4)), [DeadUnits()])
     assert values(trainer, "dead_fraction") == {("first", 0): 0.5}
 
 
@@ -197,6 +185,33 @@ class Mixed(Plain):
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.last(self.recurrent(F.relu(self.first(x)))[0])
         return outputs
+
+
+IMAGES = TensorDataset(torch.randn(24, 1, 8, 8), torch.arange(24) % 10)
+TRAININGS: dict[str, tuple[Callable[[], Counts], Any, dict[str, Any]]] = {
+    "a loss of outputs and labels": (LossOfOutputsAndLabels, DATA, {}),
+    "a criterion called loss": (WithCriterion, IMAGES, {}),
+    "steps without a loss": (Skips, DATA, {}),
+    "probe_loss, and no probe": (ProbeByAccident, DATA, {}),
+    "two optimisers": (Gan, DATA, {}),
+    "two optimisers, unwrapped": (lambda: Gan(raw=True), DATA, {}),
+    "Lightning's demo": (Demo, torch.randn(24, 32), {"limit_val_batches": 0}),
+    "an activation in place": (ForeignCNN, IMAGES, {}),
+    "tokens": (Tokens, TensorDataset(torch.randn(24, 5, 4)), {}),
+    "one ReLU twice": (OneReluTwice, DATA, {}),
+    "frozen and recurrent": (Mixed, DATA, {}),
+    "accumulated": (Plain, DATA, {"accumulate_grad_batches": 2}),
+    "mixed precision": (Plain, DATA, {"precision": "bf16-mixed"}),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+def test_any_module_trains_as_without_the_callbacks(name: str, every: int) -> None:
+    make, data, arguments = TRAININGS[name]
+    trainer = trained_as_without(make, data, {"every_n_steps": every}, **arguments)
+    assert values(trainer, "grad_norm")
 
 
 def test_what_is_watched_and_what_is_not_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,15 +279,11 @@ def test_gradients_are_those_of_the_loss_however_it_is_scaled() -> None:
 
 
 def test_each_epochs_last_step_is_recorded_even_where_no_length_is_known() -> None:
-    class Endless(torch.utils.data.IterableDataset[list[Tensor]]):
+    class Endless(torch.utils.data.IterableDataset[Any]):
         def __iter__(self) -> Any:
-            return iter(DataLoader(DATA, batch_size=8))
+            return (DATA[place] for place in range(24))
 
-    trainer = L.Trainer(
-        accelerator="cpu", max_epochs=2, logger=Kept(), callbacks=[GradientNorm()], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(Plain(), DataLoader(Endless(), batch_size=None))
+    trainer = fit(Plain(), Endless(), [GradientNorm()], max_epochs=2)
     assert [step for layer, step in values(trainer, "grad_norm") if layer == "first"] == [0, 2, 5]
 
 

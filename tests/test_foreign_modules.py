@@ -18,9 +18,11 @@ from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables
+from tests.test_zoo import Counts
+from tests.test_zoo import fit as zoo_fit
 
 
-class ForeignCNN(L.LightningModule):
+class ForeignCNN(Counts):
     """Somebody else's module: convolutions, an in-place activation, logging in its training step."""
 
     def __init__(self) -> None:
@@ -33,9 +35,7 @@ class ForeignCNN(L.LightningModule):
         return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        loss = F.cross_entropy(self(batch[0]), batch[1])
-        self.log("train_loss", loss, on_step=True)
-        return loss
+        return self.noted(F.cross_entropy(self(batch[0]), batch[1]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -60,9 +60,7 @@ def fit(model: L.LightningModule, folder: Path, callbacks: list[Any], **argument
 
 def test_the_callbacks_work_on_somebody_elses_cnn(tmp_path: Path) -> None:
     everything = [GradientNorm(), UpdateRatio(), ActivationMoments(), ActivationHistogram(bins=8), DeadUnits()]
-    torch.manual_seed(0)
-    watched = ForeignCNN()
-    fit(watched, tmp_path, everything)
+    fit(ForeignCNN(), tmp_path, everything)
     rows = rows_of(tmp_path / run_folder.LAYERS)
     seen = {(row["quantity"], row["layer"]) for row in rows}
     assert {layer for quantity, layer in seen if quantity == "grad_norm"} == {"features.0", "features.2", "head"}
@@ -72,11 +70,6 @@ def test_the_callbacks_work_on_somebody_elses_cnn(tmp_path: Path) -> None:
     histograms = rows_of(tmp_path / run_folder.HISTOGRAMS)
     total = sum(map(int, next(row for row in histograms if row["layer"] == "features.0")["counts"].split()))
     assert total == 10 * 6 * 6 * 4  # one batch of 10, 6 × 6 positions, 4 channels
-    torch.manual_seed(0)
-    unwatched = ForeignCNN()
-    fit(unwatched, tmp_path, [])
-    for one, other in zip(watched.parameters(), unwatched.parameters(), strict=True):
-        assert torch.equal(one, other)
 
 
 class WithCriterion(ForeignCNN):
@@ -107,6 +100,27 @@ def test_an_update_ratio_is_that_of_the_step_itself(tmp_path: Path) -> None:
     [found] = {row["value"] for row in rows_of(tmp_path / run_folder.LAYERS) if row["layer"] == "head"}
     expected = (model.head.weight - before).norm() / before.norm()
     assert float(found) == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("examples", "arguments", "steps"),
+    [
+        (24, {}, [0, 2, 5]),  # batches of 8, 8, 8
+        (17, {}, [0, 1, 4]),  # 8, 8, 1: the one left over says nothing of the units
+        (17, {"limit_train_batches": 2}, [0, 1, 3]),
+        (5, {}, [0, 0, 1]),  # nothing else
+        (9, {}, [0, 0, 2]),
+        (56, {"accumulate_grad_batches": 3}, [0, 1, 4]),  # 3, 3 and 1 batches
+        (47, {"accumulate_grad_batches": 3}, [0, 0, 2]),  # 3 and 3, the last of 7 examples
+        (16, {"accumulate_grad_batches": 3}, [0, 0, 1]),
+    ],
+)
+def test_an_epoch_is_measured_at_its_last_step_of_as_many_examples_as_others(
+    examples: int, arguments: dict[str, int], steps: list[int]
+) -> None:
+    images = TensorDataset(torch.randn(examples, 1, 8, 8), torch.arange(examples) % 10)
+    trainer = zoo_fit(ForeignCNN(), images, [GradientNorm()], max_epochs=2, **arguments)
+    assert [step for step, row in trainer.logger.rows if "grad_norm/head" in row] == steps  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("schedule", [{"every_n_epochs": 0}, {"every_n_steps": 0}, {"probe_size": -1}])

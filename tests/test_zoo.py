@@ -1,6 +1,7 @@
 """The callbacks on many small networks: the true values, and training as without them."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from actsweep.callbacks import (
 from tests.zoo import ZOO, Entry
 
 EXAMPLES = 8
+EVERY = (GradientNorm, DeadUnits, UpdateRatio, ActivationMoments, ActivationHistogram, Taxonomy)
 
 
 class Kept(Logger):
@@ -56,20 +58,30 @@ class Keeps(Diagnostic):
         self.seen.append({layer.name: layer for layer in layers})
 
 
-class Somebodys(L.LightningModule):
-    """Counts, draws random numbers, logs, and keeps a metric in its training step."""
+class Counts(L.LightningModule):
+    """Counts its training steps, logs, and keeps a metric."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.net, self.calls, self.metric = entry.make(), 0, MeanMetric()
+        self.calls, self.metric = 0, MeanMetric()
 
-    def training_step(self, batch: list[Tensor]) -> Tensor:
+    def noted(self, loss: Tensor) -> Tensor:
         self.calls += 1
-        outputs = self.net(batch[0])
-        loss = F.cross_entropy(outputs + 0.01 * torch.randn_like(outputs), batch[1] % outputs.shape[1])
         self.metric(loss.detach())
         self.log("loss", loss, on_step=True)
         return loss
+
+
+class Somebodys(Counts):
+    """Draws random numbers in its training step."""
+
+    def __init__(self, entry: Entry) -> None:
+        super().__init__()
+        self.net = entry.make()
+
+    def training_step(self, batch: list[Tensor]) -> Tensor:
+        outputs = self.net(batch[0])
+        return self.noted(F.cross_entropy(outputs + 0.01 * torch.randn_like(outputs), batch[1] % outputs.shape[1]))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([each for each in self.parameters() if each.requires_grad], lr=0.1)
@@ -86,7 +98,7 @@ def examples(entry: Entry, number: int = 2 * EXAMPLES) -> TensorDataset:
     return TensorDataset(draw, torch.arange(number) % 3)
 
 
-def fit(module: L.LightningModule, data: TensorDataset, callbacks: list[Any], **arguments: Any) -> L.Trainer:
+def fit(module: L.LightningModule, data: Any, callbacks: list[Any], **arguments: Any) -> L.Trainer:
     trainer = L.Trainer(**{
         "accelerator": "cpu", "max_epochs": 1, "logger": Kept(), "callbacks": callbacks, "log_every_n_steps": 1,
         "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False, **arguments,
@@ -96,27 +108,36 @@ def fit(module: L.LightningModule, data: TensorDataset, callbacks: list[Any], **
     return trainer
 
 
-def left_behind(name: str, callbacks: list[Any]) -> dict[str, Any]:
+def left_behind(make: Callable[[], Counts], *what: Any, **arguments: Any) -> tuple[dict[str, Any], L.Trainer]:
     """All that a training leaves, apart from what the callbacks log."""
     torch.manual_seed(0)
-    module = Somebodys(ZOO[name])
-    trainer = fit(module, examples(ZOO[name]), callbacks)
-    logged = [(step, row["loss"]) for step, row in trainer.logger.rows if "loss" in row]  # type: ignore[union-attr]
+    module = make()
+    trainer = fit(module, *what, **arguments)
+    rows = trainer.logger.rows  # type: ignore[union-attr]
+    own = [(step, {tag: value for tag, value in row.items() if "/" not in tag}) for step, row in rows]
     hooks = sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
     return {
-        "weights": {key: value.clone() for key, value in module.state_dict().items()}, "logged": logged,
-        "calls": module.calls, "metric": (float(module.metric.compute()), module.metric.update_count), "hooks": hooks,
-        "random": torch.get_rng_state(), "attributes": dict.fromkeys(vars(module), 0), "trainer": trainer,
-    }  # fmt: skip
+        "weights": {key: value.clone() for key, value in module.state_dict().items()}, "hooks": hooks,
+        "logged": [(step, row) for step, row in own if row], "shown": trainer.callback_metrics, "calls": module.calls,
+        "metric": (float(module.metric.compute()), module.metric.update_count), "random": torch.get_rng_state(),
+        "attributes": dict.fromkeys(vars(module), 0),
+    }, trainer  # fmt: skip
+
+
+def trained_as_without(make: Callable[[], Counts], data: Any, schedule: dict[str, int], **arguments: Any) -> L.Trainer:
+    """A training with callbacks; asserts that it leaves what one without them leaves, bit for bit."""
+    watched_one, trainer = left_behind(make, data, [kind(**schedule) for kind in EVERY], **arguments)
+    alone, _ = left_behind(make, data, [], **arguments)
+    assert alone["logged"]
+    assert alone["metric"][1] == alone["calls"] > 0
+    torch.testing.assert_close(watched_one, alone, rtol=0, atol=0)
+    return trainer
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_a_network_trains_as_without_the_callbacks_and_all_is_finite(name: str) -> None:
-    every = [GradientNorm(), DeadUnits(), UpdateRatio(), ActivationMoments(), ActivationHistogram(), Taxonomy()]
-    watched_one, alone = left_behind(name, every), left_behind(name, [])
-    rows = watched_one.pop("trainer").logger.rows
-    alone.pop("trainer")
-    torch.testing.assert_close(watched_one, alone, rtol=0, atol=0)
+    trainer = trained_as_without(lambda: Somebodys(ZOO[name]), examples(ZOO[name]), {})
+    rows = trainer.logger.rows  # type: ignore[union-attr]
     values = {f"{tag} {step}": value for step, row in rows for tag, value in row.items()}
     assert all(map(math.isfinite, values.values()))
     assert any(tag.startswith("grad_norm/") for tag in values)

@@ -4,6 +4,7 @@ Times are counted in completed epochs: 0 is the initialisation.
 """
 
 import math
+from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
@@ -12,6 +13,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from actsweep.diagnostics.layers import Layer
 from actsweep.diagnostics.observation import observe
@@ -57,8 +59,8 @@ class Diagnostic(L.Callback):
 
     A subclass lists its `quantities` and says in `measure` how they follow from a Layer. Where module and datamodule
     offer a probe, that is looked at between steps; of any other module, what a step of its own shows: the first (epoch
-    0), then each n-th epoch's last, or each n-th. All diagnostics of a trainer share what is seen, and none changes
-    what training does. Values go to every logger of the trainer as `quantity/layer`.
+    0), then each n-th epoch's last whole one, or each n-th. All diagnostics of a trainer share what is seen, and none
+    changes what training does. Values go to every logger of the trainer as `quantity/layer`.
     """
 
     quantities: ClassVar[tuple[Quantity, ...]]
@@ -153,7 +155,10 @@ class Diagnostic(L.Callback):
         assert watch is not None
         watch.close()
         for epoch in self._epochs:
-            self.record(trainer, watch.layers, epoch, watch.step)
+            self.record_watched(trainer, watch, epoch)
+
+    def record_watched(self, trainer: L.Trainer, watch: Watch, epoch: int) -> None:
+        self.record(trainer, watch.layers, epoch, watch.step)
 
     def _due(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> list[int]:
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""
@@ -181,11 +186,22 @@ def passes(every: int | None, before: int | None, now: int) -> bool:
 
 
 def is_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> bool:
-    """Whether a batch is of its epoch's last step. Of data without a length that is known at the last batch."""
-    batches, together = trainer.num_training_batches, trainer.accumulate_grad_batches
+    """Whether a batch is of its epoch's last step with as many examples as others: on a few left over, units look dead
+    that aren't. Of data without a length the last step is known at the last batch."""
+    batches = trainer.num_training_batches
     if math.isinf(batches):
         return bool(trainer.is_last_batch)
-    return batch_idx >= (int(batches) - 1) // (together if module.automatic_optimization else 1) * together
+    together = trainer.accumulate_grad_batches if module.automatic_optimization else 1
+    whole = int(batches) - last_is_short(trainer.train_dataloader, int(batches))
+    first = max(whole // together - 1, 0) * together
+    return first <= batch_idx < first + together
+
+
+def last_is_short(loader: Any, batches: int) -> bool:
+    """Whether the last of so many batches has fewer examples than the others."""
+    if not isinstance(loader, DataLoader) or loader.batch_size is None or not isinstance(loader.sampler, Sized):
+        return False
+    return batches * loader.batch_size > len(loader.sampler)
 
 
 def publish_table(trainer: L.Trainer, name: str, columns: dict[str, Any]) -> None:

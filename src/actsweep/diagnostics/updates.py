@@ -32,10 +32,6 @@ class UpdateRatio(Diagnostic):
     def begin_watch(self, watch: Watch) -> None:
         watch.keep_updates()
 
-    def end_watch(self, trainer: L.Trainer) -> None:
-        watch, self._watch = self._watch, None
-        assert watch is not None
-        watch.close()
+    def record_watched(self, trainer: L.Trainer, watch: Watch, epoch: int) -> None:
         pairs = {name: (before[None], after[None]) for name, (before, after) in watch.updated.items() if before.any()}
-        for epoch in self._epochs:
-            publish(trainer, {name: {"update_ratio": update_ratio(*pair)} for name, pair in pairs.items()}, epoch)
+        publish(trainer, {name: {"update_ratio": update_ratio(*pair)} for name, pair in pairs.items()}, epoch)
