@@ -22,8 +22,8 @@ from actsweep.theory.correlations import correlations
 def of_pairs(pre: Tensor) -> Tensor:
     """Cosines of neighbouring examples: (K, N, H) → (K, N // 2). NaN where z vanishes.
 
-    >>> of_pairs(torch.tensor([[[1.0, 0.0], [1.0, 1.0], [0.0, 2.0], [0.0, -1.0]]])).round(decimals=4).tolist()
-    [[0.7071, -1.0]]
+    >>> of_pairs(torch.tensor([[[1.0, 0.0], [3.0, 4.0], [0.0, 2.0], [0.0, -1.0]]], dtype=torch.float64)).tolist()
+    [[0.6, -1.0]]
     """
     lengths = vector_norm(pre, dim=2, keepdim=True, dtype=torch.float64)  # squares of float32 underflow
     units = pre / lengths.to(torch.promote_types(pre.dtype, torch.float32))
