@@ -16,6 +16,7 @@ from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, probe_loss
 from actsweep.diagnostics.layers import Layer, find_taps
 from actsweep.diagnostics.observation import recorded, undisturbed
 from actsweep.diagnostics.theory import GROUPS, Compared, Rows, of_theory, publish_untrained, wide
+from actsweep.errors import UserError
 from actsweep.theory.correlations import correlations
 
 
@@ -44,6 +45,11 @@ class Correlations(Diagnostic):
         Quantity("correlation_error", "1", "linear", "correlation − correlation_theory"),
     )
 
+    def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:
+        super().__init__(every_n_epochs, every_n_steps, probe_size)
+        if probe_size < 2:
+            raise UserError(f"Correlations.probe_size={probe_size}: must be at least 2, for a pair")
+
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         if layer.pre is None or layer.pre.shape[1] < 2:
             return {}
@@ -63,6 +69,8 @@ def _rows_of(module: L.LightningModule, batch: Batch) -> Rows:
     with undisturbed(module), torch.no_grad(), recorded(taps) as seen:
         probe_loss(module, batch)
     found = [of_pairs(seen[tap.name][0][None])[0] for tap in taps]
+    if not len(found[0]):
+        raise UserError("one example has no correlation")
     squares = seen[taps[0].name][0].double().square().mean(dim=1)[: 2 * len(found[0])]
     order = squares.argsort()
     groups = [part for part in order.tensor_split(GROUPS) if len(part)]

@@ -29,12 +29,13 @@ from actsweep.diagnostics.theory import (
 
 
 def jacobians(outputs: Tensor, entering: Sequence[Tensor]) -> list[Tensor]:
-    """∂outputs/∂entering of each example: (…, N, C), (…, N, H) → (…, N, C, H)."""
+    """∂outputs/∂entering of each example: (…, N, C), (…, N, *H) → (…, N, C, H)."""
     rows = [
         torch.autograd.grad(outputs[..., place].sum(), entering, retain_graph=True, materialize_grads=True)
         for place in range(outputs.shape[-1])
     ]
-    return [torch.stack(each, dim=-2) for each in zip(*rows, strict=True)]
+    examples = outputs.ndim - 1
+    return [torch.stack([row.flatten(examples) for row in each], dim=-2) for each in zip(*rows, strict=True)]
 
 
 def singular_values(jacobian: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,10 +57,9 @@ def differentiated(module: nn.Module, inputs: Tensor) -> list[Layer]:
     if not taps or any(isinstance(part, BATCH_NORMS) for part in module.modules()):
         return []
     with undisturbed(module), recorded(taps) as seen:
-        x = inputs.flatten(1).to(taps[0].linear.weight.dtype).requires_grad_()
+        x = inputs.detach().to(taps[0].linear.weight.dtype).requires_grad_()
         outputs = module(x)
-        posts = [post for pre, post in seen.values() if post is not None]
-        found = jacobians(outputs, [x, *posts])
+        found = jacobians(outputs, [x, *(post for _, post in seen.values() if post is not None)])
     return [
         Layer(tap.name, tap.linear.weight.detach()[None], None, None, jacobian=each[None])
         for tap, each in zip(taps, found, strict=True)

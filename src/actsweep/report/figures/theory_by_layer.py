@@ -13,8 +13,8 @@ from actsweep.statistics.setting import Setting, act_order, settings_of
 SHOWN = {
     "pre_activation_rms": "√(mean z²)",
     "delta_ratio": "‖∂L/∂z‖, layer / next layer",
-    "correlation": "mean correlation of z of two inputs",
-    "jacobian_mean_square": "mean square of ∂outputs/∂layer",
+    "correlation": "correlation of two inputs",
+    "jacobian_mean_square": "Jacobian, mean square",
 }
 LINEAR = "correlation"  # the others are positive, and a logarithmic axis' matter
 COLUMNS = ["act", "setting", "quantity", "layer", "n", "measured", "theory", "low", "high"]
@@ -77,7 +77,7 @@ def said(values: pd.DataFrame) -> str:
     if len(differences):
         sentences.append(f"Of correlations at most {differences.max():.2g}. ")
     if without := [name for name in dict.fromkeys(values["setting"]) if name not in set(known["setting"])]:
-        sentences.append(f"Theory says nothing of {', '.join(without)}. ")
+        sentences.append(f"Theory says nothing of {'; '.join(without)}. ")
     return "".join(sentences)
 
 

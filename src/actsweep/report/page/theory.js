@@ -2,8 +2,8 @@
 const THEORY = {
   pre_activation_rms: "√(mean z²)",
   delta_ratio: "gradient: ‖∂L/∂z‖, layer ÷ next",
-  correlation: "mean correlation of z of two inputs",
-  jacobian_mean_square: "mean square of ∂outputs/∂layer",
+  correlation: "mean correlation of two inputs’ z",
+  jacobian_mean_square: "Jacobian ∂outputs/∂layer, mean square",
 };
 const LINEAR = "correlation";
 const untrained = (name, p) => D.layers.quantities.find(quantity => quantity.name === name)?.settings[p]?.ends.untrained;
@@ -21,7 +21,7 @@ function theory(figure, width) {
   );
   const axes = drawn.map(({ name, of }) => {
     const log = name !== LINEAR;
-    const known = numbers(of.flatMap(e => [...e.y, ...e.theory, ...e.low, ...e.high]));
+    const known = numbers(of.flatMap(e => [...e.y, ...e.theory, ...e.low, ...e.high, ...e.ends]));
     return limits(log ? known.filter(v => v > 0) : known, log).axis;
   });
   const { layout, on } = panels(drawn.length, width, {
@@ -52,12 +52,19 @@ function besideTheory(name, p) {
   const fits = v => isNumber(v) && (name === LINEAR || v > 0);
   const x = found.layers.map((_, j) => j).filter(j => fits(found.mean[j]) && fits(theory[found.layers[j]]));
   const layers = x.map(j => found.layers[j]);
-  const edge = sign => layers.map(l => (isNumber(noise[l]) ? theory[l] * Math.exp(sign * 1.96 * noise[l] - noise[l] ** 2) : null));
-  return { name, found, x, layers, y: x.map(j => found.mean[j]), theory: layers.map(l => theory[l]), low: edge(-1), high: edge(1) };
+  const edge = sign =>
+    layers.map(l => (isNumber(noise[l]) ? theory[l] * Math.exp(sign * 1.96 * noise[l] - noise[l] ** 2) : null));
+  return {
+    ...{ name, found, x, layers, low: edge(-1), high: edge(1) },
+    y: x.map(j => found.mean[j]),
+    theory: layers.map(l => theory[l]),
+    ends: x.flatMap(j => [found.low[j], found.high[j]]),
+  };
 }
 function lineAndPoints(setting, { name, found, x, layers, y, theory, low, high }, axes) {
   const of = colour(setting.colour),
-    error = j => (name === LINEAR ? `difference ${number(y[j] - theory[j], 2)}` : `error ${number(100 * (y[j] / theory[j] - 1), 2)} %`);
+    percent = j => number(100 * (y[j] / theory[j] - 1), 2),
+    error = j => (name === LINEAR ? `difference ${number(y[j] - theory[j], 2)}` : `error ${percent(j)} %`);
   const text = x.map((place, j) => {
     const range = found.n > 1 ? ` (${number(found.low[place])} to ${number(found.high[place])}, n = ${found.n})` : "";
     return `${label(setting.label)}, layer ${label(layers[j])}: measured ${number(y[j])}${range}, theory ${number(theory[j])}, ${error(j)}`;

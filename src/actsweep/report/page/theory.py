@@ -16,8 +16,9 @@ FACTORS = {
     "pre_activation_rms": "√(mean z²)",
     "delta_ratio": "gradient, layer ÷ next",
     "correlation": "correlation",
-    "jacobian_mean_square": "∂outputs/∂layer",
+    "jacobian_mean_square": "Jacobian",
 }
+DEVIATING = ("pre_activation_rms", "delta_ratio")  # what theory_deviates is of
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ def compared(groups: Sequence[Setting], layers: dict[str, Any]) -> list[Compared
 
 def sentences(found: Sequence[Compared]) -> list[str]:
     """The verdict in words."""
-    every = np.array([error for each in found for errors in each.errors.values() for error in errors])
     looked = [each for each in found if each.layers]
+    names = DEVIATING if looked else FACTORS
+    every = np.array([error for each in found for name in names for error in each.errors[name]])
     runs, apart = sum(each.runs for each in looked), [each for each in looked if each.deviates]
     size = (
         f"Of the means over seeds, half are within {number(100 * float(np.median(every)), 2)} % of theory, all within "
@@ -112,7 +114,7 @@ def _unsaid(groups: Sequence[Setting], quantities: Sequence[dict[str, Any]], fou
 
 
 def theory_of(groups: Sequence[Setting], layers: dict[str, Any]) -> dict[str, Any] | None:
-    """What the page says of theory, and a row per setting of texts and numbers to sort by; nothing without predictions."""
+    """What the page says of theory, and a row per setting, of texts and numbers to sort by; nothing without any."""
     if not (found := compared(groups, layers)):
         return None
     names = [name for name in FACTORS if any(each.errors[name] for each in found)]
