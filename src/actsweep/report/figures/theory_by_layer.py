@@ -27,23 +27,21 @@ def _of(run: Run) -> pd.DataFrame:
     return found[found["step"] == 0] if len(found) else found
 
 
-def _mean(name: str, values: pd.Series) -> float:
-    return float(values.mean()) if name.startswith(LINEAR) else geometric_mean(values.to_numpy())
-
-
 def _values(group: Setting) -> pd.DataFrame:
     """Means over seeds per layer and quantity, measured and predicted; between what theory expects 95 % of networks."""
     rows = pd.concat([found for run in group.completed if len(found := _of(run))])
-    means = {key: _mean(key[0], values) for key, values in rows.groupby(["quantity", "layer"])["value"]}
-    wide = pd.Series(means).unstack(0).reindex(columns=sorted({key[0] for key in means}))
+    grouped = rows.groupby(["layer", "quantity"])["value"]
+    wide, plain = grouped.agg(lambda each: geometric_mean(list(each))).unstack(), grouped.mean().unstack()
+    of_correlations = wide.columns.str.startswith(LINEAR)
+    wide.loc[:, of_correlations] = plain.loc[:, of_correlations]
     tables = []
     for name in (name for name in SHOWN if name in wide):
         theory, noise = (wide.get(f"{name}_{end}", pd.Series(np.nan, wide.index)) for end in ("theory", "noise"))
         low, high = (theory * np.exp(sign * NORMAL_95 * noise - noise**2) for sign in (-1, 1))  # log-normal
-        found = pd.DataFrame({"measured": wide[name], "theory": theory, "low": low, "high": high})
-        tables.append(found[found["measured"].notna()].rename_axis("layer").reset_index().assign(quantity=name))
-    found = pd.concat(tables, ignore_index=True).assign(act=group.act, setting=group.label, n=len(group.completed))
-    return found[COLUMNS]
+        both = pd.DataFrame({"measured": wide[name], "theory": theory, "low": low, "high": high})
+        tables.append(both[both["measured"].notna()].rename_axis("layer").reset_index().assign(quantity=name))
+    table = pd.concat(tables, ignore_index=True).assign(act=group.act, setting=group.label, n=len(group.completed))
+    return table[COLUMNS]
 
 
 def _draw(axes: Axes, own: pd.DataFrame, look: Look, is_linear: bool) -> None:
