@@ -96,6 +96,10 @@ def draw(runs: Runs) -> Drawing:
         "mean-field theory for wide layers from the inputs and the layers' variances, of correlations from those in "
         "the first layer. " + said(values)
     )
+    if "jacobian_mean_square" in names:
+        caption += (
+            "Jacobian: of the outputs with respect to what enters the layer, mean square of its singular values. "
+        )
     if values["low"].notna().any():
         caption += "Bands: 95 % of single networks by theory, at one example; means over many examples vary less. "
     return Drawing(figure, values.dropna(axis=1, how="all"), caption + sample(runs, groups))
