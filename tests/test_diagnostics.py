@@ -159,6 +159,15 @@ def test_each_epochs_numbers_are_those_of_its_own_weights(
     assert result["initial"]["grad_norm"] != pytest.approx(result["grad_norm"], rel=1e-3)
 
 
+def test_the_initial_numbers_are_the_untrained_networks_however_often_is_measured(
+    settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    given = [*SMALL, "diagnostics=[gradients]", "trainer.max_epochs=1"]
+    every_step = one_run.train(settings_for(*given, "diagnostics.gradients.every_n_steps=1"), tmp_path / "steps")
+    each_epoch = one_run.train(settings_for(*given), tmp_path / "epochs")
+    assert every_step["initial"]["grad_norm"] == each_epoch["initial"]["grad_norm"]
+
+
 def load(checkpoint: Path) -> Classifier:
     return Classifier.load_from_checkpoint(checkpoint, weights_only=True).train()
 

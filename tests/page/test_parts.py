@@ -124,6 +124,24 @@ def test_theory_stands_beside_measurement_and_where_they_part_is_said(tmp_path: 
     assert traces[1]["text"][0] == "tanh, layer 1: measured 0.51 (0.51 to 0.51, n = 2), theory 0.5, error 2 %"
 
 
+def test_the_correlation_map_and_the_band_of_single_networks_are_drawn(tmp_path: Path, open_page: Open) -> None:
+    run = add_run(tmp_path, "tanh", 0)
+    add_theory(run, 1.02)
+    table = pd.read_csv(run / "layers.csv")
+    rows = [(0, 0, "layer_01", "delta_ratio_noise", 0.1), (0, 0, "layer_02", "correlation_theory", -0.2)]
+    rows += [(0, 0, f"layer_0{layer}", "correlation", -0.1 * layer) for layer in (1, 2)]
+    pd.concat([table, pd.DataFrame(rows, columns=table.columns)]).to_csv(run / "layers.csv", index=False)
+    opened = open_page(written(tmp_path))
+    assert opened.problems == []
+    traces = opened.traces("theory")
+    assert [trace["mode"] for trace in traces] == ["lines", "markers", *["lines"] * 3, "markers", "lines", "markers"]
+    high, low = (trace["y"] for trace in traces[2:4])
+    assert (low[0], high[0]) == pytest.approx([0.5 * math.exp(sign * 0.196 - 0.01) for sign in (-1, 1)])
+    assert (low[1], high[1]) == (None, None)
+    assert (traces[6]["y"], traces[7]["y"]) == ([-0.1, -0.2], [-0.1, -0.2])
+    assert traces[7]["text"][1] == "tanh, layer 2: measured −0.2, theory −0.2, difference 0"
+
+
 def test_agreement_with_theory_is_said_too_and_without_predictions_nothing(tmp_path: Path, wide: Opened) -> None:
     add_theory(add_run(tmp_path, "tanh", 0), 1.02)
     runs = read_runs([tmp_path])

@@ -23,7 +23,8 @@ class Layer:
     derivative there. The output layer has no activation: its pre are the logits, post and slope are None.
     max_slope: (K,), the activation's largest |derivative| on [−10, 10]. An activation that is no function of one number
     has no slope, and its post may have another H. Of somebody else's module there may also be no gradient (frozen
-    weights) and no pre (recurrent layers, attention).
+    weights) and no pre (recurrent layers, attention). jacobian: (K, N, C, in), of the network's C outputs with respect
+    to what enters the layer, where that was asked for, and then nothing else was.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Layer:
     post: Tensor | None = None
     slope: Tensor | None = None
     max_slope: Tensor | None = None
+    jacobian: Tensor | None = None
 
 
 def find_taps(module: nn.Module) -> list[Tap]:

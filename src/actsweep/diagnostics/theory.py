@@ -11,22 +11,28 @@ Sources: Poole et al. 2016; Schoenholz et al. 2017.
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as L
 import torch
 from torch import Tensor, nn
 
+from actsweep.data.batches import Batch
 from actsweep.diagnostics.diagnostic import Quantity, check_counts, offers_probe, probe_loss, publish
 from actsweep.diagnostics.layers import find_taps
 from actsweep.diagnostics.observation import recorded, undisturbed
 from actsweep.errors import UserError
 from actsweep.network.mlp import Tap
 from actsweep.theory.critical import of_layer
-from actsweep.theory.integrals import describe
+from actsweep.theory.integrals import Function, describe
 from actsweep.theory.meanfield import Layers, layers
 
-NORMS = nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+Rows = Iterable[tuple[str, dict[str, float]]]  # layer, and what is published of it by quantity
+Compared = dict[str, dict[str, Tensor]]
+BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+NORMS = nn.LayerNorm | BATCH_NORMS
 TOLERATED = 4.0  # standard deviations of a single network of this width
 GROUPS = 4  # of examples with similar mean square: their predictions are averaged
 
@@ -48,8 +54,17 @@ def measured(pre: list[Tensor], gradients: list[Tensor]) -> tuple[Tensor, Tensor
     return rms, norms[:-1] / norms[1:]
 
 
-def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
-    """The theory for these layers on these inputs (N, D), averaged over groups of examples of similar mean square.
+class Wide(NamedTuple):
+    """What the theory needs to know of a network's layers, the output layer included."""
+
+    act: Function
+    weight_variances: tuple[float, ...]  # σ_w²
+    bias_variances: tuple[float, ...]
+    widths: tuple[int, ...]
+
+
+def wide(taps: Sequence[Tap]) -> Wide:
+    """Of these layers, as their own weights show it.
 
     Raises UserError where the theory doesn't apply: convolutions, weights that aren't random around 0, activations
     that aren't elementwise.
@@ -59,13 +74,20 @@ def predicted(taps: list[Tap], inputs: Tensor) -> Layers:
         raise UserError("the theory is of hidden layers with an activation each")
     if any(tap.linear.weight.ndim != 2 for tap in taps):
         raise UserError("the theory is of linear layers")
-    spread = [of_layer(tap.linear.weight, tap.linear.bias) for tap in taps]
-    widths = [tap.linear.weight.shape[0] for tap in taps]
-    act = describe(first)  # all layers have the same one
+    weights, biases = zip(*(of_layer(tap.linear.weight, tap.linear.bias) for tap in taps), strict=True)
+    # All layers have the same activation.
+    return Wide(describe(first), weights, biases, tuple(tap.linear.weight.shape[0] for tap in taps))
+
+
+def predicted(taps: Sequence[Tap], inputs: Tensor) -> Layers:
+    """The theory for these layers on these inputs (N, D), averaged over groups of examples of similar mean square.
+
+    Raises UserError as `wide` does.
+    """
+    net = wide(taps)
     squares = inputs.flatten(1).double().square().mean(dim=1).sort().values
     groups = [float(part.mean()) for part in squares.tensor_split(GROUPS) if len(part)]
-    weights, biases = zip(*spread, strict=True)
-    return averaged([layers(act, q, weights, biases, widths) for q in groups])
+    return averaged([layers(net.act, q, net.weight_variances, net.bias_variances, net.widths) for q in groups])
 
 
 def averaged(parts: list[Layers]) -> Layers:
@@ -95,6 +117,9 @@ class Theory(L.Callback):
         Quantity("delta_ratio", "1", "log", "‖∂L/∂z‖ of the layer / that of the layer above, untrained"),
         Quantity("delta_ratio_theory", "1", "log", "√χ, its prediction"),
         Quantity("delta_ratio_error", "1", "linear", "delta_ratio / delta_ratio_theory − 1"),
+        Quantity(
+            "delta_ratio_noise", "1", "log", "predicted relative standard deviation over networks, at one example"
+        ),
         Quantity("theory_deviates", "1", "linear", "1 where an error exceeds 4 standard deviations of so wide a layer"),
     )
 
@@ -103,24 +128,40 @@ class Theory(L.Callback):
         self.probe_size = probe_size
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero and trainer.global_step == 0 and offers_probe(trainer, pl_module):
-            probe = trainer.datamodule.probe(self.probe_size)  # type: ignore[attr-defined]
-            publish(trainer, self.compare(pl_module, probe), epoch=0)
+        publish_untrained(trainer, pl_module, self.probe_size, self.compare)
 
-    def compare(self, module: L.LightningModule, batch: tuple[Tensor, Tensor]) -> dict[str, dict[str, Tensor]]:
+    def compare(self, module: L.LightningModule, batch: Batch) -> Compared:
         """Layer → quantity → (1,) values; empty where the theory doesn't apply."""
-        if any(isinstance(each, NORMS) for each in module.modules()):
-            return {}
-        taps, pre, gradients = deltas(module, batch)
-        try:
-            theory = predicted(taps, batch[0])
-        except UserError:
-            return {}
-        rms, ratios = measured(pre, gradients)
-        return {
-            tap.name: {name: torch.tensor([value]) for name, value in each.items()}
-            for tap, each in zip(taps, rows(theory, rms.tolist(), ratios.tolist()), strict=True)
-        }
+        return of_theory(module, lambda: _rows_of(module, batch))
+
+
+def _rows_of(module: L.LightningModule, batch: Batch) -> Rows:
+    taps, pre, gradients = deltas(module, batch)
+    theory = predicted(taps, batch[0])
+    rms, ratios = measured(pre, gradients)
+    return zip([tap.name for tap in taps], rows(theory, rms.tolist(), ratios.tolist()), strict=True)
+
+
+def of_theory(module: nn.Module, rows: Callable[[], Rows]) -> Compared:
+    """What is finite in the rows; empty where there is normalisation or `rows` says that the theory doesn't apply."""
+    if not find_taps(module) or any(isinstance(each, NORMS) for each in module.modules()):
+        return {}
+    try:
+        found = {layer: {name: value for name, value in row.items() if math.isfinite(value)} for layer, row in rows()}
+    except UserError:
+        return {}
+    return {layer: {name: torch.tensor([value]) for name, value in row.items()} for layer, row in found.items()}
+
+
+def publish_untrained(
+    trainer: L.Trainer,
+    module: L.LightningModule,
+    probe_size: int,
+    compare: Callable[[L.LightningModule, Batch], Compared],
+) -> None:
+    """Before the first step, send what `compare` says of the probe to the trainer's loggers."""
+    if trainer.is_global_zero and trainer.global_step == 0 and offers_probe(trainer, module):
+        publish(trainer, compare(module, trainer.datamodule.probe(probe_size)), epoch=0)  # type: ignore[attr-defined]
 
 
 def rows(theory: Layers, rms: list[float], ratios: list[float]) -> list[dict[str, float]]:
@@ -130,8 +171,8 @@ def rows(theory: Layers, rms: list[float], ratios: list[float]) -> list[dict[str
         row = beside("pre_activation_rms", measured_rms, float(theory.q[place]) ** 0.5)
         deviates = abs(row["pre_activation_rms_error"]) > TOLERATED * theory.rms_noise[place]
         if place < len(ratios):
-            row |= beside("delta_ratio", ratios[place], float(theory.chi[place]) ** 0.5)
-            deviates = deviates or abs(row["delta_ratio_error"]) > TOLERATED * theory.chi_noise[place]
-        finite = {name: value for name, value in row.items() if math.isfinite(value)}
-        found.append(finite | {"theory_deviates": float(deviates)})
+            noise = float(theory.chi_noise[place])
+            row |= beside("delta_ratio", ratios[place], float(theory.chi[place]) ** 0.5) | {"delta_ratio_noise": noise}
+            deviates = deviates or abs(row["delta_ratio_error"]) > TOLERATED * noise
+        found.append(row | {"theory_deviates": float(deviates)})
     return found

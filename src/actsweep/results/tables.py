@@ -157,14 +157,16 @@ class Tables(Logger):
         self.save()
 
     def layer_values(self) -> dict[tuple[int, str], dict[str, float]]:
-        """What layers.csv holds, as (epoch, quantity) → layer → value; of several steps in an epoch the last."""
+        """What layers.csv holds, as (epoch, quantity) → layer → value; of several steps in an epoch the last, but
+        of epoch 0 the first, the untrained network's."""
         self.save()
         values: dict[tuple[int, str], dict[str, float]] = {}
         path = self.folder / LAYERS
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
                 for epoch, _, layer, quantity, value in islice(csv.reader(file), 1, None):
-                    values.setdefault((int(epoch), quantity), {})[layer] = float(value)
+                    found = values.setdefault((int(epoch), quantity), {})
+                    found[layer] = float(value) if int(epoch) else found.get(layer, float(value))
         return values
 
     def summarise(self, tested: dict[str, Any] | None) -> dict[str, Any]:

@@ -33,8 +33,9 @@ class Measured:
     values: Floats
 
     def at(self, epoch: int) -> "Measured":
-        """The last measurement of this epoch alone."""
-        row = np.flatnonzero(self.epochs == epoch)[-1:]
+        """The last measurement of this epoch alone; of epoch 0, the untrained network, the first."""
+        rows = np.flatnonzero(self.epochs == epoch)
+        row = rows[-1:] if epoch else rows[:1]
         return replace(self, times=np.zeros(1, dtype=np.int64), epochs=self.epochs[row], values=self.values[row])
 
 

@@ -12,17 +12,26 @@ import numpy as np
 from actsweep.report.page.wording import counted, listed, number
 from actsweep.statistics.setting import Setting
 
-FACTORS = {"pre_activation_rms": "√(mean z²)", "delta_ratio": "gradient, layer ÷ next"}
+FACTORS = {
+    "pre_activation_rms": "√(mean z²)",
+    "delta_ratio": "gradient, layer ÷ next",
+    "correlation": "correlation",
+    "jacobian_mean_square": "Jacobian",
+}
+DEVIATING = ("pre_activation_rms", "delta_ratio")  # what theory_deviates is of
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One setting: |measured ÷ predicted − 1| by layer, of means over runs; where single runs deviate from theory."""
+    """One setting: |measured ÷ predicted − 1| by layer, of means over runs; where single runs deviate from theory.
+
+    Correlations, whose scale is 1, may vanish: of them |measured − predicted|.
+    """
 
     group: Setting
     errors: dict[str, list[float]]
     deviates: dict[str, int]  # layer → in how many runs
-    layers: int
+    layers: int  # of which that is known
     runs: int
 
 
@@ -42,11 +51,12 @@ def compared(groups: Sequence[Setting], layers: dict[str, Any]) -> list[Compared
         for name in FACTORS:
             measured, expected = (_numbers(quantities, full, position) for full in (name, f"{name}_theory"))
             both = [(measured[layer], expected[layer]) for layer in expected if layer in measured and expected[layer]]
-            errors[name] = [abs(one / other - 1) for one, other in both]
-        flags = _numbers(quantities, "theory_deviates", position)
-        if not errors["pre_activation_rms"] or not flags:
+            errors[name] = [abs(one - other) / (1 if name == "correlation" else other) for one, other in both]
+        first = next((f"{name}_theory" for name in FACTORS if errors[name]), None)
+        if first is None:
             continue
-        runs = quantities["theory_deviates"]["settings"][position]["ends"]["untrained"]["n"]
+        flags = _numbers(quantities, "theory_deviates", position)
+        runs = quantities[first]["settings"][position]["ends"]["untrained"]["n"]
         deviates = {layer: round(share * runs) for layer, share in flags.items() if share}
         found.append(Compared(group, errors, deviates, len(flags), runs))
     return found
@@ -54,19 +64,23 @@ def compared(groups: Sequence[Setting], layers: dict[str, Any]) -> list[Compared
 
 def sentences(found: Sequence[Compared]) -> list[str]:
     """The verdict in words."""
-    every = np.array([error for each in found for errors in each.errors.values() for error in errors])
-    runs, apart = sum(each.runs for each in found), [each for each in found if each.deviates]
+    looked = [each for each in found if each.layers]
+    names = DEVIATING if looked else FACTORS
+    every = np.array([error for each in found for name in names for error in each.errors[name]])
+    runs, apart = sum(each.runs for each in looked), [each for each in looked if each.deviates]
     size = (
         f"Of the means over seeds, half are within {number(100 * float(np.median(every)), 2)} % of theory, all within "
         f"{number(100 * float(every.max()), 2)} %."
     )
     limit = "by more than 4 standard deviations of networks this wide"
+    if not looked:
+        return [size]
     if not apart:
         return [
             f"No layer of the {counted(runs, 'untrained network')} deviates from mean-field theory {limit}. {size}",
         ]
     named = [f"{each.group.label} ({_where(each)})" for each in apart]
-    cells = sum(sum(each.deviates.values()) for each in apart), sum(each.layers * each.runs for each in found)
+    cells = sum(sum(each.deviates.values()) for each in apart), sum(each.layers * each.runs for each in looked)
     return [
         f"Theory and measurement deviate {limit} in {cells[0]:,} of {counted(cells[1], 'layer')} of all untrained "
         f"networks: {listed(named)}. {size}",
@@ -80,30 +94,33 @@ def _where(each: Compared) -> str:
     return f"layer{'' if len(each.deviates) == 1 else 's'} {layers}; {counted(each.runs, 'run')}"
 
 
-def table(found: Sequence[Compared]) -> list[dict[str, Any]]:
-    """A row per setting: its label, and cells of text and number to sort by."""
-    return [{"label": each.group.label, "cells": _cells(each)} for each in found]
-
-
-def _cells(each: Compared) -> list[dict[str, Any]]:
+def _cells(each: Compared, names: Sequence[str]) -> list[dict[str, Any]]:
     cells = [{"text": str(each.runs), "sort": each.runs}]
-    for errors in each.errors.values():
+    for errors in (each.errors[name] for name in names):
         for value in (float(np.median(errors)), max(errors)) if errors else (None, None):
             percent = None if value is None else 100 * value
             cells.append({"text": number(percent, 2), "sort": percent})
-    share = sum(each.deviates.values()) / (each.layers * each.runs)
-    cells.append({"text": f"{sum(each.deviates.values())}/{each.layers * each.runs}", "sort": share})
+    deviate, looked = sum(each.deviates.values()), each.layers * each.runs
+    cells.append({"text": f"{deviate}/{looked}", "sort": deviate / looked} if looked else {"text": "–", "sort": None})
     return cells
 
 
-HEADINGS = [
-    "n",
-    *(f"{name}, {which} error, %" for name in FACTORS.values() for which in ("median", "largest")),
-    "deviates",
-]
+def _unsaid(groups: Sequence[Setting], quantities: Sequence[dict[str, Any]], found: Sequence[Compared]) -> list[str]:
+    """A sentence about the settings that were measured and that theory says nothing of, if any."""
+    measured = {position for each in quantities if each["name"] in FACTORS for position in each["settings"]}
+    known = {each.group.label for each in found}
+    without = [groups[position].label for position in sorted(measured) if groups[position].label not in known]
+    return [f"Theory says nothing of {listed(without)}."] if without else []
 
 
 def theory_of(groups: Sequence[Setting], layers: dict[str, Any]) -> dict[str, Any] | None:
-    """What the page says of theory; nothing if no run recorded its predictions."""
-    found = compared(groups, layers)
-    return {"sentences": sentences(found), "headings": HEADINGS, "rows": table(found)} if found else None
+    """What the page says of theory, and a row per setting, of texts and numbers to sort by; nothing without any."""
+    if not (found := compared(groups, layers)):
+        return None
+    names = [name for name in FACTORS if any(each.errors[name] for each in found)]
+    titles = [f"{FACTORS[name]}, {which} error, %" for name in names for which in ("median", "largest")]
+    return {
+        "sentences": sentences(found) + _unsaid(groups, layers["quantities"], found),
+        "headings": ["n", *titles, "deviates"],
+        "rows": [{"label": each.group.label, "cells": _cells(each, names)} for each in found],
+    }

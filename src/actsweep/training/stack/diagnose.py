@@ -9,6 +9,7 @@ from actsweep.config import schema
 from actsweep.data.datamodule import DataModule
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.jacobian import Jacobian
 from actsweep.diagnostics.observation import Layer
 from actsweep.diagnostics.steps import EveryStep, columns_of
 from actsweep.diagnostics.units import DeadUnits
@@ -91,14 +92,16 @@ class Diagnoses:
         for diagnostic in due:
             if isinstance(diagnostic, UpdateRatio):
                 continue
-            layers = self._layers(diagnostic.probe_size)
+            layers = self._layers(diagnostic.probe_size, isinstance(diagnostic, Jacobian))
             if isinstance(diagnostic, ActivationHistogram):
                 self.records.histograms(diagnostic.count(layers), epoch, step)
             else:
                 self.records.layers({layer.name: diagnostic.measure(layer) for layer in layers}, epoch, step)
         self.seen = {}
 
-    def _layers(self, size: int) -> list[Layer]:
+    def _layers(self, size: int, differentiated: bool) -> list[Layer]:
+        if differentiated:
+            return self.stack.differentiated(self.data.probe(size)[0])
         if size not in self.seen:
             self.seen[size] = self.stack.observe(*self.data.probe(size), self.losses)
         return self.seen[size]

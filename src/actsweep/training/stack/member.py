@@ -19,6 +19,7 @@ from actsweep.config import schema
 from actsweep.data.datamodule import DataModule
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.jacobian import Jacobian
 from actsweep.diagnostics.steps import EveryStep
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
@@ -34,6 +35,7 @@ STACKED = (
     ActivationHistogram,
     DeadUnits,
     EveryStep,
+    Jacobian,
     UpdateRatio,
 )  # diagnostics whose own hooks actsweep.training.stack.diagnose stands for
 
@@ -43,7 +45,9 @@ def unsupported(diagnostics: dict[str, Any]) -> str | None:
     for name, part in diagnostics.items():
         kind = type(part.make())
         base = Diagnostic if issubclass(kind, Diagnostic) else L.Callback
-        own = {hook for hook in dir(kind) if hook.startswith("on_") or hook in {"record", "setup", "teardown"}}
+        own = {
+            hook for hook in dir(kind) if hook.startswith("on_") or hook in {"layers", "record", "setup", "teardown"}
+        }
         changed = sorted(hook for hook in own - set(HOOKS) if getattr(kind, hook) is not getattr(base, hook, None))
         if changed and kind not in STACKED:
             return f"diagnostics={name}: {changed[0]} is not called in a stack"

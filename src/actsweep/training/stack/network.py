@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from actsweep.diagnostics.jacobian import jacobians
 from actsweep.diagnostics.observation import Layer, slope
+from actsweep.diagnostics.theory import BATCH_NORMS
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
 from actsweep.training.stack.activating import by_member, works_in_place
@@ -249,6 +251,19 @@ class Stack:
                 self._layer(number, weight.detach().mT, gradient.mT, *seen[number])
                 for number, (weight, gradient) in enumerate(zip(weights, gradients, strict=True))
             ]
+
+    def differentiated(self, x: Tensor) -> list[Layer]:
+        """Every layer with its Jacobian on inputs (N, D), as diagnostics/jacobian.py shows it for one network."""
+        if any(isinstance(part, BATCH_NORMS) for part in self.members[0].modules()):
+            return []
+        with torch.enable_grad():
+            own = x.to(self._shared(0, "weight").dtype).repeat(len(self), 1, 1).requires_grad_()
+            seen = self.layers(own)
+            found = jacobians(seen[-1][0], [own, *(post for _, post in seen if post is not None)])
+        return [
+            Layer(f"layer_{number:02d}", weight, None, None, jacobian=each)
+            for number, (weight, each) in enumerate(zip(self.weights(), found, strict=True), start=1)
+        ]
 
     def _layer(self, number: int, weight: Tensor, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
         name = f"layer_{number + 1:02d}"
