@@ -29,7 +29,7 @@ GPU = torch.device("cuda", 0)
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores with memory for all of them."""
-    monkeypatch.setattr(cutting, "ALL_THREADS", 8)
+    monkeypatch.setattr(cutting, "all_threads", lambda: 8)
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 100 * grouping.PROCESS_BYTES)
 
 
