@@ -1,11 +1,10 @@
 """Interrupt a sweep again and again, at random moments, repeat the same command, and compare with an undisturbed sweep.
 
 Each attempt gets SIGKILL, SIGTERM, SIGINT or SIGUSR1 after a random time of work, or dies by SIGKILL as a file is about
-to be forced to disk: the attempt itself, or one of its processes, which costs the attempt nothing. Attempts are forks of
-this process, which imports everything once: what dies is at work. Whenever
-the sweep is complete after all, and after the last interruption, every run must have the weights, the tables and the
-metrics of the undisturbed sweep, and no result, once there, may have been written again. The undisturbed sweep and the
-last attempt are commands as they are typed.
+to be forced to disk: itself, or one of its processes, which costs it nothing. Attempts are forks of this process, which
+imports everything once: what dies is at work. Whenever the sweep is complete after all, and after the last
+interruption, every run must have the weights, the tables and the metrics of the undisturbed sweep, and no result, once
+there, may have been written again. The undisturbed sweep and the last attempt are commands as they are typed.
 
     python -m bench.chaos [--kills 50] [--launcher sweep] [--seed 0] [--json bench/results/chaos.json]
 

@@ -102,8 +102,9 @@ def of_settings(settings: Settings) -> None:
 
 def _check_counts(settings: Settings) -> None:
     for name, part in settings.diagnostics.items():
-        takes = parameters(part.target)
-        for key, value in part.plain().items() if takes is not None else ():
+        if (takes := parameters(part.target)) is None:
+            continue
+        for key, value in part.plain().items():
             if key not in {*takes, *SPECIAL}:
                 raise UserError(
                     f"diagnostics.{name}.{key}: {part.target} has no such argument; it has {', '.join(takes) or 'none'}"

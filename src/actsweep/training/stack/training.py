@@ -22,6 +22,7 @@ from actsweep.network.build import build_network
 from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import WORTH_SHARING
 from actsweep.results import locks, run_folder
+from actsweep.threads import all_threads
 from actsweep.training.checkpoints import WholeFiles
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
