@@ -39,6 +39,7 @@ def train() -> None:
 
 def _run(module: str) -> None:
     wait_briefly()
+    numpy_starts_none()
     from actsweep.config.command_line import one_line_errors
 
     with one_line_errors():

@@ -111,5 +111,5 @@ def processes_for(limits: Limits, most: int, seconds: float, on_gpu: bool, threa
     if given := (limits.devices and gpus) or (None if on_gpu else limits.processes):
         return max(1, min(given, most))
     count = max(1, min(gpus or all_threads() // threads, grouping.most_processes(), most))
-    least = FORK_SECONDS if forkable() else SPAWN_SECONDS
+    least = FORK_SECONDS if forkable() and not on_gpu else SPAWN_SECONDS
     return count if seconds - seconds / count >= least else 1
