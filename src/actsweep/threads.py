@@ -8,6 +8,7 @@ needs. Spinning for a shorter while costs a run nothing where it is alone, and l
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
 SPIN = "4000"  # turns of a loop; libgomp's own choice is 300,000
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")  # the environment's ways to choose
@@ -56,7 +57,7 @@ def start_none() -> None:
 
 def forkable() -> bool:
     """Whether a copy of this process could work: none has the other threads, nor the GPU."""
-    if sys.platform != "linux" or len(os.listdir("/proc/self/task")) > 1:
+    if sys.platform != "linux" or len([*Path("/proc/self/task").iterdir()]) > 1:
         return False
     torch = sys.modules.get("torch")
     return torch is None or not torch.cuda.is_available()
