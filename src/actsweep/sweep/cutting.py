@@ -18,8 +18,8 @@ from actsweep.training.stack.grouping import Shape
 
 Begun = Sequence[tuple[torch.device, float]]  # stacks that are there already: where each trains, for about how long
 FORK_SECONDS, SPAWN_SECONDS = 1.0, 10.0  # processes that save less are not started; a fork takes 0.04 s of a core
-# Stacks for each process, so that none waits for another, if that makes them so much longer. Measured for three stacks in
-# the place of one, default network: 1.04 times, as reckoned; 2 × 32 units on digits: 1.34, reckoned 1.21.
+# Stacks for each process, so that none waits for another, if that makes them so much longer. Measured, three stacks for
+# one: default network 1.04 times, as reckoned; 2 × 32 units on digits 1.34, reckoned 1.21.
 FINER, CUTTING = 3, 1.05
 
 
