@@ -29,7 +29,7 @@ from actsweep.sweep.executors import Engine
 from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
-from actsweep.threads import all_threads, share
+from actsweep.threads import all_threads, share, start_none
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
@@ -83,8 +83,11 @@ class SweepLaunch:
         hydra = self.config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
         self.sweep.mkdir(parents=True, exist_ok=True)
+        if not self.engine:
+            start_none()
         tasks = [self._task(number, list(job)) for number, job in enumerate(job_overrides, start=initial_job_idx)]
         self._work_off(tasks)
+        share(all_threads())  # what is left trains here
         returns = []
         for task in tasks:
             returns.append(self._run(task))
@@ -99,7 +102,6 @@ class SweepLaunch:
         executor, how = self._executor(units)
         self._say(tasks, units, how)
         if executor is None:
-            share(all_threads())
             return
         if not self.engine:  # a run on several devices starts its own processes
             units = [unit for unit in units if unit.jobs[0][0].trainer.devices == 1]
