@@ -1,10 +1,10 @@
 """Interrupt a sweep again and again, at random moments, repeat the same command, and compare with an undisturbed sweep.
 
 Each attempt gets SIGKILL, SIGTERM, SIGINT or SIGUSR1 after a random time of work, or dies by SIGKILL as a file is about
-to be forced to disk. Attempts are forks of this process, which imports everything once: what dies is at work. Whenever
-the sweep is complete after all, and after the last interruption, every run must have the weights, the tables and the
-metrics of the undisturbed sweep, and no result, once there, may have been written again. The undisturbed sweep and the
-last attempt are commands as they are typed.
+to be forced to disk: itself, or one of its processes, which costs it nothing. Attempts are forks of this process, which
+imports everything once: what dies is at work. Whenever the sweep is complete after all, and after the last
+interruption, every run must have the weights, the tables and the metrics of the undisturbed sweep, and no result, once
+there, may have been written again. The undisturbed sweep and the last attempt are commands as they are typed.
 
     python -m bench.chaos [--kills 50] [--launcher sweep] [--seed 0] [--json bench/results/chaos.json]
 
@@ -19,6 +19,7 @@ import multiprocessing
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -55,8 +56,6 @@ OF_LAUNCHER = {
         "hydra.launcher.max_members=1",
     ],
 }
-# Seconds of work before an interruption, of all processes.
-LONGEST = {"basic": 3.5, "sweep": 3.5, "sweep_processes": 30.0, "sweep_singles": 40.0}
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 EXPECTED = {number: (128 + number, -number) for number in SIGNALS} | {signal.SIGKILL: (-9,)}  # below 0: at the start
 MOST_SAVES = 200
@@ -74,31 +73,32 @@ def typed(folder: Path, launcher: str) -> int:
         return subprocess.run(command, cwd=REPOSITORY, stdout=log, stderr=log, check=False).returncode
 
 
-def attempt(folder: Path, launcher: str, dies_in_save: int | None = None) -> BaseProcess:
-    """The same in a fork of this process; with a number, it dies in its so-manieth save."""
-    process = FORK.Process(target=_sweep, args=(folder, launcher, dies_in_save))
+def attempt(folder: Path, launcher: str, saves: Any = None) -> BaseProcess:
+    """The same in a fork of this process; with a number, whoever makes its so-manieth save dies in it."""
+    process = FORK.Process(target=_sweep, args=(folder, launcher, saves))
     process.start()
     return process
 
 
-def _sweep(folder: Path, launcher: str, dies_in_save: int | None) -> None:
+def _sweep(folder: Path, launcher: str, saves: Any) -> None:
     log = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.chdir(REPOSITORY)
-    if dies_in_save is not None:
-        _die_in_save(dies_in_save)
+    if saves:
+        _die_in_save(saves)
     sys.argv = ["train", *arguments(folder, launcher)]
     jobs.main()
 
 
-def _die_in_save(left: int) -> None:
+def _die_in_save(saves: Any) -> None:
     fsync = os.fsync
 
     def deadly(file: int) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
+        with saves:
+            saves.value -= 1
+            is_last = saves.value == 0
+        if is_last:
             os.kill(os.getpid(), signal.SIGKILL)
         fsync(file)
 
@@ -113,17 +113,28 @@ def undisturbed(folder: Path, launcher: str) -> float:
     return time.perf_counter() - began
 
 
-def interrupt(folder: Path, launcher: str, choice: random.Random, at_most: float) -> tuple[str, int] | None:
-    """One attempt: what ended it, and its exit code; None if it was done before."""
+def whole(folder: Path, launcher: str) -> float:
+    """The processor's seconds of an attempt that nothing interrupts, and of its processes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    attempt(folder, launcher).join()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shutil.rmtree(folder)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def interrupt(folder: Path, launcher: str, choice: random.Random, at_most: float) -> tuple[str, int]:
+    """One attempt: what interrupted it, or one of its processes, "" if it was done before; and its exit code."""
     if choice.random() < 0.4:
-        process = attempt(folder, launcher, int(MOST_SAVES ** choice.random()))
+        saves = FORK.Value("i", int(MOST_SAVES ** choice.random()))
+        process = attempt(folder, launcher, saves)
         process.join()
-        return None if process.exitcode == 0 else ("SIGKILL in a save", process.exitcode or 0)
+        of = "" if process.exitcode else " of one of its processes"
+        return f"SIGKILL in a save{of}" if saves.value <= 0 else "", process.exitcode or 0
     number = choice.choice(SIGNALS)
     process = attempt(folder, launcher)
     _let_work(process, choice.uniform(0, at_most))
     if process.exitcode is not None:
-        return None if process.exitcode == 0 else ("nothing", process.exitcode)
+        return "nothing" if process.exitcode else "", process.exitcode
     assert process.pid is not None
     os.kill(process.pid, number)
     process.join(120)
@@ -132,7 +143,7 @@ def interrupt(folder: Path, launcher: str, choice: random.Random, at_most: float
         process.join()
         return f"{number.name}, ignored", process.exitcode or 0
     if process.exitcode == 0:
-        return None
+        return "", 0
     return (
         number.name if process.exitcode in EXPECTED[number] else f"{number.name}, exit code {process.exitcode}",
         process.exitcode,
@@ -206,13 +217,13 @@ class Chaos:
 
     def run(self) -> None:
         while self.happened.total() < self.kills:
-            outcome = interrupt(self.wild, self.launcher, self.choice, self.longest)
+            what, code = interrupt(self.wild, self.launcher, self.choice, self.longest)
             self._note_results()
-            if outcome is None:
+            if what:
+                self.happened[what] += 1
+                print(f"{self.happened.total()}: {what}, exit code {code}, {len(self.done)} done", flush=True)
+            if code == 0:
                 self._complete()
-                continue
-            self.happened[outcome[0]] += 1
-            print(f"{self.happened.total()}: {outcome[0]}, exit code {outcome[1]}, {len(self.done)} done", flush=True)
         if code := typed(self.wild, self.launcher):
             self.happened[f"the last attempt ended with exit code {code}"] += 1
         self._note_results()
@@ -244,7 +255,7 @@ def measure(work: Path, launcher: str, kills: int, seed: int) -> dict[str, Any]:
     calm, wild = work / "calm", work / "wild"
     seconds = undisturbed(calm, launcher)
     print(f"undisturbed: {len(written(calm))} runs in {seconds:.0f} s", flush=True)
-    chaos = Chaos(calm, wild, launcher, kills, seed, LONGEST[launcher])
+    chaos = Chaos(calm, wild, launcher, kills, seed, whole(work / "whole", launcher))
     chaos.run()
     log = wild.with_suffix(".log").read_text(errors="replace")
     return {

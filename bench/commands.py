@@ -6,6 +6,7 @@ seconds are the command's and its children's, so that they can be compared on a 
     card       FashionMNIST, six activations × three seeds, 5 epochs, default network
     tiny       digits, 2 hidden layers of 32, six activations × ten seeds, 20 epochs
     many       the same with 667 seeds: 4,002 runs; only the default
+    fixed      FashionMNIST, six activations, one step: what a sweep in two processes takes besides training
     help       `--help`
     mistake    an unknown key
 
@@ -56,6 +57,9 @@ CASES = {
     "card": Case([ACTS, "seed=0,1,2", "trainer.max_epochs=5"], 18, 5),
     "tiny": Case([*TINY, "seed=range(0,10)"], 60, 20),
     "many": Case([*TINY, "seed=range(0,667)"], 4002, 20),
+    "fixed": Case(
+        [ACTS, "trainer.max_epochs=1", "data.steps_per_epoch=1", "hydra.launcher.processes=2"], runs=6, epochs=1
+    ),
     "help": Case(["--help"]),
     "mistake": Case(["data=digits", "no_such_key=1"]),
 }
@@ -150,11 +154,12 @@ def product_rate(dtype: torch.dtype, size: int = 1024) -> float:
 def contenders(case: str, older: Path | None) -> dict[str, Callable[[], Spent]]:
     of = CASES[case]
     found = {"default": trained(REPOSITORY, case)}
-    if of.runs and case != "many":
+    if of.runs and case not in {"fixed", "many"}:
         found["basic"] = trained(REPOSITORY, case, "hydra/launcher=basic")
         found["scikit-learn"] = scikit_learn(case)
     if older and case != "many":
-        found["older"] = trained(older.resolve(), case)
+        if case != "fixed":  # whose launcher has processes
+            found["older"] = trained(older.resolve(), case)
         if of.runs:
             found["older, stacked"] = trained(older.resolve(), case, "hydra/launcher=stacked")
     return found

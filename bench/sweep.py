@@ -1,12 +1,12 @@
-"""What a sweep costs: member-epochs per second of one run after another, of processes side by side, and of stacks.
+"""What a sweep costs: member-epochs per second of one run after another, of single runs in processes, and of stacks.
 
 A member-epoch is one network's epoch with all that it entails. The contenders take turns; medians count.
 
     a  the tutorials' loop: PIL image, ToTensor, Normalize for every example; one network after another
-    b  actsweep's plain path, all default diagnostics, one network after another
-    c  b in as many processes side by side as there are cores, a thread each
+    b  single runs, all default diagnostics, one network after another
+    c  b in processes, one for each core, a thread each: hydra.launcher.max_members=1
     d  stacks of M networks in one process: six activations × seeds, all default diagnostics; "d bare": without
-    d side  the same M networks as stacks in processes, one for each core, as a sweep trains them on CPUs
+    d processes  the same M networks as stacks in processes, one for each core, as a sweep trains them on CPUs
     e  torch.func: stack_module_state and vmap, a call per activation; steps only
     f  the matrix products of M members' steps alone, batched
 
@@ -92,12 +92,12 @@ def at_once(contenders: Sequence[Callable[[], Contender]]) -> Contender:
     return measure
 
 
-def side_by_side(folder: Path, overrides: Sequence[str], epochs: int, count: int) -> Contender:
+def singles_in_processes(folder: Path, overrides: Sequence[str], epochs: int, count: int) -> Contender:
     own = [*overrides, "threads=1"]
     return at_once([partial(plain, folder / str(number), own, epochs) for number in range(count)])
 
 
-def stacks_side_by_side(members: int, folder: Path, overrides: Sequence[str], epochs: int, count: int) -> Contender:
+def stacks_in_processes(members: int, folder: Path, overrides: Sequence[str], epochs: int, count: int) -> Contender:
     own = [*overrides, "threads=1"]
     return at_once([partial(stacked, members, folder, own, epochs, (number, count)) for number in range(count)])
 
@@ -133,14 +133,14 @@ def contenders(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[st
     device = device_for(settings := settings_for(*base))
     yield "a", tutorial(settings, device)
     yield "b", plain(folder / "b", precise, epochs)
-    yield "c", side_by_side(folder / "c", precise, epochs, os.cpu_count() or 1)
+    yield "c", singles_in_processes(folder / "c", precise, epochs, os.cpu_count() or 1)
     for members in arguments.members:
         yield f"d {members}", stacked(members, folder / f"d{members}", precise, epochs)
     most = max(number for number in arguments.members if number <= 18)
     cores = os.cpu_count() or 1
     for members in arguments.members if device.type == "cpu" else ():
         if members >= 2 * cores:
-            yield f"d side {members}", stacks_side_by_side(members, folder / f"s{members}", precise, epochs, cores)
+            yield f"d processes {members}", stacks_in_processes(members, folder / f"p{members}", precise, epochs, cores)
     yield f"d bare {most}", stacked(most, folder / "bare", [*precise, "diagnostics=[]"], epochs)
     yield f"e {most}", torch_func(most, base, device)
     yield f"f {most}", floor(most, settings, device)

@@ -20,13 +20,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 LINES = {
     "a": ("the tutorials' loop", ":"),
-    "b": ("plain, one after another", "--"),
-    "c": ("plain, side by side", "-."),
+    "b": ("single runs, one after another", "--"),
+    "c": ("single runs in processes", "-."),
     "f": ("matrix products alone", "-"),
 }
 POINTS = {
     "d": ("stacked, one process", "C0o-"),
-    "d side": ("stacked, a process per core", "C9^-"),
+    "d processes": ("stacked, a process per core", "C9^-"),
     "d bare": ("stacked, no diagnostics", "C5D"),
     "e": ("torch.func, steps only", "C7s"),
 }

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import pytorch_lightning as L
 import torch
+import yaml
 from sklearn.datasets import load_digits, load_iris
 
+from actsweep.config.descriptions import find, parameters
 from actsweep.data import digits, iris
+from actsweep.places import REPOSITORY
 from actsweep.training.trainer_arguments import KNOWN
 from tests import processes
+from tests.conftest import names_in
 
 LARGE = (
     "torch",
@@ -53,6 +58,7 @@ AT_SIGHT = [
         ["content=abc"],
     ),
     *(["trainer.precision=7"], ["diagnostics.gradients.every_n_epochs=0"], ["+sweeps=nosuch"], ["seed="]),
+    *(["+diagnostics.gradients.nosuch=1"], ["+diagnostics.units.bins=8"], ["+trainer.strategy=nosuch"]),
     *(
         ["-m", "act=relu,tanh", "depth=1,x"],
         ["-m", "seed=0,1,0"],
@@ -106,6 +112,17 @@ def test_the_package_is_light_and_its_callbacks_need_lightning_alone() -> None:
 
 def test_the_names_of_trainer_arguments_are_lightnings() -> None:
     assert set(inspect.signature(L.Trainer).parameters) == set(KNOWN)
+
+
+@pytest.mark.parametrize("name", names_in("diagnostics"))
+def test_what_a_diagnostic_takes_is_read_from_its_source(name: str) -> None:
+    for part in yaml.safe_load((REPOSITORY / "conf" / "diagnostics" / f"{name}.yaml").read_text()).values():
+        assert parameters(part["_target_"]) == list(inspect.signature(find(part["_target_"])).parameters)
+
+
+@pytest.mark.parametrize("path", ["math.pi", "actsweep.nosuch.Class", "actsweep.callbacks.GradientNorm"])
+def test_of_anything_else_nothing_is_known_at_sight(path: str) -> None:
+    assert parameters(path) is None
 
 
 def test_the_data_that_scikit_learn_carries_are_those_it_loads() -> None:

@@ -29,7 +29,8 @@ GPU = torch.device("cuda", 0)
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores with memory for all of them."""
-    monkeypatch.setattr(cutting, "ALL_THREADS", 8)
+    monkeypatch.setattr(cutting, "all_threads", lambda: 8)
+    monkeypatch.setattr(cutting, "forkable", lambda: False)
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 100 * grouping.PROCESS_BYTES)
 
 
@@ -63,6 +64,11 @@ def test_a_grid_is_cut_for_the_cores(settings_for: Make, monkeypatch: pytest.Mon
     assert share_out([long], [40], Limits(max_members=3)) == Shares(8, [14])
     assert share_out([], [], Limits(), begun=[(CPU, 100.0)] * 2) == Shares(2, [])
     assert share_out([shape(settings_for, LONG, 600_000, CPU, 999, "threads=4")], [40], Limits()).processes == 2
+    brief = shape(settings_for, SHORT, weights=20_000)
+    assert share_out([brief], [40], Limits()) == Shares(1, [1])
+    with monkeypatch.context() as patched:
+        patched.setattr(cutting, "forkable", lambda: True)
+        assert share_out([brief], [40], Limits()).processes == 8  # which start in no time
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 5 * grouping.PROCESS_BYTES)
     assert share_out([long], [40], Limits()).processes == 3
 

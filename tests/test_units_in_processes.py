@@ -19,6 +19,7 @@ from actsweep.results import run_folder
 from actsweep.results.provenance import provenance
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
+from actsweep.threads import all_threads
 from actsweep.training.progress import Unseen
 from actsweep.training.stack import stacks
 from actsweep.training.stack.stack_checkpoint import Saving
@@ -47,11 +48,11 @@ class Heard(Unseen):
 
 
 class NotesItsDevice(L.Callback):
-    """Leaves a file that says which process this is, and which GPU it sees."""
+    """Leaves a file that says which process this is, which GPU it sees, and how many threads are its own."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
-        Path(str(trainer.default_root_dir), "device").write_text(f"{os.getpid()} {seen}")
+        seen = os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), all_threads(), os.environ["OMP_NUM_THREADS"]
+        Path(str(trainer.default_root_dir), "device").write_text(" ".join(map(str, seen)))
 
 
 def epochs_of(folder: Path) -> list[dict[str, float]]:
@@ -72,14 +73,14 @@ def test_two_processes_take_units_from_one_queue_see_a_gpu_each_and_say_how_far_
     ]
     units += [Unit([(noting, tmp_path / "c" / str(row))], seconds=100 * row) for row in range(4)]
     heard, environment = Heard(), dict(os.environ)
-    done = list(Processes(2, {"OMP_NUM_THREADS": "1"}, ["4", "7"], heard).map(units, tmp_path))
+    done = list(Processes(2, 3, ["4", "7"], heard).map(units, tmp_path))
     assert dict(os.environ) == environment
     assert sorted(done) == [(place, None) for place in range(len(units))]
     assert sorted(heard.folders) == sorted(folder for unit in units for _, folder in unit.jobs)
     assert heard.folders[0].name in "32"  # the longest first
     assert heard.at_work
     seen = {path.read_text() for path in tmp_path.glob("c/*/device")}
-    assert {each.split()[1] for each in seen} == {"4", "7"}
+    assert {tuple(each.split()[1:]) for each in seen} == {("4", "3", "3"), ("7", "3", "3")}
     assert len(seen) == 2
     for (_, one), (_, two) in zip(together, shared, strict=True):
         assert tree(one) == tree(two)
@@ -151,10 +152,8 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "src.train", *grid, f"hydra.sweep.dir={tmp_path}"]
     with processes.running(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as command:
         processes.until(lambda: len(list(tmp_path.glob("*/epochs.csv"))) == 4, command)
-        children = [
-            child for child in psutil.Process(command.pid).children() if "spawn_main" in " ".join(child.cmdline())
-        ]
-        assert len(children) == 2
+        children = psutil.Process(command.pid).children()
+        assert [child.cmdline() for child in children] == [arguments, arguments]  # forks
         command.kill()  # it can't end them itself; where it can, it does
         for child in children:
             while processes.lives(child):

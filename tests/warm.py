@@ -130,9 +130,10 @@ def serve() -> Order:
 def imported() -> None:
     from importlib import import_module
 
-    from actsweep.threads import wait_briefly
+    from actsweep.threads import numpy_starts_none, wait_briefly
 
     wait_briefly()  # before torch
+    numpy_starts_none()
     for name in IMPORTED:
         with suppress(ModuleNotFoundError):  # of an extra that is not installed
             import_module(name)

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY, VERSION, importable
-from actsweep.threads import wait_briefly
+from actsweep.threads import numpy_starts_none, wait_briefly
 
 USAGE = """\
 actsweep {version}: what an activation function does to a deep network, measured
@@ -31,6 +31,7 @@ plan=true says what a sweep would take. Each part has its own --help; `actsweep 
 
 def train() -> None:
     wait_briefly()
+    numpy_starts_none()
     from actsweep.jobs import main
 
     main()
@@ -38,6 +39,7 @@ def train() -> None:
 
 def _run(module: str) -> None:
     wait_briefly()
+    numpy_starts_none()
     from actsweep.config.command_line import one_line_errors
 
     with one_line_errors():

@@ -4,6 +4,7 @@
 hands descriptions on as they are. All arguments are plain Python data, whatever `_convert_` says.
 """
 
+import ast
 import functools
 import importlib
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from actsweep.errors import UserError
+from actsweep.places import PACKAGE
 
 Description = Mapping[str, Any]
 SPECIAL: dict[str, tuple[object, ...]] = {  # and the values they may have, () for any
@@ -48,6 +50,25 @@ def find(path: str) -> Any:
     except Exception as error:  # whatever a module does when it is imported
         raise UserError(f"{path} is nothing that can be imported: {reason(error)}") from error
     return found
+
+
+def parameters(path: str) -> list[str] | None:
+    """What a class of this package takes, read from its source: to import it may take seconds. None: not known."""
+    module, _, name = path.rpartition(".")
+    file = PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+    tree = ast.parse(file.read_text(encoding="utf-8") if file.is_file() else "")
+    own = {each.name: each for each in tree.body if isinstance(each, ast.ClassDef)}
+    if name not in own:
+        return None
+    for each in own[name].body:
+        if isinstance(each, ast.FunctionDef) and each.name == "__init__":
+            return [argument.arg for argument in (*each.args.args[1:], *each.args.kwonlyargs)]
+    imported = {
+        alias.name: each.module for each in tree.body if isinstance(each, ast.ImportFrom) for alias in each.names
+    }
+    bases = [each.id for each in own[name].bases if isinstance(each, ast.Name)]
+    found = (parameters(f"{module if base in own else imported.get(base)}.{base}") for base in bases)
+    return next((each for each in found if each is not None), None if bases else [])
 
 
 def arguments(description: Description) -> tuple[list[Any], dict[str, Any]]:

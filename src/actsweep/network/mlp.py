@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from actsweep.network import activations
+from actsweep.threads import all_threads
 
 NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 Weighted = nn.Linear | activations.Convolution
 
-ALL_THREADS = torch.get_num_threads()
 WORTH_SHARING = 10_000_000  # multiply-adds a step, about a millisecond's: below, threads wait longer than they work
 
 
@@ -87,7 +87,7 @@ def threads_for(network: nn.Module, examples: int) -> int:
     It matters most beside other programs: two threads that wait for each other's core are ten times slower than one.
     """
     weights = sum(parameter.numel() for parameter in network.parameters())
-    return ALL_THREADS if weights * examples >= WORTH_SHARING else 1
+    return all_threads() if weights * examples >= WORTH_SHARING else 1
 
 
 Initialiser = Callable[[Tensor], Any]

@@ -25,6 +25,7 @@ from actsweep.results.reading import Run, read_sweeps
 from actsweep.results.reading import read_runs as read_runs  # for those who report
 from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import Setting, chance, labels, missing_of, repetitions, settings_of
+from actsweep.threads import forkable
 
 RESULTS = run_folder.RESULTS
 TOLD = ("question", "command")
@@ -182,8 +183,8 @@ def _draw(runs: list[Run], folder: Path) -> None:
 
 @contextmanager
 def _beside(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
-    """Do the work in another process while the context is open; first, where torch's threads forbid to fork."""
-    if "torch" in sys.modules or "fork" not in multiprocessing.get_all_start_methods():
+    """Do the work in another process while the context is open; first, where this one can't be forked."""
+    if not forkable():
         work(*arguments)
         yield
         return

@@ -35,6 +35,7 @@ from actsweep.results.reading import one_line, read_runs
 from actsweep.sweep import check, search
 from actsweep.sweep.composing import Shared, composing
 from actsweep.sweep.limits import is_ours
+from actsweep.threads import start_none
 
 if TYPE_CHECKING:
     from actsweep.training.progress import SweepProgress
@@ -102,6 +103,8 @@ class Sweep(Callback):
         if search.is_search(config):
             search.spell_out(config, GlobalHydra.instance().config_loader())
         check.launcher(config)
+        if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
+            start_none()
         self._end_with_plan(config, check.tried(runs), seconds)
         self._begin(config, [run.name for run in runs])
 

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from actsweep import composition
 from actsweep.config.command_line import quiet_libraries
+from actsweep.config.descriptions import SPECIAL, parameters
 from actsweep.config.schema import Data, Settings
 from actsweep.errors import UserError, refuse
 from actsweep.imports import uncollected
@@ -101,7 +102,13 @@ def of_settings(settings: Settings) -> None:
 
 def _check_counts(settings: Settings) -> None:
     for name, part in settings.diagnostics.items():
-        for key, value in part.plain().items() if part.target.startswith("actsweep.") else ():
+        if (takes := parameters(part.target)) is None:
+            continue
+        for key, value in part.plain().items():
+            if key not in {*takes, *SPECIAL}:
+                raise UserError(
+                    f"diagnostics.{name}.{key}: {part.target} has no such argument; it has {', '.join(takes) or 'none'}"
+                )
             if key in COUNTS and value is not None and not (type(value) is int and value >= 1):
                 raise UserError(f"diagnostics.{name}.{key}={value}: must be a whole number, at least 1")
 

@@ -21,7 +21,6 @@ from omegaconf import DictConfig
 from actsweep import composition
 from actsweep.config.command_line import quiet_libraries
 from actsweep.errors import UserError
-from actsweep.network.mlp import ALL_THREADS
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
 from actsweep.sweep.composing import Composing, composing, use
@@ -30,6 +29,7 @@ from actsweep.sweep.executors import Engine
 from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
+from actsweep.threads import all_threads, share, start_none
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
@@ -83,8 +83,11 @@ class SweepLaunch:
         hydra = self.config.hydra
         configure_log(hydra.hydra_logging, hydra.verbose)
         self.sweep.mkdir(parents=True, exist_ok=True)
+        if not self.engine:
+            start_none()
         tasks = [self._task(number, list(job)) for number, job in enumerate(job_overrides, start=initial_job_idx)]
         self._work_off(tasks)
+        share(all_threads())  # what is left trains here
         returns = []
         for task in tasks:
             returns.append(self._run(task))
@@ -124,10 +127,9 @@ class SweepLaunch:
         gpus = self.limits.gpus() if on_gpu and (count > 1 or self.limits.devices) else []
         if count == 1 and not gpus:
             return None, HERE
-        threads = max(1, ALL_THREADS // count)
+        threads = max(1, all_threads() // count)
         each = "with a GPU each" if gpus else f"of {_number(threads, 'thread')}"
-        variables = {"OMP_NUM_THREADS": str(threads)}  # which torch reads when it is imported
-        return Processes(count, variables, gpus, self), f"in {count} process{'es' * (count > 1)} {each}"
+        return Processes(count, threads, gpus, self), f"in {count} process{'es' * (count > 1)} {each}"
 
     def _say(self, tasks: Sequence[Task], units: Sequence[Unit], how: str) -> None:
         """What will happen, why, and how to have it otherwise."""

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule
-from actsweep.network.mlp import ALL_THREADS
 from actsweep.sweep import dry_run
 from actsweep.sweep.cutting import Run, cut
 from actsweep.sweep.limits import Limits, is_ours
+from actsweep.threads import all_threads
 from actsweep.training.progress import duration
 from actsweep.training.stack import grouping
 
@@ -104,7 +104,7 @@ def _cost(units: Sequence[list[Settings]], epochs: int, parts: dry_run.Parts, ru
 
 def _beside(launcher: Launcher, settings: Settings) -> Settings:
     """As it trains where the cores are shared out."""
-    threads = settings.threads or (1 if launcher.at_a_time >= ALL_THREADS > 1 else None)
+    threads = settings.threads or (1 if launcher.at_a_time >= all_threads() > 1 else None)
     return settings.model_copy(update={"threads": threads})
 
 

@@ -13,17 +13,19 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from hydra.core.utils import env_override
 
+from actsweep.config.command_line import SIGNALS
+from actsweep.results import locks
 from actsweep.sweep.executors import Outcome
 from actsweep.sweep.units import Unit, begin_process
+from actsweep.threads import forkable, share
 from actsweep.training.progress import Watcher
 
 log = logging.getLogger(__name__)
-SPAWN = multiprocessing.get_context("spawn")
 Task = tuple[int, Unit]  # with its place
 
 
@@ -47,9 +49,14 @@ def _end_with_parent() -> None:
     os._exit(1)  # nobody holds the sweep's lock any more
 
 
-def work(pipe: Connection) -> None:
+def work(pipe: Connection, threads: int) -> None:
     """In a process of its own: do the units that come out of the pipe, until None does."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    with locks.released():
+        pass  # a fork has the sweep's too
+    share(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     begin_process()
     gc.freeze()  # what was imported stays
@@ -65,7 +72,7 @@ def work(pipe: Connection) -> None:
 class Worker:
     """A process, the unit that it has, and what it said last of how far it is. `slot`: its place among the others."""
 
-    process: SpawnProcess
+    process: BaseProcess
     slot: int
     task: Task | None
     is_ready: bool = False
@@ -84,8 +91,8 @@ class Processes:
     halves are tried, down to the single run, which has failed then.
     """
 
-    def __init__(self, count: int, variables: Mapping[str, str], gpus: Sequence[str], watcher: Watcher) -> None:
-        self.count, self.variables, self.gpus, self.watcher = count, variables, gpus, watcher
+    def __init__(self, count: int, threads: int, gpus: Sequence[str], watcher: Watcher) -> None:
+        self.count, self.threads, self.gpus, self.watcher = count, threads, gpus, watcher
         self.over: set[Path] = set()  # folders of runs that have ended
 
     def map(self, units: Sequence[Unit], sweep: Path) -> Iterator[Outcome]:
@@ -132,10 +139,12 @@ class Processes:
                     worker.process.join()
 
     def _start(self, task: Task, slot: int, working: dict[Connection, Worker]) -> None:
-        here, there = SPAWN.Pipe()
-        working[here] = worker = Worker(SPAWN.Process(target=work, args=(there,), daemon=True), slot, task)
+        context = multiprocessing.get_context("fork" if forkable() and not self.gpus else "spawn")
+        here, there = context.Pipe()
+        process = context.Process(target=work, args=(there, self.threads), daemon=True)  # type: ignore[attr-defined]
+        working[here] = worker = Worker(process, slot, task)
         gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
-        with env_override({**self.variables, **gpu}):
+        with env_override({"OMP_NUM_THREADS": str(self.threads), **gpu}):  # which torch reads when it is imported
             worker.process.start()
         there.close()  # so that its end is heard
 

@@ -83,6 +83,10 @@ class Unseen:
 UNSEEN = Unseen()
 
 
+class Bar(tqdm):  # type: ignore[type-arg]
+    monitor_interval = 0  # no thread that looks after it: its process may be forked
+
+
 class SweepProgress:
     """How far a sweep is: runs done, time left, the best. On a terminal one line that stays, else plain lines."""
 
@@ -90,7 +94,7 @@ class SweepProgress:
         self.total, self.done, self.found, self.started = total, 0, 0, time.time()
         self.at_work, self.until, self.each = 0, 0.0, 0.0  # as those said who train several runs at once
         self.best: tuple[float, str] | None = None
-        self.bar: tqdm[Any] = tqdm(
+        self.bar = Bar(
             total=total,
             desc="sweep",
             position=1,

@@ -27,20 +27,12 @@ from actsweep.config.schema import Settings
 from actsweep.errors import UserError
 
 logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # it greets
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 ENDS = 5.0  # seconds that a process gets to end by itself after one has failed
 Process = subprocess.Popen[bytes]
 
 
 def check(settings: Settings, devices: int) -> None:
     """Raise UserError for what can't be shared out over so many devices."""
-    strategy = str((settings.trainer.model_extra or {}).get("strategy", "auto"))
-    if strategy.endswith(("_spawn", "_fork", "_notebook")):
-        raise UserError(
-            f"trainer.strategy={strategy}: its processes can't share a run's folder; use ddp, or leave it out"
-        )
-    if strategy not in STRATEGIES:
-        raise UserError(f"trainer.strategy={strategy}: a run's checkpoints are those of {', '.join(STRATEGIES)}")
     if devices == 1:
         return
     batch = settings.data.batch_size

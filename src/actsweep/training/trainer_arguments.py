@@ -52,6 +52,7 @@ OTHERS = (
     ),
     *("limit_val_batches", "limit_test_batches", "max_time", "overfit_batches", "profiler", "strategy"),
 )
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 KNOWN = sorted({*Trainer.model_fields, *DEFAULTS, *REFUSED, *AT_LEAST, *OTHERS} - {"target"})
 
 
@@ -87,6 +88,13 @@ def refuse(given: dict[str, Any]) -> None:
         least = AT_LEAST.get(name, -math.inf)
         if type(value) is int and value < least:
             raise UserError(f"trainer.{name}={value}: must be at least {least}")
+    strategy = str(given.get("strategy", "auto"))
+    if strategy.endswith(("_spawn", "_fork", "_notebook")):
+        raise UserError(
+            f"trainer.strategy={strategy}: its processes can't share a run's folder; use ddp, or leave it out"
+        )
+    if strategy not in STRATEGIES:
+        raise UserError(f"trainer.strategy={strategy}: a run's checkpoints are those of {', '.join(STRATEGIES)}")
 
 
 def _check_kinds(given: dict[str, Any]) -> None:

@@ -20,8 +20,9 @@ from actsweep.data import datamodule
 from actsweep.data.dataset import Examples
 from actsweep.network.build import build_network
 from actsweep.network.losses import LOSSES, Sums, outputs_for
-from actsweep.network.mlp import ALL_THREADS, WORTH_SHARING
+from actsweep.network.mlp import WORTH_SHARING
 from actsweep.results import locks, run_folder
+from actsweep.threads import all_threads
 from actsweep.training.checkpoints import WholeFiles
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
@@ -86,7 +87,7 @@ class Training:
         self.feed = Feed(self.data, self.data.train, [member.settings.seed for member in self._present()])
         weights = sum(values.numel() for values in self.stack.parameters())
         work = weights * self.data.examples_per_step
-        torch.set_num_threads(first.threads or (ALL_THREADS if work >= WORTH_SHARING else 1))
+        torch.set_num_threads(first.threads or (all_threads() if work >= WORTH_SHARING else 1))
         self.records = Records()
         self.diagnoses = Diagnoses(first, self.data, self.stack, self.losses, self.records)
         self._prepare_steps()
