@@ -256,7 +256,8 @@ class Stack:
             return Layer(name, weight, gradient, pre.detach())
         if pre.shape != post.shape:  # as Maxout's: no function of one number, which all others in a stack are
             return Layer(name, weight, gradient, pre.detach(), post.detach())
+        units = pre.shape[2] if any(span.learnt for span in self.spans) else 1  # each may have learnt its own
         grid = torch.linspace(-10, 10, 201, device=pre.device, dtype=pre.dtype).view(1, -1, 1)
-        grid = grid.expand(len(self), -1, pre.shape[2]).clone().requires_grad_()
+        grid = grid.expand(len(self), -1, units).clone().requires_grad_()
         steepest = slope(grid, self._activate(number, grid)).abs().amax(dim=(1, 2))
         return Layer(name, weight, gradient, pre.detach(), post.detach(), slope(pre, post), steepest)
