@@ -46,7 +46,7 @@ def shape(
     settings_for: Make, epochs: int, weights: int = 600_000, device: torch.device = CPU, most: int = 999, *words: str
 ) -> Shape:
     settings = settings_for(f"trainer.max_epochs={epochs}", *words)
-    return Shape(settings, device, most, weights, steps=195, examples=256)
+    return Shape(settings, device, most, weights, steps=195, examples=256, units=10)
 
 
 @pytest.mark.usefixtures("cores")

@@ -18,7 +18,6 @@ from actsweep.diagnostics.observation import Layer, slope
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
 from actsweep.training.stack.activating import by_member, works_in_place
-from actsweep.training.stack.half import half_linear, is_half
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
@@ -217,8 +216,6 @@ class Stack:
 
     def _linear(self, place: int, h: Tensor) -> Tensor:
         weight, bias = self._shared(place, "weight"), self._shared(place, "bias")
-        if is_half(h):
-            return half_linear(h, weight, bias)
         h = h.expand(len(self), -1, -1) if h.ndim == 2 else h
         return torch.baddbmm(bias.unsqueeze(1), h, weight)
 
