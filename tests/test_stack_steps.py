@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from actsweep import composition, one_run
 from actsweep.config.schema import Target
-from actsweep.diagnostics.histograms import histogram, count_together
+from actsweep.diagnostics.histograms import count_together, histogram
 from actsweep.statistics import tuned
 from actsweep.sweep import search
 from actsweep.sweep.composing import Composing

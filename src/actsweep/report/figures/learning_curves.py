@@ -59,7 +59,9 @@ def draw(runs: Runs) -> Drawing:
     is_accuracy = logged == "val_accuracy"
     column = "val_accuracy_percent" if is_accuracy else logged
     by_panel, left_out = roomy(groups)
-    tables = {title: [_curves(line.setting, rows, logged, column) for line in lines] for title, lines in by_panel.items()}
+    tables = {
+        title: [_curves(line.setting, rows, logged, column) for line in lines] for title, lines in by_panel.items()
+    }
     values = pd.concat([table for each in tables.values() for table in each], ignore_index=True)
     best = values[column].max()
     magnified = bool(is_accuracy and len(by_panel) == 1 and best - values[column].min() > 30)
