@@ -15,6 +15,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from actsweep import composition
 from actsweep.sweep.composing import Composing
 from tests.conftest import SMALL
 
@@ -104,9 +105,9 @@ def test_a_job_leaves_and_hears_what_hydras_own_run_leaves_and_tells(loader: Con
 
 
 @pytest.mark.usefixtures("warm")
-@pytest.mark.parametrize("launcher", ["basic", "sweep"])
-def test_a_sweep_of_seeds_has_hydra_compose_one_configuration(
-    launcher: str, command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("launcher", "times"), [("basic", 8), ("sweep", 4)])
+def test_a_sweep_of_seeds_has_hydra_compose_one_configuration_and_a_stack_reads_each_runs_once(
+    launcher: str, times: int, command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     composed, original = [], ConfigLoaderImpl.load_sweep_config
 
@@ -114,8 +115,12 @@ def test_a_sweep_of_seeds_has_hydra_compose_one_configuration(
         composed.append(sweep_overrides)
         return original(self, master_config, sweep_overrides)
 
+    validated: list[DictConfig] = []
+    read = composition.validated
+    monkeypatch.setattr(composition, "validated", lambda config: validated.append(config) or read(config))
     monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
     tiny = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", f"hydra/launcher={launcher}"]
     assert command("-m", *tiny, "seed=range(4)", f"hydra.sweep.dir={tmp_path}") == 0
     assert [each[-1] for each in composed] == ["seed=0"]
+    assert len(validated) == times
     assert len(list(tmp_path.glob("*/result.json"))) == 4

@@ -8,25 +8,7 @@ import torch
 from actsweep import one_run
 from actsweep.training import precision
 from actsweep.training.stack import stacks
-from actsweep.training.stack.half import half_linear
 from tests.test_stack import CPU, Make, several, stacked_steps, train_stacked
-
-
-@pytest.mark.parametrize("shared", [True, False])
-def test_a_layers_outputs_and_gradients_are_those_of_autocast(shared: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn((16, 12) if shared else (3, 16, 12), generator=generator)
-    weight = torch.randn(3, 12, 8, generator=generator).requires_grad_()
-    bias = torch.randn(3, 8, generator=generator).requires_grad_()
-    up = torch.randn(3, 16, 8, generator=generator).bfloat16()
-    found = half_linear(x, weight, bias)
-    exact = x.bfloat16().double() @ weight.bfloat16().double() + bias.bfloat16().double().unsqueeze(1)
-    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=2**-7)
-    to_weight, to_bias = torch.autograd.grad(found, (weight, bias), up)
-    assert (to_weight.dtype, to_bias.dtype) == (torch.float32, torch.float32)
-    expected = x.bfloat16().double().mT @ up.double()
-    torch.testing.assert_close(to_weight.double(), expected, rtol=2**-8, atol=2**-7)
-    torch.testing.assert_close(to_bias.double(), up.double().sum(1), rtol=1e-5, atol=1e-5)
 
 
 def test_masters_stay_float32_and_ten_small_steps_add_up(settings_for: Make) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from actsweep import composition, one_run
 from actsweep.config.schema import Target
-from actsweep.diagnostics.histograms import count_one_by_one, count_together
+from actsweep.diagnostics.histograms import count_together, histogram
 from actsweep.statistics import tuned
 from actsweep.sweep import search
 from actsweep.sweep.composing import Composing
@@ -91,19 +91,20 @@ def test_every_study_stacks_but_those_that_train_nothing(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("bins", [1, 7, 64])
-def test_members_counted_together_are_counted_as_histc_counts_each(bins: int, dtype: torch.dtype) -> None:
+def test_members_are_counted_as_histc_counts_each(bins: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(bins)
     values = torch.randn(7, 40, 50, generator=generator, dtype=dtype)
     values[1].relu_()
     values[2] = values[2].round()  # values on the bins' edges
-    values[3, 0, :3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
-    values[4] = 2.5
-    values[5] = torch.nan
-    values[6] *= 1e-30
-    alone, together = count_one_by_one(values, bins), count_together(values, bins)
-    assert torch.equal(alone.counts, together.counts)
-    assert torch.equal(alone.low, together.low)
-    assert torch.equal(alone.high, together.high)
-    assert together.counts.sum(1).tolist() == [2000, 2000, 2000, 1997, 2000, 0, 2000]
-    histc = torch.histc(values[0].float(), bins, float(values[0].min()), float(values[0].max()))
-    assert torch.equal(together.counts[0], histc)
+    values[3] = 2.5
+    values[4] *= 1e-30
+    values[5, 0, :3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+    values[6] = torch.nan
+    histc = [torch.histc(one.float(), bins, float(one.min()), float(one.max())) for one in values[:5]]
+    together = count_together(values, bins)
+    for found in (histogram(values[:5], bins), together):
+        assert torch.equal(found.counts[:5], torch.stack(histc))
+        assert torch.equal(found.low[:5], values[:5].flatten(1).amin(dim=1))
+        assert torch.equal(found.high[:5], values[:5].flatten(1).amax(dim=1))
+    assert torch.equal(histogram(values, bins).counts, together.counts)
+    assert together.counts.sum(1).tolist() == [2000, 2000, 2000, 2000, 2000, 1997, 0]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def shape(
     settings_for: Make, epochs: int, weights: int = 600_000, device: torch.device = CPU, most: int = 999, *words: str
 ) -> Shape:
     settings = settings_for(f"trainer.max_epochs={epochs}", *words)
-    return Shape(settings, device, most, weights, steps=195, examples=256)
+    return Shape(settings, device, most, weights, steps=195, examples=256, units=10)
 
 
 @pytest.mark.usefixtures("cores")
@@ -62,6 +63,7 @@ def test_a_grid_is_cut_for_the_cores(settings_for: Make, monkeypatch: pytest.Mon
     assert share_out([short], [40], Limits()) == Shares(1, [1])  # not worth a process
     assert share_out([short], [40], Limits(processes=4)).processes == 4
     assert share_out([long], [40], Limits(max_members=3)) == Shares(8, [14])
+    assert share_out([replace(long, units=900)] * 2, [64, 8], Limits(processes=1)) == Shares(1, [4, 1])  # 16 are enough
     assert share_out([], [], Limits(), begun=[(CPU, 100.0)] * 2) == Shares(2, [])
     assert share_out([shape(settings_for, LONG, 600_000, CPU, 999, "threads=4")], [40], Limits()).processes == 2
     brief = shape(settings_for, SHORT, weights=20_000)

@@ -37,35 +37,38 @@ class Histogram:
 
 
 def histogram(values: Tensor, bins: int) -> Histogram:
-    """Histogram of each network's values: (K, …) → K histograms."""
-    return count_together(values, bins) if values.is_cuda else count_one_by_one(values, bins)
+    """Histogram of each network's values, (K, …) → K histograms, in torch.histc's own arithmetic.
+
+    On a CPU a network at a time, whose numbers then stay in its cache; a GPU would be waited for.
+    """
+    each = values.flatten(1)
+    if each.is_cuda or not each.sum(dim=1).isfinite().all():
+        return count_together(each, bins)
+    low, high = each.amin(dim=1), each.amax(dim=1)
+    places = [_places(*of, bins).int().clamp_(0, bins - 1) for of in zip(each, *_range(low, high), strict=True)]
+    counts = torch.stack([torch.bincount(place, minlength=bins) for place in places])
+    return Histogram(counts.float(), low, high)
 
 
-def count_one_by_one(values: Tensor, bins: int) -> Histogram:
-    """With torch.histc, which is fastest on a CPU but wants its range as numbers: a GPU would be waited for."""
-    counts, lows, highs = [], [], []
-    for member in values.flatten(1):
-        finite = member if torch.isfinite(member.sum()) else member[torch.isfinite(member)]
-        low, high = torch.aminmax(finite) if len(finite) else (member.new_zeros(()), member.new_zeros(()))
-        # histc makes a range of its own where low = high
-        counts.append(
-            torch.histc(finite.float(), bins, float(low), float(high)) if len(finite) else member.new_zeros(bins)
-        )
-        lows.append(low)
-        highs.append(high)
-    return Histogram(torch.stack(counts), torch.stack(lows), torch.stack(highs))
+def _range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the bins begin, and how far they reach: somewhere, where all values are equal."""
+    first, last, is_one = low.float(), high.float(), (low == high).float()
+    return first - is_one, last + is_one - (first - is_one)
+
+
+def _places(values: Tensor, first: Tensor, size: Tensor, bins: int) -> Tensor:
+    """In which bin each value is; cut to a whole number."""
+    return (values.float() - first).mul_(bins).div_(size)
 
 
 def count_together(values: Tensor, bins: int) -> Histogram:
-    """All networks in the same few operations, in histc's own arithmetic; nothing leaves the device."""
+    """All networks in the same few operations; nothing leaves the device."""
     each = values.flatten(1)
     finite = each.isfinite()
     some = finite.any(dim=1)
     low = torch.where(finite, each, torch.inf).amin(dim=1).where(some, 0)
     high = torch.where(finite, each, -torch.inf).amax(dim=1).where(some, 0)
-    first, last = low.float(), high.float()
-    first, last = first - (low == high).float(), last + (low == high).float()
-    place = (each.float() - first[:, None]) * bins / (last - first)[:, None]
+    place = _places(each, *_range(low[:, None], high[:, None]), bins)
     place = place.where(finite, bins).clamp_(0, bins).long()
     place = place.where((place < bins) | ~finite, bins - 1)  # the upper end belongs to the last bin
     counts = torch.zeros(len(each), bins + 1, device=each.device, dtype=torch.int32)

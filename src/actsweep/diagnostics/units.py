@@ -22,17 +22,17 @@ SATURATED_BELOW = 0.05  # of the largest slope: |tanh| > 0.975, sigmoid outside 
 
 def dead_units(slopes: Tensor) -> Tensor:
     """Which units have zero slope on every example: (K, N, H) → (K, H)."""
-    return (slopes == 0).all(dim=1)
+    return slopes.abs().amax(dim=1) == 0
 
 
 def dead_output_units(post: Tensor) -> Tensor:
     """Which units put out exactly zero on every example: (K, N, H) → (K, H)."""
-    return (post == 0).all(dim=1)
+    return dead_units(post)
 
 
 def saturated_fraction(slopes: Tensor, max_slope: Tensor) -> Tensor:
     """Fraction of (example, unit) pairs whose |slope| is at most 5 % of the largest: (K, N, H), (K,) → (K,)."""
-    return (slopes.abs() <= SATURATED_BELOW * max_slope[:, None, None]).float().mean(dim=(1, 2))
+    return (slopes.abs() <= SATURATED_BELOW * max_slope[:, None, None]).sum(dim=(1, 2)) / slopes[0].numel()
 
 
 def count_over(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:

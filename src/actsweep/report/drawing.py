@@ -69,7 +69,8 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
         ownership.record(*listed_at(path))
     characters = int(drawing.figure.get_figwidth() * 17.5)  # of this size fill a line
     drawing.figure.supxlabel(fill(drawing.caption, characters), fontsize=7.5, x=0.01, ha="left", color="#444444")
-    drawing.figure.draw_without_rendering()
+    if engine := drawing.figure.get_layout_engine():
+        engine.execute(drawing.figure)
     drawing.figure.set_layout_engine(None)  # found once, instead of once per file
     drawing.figure.savefig(svg, metadata={"Date": None})
     drawing.figure.savefig(png, dpi=150)

@@ -210,10 +210,14 @@ def first_to_last(setting: Setting) -> float | None:
     return geometric_mean(ratios) if ratios else None
 
 
+def once_an_epoch(table: pd.DataFrame) -> pd.DataFrame:
+    """The last row of each epoch in epochs.csv, by epoch."""
+    return table.drop_duplicates("epoch", keep="last").set_index("epoch")
+
+
 def by_epoch(tables: Mapping[int, pd.DataFrame], column: str) -> pd.DataFrame:
-    """Seed → epochs.csv: a column of it by epoch, a column per seed; accuracies in %. NaN: none that is finite."""
-    seeds = {seed: table.drop_duplicates("epoch", keep="last").set_index("epoch") for seed, table in tables.items()}
-    wide = pd.DataFrame({seed: table[column] for seed, table in seeds.items()}).astype(float).sort_index()
+    """Seed → rows once an epoch: a column of them by epoch, a column per seed; accuracies in %. NaN: none finite."""
+    wide = pd.DataFrame({seed: table[column] for seed, table in tables.items()}).astype(float).sort_index()
     return (100 if column.endswith("accuracy") else 1) * wide.where(np.isfinite(wide))
 
 

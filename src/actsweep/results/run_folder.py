@@ -28,6 +28,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,9 +176,12 @@ def _cut(folder: Path, sizes: dict[str, int]) -> None:
 
 @zero_only
 def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
-    write_atomically(
-        folder / QUANTITIES, as_json({quantity.name: vars(quantity) for quantity in quantities}), durable=False
-    )
+    write_atomically(folder / QUANTITIES, _described(tuple(quantities)), durable=False)
+
+
+@lru_cache(maxsize=16)
+def _described(quantities: tuple[Any, ...]) -> str:
+    return as_json({quantity.name: vars(quantity) for quantity in quantities})
 
 
 def asked(settings: "Settings", name: str) -> dict[str, Any]:

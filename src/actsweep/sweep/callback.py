@@ -97,7 +97,7 @@ class Sweep(Callback):
         with check.in_a_folder_of_ours():
             claims.refuse_sweep(Path(config.hydra.sweep.dir))
         began = time.perf_counter()
-        runs = check.at_sight(jobs(config))
+        runs = check.at_sight(asked := jobs(config))
         seconds = (time.perf_counter() - began) / len(runs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
@@ -105,8 +105,10 @@ class Sweep(Callback):
         check.launcher(config)
         if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
             start_none()
-        self._end_with_plan(config, check.tried(runs), seconds)
-        self._begin(config, [run.name for run in runs])
+        settings, names = check.tried(runs), [run.name for run in runs]
+        asked.note(zip(settings, names, strict=True))
+        self._end_with_plan(config, settings, seconds)
+        self._begin(config, names)
 
     def _begin(self, config: DictConfig, names: list[str]) -> None:
         """Take the sweep's folder, and note there what shall be done."""

@@ -43,22 +43,25 @@ def _key(override: str) -> str:
 
 @dataclass(frozen=True)
 class Model:
-    """What Hydra composed for a job, packed with and without its own section; and the sections of the texts of
-    config.yaml and hydra.yaml."""
+    """What Hydra composed for a job with these values, packed with and without its own section; and the sections of
+    the texts of config.yaml and hydra.yaml."""
 
+    values: frozenset[str]
     packed: bytes
     program: bytes
     texts: dict[str, str]
     hydra_texts: dict[str, str]
     shared: DictConfig  # takes the values of one job after the other
+    shown: set[str]  # those that it has now
 
 
-def _model(config: DictConfig) -> Model:
+def _model(config: DictConfig, values: set[str]) -> Model:
     program = deepcopy(config)
     with open_dict(program):
         del program["hydra"]
     text, hydra_text = OmegaConf.to_yaml(program), OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra"))
-    return Model(_packed(config), _packed(program), sections(text), sections(hydra_text, indent=2), config)
+    texts = sections(text), sections(hydra_text, indent=2)
+    return Model(frozenset(values), _packed(config), _packed(program), *texts, config, set(values))
 
 
 def sections(text: str, indent: int = 0) -> dict[str, str]:
@@ -82,6 +85,8 @@ class Composing:
     def __init__(self, loader: ConfigLoader) -> None:
         self.loader = loader
         self.models: dict[tuple[str, ...], Model] = {}  # by overrides, values left out where they are plain
+        self.are_values: dict[str, bool] = {}  # by key
+        self.known: dict[tuple[str, ...], Any] = {}  # by overrides: what `Shared.note` was given
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Composing, (self.loader,)  # other processes compose their own
@@ -91,15 +96,23 @@ class Composing:
 
     def _model(self, master_config: DictConfig, overrides: Sequence[str]) -> tuple[Model, set[str]]:
         """The model of a job, and which of its overrides are values in it."""
-        values = _plain_values(master_config, overrides)
+        values = self._plain_values(master_config, overrides)
         alike = tuple(_key(each) if each in values else each for each in overrides)
         if alike not in self.models:
-            self.models[alike] = _model(self.loader.load_sweep_config(master_config, list(overrides)))
+            self.models[alike] = _model(self.loader.load_sweep_config(master_config, list(overrides)), values)
         return self.models[alike], values
+
+    def _plain_values(self, master_config: DictConfig, overrides: Sequence[str]) -> set[str]:
+        """Those overrides that set one value, of the program's own configuration, and change nothing else in it."""
+        times = Counter(map(_key, overrides))
+        for key in times.keys() - self.are_values.keys():
+            self.are_values[key] = _is_value(master_config, key)
+        return {each for each in overrides if self.are_values[_key(each)] and PLAIN.fullmatch(each)
+                and times[_key(each)] == 1}  # fmt: skip
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         model, values = self._model(master_config, sweep_overrides)
-        return _with_values(_unpacked(model.packed), sweep_overrides, values)
+        return _with_values(_unpacked(model.packed), sweep_overrides, values - model.values)
 
     def each(self, master_config: DictConfig, grid: Sequence[Sequence[str]]) -> "Shared":
         return Shared(self, master_config, grid)
@@ -122,10 +135,10 @@ class Composing:
             if hydra.job.chdir:
                 os.chdir(output)
             model, values = self._model(master_config, overrides)
-            program = _with_plain_values(_unpacked(model.program), values)
+            program = _with_plain_values(_unpacked(model.program), values - model.values)
             configure_log(hydra.job_logging, hydra.verbose)
             if hydra.output_subdir is not None:
-                _write(output / hydra.output_subdir, config, program, model, values)
+                _write(output / hydra.output_subdir, config, program, model, values - model.values)
             name = JobRuntime.instance().get("name")
             returned = JobReturn(list(hydra.overrides.task), program, config, str(Path.cwd()), name)
             with env_override(hydra.job.env_set):
@@ -152,10 +165,16 @@ class Shared(Iterable[DictConfig]):
     def __len__(self) -> int:
         return len(self.grid)
 
+    def note(self, found: Iterable[Any]) -> None:
+        """Keep what was found out about each job, for whoever has the same overrides."""
+        self.loader.known.update(zip(map(tuple, self.grid), found, strict=True))
+
     def __iter__(self) -> Iterator[DictConfig]:
         for overrides in self.grid:
             model, values = self.loader._model(self.master, overrides)
-            config = _with_values(model.shared, overrides, values)
+            config = _with_values(model.shared, overrides, values - model.shown)
+            model.shown.clear()
+            model.shown.update(values)
             use(config)
             yield config
 
@@ -165,8 +184,8 @@ def use(config: DictConfig) -> None:
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
 
 
-def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, values: set[str]) -> None:
-    """What Hydra leaves in a job's .hydra; of what isn't the job's own, the model's text."""
+def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, values: Iterable[str]) -> None:
+    """What Hydra leaves in a job's .hydra; but for these values, and what is noted of the job, the model's text."""
     own = {_key(each).partition(".")[0] for each in values}
     texts = model.texts | (sections(OmegaConf.to_yaml(OmegaConf.masked_copy(program, list(own)))) if own else {})
     noted = {part: {key: config.hydra[part][key] for key in keys} for part, keys in OF_A_JOB.items()}
@@ -186,36 +205,24 @@ def composing(loader: ConfigLoader) -> Composing:
     return Composing(loader)
 
 
-def _plain_values(master_config: DictConfig, overrides: Sequence[str]) -> set[str]:
-    """Those overrides that set one value, of the program's own configuration, and change nothing else in it."""
-    times = Counter(map(_key, overrides))
-    return {
-        each
-        for each in overrides
-        if PLAIN.fullmatch(each)
-        and times[key := _key(each)] == 1
-        and not key.startswith("hydra.")
-        and key not in master_config.hydra.runtime.choices
-        and _is_value(master_config, key)
-    }
-
-
 def _is_value(config: DictConfig, key: str) -> bool:
-    """Whether there is something at this key that isn't a section with keys of its own."""
+    """Whether the program has something at this key that isn't a choice, nor a section with keys of its own."""
     *path, last = key.split(".")
+    if path[:1] == ["hydra"] or key in config.hydra.runtime.choices:
+        return False
     section = OmegaConf.select(config, ".".join(path)) if path else config
     if not isinstance(section, DictConfig) or last not in section:
         return False
     return OmegaConf.is_interpolation(section, last) or not OmegaConf.is_config(section[last])
 
 
-def _with_plain_values(config: DictConfig, values: set[str]) -> DictConfig:
+def _with_plain_values(config: DictConfig, values: Iterable[str]) -> DictConfig:
     for each in values:
         OmegaConf.update(config, _key(each), _parsed(each).value(), merge=True)
     return config
 
 
-def _with_values(config: DictConfig, overrides: Sequence[str], values: set[str]) -> DictConfig:
+def _with_values(config: DictConfig, overrides: Sequence[str], values: Iterable[str]) -> DictConfig:
     """Another job's configuration with this one's values, and what Hydra notes of its overrides."""
     own = [each for each in overrides if not _key(each).startswith(("hydra.", "hydra/"))]
     form = config.hydra.job.config.override_dirname

@@ -92,7 +92,7 @@ def share_out(shapes: Sequence[Shape], members: Sequence[int], limits: Limits, b
     count = processes_for(limits, most, whole, on_gpu, shapes[0].settings.threads or 1 if shapes else 1)
     parts = []
     for shape, number, own in zip(shapes, members, seconds, strict=True):
-        fitting = max(1, shape.most // (1 if on_gpu else count))
+        fitting = shape.fitting(count)
         wanted = min(_pieces_of(shape, number, count, own / whole), max(1, number // 2)) if whole else 1
         parts.append(max(wanted, -(-number // min(fitting, limits.max_members or fitting))))
     return Shares(count, parts)

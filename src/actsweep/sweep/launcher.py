@@ -159,6 +159,10 @@ class SweepLaunch:
 
     def _task(self, number: int, overrides: list[str]) -> Task:
         task = Task(number, overrides)
+        if known := self.loader.known.get(tuple(overrides)):
+            settings, name = known
+            task.job = settings, self.sweep / name
+            return task
         config, before = self.loader.load_sweep_config(self.config, overrides), HydraConfig.instance().cfg
         use(config)
         try:

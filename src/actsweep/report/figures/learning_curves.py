@@ -1,5 +1,7 @@
 """How fast does each setting learn, and where does it end?"""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -7,28 +9,31 @@ from matplotlib.lines import Line2D
 from actsweep.errors import UserError
 from actsweep.report.captions import sample
 from actsweep.report.drawing import CHANCE, Drawing, Line, legend_of_lines, panels, plain_numbers, roomy, whole_numbers
-from actsweep.report.frames import Runs, by_epoch, chances, keep, loss_unit, table, with_table
+from actsweep.report.frames import Runs, by_epoch, chances, keep, loss_unit, once_an_epoch, table, with_table
 from actsweep.statistics.setting import Setting
 
 SIZE = (3.4, 2.6)
 
 
-def _curves(group: Setting, logged: str, column: str) -> pd.DataFrame:
+Tables = Mapping[str, pd.DataFrame]  # rows once an epoch, by the run's folder
+
+
+def _curves(group: Setting, tables: Tables, logged: str, column: str) -> pd.DataFrame:
     """Every seed's curve, then their mean (seed "mean") up to the epoch that all of them reached."""
-    wide = by_epoch({run["seed"]: table(run, "epochs") for run in group.completed}, logged)
+    wide = by_epoch({run["seed"]: tables[run["folder"]] for run in group.completed}, logged)
     parts = {str(seed): wide[seed].dropna() for seed in wide} | {"mean": wide.dropna().mean(axis=1)}
-    tables = [
+    curves = [
         pd.DataFrame({"act": group.act, "setting": group.label, "seed": seed, "epoch": part.index, column: part.values})
         for seed, part in parts.items()
     ]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(curves, ignore_index=True)
 
 
-def _logged(groups: list[Setting]) -> tuple[str, list[Setting]]:
+def _logged(groups: list[Setting], tables: Tables) -> tuple[str, list[Setting]]:
     """The column to draw and the settings that have it: accuracies, or losses where there are none (regressions)."""
 
     def having(column: str, otherwise: str) -> list[Setting]:
-        return keep(groups, lambda run: bool(table(run, "epochs").get(column, pd.Series()).notna().any()), otherwise)
+        return keep(groups, lambda run: bool(tables[run["folder"]].get(column, pd.Series()).notna().any()), otherwise)
 
     try:
         return "val_accuracy", having("val_accuracy", "")
@@ -48,11 +53,15 @@ def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame], column: st
 
 
 def draw(runs: Runs) -> Drawing:
-    logged, groups = _logged(with_table(runs, "epochs"))
+    groups = with_table(runs, "epochs")
+    rows = {run["folder"]: once_an_epoch(table(run, "epochs")) for group in groups for run in group.completed}
+    logged, groups = _logged(groups, rows)
     is_accuracy = logged == "val_accuracy"
     column = "val_accuracy_percent" if is_accuracy else logged
     by_panel, left_out = roomy(groups)
-    tables = {title: [_curves(line.setting, logged, column) for line in lines] for title, lines in by_panel.items()}
+    tables = {
+        title: [_curves(line.setting, rows, logged, column) for line in lines] for title, lines in by_panel.items()
+    }
     values = pd.concat([table for each in tables.values() for table in each], ignore_index=True)
     best = values[column].max()
     magnified = bool(is_accuracy and len(by_panel) == 1 and best - values[column].min() > 30)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actsweep.report.frames import by_epoch, functions, loss_unit
+from actsweep.report.frames import by_epoch, functions, loss_unit, once_an_epoch
 from actsweep.report.page.tables import Folders
 from actsweep.report.page.tasks import Styles
 from actsweep.report.page.wording import plain_list, thinned
@@ -54,14 +54,14 @@ def _curve(wide: pd.DataFrame, most: int) -> dict[str, Any]:
 def _curves(group: Setting, folders: Folders, most: int) -> tuple[int, dict[str, Any]]:
     """How many completed runs of a setting have a learning curve, and the curve of each column."""
     tables = {
-        run["seed"]: table
+        run["seed"]: once_an_epoch(table)
         for run in group.completed
         if run["epochs"] and (table := folders.read(run, "epochs", ("epoch",))) is not None
     }
     found = {}
     for column in dict.fromkeys(str(name) for table in tables.values() for name in table):
         having = {seed: each for seed, each in tables.items() if column in each and np.isfinite(each[column]).any()}
-        if having and column not in ("epoch", "step"):
+        if having and column != "step":
             found[column] = _curve(by_epoch(having, column), most)
     return len(tables), found
 

@@ -25,6 +25,9 @@ FILES, FILES_OF_A_MEMBER = 256, 3  # open: by Python and its libraries; a lock, 
 # What takes time on two cores of an AMD EPYC, roughly: of a stack's member in an epoch, of a single run, of a step, of
 # a multiply-add.
 MEMBER_SECONDS, SINGLE_SECONDS, STEP_SECONDS, PRODUCT_SECONDS = 0.01, 0.06, 0.002, 2e-11
+# Members of a stack on a CPU, and units of all of them, after which a step of more is no faster for each: it leaves the
+# cache.
+ENOUGH_MEMBERS, ENOUGH_UNITS = 16, 6000
 PRODUCTS = 3  # of each weight and example: forward, and backward to the weights and to the inputs
 
 
@@ -114,6 +117,12 @@ class Shape:
     weights: int
     steps: int  # of an epoch
     examples: int  # of a step
+    units: int
+
+    def fitting(self, processes: int) -> int:
+        """How many members a stack may have where so many processes share a CPU's memory."""
+        enough = max(ENOUGH_MEMBERS, ENOUGH_UNITS // self.units)
+        return self.most if self.device.type == "cuda" else max(1, min(self.most // processes, enough))
 
     def seconds(self, members: float, epochs: int = 0) -> float:
         """About what a stack of so many takes for the epochs that are left after these, if none of them ends early; of
@@ -129,4 +138,5 @@ def shape(settings: schema.Settings) -> Shape:
     sizes = [data.dataset.input_size, *settings.layer_sizes, outputs_for(settings.loss, data.dataset)]
     weights = sum(a * b for a, b in pairwise(sizes))
     most = most_members(weights, sum(sizes[1:]), sizes[0], data.examples_per_step, device)
-    return Shape(settings, device, most, weights, data.sampling.steps(len(data.train)), data.examples_per_step)
+    steps, units = data.sampling.steps(len(data.train)), sum(sizes[1:])
+    return Shape(settings, device, most, weights, steps, data.examples_per_step, units)

@@ -20,7 +20,6 @@ from actsweep.diagnostics.theory import BATCH_NORMS
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
 from actsweep.training.stack.activating import by_member, works_in_place
-from actsweep.training.stack.half import half_linear, is_half
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
@@ -219,8 +218,6 @@ class Stack:
 
     def _linear(self, place: int, h: Tensor) -> Tensor:
         weight, bias = self._shared(place, "weight"), self._shared(place, "bias")
-        if is_half(h):
-            return half_linear(h, weight, bias)
         h = h.expand(len(self), -1, -1) if h.ndim == 2 else h
         return torch.baddbmm(bias.unsqueeze(1), h, weight)
 
@@ -271,7 +268,8 @@ class Stack:
             return Layer(name, weight, gradient, pre.detach())
         if pre.shape != post.shape:  # as Maxout's: no function of one number, which all others in a stack are
             return Layer(name, weight, gradient, pre.detach(), post.detach())
+        units = pre.shape[2] if any(span.learnt for span in self.spans) else 1  # each may have learnt its own
         grid = torch.linspace(-10, 10, 201, device=pre.device, dtype=pre.dtype).view(1, -1, 1)
-        grid = grid.expand(len(self), -1, pre.shape[2]).clone().requires_grad_()
+        grid = grid.expand(len(self), -1, units).clone().requires_grad_()
         steepest = slope(grid, self._activate(number, grid)).abs().amax(dim=(1, 2))
         return Layer(name, weight, gradient, pre.detach(), post.detach(), slope(pre, post), steepest)
