@@ -54,7 +54,9 @@ def list_once(
 ) -> defaults_list.DefaultsList:
     """Which files are read, and in which order: a matter of the overrides that name groups alone."""
     places = places_of(repo.get_sources())
-    values = [each for each in overrides_list if not each.is_sweep_override() and not repo.group_exists(each.key_or_group)]
+    values = [
+        each for each in overrides_list if not each.is_sweep_override() and not repo.group_exists(each.key_or_group)
+    ]
     choices = [each for each in overrides_list if each not in values]
     if a_persons(places) or any(isinstance(each.value(), dict) for each in choices):
         return defaults_list.create_defaults_list(repo, config_name, overrides_list, prepend_hydra, skip_missing)
