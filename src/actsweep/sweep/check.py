@@ -161,7 +161,9 @@ def _try_optimizer(arguments: dict[str, Any]) -> None:
     import torch
 
     with uncollected():  # torch imports its compiler for the first optimiser
-        instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
+        instantiate(
+            {key: value for key, value in arguments.items() if key != "l2"}, [torch.nn.Parameter(torch.zeros(1))]
+        )
 
 
 def _try_data(parts: dict[str, Any]) -> None:
