@@ -122,8 +122,8 @@ class Optimiser:
         mean = block.state["exp_avg"].lerp_(gradient, 1 - beta1)
         square = block.state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         corrections = [(1 - beta**self.steps).to(values.dtype) for beta in (beta1, beta2)]
-        denominator = (square.sqrt() / corrections[1].sqrt()).add_(self.eps)
-        values.sub_((mean / denominator).mul_(self._of("lr", block) / corrections[0]))
+        denominator = square.sqrt().div_(corrections[1].sqrt()).add_(self.eps)
+        values.sub_(torch.div(mean, denominator, out=denominator).mul_(self._of("lr", block) / corrections[0]))
 
 
 @torch.no_grad()
