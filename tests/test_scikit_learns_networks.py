@@ -1,4 +1,4 @@
-"""What scikit-learn's MLPClassifier needs as ordinary settings: plain, stacked, and as scikit-learn itself computes it."""
+"""What scikit-learn's MLPClassifier needs, as ordinary settings: plain, stacked, and as scikit-learn computes it."""
 
 import warnings
 from collections.abc import Callable
@@ -24,8 +24,10 @@ from tests.conftest import SMALL, weights_of
 
 Make = Callable[..., Settings]
 CPU = torch.device("cpu")
-PAPER = (*SMALL, "depth=null", "hidden_sizes=[16]", "diagnostics=[]", "trainer.precision=64", "init=xavier",
-         "init.bias=alike", "data.val_size=0", "data.standardise=true", "monitor=train_loss", "optim.l2=1.0")  # fmt: skip
+PAPER = (
+    *(*SMALL, "depth=null", "hidden_sizes=[16]", "diagnostics=[]", "trainer.precision=64", "init=xavier"),
+    *("init.bias=alike", "data.val_size=0", "data.standardise=true", "monitor=train_loss", "optim.l2=1.0"),
+)
 
 
 def both_engines(settings: Settings, folder: Path) -> tuple[dict[str, Any], dict[str, Any], Path, Path]:
@@ -79,7 +81,8 @@ def test_training_and_its_end_are_scikit_learns(settings_for: Make, tmp_path: Pa
     assert losses.to_numpy() == pytest.approx(oracle.loss_curve_, rel=2e-6)  # the table has float32's digits
     weights = weights_of(folder / "checkpoints" / "last.ckpt")
     for name, expected in zip(("0", "2"), oracle.coefs_, strict=True):
-        assert weights[f"network.layers.{name}.weight"].numpy().T == pytest.approx(expected, rel=1e-5, abs=1e-6)
+        found = weights[f"network.layers.{name}.weight"].T
+        torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_is_validated_where_nothing_is_held_out_and_training_says_when_to_stop(
@@ -97,7 +100,9 @@ def test_nothing_is_validated_where_nothing_is_held_out_and_training_says_when_t
 @pytest.mark.parametrize("val_size", [0, 20])
 def test_inputs_are_standardised_by_the_training_examples(settings_for: Make, data: str, val_size: int) -> None:
     loss = {"iris": "bce", "sine": "mse"}.get(data, "cross_entropy")
-    settings = settings_for(*SMALL, f"data={data}", f"loss={loss}", f"data.val_size={val_size}", "data.standardise=true")
+    settings = settings_for(
+        *SMALL, f"data={data}", f"loss={loss}", f"data.val_size={val_size}", "data.standardise=true"
+    )
     found = open_data(settings.data, 0)
     raw = {name: getattr(found, name).inputs.double().numpy() for name in ("train", "test")}
     scaler = StandardScaler().fit(raw["train"])
