@@ -6,8 +6,8 @@ notebook printed with both.
 
     python -m bench.spiral [--steps 50000] [--json FILE] [--states FILE]
 
-Last line: {"numpy_s": …, "ours_s": …, "ours_over_numpy": …, "largest_difference": …, "from_published": …, "accuracy": …}
-as JSON. Exit code 1 where a published loss is missed by more than half of its last digit.
+Last line: {"numpy_s": …, "ours_s": …, "ours_over_numpy": …, "largest_difference": …, "from_published": …,
+"accuracy": …} as JSON. Exit code 1 where a published loss is missed by more than half of its last digit.
 """
 
 import argparse

@@ -19,6 +19,8 @@ from actsweep.data.datamodule import open_data
 from actsweep.network.build import build_network
 from actsweep.results import run_folder
 from actsweep.theory.critical import variances
+from actsweep.training.early_stopping import EarlyStopping
+from actsweep.training.stack.stopping import Stopping
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, weights_of
 
@@ -83,6 +85,35 @@ def test_training_and_its_end_are_scikit_learns(settings_for: Make, tmp_path: Pa
     for name, expected in zip(("0", "2"), oracle.coefs_, strict=True):
         found = weights[f"network.layers.{name}.weight"].T
         torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-5, atol=1e-6)
+
+
+def scikit_learn_stops_after(losses: list[float], tol: float, n_iter_no_change: int) -> int | None:
+    """As MLPClassifier._update_no_improvement_count counts."""
+    best, count = np.inf, 0
+    for epoch, loss in enumerate(losses, start=1):
+        count = count + 1 if loss > best - tol else 0
+        best = min(best, loss)
+        if count > n_iter_no_change:
+            return epoch
+    return None
+
+
+@pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
+def test_a_run_ends_where_scikit_learn_would_in_both_engines(mode: str, sign: int) -> None:
+    generator, ends = np.random.default_rng(0), []
+    for _ in range(60):
+        steps = generator.normal(0.05, 0.1, 40) * generator.choice([0.0, 1.0], 40, p=[0.2, 0.8])
+        losses = np.float32(5 - np.cumsum(steps)).tolist()
+        early, stopping = EarlyStopping("train_loss", mode, 3, 0.08), Stopping(mode, 3, 0.08)
+        found: list[int | None] = [None, None]
+        for epoch, loss in enumerate(losses, start=1):
+            score = torch.tensor(sign * loss)
+            stops = early._evaluate_stopping_criteria(score)[0], stopping.after(sign * loss)
+            early._remember({"train_loss": score})
+            found = [at or (epoch if ended else None) for at, ended in zip(found, stops, strict=True)]
+        ends.append(scikit_learn_stops_after(losses, 0.08, n_iter_no_change=2))
+        assert found == [ends[-1]] * 2
+    assert len({*ends}) > 10
 
 
 def test_nothing_is_validated_where_nothing_is_held_out_and_training_says_when_to_stop(

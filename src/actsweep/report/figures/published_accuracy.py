@@ -36,6 +36,7 @@ def _comparable(run: Run) -> bool:
         and run["hidden_sizes"] == [512, 256, 256, 128]
         and (run["init"], run["norm"], run["optim"]) == ("default", "none", "sgd")
         and (optim["lr"], optim.get("momentum"), optim.get("weight_decay", 0)) == (0.01, 0.9, 0)
+        and not (optim.get("l2") or run["config"]["data"].get("standardise"))
         and run["epochs"] > 0
         and run["test_accuracy"] is not None
     )
