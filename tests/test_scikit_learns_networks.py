@@ -127,6 +127,22 @@ def test_nothing_is_validated_where_nothing_is_held_out_and_training_says_when_t
         assert found["best_epoch"] == table["train_loss"].idxmin() + 1
 
 
+def test_a_lone_run_goes_on_from_a_stacks_last_epoch(settings_for: Make, tmp_path: Path) -> None:
+    own = ("patience=3", "min_delta=0.5", "optim.lr=0.05", "test=last")
+    short, long = (settings_for(*PAPER, *own, f"trainer.max_epochs={epochs}") for epochs in (4, 9))
+    Training([(short, tmp_path / "resumed")], CPU).run()
+    resumed, straight = (one_run.train(long, tmp_path / name) for name in ("resumed", "straight"))
+    assert 4 < resumed["epochs"] == straight["epochs"] < 9
+    weights = [weights_of(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("resumed", "straight")]
+    for name, values in weights[1].items():
+        torch.testing.assert_close(weights[0][name], values, rtol=1e-10, atol=1e-10)
+
+
+def test_an_untrained_network_has_no_training_loss_to_follow(settings_for: Make, tmp_path: Path) -> None:
+    result = one_run.train(settings_for(*PAPER, "untrained=true"), tmp_path)
+    assert (result["status"], result["epochs"]) == ("completed", 0)
+
+
 @pytest.mark.parametrize("data", ["digits", "iris", "sine"])
 @pytest.mark.parametrize("val_size", [0, 20])
 def test_inputs_are_standardised_by_the_training_examples(settings_for: Make, data: str, val_size: int) -> None:

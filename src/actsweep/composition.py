@@ -151,12 +151,15 @@ def _refuse_unmeasured(settings: Settings) -> None:
     monitor = settings.monitor or ""
     if settings.loss == "mse" and monitor.endswith("accuracy"):
         raise UserError(f"monitor={monitor}: a regression has no accuracy; give {monitor.replace('accuracy', 'loss')}")
-    limit = (settings.trainer.model_extra or {}).get("limit_val_batches")
-    unvalidated = "data.val_size=0 holds nothing out" if not settings.data.val_size else "" if limit != 0 else (
-        "trainer.limit_val_batches=0 leaves no validation"
-    )  # fmt: skip
-    if monitor.startswith("val_") and unvalidated:
-        raise UserError(f"monitor={monitor}: {unvalidated}; give monitor={monitor.replace('val', 'train')}")
+    unvalidated = {
+        "data.val_size=0 holds nothing out": settings.data.val_size,
+        "trainer.limit_val_batches=0 leaves no validation": (settings.trainer.model_extra or {}).get(
+            "limit_val_batches"
+        ),
+    }
+    for reason, size in unvalidated.items() if monitor.startswith("val_") else ():
+        if size == 0:
+            raise UserError(f"monitor={monitor}: {reason}; give monitor={monitor.replace('val', 'train')}")
     if settings.min_delta and settings.patience is None:
         raise UserError(f"min_delta={settings.min_delta}: patience=null never stops early; give patience=N")
 

@@ -23,7 +23,7 @@ def build_network(settings: Settings, input_size: int, output_size: int, scale: 
     torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
     described = settings.optim.plain(), settings.seed, settings.names.data, settings.loss
     classifier = Classifier(network, *described, scale.plain() if isinstance(scale, Standardised) else None)
-    if settings.monitor:
+    if settings.monitor and not settings.untrained:
         classifier.monitor = {"monitor": settings.monitor, "mode": "max" if "accuracy" in settings.monitor else "min"}
     if str(settings.trainer.precision).startswith("64"):
         classifier.double()  # before the initialisation, so that it isn't rounded to float32

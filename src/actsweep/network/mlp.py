@@ -100,13 +100,10 @@ def fill(linear: Weighted, weight: Initialiser | None, bias: BiasInitialiser) ->
     of such weights, drawn anew."""
     if weight is not None:
         weight(linear.weight)
-    if linear.bias is None or bias is None or (weight is None and bias == "alike"):  # nn.Linear's are
-        return
-    if bias == "alike":
-        drawn = torch.empty_like(linear.weight)
-        cast(Initialiser, weight)(drawn)
+    if bias == "alike" and weight is not None and linear.bias is not None:  # nn.Linear's own are alike
+        weight(drawn := torch.empty_like(linear.weight))
         linear.bias.copy_(drawn.flatten(1)[:, 0])
-    else:
+    elif callable(bias) and linear.bias is not None:
         bias(linear.bias)
 
 

@@ -160,10 +160,9 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
 def _try_optimizer(arguments: dict[str, Any]) -> None:
     import torch
 
+    arguments.pop("l2", None)  # which is the loss's
     with uncollected():  # torch imports its compiler for the first optimiser
-        instantiate(
-            {key: value for key, value in arguments.items() if key != "l2"}, [torch.nn.Parameter(torch.zeros(1))]
-        )
+        instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
 
 
 def _try_data(parts: dict[str, Any]) -> None:

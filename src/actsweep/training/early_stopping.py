@@ -18,10 +18,8 @@ class EarlyStopping(callbacks.EarlyStopping):
     """
 
     def __init__(self, monitor: str, mode: str, patience: int, min_delta: float) -> None:
-        is_of_training = monitor.startswith("train_")
-        super().__init__(
-            monitor, min_delta, patience, mode=mode, check_on_train_epoch_end=is_of_training, strict=not is_of_training
-        )
+        when = {"check_on_train_epoch_end": monitor.startswith("train_")}
+        super().__init__(monitor, min_delta, patience, mode=mode, **when)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
