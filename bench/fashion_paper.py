@@ -200,7 +200,7 @@ def main() -> None:
     arguments = parser.parse_args()
     path = arguments.results / "fashion_paper.json"
     ours, theirs = actsweep(arguments.sweep), scikit_learn(path)
-    rows = [compared(cell, theirs[cell.name], ours[cell.name]) for cell in CELLS]
+    rows = [compared(cell, theirs[cell.name], ours[cell.name]) for cell in CELLS if cell.name in ours]
     kept = json.loads(path.read_text()) | {"actsweep": ours, "rows": rows} | provenance()
     path.write_text(json.dumps(kept, indent=1) + "\n")
     text = table(rows, kept["version"])

@@ -25,6 +25,7 @@ from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, weights_of
 
 Make = Callable[..., Settings]
+Capture = pytest.CaptureFixture[str]
 CPU = torch.device("cpu")
 PAPER = (
     *(*SMALL, "depth=null", "hidden_sizes=[16]", "diagnostics=[]", "trainer.precision=64", "init=xavier"),
@@ -164,7 +165,7 @@ def test_inputs_are_standardised_by_the_training_examples(settings_for: Make, da
 
 
 def test_a_checkpoint_knows_how_its_inputs_were_standardised(
-    settings_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     result, _, *folders = both_engines(settings_for(*PAPER, "trainer.precision=32"), tmp_path)
     assert result["test_accuracy"] > 0.5
@@ -197,3 +198,25 @@ def test_a_run_of_an_earlier_version_is_the_same_run(settings_for: Make) -> None
     others = ("data.standardise=true", "monitor=train_loss", "min_delta=0.1", "optim.l2=1e-4")
     hashes = {settings_for("data=digits", "act=relu", "seed=0", other).hash() for other in others}
     assert len(hashes | {"fa93d181ed7c"}) == 5
+
+
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("monitor=val_loss data.val_size=0", "data.val_size=0 holds nothing out; give monitor=train_loss"),
+        ("monitor=val_accuracy +trainer.limit_val_batches=0", "leaves no validation; give monitor=train_accuracy"),
+        ("data=sine loss=mse monitor=train_accuracy", "a regression has no accuracy; give train_loss"),
+        ("min_delta=0.1 patience=null", "min_delta=0.1: patience=null never stops early; give patience=N"),
+    ],
+)
+def test_what_is_never_measured_says_not_when_to_stop(
+    mode: list[str], given: str, said: str, command: Callable[..., int], tmp_path: Path, capsys: Capture
+) -> None:
+    folders = [f"hydra.{kind}.dir={tmp_path / 'out'}" for kind in ("run", "sweep")]
+    assert command(*mode, *SMALL, *given.split(), *folders) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert shown.endswith(f"{said}\n")
+    assert len(shown.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

@@ -68,7 +68,7 @@ class Names(Section):
 
 class Init(Section):
     weight: Target | None
-    bias: Target | Literal["alike"] | None  # alike: drawn as weights of the same layer are
+    bias: Literal["alike"] | Target | None  # alike: drawn as weights of the same layer are
     std: Positive | None = None
     gain: Positive | None = None
     after: Annotated[int, Field(ge=0)] | None = None
