@@ -14,7 +14,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -101,10 +101,16 @@ def silent_units(model: str, study: str) -> list[Row]:
     ]
 
 
+def gradients_of(network: Classifier, data: DataModule) -> list[torch.Tensor]:
+    """Of each layer's weights, on the first 256 training images."""
+    batch = data.probe(256)
+    seen = observe(network, lambda: network.loss(batch))
+    return [layer.gradient for layer in seen if layer.gradient is not None]
+
+
 def gradients(act: str) -> list[Row]:
     _, network, data = tutorial(f"act={act}")
-    batch, command = data.probe(256), "`python -m src.train +sweeps=blog`"
-    seen = [layer.gradient for layer in observe(network, lambda: network.loss(batch)) if layer.gradient is not None]
+    seen, command = gradients_of(network, data), "`python -m src.train +sweeps=blog`"
     norms, largest = ([measure(each).item() for each in seen] for measure in (grad_norm, grad_max_abs))
     what = f"weight gradients of untrained {act}, layer 1 to 5, seed 42"
     within = "yes, within 1 %" if np.allclose(norms, GRADIENTS[act][0], rtol=0.01) else "no"
@@ -138,9 +144,8 @@ def fifty_layers() -> list[Row]:
     ours = []
     for act in MEASURED:
         _, network, data = tutorial(f"act={act}", "depth=50")
-        seen = observe(network, lambda network=network, data=data: network.loss(data.probe(256)))
-        first, last = (grad_norm(seen[place].gradient).item() for place in (10, 40))
-        ours.append((first / last) ** (1 / 30))
+        norms = [grad_norm(each).item() for each in gradients_of(network, data)]
+        ours.append((norms[10] / norms[40]) ** (1 / 30))
     found = digits([*MEASURED.values()], ours, ".3f")
     what = f"factor of the gradient per layer, measured in 50 untrained layers of 256: {', '.join(MEASURED)}"
     command = "`python -m src.train act=tanh depth=50 untrained=true`"
@@ -259,7 +264,7 @@ def accuracies() -> list[Row]:
 QUICK: dict[str, Callable[[], list[Row]]] = {
     "dead units, four layers": lambda: silent_units("tutorial", "tutorial3"),
     "dead units, ten layers": lambda: silent_units("deep10", "tutorial3_deep"),
-    **{f"gradients, {act}": (lambda act=act: gradients(act)) for act in GRADIENTS},
+    **{f"gradients, {act}": partial(gradients, act) for act in GRADIENTS},
     **{each.__name__: each for each in (slopes, iris, shrinkage, fifty_layers, depth_scales, edges, spread)},
 }
 STORED: dict[str, Callable[[], list[Row]]] = {each.__name__: each for each in (accuracies, notebook, fashion_paper)}
