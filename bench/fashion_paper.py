@@ -165,13 +165,11 @@ def table(rows: Sequence[dict[str, Any]], version: str) -> str:
         *("hidden layers", "published", f"scikit-learn {version} (n)", "actsweep (n)", "one more repeat of ours, 95 %"),
         *("published lies in it", "difference [90 %]", "p", f"equivalent, ± {MARGIN}", "epochs: theirs, ours"),
     ]
-    shown, inside = (
-        sum(each) for each in zip(*((r["equivalence"]["is_shown"], r["inside"]) for r in rows), strict=True)
-    )
-    alike = sum(not row["inside"] and not row["inside_scikit-learn"] for row in rows)
+    shown, outside = sum(row["equivalence"]["is_shown"] for row in rows), [row for row in rows if not row["inside"]]
+    alike = [f"{row['cell']}{'' if row['inside_scikit-learn'] else ', as in scikit-learn itself'}" for row in outside]
     summary = (
         f"Test accuracy in %, differences in points. Equivalent: {shown} of {len(rows)}. Published lies in our "
-        f"interval: {inside} of {len(rows)}; of the others, {alike} depart from today's scikit-learn in the same way."
+        f"interval: {len(rows) - len(outside)} of {len(rows)}; outside: {'; '.join(alike) or 'none'}."
     )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(line(row) for row in rows)]
     return "\n".join([*lines, "", summary]) + "\n"
