@@ -6,8 +6,8 @@ notebook printed with both.
 
     python -m bench.spiral [--steps 50000] [--json FILE] [--states FILE]
 
-Last line: {"numpy_s": …, "ours_s": …, "ours_over_numpy": …, "largest_difference": …, "from_published": …} as JSON. Exit
-code 1 where a published loss is missed by more than half of its last digit.
+Last line: {"numpy_s": …, "ours_s": …, "ours_over_numpy": …, "largest_difference": …, "from_published": …,
+"accuracy": …} as JSON. Exit code 1 where a published loss is missed by more than half of its last digit.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,7 +116,7 @@ def published() -> pd.DataFrame:
     return pd.read_csv(REPOSITORY / "tests" / "spiral_losses.csv")
 
 
-def compare(steps: int, folder: Path) -> tuple[dict[str, tuple[Trained, Trained]], dict[str, float]]:
+def compare(steps: int, folder: Path) -> tuple[dict[str, tuple[Trained, Trained]], dict[str, Any]]:
     """NumPy's training of both nets and ours, and the summary."""
     quiet_libraries()
     printed = published()
@@ -131,6 +132,7 @@ def compare(steps: int, folder: Path) -> tuple[dict[str, tuple[Trained, Trained]
         "ours_over_numpy": round(ours_s / numpy_s, 3),
         "largest_difference": max(differences),
         "from_published": max(missed),
+        "accuracy": {act: round(ours.accuracy, 4) for act, (_, ours) in pairs.items()},
     }
     return pairs, summary
 

@@ -124,3 +124,9 @@ def test_the_best_learning_rate_is_the_validations(tmp_path: Path, monkeypatch: 
         ValueError, match=r"no run of act=tanh init=default: run `python -m src.train \+sweeps=fair` first"
     ):
         tuned.learning_rate(str(tmp_path), "tanh", "default")
+
+
+def test_runs_that_validated_nothing_choose_no_learning_rate(leave: Leave, ask: Callable[..., float]) -> None:
+    leave(0.1, 0, None)
+    with pytest.raises(Exception, match=r"validated nothing.* give data\.val_size=N"):
+        ask()

@@ -131,6 +131,7 @@ def validated(config: DictConfig) -> Settings:
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
     _refuse_unused_sizes(config)
+    _refuse_unmeasured(settings)
     return settings
 
 
@@ -143,6 +144,24 @@ def _refuse_unused_sizes(config: DictConfig) -> None:
         raise UserError(f"{asked['width']}: needs depth=N, the number of such layers; hidden_sizes=[…] names each")
     if config.depth is not None and (sizes := asked.get("hidden_sizes") or asked.get("model")):
         raise UserError(f"{sizes}: depth={config.depth} layers of {config.width} units stand in its place; give one")
+
+
+def _refuse_unmeasured(settings: Settings) -> None:
+    """Raise UserError where what shall say when to stop is never measured."""
+    monitor = settings.monitor or ""
+    if settings.loss == "mse" and monitor.endswith("accuracy"):
+        raise UserError(f"monitor={monitor}: a regression has no accuracy; give {monitor.replace('accuracy', 'loss')}")
+    unvalidated = {
+        "data.val_size=0 holds nothing out": settings.data.val_size,
+        "trainer.limit_val_batches=0 leaves no validation": (settings.trainer.model_extra or {}).get(
+            "limit_val_batches"
+        ),
+    }
+    for reason, size in unvalidated.items() if monitor.startswith("val_") else ():
+        if size == 0:
+            raise UserError(f"monitor={monitor}: {reason}; give monitor={monitor.replace('val', 'train')}")
+    if settings.min_delta and settings.patience is None:
+        raise UserError(f"min_delta={settings.min_delta}: patience=null never stops early; give patience=N")
 
 
 def tried(settings: Settings) -> Settings:

@@ -8,6 +8,7 @@ nothing in them is executed.
 import argparse
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ from actsweep.network.mlp import MLP
 from actsweep.places import REPOSITORY, door
 
 PROBE = 1024
+PAIR = {".config", ".tar"}
 
 
 def load(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
     """The network in a .ckpt, or in a tutorial's pair named by either of its files, its data set's and loss's names."""
-    if path.suffix in {".config", ".tar"}:
+    if path.suffix in PAIR:
         return tutorial_pair.load(path.with_suffix(".config")), "fashion_mnist", "cross_entropy"
     return from_file.load_checkpoint(path, allowed)
 
@@ -124,5 +126,7 @@ def main() -> None:
             raise UserError(f"{path} takes {expected} inputs, the data set has {given}; name another with --data")
         if outputs != (needed := outputs_for(loss, data.dataset)):
             raise UserError(f"{path} has {outputs} outputs, the data set needs {needed}; name another with --data")
+        if path.suffix not in PAIR:
+            data.dataset = replace(data.dataset, scale=from_file.standardised(path, data.dataset.scale))
         found = {"checkpoint": str(path)} | measure(network, data, loss)
         print(json.dumps(found) if arguments.json else describe(found), flush=True)

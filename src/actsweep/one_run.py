@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as L
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
 
 from actsweep.config import schema
 from actsweep.data import datamodule
@@ -22,6 +21,7 @@ from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
 from actsweep.training import checkpoints, ranks, trainer_arguments
 from actsweep.training.checkpoints import FRESH, BestAndLast, Start, WholeFiles
+from actsweep.training.early_stopping import EarlyStopping
 from actsweep.training.progress import ProgressBar
 
 
@@ -38,7 +38,7 @@ def build_trainer(
         logger=[tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
         callbacks=[
             BestAndLast(folder, **monitor, config_hash=settings.hash(), clock=start.clock),
-            EarlyStopping(**monitor, patience=settings.epochs_without_better, check_on_train_epoch_end=False),
+            EarlyStopping(**monitor, patience=settings.epochs_without_better, min_delta=settings.min_delta),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
             *diagnostics,
         ],
@@ -51,7 +51,8 @@ def train(settings: schema.Settings, folder: Path) -> dict[str, Any]:
     behind. Returns what result.json holds."""
     start = checkpoints.prepare(folder, settings)
     data = datamodule.open_data(settings.data, settings.seed)
-    classifier = build_network(settings, data.dataset.input_size, outputs_for(settings.loss, data.dataset))
+    outputs = outputs_for(settings.loss, data.dataset)
+    classifier = build_network(settings, data.dataset.input_size, outputs, data.dataset.scale)
     classifier.is_trained = not settings.untrained
     torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
     trainer = build_trainer(settings, folder, tables := Tables(folder), classifier.monitor, start)

@@ -7,9 +7,9 @@ UserError with one line that names the key, the value and what is allowed.
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from actsweep.config.descriptions import flat, instantiate
 
@@ -31,10 +31,16 @@ class Section(BaseModel):
     """A closed part of the configuration: unknown keys are errors, and nothing is converted silently."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    later: ClassVar[dict[str, Any]] = {}  # keys that came later, and the values at which all is as it was before
 
     def plain(self) -> dict[str, Any]:
         """The part as plain data, as it stands in YAML."""
         return self.model_dump(by_alias=True)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that a run of an earlier version stays the same run."""
+        return {key: value for key, value in dump(self).items() if key not in self.later or value != self.later[key]}
 
 
 class Target(Section):
@@ -62,7 +68,7 @@ class Names(Section):
 
 class Init(Section):
     weight: Target | None
-    bias: Target | None
+    bias: Literal["alike"] | Target | None  # alike: drawn as weights of the same layer are
     std: Positive | None = None
     gain: Positive | None = None
     after: Annotated[int, Field(ge=0)] | None = None
@@ -71,9 +77,10 @@ class Init(Section):
     bias_variance: NonNegative | None = None
     by_act: dict[str, float | int] = {}
 
-    def functions(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
-        """What fills weights and biases; None keeps what torch drew."""
-        return self.weight.function() if self.weight else None, self.bias.function() if self.bias else None
+    def functions(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | Literal["alike"] | None]:
+        """What fills weights and biases, as network/mlp.py's `fill` takes it."""
+        bias = self.bias.function() if isinstance(self.bias, Target) else self.bias
+        return self.weight.function() if self.weight else None, bias
 
 
 class Data(Section):
@@ -83,11 +90,15 @@ class Data(Section):
     batch_size: Size | Literal["all"]
     replacement: bool = False
     steps_per_epoch: Size | None = None
+    standardise: bool = False
+    later: ClassVar[dict[str, Any]] = {"standardise": False}
 
 
 class Optim(Target):
     lr: Positive
     weight_decay: NonNegative = 0.0
+    l2: NonNegative = 0.0
+    later: ClassVar[dict[str, Any]] = {"l2": 0.0}
 
 
 class Trainer(Target):
@@ -126,6 +137,8 @@ class Settings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     loss: Literal["cross_entropy", "bce", "mse"]
     patience: Annotated[int, Field(ge=0)] | None
+    monitor: Literal["train_loss", "train_accuracy", "val_loss", "val_accuracy"] | None = None
+    min_delta: NonNegative = 0.0
     test: Literal["best", "last"]
     untrained: bool
     threads: Annotated[int, Field(ge=1, le=1024)] | None
@@ -134,11 +147,17 @@ class Settings(Section):
     rerun: Literal["failed", "all", "none"]
     plan: bool
     content: str = ""  # digest of the data: the same settings with other data are another run
+    later: ClassVar[dict[str, Any]] = {"monitor": None, "min_delta": 0.0}
 
     @property
     def epochs_without_better(self) -> int:
         """`patience` as early stopping takes it; the same for every max_epochs, because checkpoints hold it."""
         return MOST_EPOCHS if self.patience is None else self.patience
+
+    @property
+    def validates(self) -> bool:
+        """Not where nothing is held out and nothing asks for it: what training itself finds says when to stop."""
+        return self.untrained or self.data.val_size > 0 or not (self.monitor or "").startswith("train_")
 
     @property
     def layer_sizes(self) -> list[int]:

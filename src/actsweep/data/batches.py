@@ -5,7 +5,7 @@ No example is touched one by one: a batch is one gather of raw rows and one scal
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from actsweep.config import schema
 from actsweep.data.checked import opened
-from actsweep.data.dataset import Dataset, Examples, split
+from actsweep.data.dataset import Dataset, Examples, split, standardised
 from actsweep.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -134,11 +134,14 @@ class SplitData:
     Raises UserError where the sizes leave nothing to train on or to validate with.
     """
 
-    def __init__(self, dataset: Dataset, sampling: Sampling, val_size: int, split_seed: int) -> None:
+    def __init__(
+        self, dataset: Dataset, sampling: Sampling, val_size: int, split_seed: int, standardise: bool = False
+    ) -> None:
         super().__init__()
         _check_sizes(len(dataset.pool), sampling, val_size)
-        self.dataset, self.sampling = dataset, sampling
         self.train, self.val = split(dataset.pool, val_size, split_seed)
+        scale = standardised(self.train, dataset.scale) if standardise else dataset.scale
+        self.dataset, self.sampling = replace(dataset, scale=scale), sampling
         self.test = dataset.test or dataset.pool
         if dataset.classes and val_size:
             self._check_classes(val_size, split_seed)
@@ -173,7 +176,8 @@ class SplitData:
         return next(iter(OrderedBatches(self.train[:size], self.dataset.scale, size)))
 
 
-def described(settings: schema.Data, seed: int) -> tuple[Dataset, Sampling, int, int]:
+def described(settings: schema.Data, seed: int) -> tuple[Dataset, Sampling, int, int, bool]:
     """SplitData's arguments. Raises UserError if the data set is missing, damaged or unfit."""
     sampling = Sampling(settings.batch_size, settings.replacement, settings.steps_per_epoch, seed)
-    return opened(settings.source.plain()), sampling, settings.val_size, settings.split_seed
+    found = opened(settings.source.plain())
+    return found, sampling, settings.val_size, settings.split_seed, settings.standardise

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from functools import cached_property, lru_cache
 
 import torch
@@ -45,6 +45,47 @@ class Scale:
 def as_given(raw: Tensor) -> Tensor:
     """The scale of inputs that are numbers already."""
     return raw
+
+
+@dataclass(frozen=True, eq=False)
+class Standardised:
+    """Numbers → (number − mean) / std, each of the D inputs by its own: `data.standardise`."""
+
+    numbers: Callable[[Tensor], Tensor]
+    shift: Tensor  # − mean / std, (D,)
+    factor: Tensor  # 1 / std
+    there: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)  # the two, where they were needed
+
+    def __call__(self, raw: Tensor) -> Tensor:
+        numbers = self.numbers(raw)
+        if numbers.device not in self.there:
+            self.there[numbers.device] = self.shift.to(numbers.device), self.factor.to(numbers.device)
+        shift, factor = self.there[numbers.device]
+        return torch.addcmul(shift, numbers, factor)
+
+    def plain(self) -> dict[str, Tensor]:
+        """What the training examples fix."""
+        return {"shift": self.shift, "factor": self.factor}
+
+
+def unscaled(scale: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What is standardised: numbers as they are, where their scale is one that standardising only undoes."""
+    return torch.Tensor.float if type(scale) is Scale else scale
+
+
+@lru_cache(maxsize=2)  # the runs of a sweep share one
+def standardised(examples: Examples, scale: Callable[[Tensor], Tensor]) -> Standardised:
+    """A scale that gives every input of these examples mean 0 and variance 1, one that never varies 0."""
+    numbers, (low, high) = unscaled(scale), examples.inputs.aminmax(dim=0)
+
+    def mean(of: Callable[[Tensor], Tensor]) -> Tensor:
+        parts = [of(numbers(part).double()).sum(0) for part in examples.inputs.split(2048)]
+        return torch.stack(parts).sum(0) / len(examples)
+
+    centre = mean(lambda x: x)
+    factor = mean(lambda x: (x - centre).square()).rsqrt().where(low != high, 1.0)
+    dtype = numbers(examples.inputs[:1]).dtype
+    return Standardised(numbers, (-centre * factor).to(dtype), factor.to(dtype))
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,8 +38,8 @@ def columns_of(
 class EveryStep(L.Callback):
     """Writes steps.csv: loss and penalty before each step, and per layer mean |∂L/∂W| and CS231n's magnitude.
 
-    The penalty is the term whose gradient the optimiser's weight decay adds, Σ ½ · weight_decay · ‖W‖². The gradients
-    are those of the loss, without the penalty, before clipping.
+    The penalty is the term whose gradient weight decay and L2 add, Σ ½ · (weight_decay + l2/examples) · ‖W‖². The
+    gradients are those of the loss, without the penalty, before clipping.
     """
 
     def __init__(self) -> None:
@@ -51,8 +51,10 @@ class EveryStep(L.Callback):
         self._names, self._weights = list(weights), list(weights.values())
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         decays = {parameter: group.get("weight_decay", 0.0) for group in groups for parameter in group["params"]}
-        self._decayed = [parameter for parameter, decay in decays.items() if decay]
-        self._decays = torch.tensor([decay for decay in decays.values() if decay], dtype=torch.float64)
+        self._l2 = float(getattr(pl_module, "l2", 0.0))  # of this project's Classifier
+        decayed = [parameter for parameter, decay in decays.items() if decay]
+        self._decayed = decayed or (self._weights if self._l2 else [])
+        self._decays = torch.tensor([decays[parameter] for parameter in self._decayed], dtype=torch.float64)
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         self._loss = loss.detach()
@@ -70,5 +72,6 @@ class EveryStep(L.Callback):
             return
         rows = torch.stack(self._rows).double().cpu()
         layers = {name: weight.flatten(1).shape for name, weight in zip(self._names, self._weights, strict=True)}
-        publish_table(trainer, "steps", columns_of(rows, layers, self._decays, trainer.global_step))
+        decays = self._decays + (self._l2 and self._l2 / float(pl_module.examples))  # type: ignore[arg-type]
+        publish_table(trainer, "steps", columns_of(rows, layers, decays, trainer.global_step))
         self._rows = []

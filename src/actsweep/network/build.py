@@ -6,12 +6,13 @@ Flow: config → **network** → training, of a run alone and of each member of 
 import torch
 
 from actsweep.config.schema import Settings
+from actsweep.data.dataset import Standardised
 from actsweep.network.classifier import Classifier
 from actsweep.network.mlp import initialise
 
 
-def build_network(settings: Settings, input_size: int, output_size: int) -> Classifier:
-    """The untrained network: the seed alone fixes its weights."""
+def build_network(settings: Settings, input_size: int, output_size: int, scale: object = None) -> Classifier:
+    """The untrained network: the seed alone fixes its weights. `scale`: of its inputs, which a checkpoint tells."""
     network = {
         "input_size": input_size,
         "hidden_sizes": settings.layer_sizes,
@@ -20,7 +21,10 @@ def build_network(settings: Settings, input_size: int, output_size: int) -> Clas
         "norm": settings.norm,
     }
     torch.manual_seed(settings.seed)  # immediately before: nothing that ran earlier can matter
-    classifier = Classifier(network, settings.optim.plain(), settings.seed, settings.names.data, settings.loss)
+    described = settings.optim.plain(), settings.seed, settings.names.data, settings.loss
+    classifier = Classifier(network, *described, scale.plain() if isinstance(scale, Standardised) else None)
+    if settings.monitor and not settings.untrained:
+        classifier.monitor = {"monitor": settings.monitor, "mode": "max" if "accuracy" in settings.monitor else "min"}
     if str(settings.trainer.precision).startswith("64"):
         classifier.double()  # before the initialisation, so that it isn't rounded to float32
     initialise(classifier.network, *settings.init.functions())

@@ -22,8 +22,10 @@ from actsweep.network.mlp import MLP
 class Classifier(L.LightningModule):
     """Trains an MLP.
 
-    `network` are MLP's arguments; `optim` names an optimiser class and holds its arguments; `seed` is the run's; `data`
-    names the data set, for whoever opens the checkpoint; `loss` is a name in LOSSES.
+    `network` are MLP's arguments; `optim` names an optimiser class and holds its arguments, and `l2`: λ of a penalty
+    λ/(2B) Σw² over the linear layers' weights, for the B examples of a batch (scikit-learn's alpha); `seed` is the
+    run's; `data` names the data set, for whoever opens the checkpoint; `loss` is a name in LOSSES;
+    `standardised`: what data.standardise made of the training examples, likewise.
 
     Logs once per epoch {train,val}_{loss,accuracy}, and test_{loss,accuracy} in a test; a regression has no accuracy.
     Sums are kept on the device, because a `.item()` or a log call in every step would cost more than the step on a GPU.
@@ -38,11 +40,14 @@ class Classifier(L.LightningModule):
         seed: int = 0,
         data: str = "fashion_mnist",
         loss: str = "cross_entropy",
+        standardised: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.network = MLP(**network)
         self.optim = dict(optim)
+        self.l2 = float(self.optim.pop("l2", 0.0))
+        self.examples = 1  # of a batch
         self.seed = seed
         self.objective = LOSSES[loss]
         self.monitor: dict[str, Any] = {"monitor": "val_loss", "mode": "min"}
@@ -74,12 +79,22 @@ class Classifier(L.LightningModule):
         arguments = dict(self.optim)
         groups: list[dict[str, Any]] = [{"params": list(self.parameters())}]
         if arguments.get("weight_decay") != 0:
-            weights = [tap.linear.weight for tap in self.network.taps()]
+            weights = self._weights()
             known = {id(weight) for weight in weights}
             others = [parameter for parameter in self.parameters() if id(parameter) not in known]
             groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
         optimizer: torch.optim.Optimizer = find(arguments.pop("_target_"))(groups, **arguments)
         return optimizer
+
+    def _weights(self) -> list[Tensor]:
+        return [tap.linear.weight for tap in self.network.taps()]
+
+    @torch.no_grad()
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Add the penalty's gradient: once a step, before clipping, after diagnostics have seen that of the loss."""
+        for weight in self._weights() if self.l2 else ():
+            own = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            weight.grad = own.add_(weight, alpha=self.l2 / self.examples)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["diverged"] = self.diverged
@@ -104,7 +119,13 @@ class Classifier(L.LightningModule):
         return None if self.is_trained else -1
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss, without the penalty, whose gradient is added afterwards; train_loss has both."""
+        self.examples = len(batch[1]) * self.trainer.world_size
         return self._step("train", batch)[0]
+
+    def _penalty(self) -> Tensor | float:
+        squares = [weight.detach().square().sum() for weight in self._weights() if self.l2]
+        return self.l2 / (2 * self.examples) * torch.stack(squares).sum() if squares else 0.0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step("val", batch)
@@ -128,7 +149,7 @@ class Classifier(L.LightningModule):
         loss = self.objective.value(outputs, labels)
         if phase not in self.running:
             self.running[phase] = Sums((), self.device, self.objective.predict)
-        self.running[phase].add(loss, outputs, labels)
+        self.running[phase].add(loss + self._penalty() if phase == "train" else loss, outputs, labels)
         return loss, outputs
 
     def _log_means(self, phase: str) -> None:

@@ -1,13 +1,16 @@
 """A checkpoint of this project → its network: tensors and plain values are read, nothing in the file is executed."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field, ValidationError
+from torch import Tensor
 
 from actsweep.config.schema import Section, Size
+from actsweep.data.dataset import Standardised, unscaled
 from actsweep.errors import UserError
 from actsweep.network import activations
 from actsweep.network.mlp import MLP
@@ -51,6 +54,13 @@ class Described(Section):
     network: Network
     data: str
     loss: Literal["cross_entropy", "bce", "mse"]
+    standardised: dict[Literal["shift", "factor"], Any] | None = None
+
+
+def standardised(path: Path, scale: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The scale of the inputs that a checkpoint's network was trained on, for data with this scale."""
+    found = tensors(path)["hyper_parameters"].get("standardised")
+    return scale if found is None else Standardised(unscaled(scale), found["shift"], found["factor"])
 
 
 def filled(arguments: dict[str, Any], state: Any, path: Path) -> MLP:

@@ -6,7 +6,7 @@ that the tutorial's files load as they are.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,12 +91,23 @@ def threads_for(network: nn.Module, examples: int) -> int:
 
 
 Initialiser = Callable[[Tensor], Any]
+BiasInitialiser = Initialiser | Literal["alike"] | None
 
 
-def initialise(network: MLP, weight: Initialiser | None, bias: Initialiser | None) -> None:
-    """Fill every layer's weights and biases in place, input to output; None keeps what nn.Linear drew."""
-    with torch.no_grad():
-        for tap in network.taps():
-            for initialiser, parameter in ((weight, tap.linear.weight), (bias, tap.linear.bias)):
-                if initialiser is not None and parameter is not None:
-                    initialiser(parameter)
+@torch.no_grad()
+def fill(linear: Weighted, weight: Initialiser | None, bias: BiasInitialiser) -> None:
+    """Fill a layer's weights and biases in place; None keeps what nn.Linear drew. Biases that are "alike" are a column
+    of such weights, drawn anew."""
+    if weight is not None:
+        weight(linear.weight)
+    if bias == "alike" and weight is not None and linear.bias is not None:  # nn.Linear's own are alike
+        weight(drawn := torch.empty_like(linear.weight))
+        linear.bias.copy_(drawn.flatten(1)[:, 0])
+    elif callable(bias) and linear.bias is not None:
+        bias(linear.bias)
+
+
+def initialise(network: MLP, weight: Initialiser | None, bias: BiasInitialiser) -> None:
+    """Fill every layer, input to output."""
+    for tap in network.taps():
+        fill(tap.linear, weight, bias)

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import inspect
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from actsweep.errors import UserError
@@ -36,7 +37,10 @@ def dataset_of(run: dict[str, Any]) -> "Dataset":
 
 def training_examples(run: dict[str, Any]) -> "tuple[Dataset, Examples]":
     """The run's data set, and the part of it that was trained on."""
-    from actsweep.data.dataset import split
+    from actsweep.data.dataset import split, standardised
 
     dataset, settings = dataset_of(run), run["config"]["data"]
-    return dataset, split(dataset.pool, settings["val_size"], settings["split_seed"])[0]
+    examples = split(dataset.pool, settings["val_size"], settings["split_seed"])[0]
+    if settings.get("standardise"):
+        dataset = replace(dataset, scale=standardised(examples, dataset.scale))
+    return dataset, examples

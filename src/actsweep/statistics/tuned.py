@@ -96,7 +96,12 @@ def _differing(run: Run, wanted: Mapping[str, str]) -> list[str]:
 
 def _score(run: Run) -> float:
     """Higher is better: validation accuracy, or minus the loss of a regression."""
-    diverged = run["status"] == "diverged"
-    if run["config"].get("loss") == "mse":
-        return -math.inf if diverged else -float(run["val_loss"])
-    return 1 / (run.get("classes") or math.inf) if diverged else float(run["val_accuracy"])
+    is_regression = run["config"].get("loss") == "mse"
+    if run["status"] == "diverged":
+        return -math.inf if is_regression else 1 / (run.get("classes") or math.inf)
+    score = run["val_loss" if is_regression else "val_accuracy"]
+    if score is None:
+        raise UserError(
+            f"{run['folder']} validated nothing, so its learning rate can't be judged; give data.val_size=N"
+        )
+    return -float(score) if is_regression else float(score)

@@ -167,6 +167,7 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
 def _try_optimizer(arguments: dict[str, Any]) -> None:
     import torch
 
+    arguments.pop("l2", None)  # which is the loss's
     with uncollected():  # torch imports its compiler for the first optimiser
         instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from actsweep.errors import UserError
 from actsweep.network import activations
+from actsweep.network.mlp import fill
 from actsweep.theory.integrals import Function, describe
 from actsweep.theory.meanfield import MeanField, second_moment, slope_moment
 
@@ -111,6 +112,8 @@ def variances(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[float,
         1 / 3 if weight is None else _stated(weight, fan_in, fan_out),
         1 / (3 * fan_in) if bias is None else _stated(bias, 1, 1),
     ]
+    if bias == "alike" and known[0] is not None:
+        known[1] = known[0] / fan_in
     if known[0] is not None and known[1] is not None:
         return known[0], known[1]
     with torch.random.fork_rng(devices=[]):
@@ -150,8 +153,5 @@ def _stated(initialiser: Any, fan_in: int, fan_out: int) -> float | None:
 
 def _drawn(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
     linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
-    with torch.no_grad():
-        for initialiser, parameter in ((weight, linear.weight), (bias, linear.bias)):
-            if initialiser is not None:
-                initialiser(parameter)
+    fill(linear, weight, bias)
     return linear.weight.detach(), linear.bias.detach()

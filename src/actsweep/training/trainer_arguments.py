@@ -65,7 +65,8 @@ def arguments(settings: Settings) -> dict[str, Any]:
     refuse(given)
     _check_kinds({name: value for name, value in given.items() if name not in REFUSED})
     epochs = {"max_epochs": 1 if settings.untrained else settings.trainer.max_epochs}
-    return DEFAULTS | {name: value for name, value in given.items() if name not in REFUSED} | epochs
+    validation = {} if settings.validates else {"limit_val_batches": 0}
+    return DEFAULTS | validation | {name: value for name, value in given.items() if name not in REFUSED} | epochs
 
 
 @cache

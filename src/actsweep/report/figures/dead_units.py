@@ -40,7 +40,8 @@ def _values(groups: list[Setting]) -> pd.DataFrame:
         for when in WHEN:
             found: list[tuple[str, int | None, Sequence[int]]]
             found = [("actsweep", run["seed"], at(when, run, "dead_outputs") or ()) for run in group.completed]
-            if any(run["act"] == "relu" and run["seed"] == 42 for run in group.completed):
+            is_scaled = group.first["config"]["data"].get("standardise")
+            if any(run["act"] == "relu" and run["seed"] == 42 for run in group.completed) and not is_scaled:
                 published = zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False)
                 found += [(edition, None, counts) for edition, counts in published]
             for source, seed, counts in found:

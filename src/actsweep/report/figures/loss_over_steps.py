@@ -23,6 +23,7 @@ def _is_published(run: Run) -> bool:
         and run["act"] in PUBLISHED
         and (run["depth"], run["init"]) == (2, "notebook")
         and (optim["lr"], optim.get("weight_decay")) == (0.1, 0.001)
+        and not (optim.get("l2") or run["config"]["data"].get("standardise"))
     )
 
 

@@ -1,6 +1,5 @@
 """Do our test accuracies agree with those that the tutorials publish?"""
 
-import math
 from collections.abc import Sequence
 from textwrap import fill
 
@@ -11,8 +10,9 @@ from matplotlib.figure import Figure
 
 from actsweep.report.captions import sample, with_diverged
 from actsweep.report.drawing import Drawing, looks, open_mark, spread
-from actsweep.report.frames import Runs, Values, keep, outcomes, t_interval
+from actsweep.report.frames import Runs, Values, keep, outcomes
 from actsweep.results.reading import Run
+from actsweep.statistics.agreement import one_more
 from actsweep.statistics.setting import Setting, settings_of
 
 # UvA DL notebooks, tutorial 3: test accuracy in % of the notebooks' runs
@@ -36,25 +36,16 @@ def _comparable(run: Run) -> bool:
         and run["hidden_sizes"] == [512, 256, 256, 128]
         and (run["init"], run["norm"], run["optim"]) == ("default", "none", "sgd")
         and (optim["lr"], optim.get("momentum"), optim.get("weight_decay", 0)) == (0.01, 0.9, 0)
+        and not (optim.get("l2") or run["config"]["data"].get("standardise"))
         and run["epochs"] > 0
         and run["test_accuracy"] is not None
     )
 
 
 def one_more_run(accuracies: Values) -> tuple[float, float] | None:
-    """Where a single further seed falls with 95 % probability (Student's prediction interval), in %.
-
-    It is what one published run can be held against; the mean's interval is √(n + 1) times narrower.
-
-    >>> [round(end, 2) for end in one_more_run([88.52, 88.39, 87.33, 88.0])]
-    [86.16, 89.96]
-    """
-    interval = t_interval(accuracies)
-    if interval is None:
-        return None
-    middle = sum(interval) / 2
-    reach = (interval[1] - middle) * math.sqrt(len(accuracies) + 1)
-    return max(middle - reach, 0.0), min(middle + reach, 100.0)
+    """Where a single further seed falls with 95 % probability, in %; None for fewer than two seeds."""
+    found = one_more(list(accuracies)).within(0.0, 100.0)
+    return (found.low, found.high) if found.n > 1 else None
 
 
 def _broken_axis(width: float) -> tuple[Figure, Sequence[Axes]]:

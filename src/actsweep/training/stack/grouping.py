@@ -18,7 +18,7 @@ from actsweep.training.stack import activating, member, optimisers
 
 PRECISIONS = {"32", "32-true", "64", "64-true", "bf16-mixed"}
 MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
-OF_THE_OPTIMISER = ("lr", "momentum", "weight_decay")
+OF_THE_OPTIMISER = ("lr", "momentum", "weight_decay", "l2")
 SHARE_OF_MEMORY = 0.7
 PROCESS_BYTES = 1_000_000_000  # Python, torch, Lightning and a data set take 0.5 GB that no other process shares
 FILES, FILES_OF_A_MEMBER = 256, 3  # open: by Python and its libraries; a lock, events, one that is being written

@@ -75,7 +75,8 @@ class Member:
     at: float | None = None  # when what its loggers are being sent was recorded; None: now
 
     def __post_init__(self) -> None:
-        self.stopping = Stopping(self.classifier.monitor["mode"], self.settings.epochs_without_better)
+        mode, settings = self.classifier.monitor["mode"], self.settings
+        self.stopping = Stopping(mode, settings.epochs_without_better, settings.min_delta)
 
     def open(self, is_prepared: bool = False) -> None:
         """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on
@@ -111,7 +112,7 @@ class Member:
     def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
         """Of an epoch's means: whether its weights are the best so far, and whether it was the last."""
         score = means[self.classifier.monitor["monitor"]]
-        self.diverged = not (math.isfinite(means["train_loss"]) and math.isfinite(means["val_loss"]))
+        self.diverged = not all(math.isfinite(means.get(f"{phase}_loss", 0.0)) for phase in ("train", "val"))
         is_better = self.stopping.saves(score)
         if is_better:
             self.best_epoch = self.current_epoch + 1, self.global_step

@@ -1,4 +1,4 @@
-"""SGD, Adam, AdamW and RMSprop for a stack, in place, with a learning rate, momentum and weight decay per member.
+"""SGD, Adam, AdamW and RMSprop for a stack, in place, with a learning rate, momentum, weight decay and L2 per member.
 
 Nothing here waits for the device or branches on data, so that a step can be captured as a CUDA graph; a new learning
 rate is written into `lr` and holds from the next replay on. Source: torch.optim's own formulas, in their order of
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from actsweep.training.stack.network import Block, Stack
 
-IGNORED = {"_target_", "fused", "foreach", "capturable"}  # how torch computes a step, not what it computes
+IGNORED = {"_target_", "fused", "foreach", "capturable", "l2"}  # how torch computes a step; l2 is none of its business
 KNOWN = {
     "torch.optim.SGD": {"lr", "momentum", "weight_decay", "nesterov"},
     "torch.optim.Adam": {"lr", "betas", "eps", "weight_decay"},
     "torch.optim.AdamW": {"lr", "betas", "eps", "weight_decay"},
     "torch.optim.RMSprop": {"lr", "alpha", "eps", "weight_decay", "momentum"},
 }
-PER_MEMBER = ("lr", "momentum", "weight_decay")
+PER_MEMBER = ("lr", "momentum", "weight_decay", "l2")
 
 
 def unsupported(optim: dict[str, Any]) -> str | None:
@@ -34,14 +34,14 @@ def unsupported(optim: dict[str, Any]) -> str | None:
 class Optimiser:
     """Updates a stack in place. `optims` describes each member's optimiser, all alike but for the numbers per member.
 
-    `lr`, `momentum`, `weight_decay`: (K,) on the stack's device, in its dtype.
+    `lr`, `momentum`, `weight_decay`, `l2`: (K,) on the stack's device, in its dtype.
     """
 
     def __init__(self, stack: Stack, optims: Sequence[dict[str, Any]]) -> None:
         self.stack, first = stack, optims[0]
         values = stack.parameters()[0]
         self.kind = first["_target_"].rpartition(".")[2]
-        defaults = {"momentum": 0.0, "weight_decay": 0.01 if self.kind == "AdamW" else 0.0}
+        defaults = {"momentum": 0.0, "weight_decay": 0.01 if self.kind == "AdamW" else 0.0, "l2": 0.0}
         complete = [defaults | optim for optim in optims]
         self.numbers = {
             name: torch.tensor([optim[name] for optim in complete], device=values.device, dtype=values.dtype)
@@ -52,6 +52,7 @@ class Optimiser:
         self.betas, self.eps = tuple(first.get("betas", (0.9, 0.999))), first.get("eps", 1e-8)
         self.has_momentum = any(optim["momentum"] for optim in complete)
         self.has_decay = any(optim["weight_decay"] for optim in complete)
+        self.has_l2 = any(optim["l2"] for optim in complete)
         self.steps = torch.zeros((), device=values.device, dtype=torch.float64)
         buffer = ["momentum_buffer"] * self.has_momentum
         kept = {"SGD": buffer, "RMSprop": ["square_avg", *buffer]}.get(self.kind, ["exp_avg", "exp_avg_sq"])
@@ -72,6 +73,21 @@ class Optimiser:
         self.steps += 1
         for block, gradient in zip(self.stack.blocks.values(), gradients, strict=True):
             {"SGD": self._sgd, "RMSprop": self._rmsprop}.get(self.kind, self._adam)(block, gradient)
+
+    @torch.no_grad()
+    def penalise(self, gradients: Sequence[Tensor], losses: Tensor, examples: int) -> Tensor:
+        """Add the gradient of each member's penalty l2 / (2 · examples) Σw², in place; returns losses + penalties."""
+        squares = torch.zeros_like(losses)
+        for block, gradient in zip(self.stack.blocks.values(), gradients, strict=True):
+            if block.decays:
+                values = block.values.detach()
+                gradient.addcmul_(values, self._of("l2", block) / examples)
+                squares += values.flatten(1).norm(dim=1).square()
+        return losses.detach() + self.numbers["l2"] / (2 * examples) * squares
+
+    def shrinking(self, examples: int) -> Tensor:
+        """What weight decay and L2 take of a member's weights in a step, in learning rates: (K,)."""
+        return self.numbers["weight_decay"] + self.numbers["l2"] / examples
 
     def _of(self, name: str, block: Block) -> Tensor:
         return self.numbers[name][block.rows].view(-1, *[1] * (block.values.ndim - 1))
@@ -106,8 +122,8 @@ class Optimiser:
         mean = block.state["exp_avg"].lerp_(gradient, 1 - beta1)
         square = block.state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         corrections = [(1 - beta**self.steps).to(values.dtype) for beta in (beta1, beta2)]
-        denominator = (square.sqrt() / corrections[1].sqrt()).add_(self.eps)
-        values.sub_((mean / denominator).mul_(self._of("lr", block) / corrections[0]))
+        denominator = square.sqrt().div_(corrections[1].sqrt()).add_(self.eps)
+        values.sub_(torch.div(mean, denominator, out=denominator).mul_(self._of("lr", block) / corrections[0]))
 
 
 @torch.no_grad()

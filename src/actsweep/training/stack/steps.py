@@ -110,7 +110,7 @@ class Steps:
             self.eager()
 
     def eager(self) -> Tensor:
-        """One step; returns the losses before it, (K,)."""
+        """One step; returns the losses before it, penalties included, (K,)."""
         inputs, labels = self.feed.batch()
         with autocast(self.device, self.precision):
             outputs = self.stack.forward(inputs)
@@ -119,6 +119,8 @@ class Steps:
         gradients = torch.autograd.grad(losses.sum(), self.stack.parameters())
         if self.watch:
             self.watch(losses, gradients)
+        if self.optimiser.has_l2:
+            losses = self.optimiser.penalise(gradients, losses, self.feed.size)
         value, algorithm = self.clipping
         if value:
             clip(self.stack, gradients, value, algorithm)

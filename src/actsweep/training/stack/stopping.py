@@ -1,4 +1,4 @@
-"""When a run ends, and which of its epochs was the best: Lightning's EarlyStopping and this project's BestAndLast."""
+"""When a run ends, and which of its epochs was the best: as training/early_stopping.py and BestAndLast say."""
 
 import math
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ def rounded(value: float) -> float:
 
 @dataclass
 class Stopping:
-    """`mode`: "max" or "min". After `patience` epochs without a better score a run stops; one that isn't finite stops
-    it at once. The best checkpoint follows the same scores, but takes the first one whatever it is.
+    """`mode`: "max" or "min". After `patience` epochs that don't beat the best by more than `min_delta` a run stops;
+    one that isn't finite stops it at once. The best checkpoint follows the same scores, but takes any better one, and
+    the first one whatever it is.
 
     >>> stopping = Stopping("max", patience=2)
     >>> [stopping.after(score) for score in (0.5, 0.5, 0.5)]
@@ -24,6 +25,7 @@ class Stopping:
 
     mode: str
     patience: int
+    min_delta: float = 0.0
     waited: int = 0
     best: float | None = None  # as EarlyStopping sees it
     saved: float | None = None  # as BestAndLast does
@@ -33,11 +35,11 @@ class Stopping:
         score = rounded(score)
         if not math.isfinite(score):
             return True
+        counts = self.best is None or self._better(self._short_of(score), self.best)
         if self.best is None or self._better(score, self.best):
-            self.best, self.waited = score, 0
-            return False
-        self.waited += 1
-        return self.waited >= self.patience
+            self.best = score
+        self.waited = 0 if counts else self.waited + 1
+        return not counts and self.waited >= self.patience
 
     def saves(self, score: float) -> bool:
         """Whether an epoch with this score becomes the best checkpoint."""
@@ -46,6 +48,11 @@ class Stopping:
         if better:
             self.saved = score
         return better
+
+    def _short_of(self, score: float) -> float:
+        """By min_delta, in float32."""
+        worse = np.float32(-self.min_delta if self.mode == "max" else self.min_delta)
+        return float(np.float32(score) + worse)
 
     def _better(self, score: float, than: float) -> bool:
         return score > than if self.mode == "max" else score < than

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from actsweep.config import schema
@@ -72,11 +71,9 @@ class Training:
         first = jobs[0][0]
         self.settings, self.precision = first, str(first.trainer.precision)
         self.data = open_data(first, device)
-        outputs = outputs_for(first.loss, self.data.dataset)
+        sizes = self.data.dataset.input_size, outputs_for(first.loss, self.data.dataset)
         found = [
-            Member(
-                settings, folder, build_network(settings, self.data.dataset.input_size, outputs).to(device), self.data
-            )
+            Member(settings, folder, build_network(settings, *sizes, self.data.dataset.scale).to(device), self.data)
             for settings, folder in jobs
         ]
         self.members: list[Member | None] = [*sorted(found, key=lambda member: described(member.classifier))]
@@ -177,7 +174,7 @@ class Training:
                 member.global_step = done + 1
             self.diagnoses.after_step(done + 1)
         means = self.means()
-        for phase in ("val", "train"):
+        for phase in ("val", "train") if self.settings.validates else ("train",):
             names = [name for name in means[0] if name.startswith(phase)]
             values = np.array([[row[name] for name in names] for row in means])
             self.records.metrics(names, values, epoch, (epoch + 1) * self.feed.steps)
@@ -193,7 +190,7 @@ class Training:
         better: list[int] = []
         self.each(end_epoch)
         self.stack.remember(better)
-        self.diagnoses.end_epoch(epoch + 1, self.optimiser.numbers["weight_decay"])
+        self.diagnoses.end_epoch(epoch + 1, self.optimiser.shrinking(self.feed.size))
         for part in batched(ended):
             self.finish(part)
         if self.records.bytes > MOST_BYTES:
@@ -246,17 +243,16 @@ class Training:
     def means(self) -> list[dict[str, float]]:
         """Each member's mean losses and accuracies of the epoch, in one transfer from the device."""
         validation = Sums(len(self.stack), self.sums.loss.device, self.predict)
-        for inputs, labels in self.data.val_dataloader():
+        for inputs, labels in self.data.val_dataloader() if self.settings.validates else ():
             labels = labels.expand(len(self.stack), -1)
             with autocast(inputs.device, self.precision):
                 outputs = self.stack.forward(inputs, "running")
                 validation.add(self.losses(outputs, labels), outputs, labels)
+        phases = {"train": self.sums} | ({"val": validation} if self.settings.validates else {})
         counts = {"train": self.feed.steps * self.feed.size, "val": len(self.data.val)}
-        sums: list[Tensor] = []
-        for found in (self.sums, validation):
-            sums += [found.loss, found.correct.double()]
+        sums = [each for found in phases.values() for each in (found.loss, found.correct.double())]
         rows = torch.stack(sums, dim=1).tolist()
-        names = [(phase, quantity) for phase in counts for quantity in ("loss", "accuracy")]
+        names = [(phase, quantity) for phase in phases for quantity in ("loss", "accuracy")]
         classifies = self.stack.members[0].objective.classifies
         return [
             {
