@@ -2,7 +2,8 @@
 
 scikit-learn's own MLPClassifier is trained with ten seeds a cell, by the paper's protocol: all 60,000 images, each
 pixel standardised, batches of 200, Adam, α = 1e-4, at most 200 epochs, an end after three epochs in a row that don't
-lower the mean training loss by 1e-4 (`n_iter_no_change=2`, which scikit-learn of 2017 had; today's default is 10).
+lower the mean training loss by 1e-4 (`n_iter_no_change=2`, which scikit-learn of 2017 had; today's default is 10), in
+float32, as it computes where its inputs are that.
 
     python -m bench.fashion_paper [--sweep outputs/fashion_paper] [--results bench/results]
 

@@ -55,7 +55,7 @@ WHERE = {
     SCHOENHOLZ: "Deep information propagation, arXiv:1611.01232",
     HAYOU: "On the impact of the activation function on deep neural networks training, arXiv:1902.06853",
     HANIN: "Products of many large random matrices and gradients in deep neural networks, arXiv:1812.05994",
-    PAPER: "Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747, MLPClassifier; no hidden layer: LogisticRegression",
+    PAPER: "arXiv:1708.07747, MLPClassifier; no hidden layer: LogisticRegression, l2 (l1: 84.2)",
 }
 OTHER_NUMBERS = "no: drawn by another generator"
 
