@@ -93,7 +93,7 @@ def found_in(sweep: Path) -> dict[str, dict[str, object]]:
 
 
 def test_single_runs_in_processes_leave_what_one_run_after_another_leaves_and_speak_once(
-    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], warm: None
 ) -> None:
     provenance.cache_clear()  # read once in a process: another test may have had another environment
     grid = ["act=torch.nn.Tanhshrink,prelu", "seed=0,1", "threads=1"]
@@ -127,7 +127,7 @@ class DiesInAChild(L.Callback):
 
 
 def test_a_process_that_dies_costs_no_other_run(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], warm: None
 ) -> None:
     dies = f"+diagnostics.dies._target_={__name__}.{DiesInAChild.__name__}"
     grid = ["seed=0,1,2", "diagnostics=[]", "hydra.launcher.max_members=1", dies, f"hydra.sweep.dir={tmp_path}"]
