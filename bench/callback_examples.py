@@ -30,7 +30,13 @@ from actsweep.data import digits
 from actsweep.places import REPOSITORY
 
 ADDRESS = re.compile(r"TensorBoard \S+ at (http://\S+)/")
-SEARCH = {"resnet": "grad_norm|dead_fraction", "transformer": "grad_norm|saturated_fraction", "gan": ""}
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run"]  # fmt: skip
+SEARCH = {  # tags in the picture
+    "resnet": r"(grad_norm|update_ratio)/net\.(conv1|layer4.1.conv2|fc)$",
+    "transformer": r"grad_norm/(embed|head|.*linear1)$|saturated_fraction",
+    "gan": r"dead_fraction/gen|grad_norm/(gen|critic.0)",
+}
 
 
 class ResNet(L.LightningModule):
@@ -72,7 +78,9 @@ class GAN(L.LightningModule):
         self.critic = nn.Sequential(nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
 
     def training_step(self, batch: list[Tensor]) -> None:
-        real, (of_critic, of_generator) = (batch[0] + 1) / 2, self.optimizers()
+        real, optimizers = (batch[0] + 1) / 2, self.optimizers()
+        assert isinstance(optimizers, list)
+        of_critic, of_generator = optimizers
         made = self.generator(torch.randn(len(real), 16))
         scores = self.critic(torch.cat([real, made.detach()])).squeeze(1)
         is_real = torch.cat([torch.ones(len(real)), torch.zeros(len(made))])
@@ -105,26 +113,35 @@ def train(name: str, folder: Path) -> pd.DataFrame:
     )  # fmt: skip
     trainer.fit(kind(), DataLoader(data, batch_size=64, shuffle=True, drop_last=True))
     rows = pd.read_csv(folder / "layers.csv").groupby(["layer", "quantity"], sort=False).value
-    return pd.concat({"first": rows.first(), "last": rows.last()}, axis=1).unstack()
+    found = pd.concat({"first": rows.first(), "last": rows.last()}, axis=1)
+    return found.reset_index().pivot(index="layer", columns="quantity", values=["first", "last"])
 
 
 def picture(folder: Path, name: str) -> None:
     """TensorBoard's time series of a run, as a person sees them."""
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port", "0"]
     said = folder / "said"
-    with said.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as server, sync_playwright() as it:
-        while not (found := ADDRESS.search(said.read_text())):
-            time.sleep(0.1)
-        browser = it.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.goto(f"{found[1]}/?darkMode=false#timeseries")
-        page.get_by_text("grad_norm").first.wait_for()
-        if SEARCH[name]:
-            page.get_by_placeholder("Filter tags").fill(SEARCH[name])
-        page.wait_for_timeout(3000)
-        page.screenshot(path=REPOSITORY / "docs" / f"callbacks-{name}.png")
+    with said.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file) as server:
+        try:
+            while not (found := ADDRESS.search(said.read_text())):
+                time.sleep(0.1)
+            shoot(f"{found[1]}/?darkMode=false#timeseries", SEARCH[name], REPOSITORY / "docs" / f"callbacks-{name}.png")
+        finally:
+            server.terminate()
+
+
+def shoot(address: str, search: str, picture: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.goto(address)
+        page.reload()
+        page.get_by_text("grad_norm").first.wait_for(state="attached")
+        page.locator("input[placeholder^='Filter tags']").fill(search)
+        page.get_by_label("Toggle settings side pane").click()
+        page.wait_for_timeout(5000)  # for the charts
+        page.screenshot(path=picture)
         browser.close()
-        server.terminate()
 
 
 def main() -> None:
