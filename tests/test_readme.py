@@ -86,7 +86,10 @@ def test_every_link_and_file_that_a_page_names_exists(page: Path) -> None:
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
     linked = set(LINK.findall((REPOSITORY / "README.md").read_text()))
-    assert {f"docs/{path.name}" for path in (REPOSITORY / "docs").iterdir()} <= linked
+    pages = [path.name for path in (REPOSITORY / "docs").iterdir() if path.suffix != ".png"]
+    assert {f"docs/{name}" for name in pages} <= linked
+    shown = {name for page in PAGES for name in re.findall(r"\(([\w-]+\.png)\)", page.read_text())}
+    assert {path.name for path in (REPOSITORY / "docs").glob("callbacks-*.png")} <= shown
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(overrides()))
