@@ -192,7 +192,7 @@ def measure(case: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=["card", "tiny"])
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="card and tiny unless named")
     parser.add_argument("--older", type=Path, help="a worktree of an older commit")
     parser.add_argument("--without", nargs="*", default=[], metavar="CONTENDER")
     parser.add_argument("--busy", action="store_true", help="beside a busy loop")
@@ -203,7 +203,7 @@ def main() -> None:
     if arguments.scikit:
         train_scikit(arguments.scikit)
         return
-    cases = {case: measure(case, arguments) for case in arguments.cases}
+    cases = {case: measure(case, arguments) for case in arguments.cases or ("card", "tiny")}
     command = " ".join(["python", *sys.argv])
     found = machine() | {"command": command, "busy": arguments.busy, "load": os.getloadavg(), "cases": cases}
     if arguments.json:
