@@ -25,12 +25,21 @@ from tests.warm import MARK, PYTHON, WORDS, address
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    """Its environment; for an instant while it becomes another program, a process shows none, and no arguments."""
+    for _ in range(100):
+        if (found := process.environ()) or process.cmdline() or not process.exe():  # of the kernel's own: no program
+            break
+        time.sleep(0.01)
+    return dict(found)
+
+
 def marked(words: str) -> list[psutil.Process]:
     """Other living processes that have inherited these words, and perhaps more."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid != os.getpid() and f"{process.environ().get(MARK, '')} ".startswith(f"{words} "):
+            if process.pid != os.getpid() and f"{environment_of(process).get(MARK, '')} ".startswith(f"{words} "):
                 found.append(process)
     return found
 
