@@ -14,8 +14,8 @@ import pytest
 from actsweep.errors import UserError
 from actsweep.report import page, writing
 from actsweep.report.figures.fair_ranking import draw as fair_ranking
-from actsweep.report.page.tasks import tasks_of
-from actsweep.report.page.verdict import judge, sentences
+from actsweep.report.tasks import tasks_of
+from actsweep.report.verdict import judge, sentences
 from actsweep.results import run_folder
 from actsweep.results.reading import Run, measured_at, read_runs, read_sweeps
 from actsweep.statistics.inference import compare

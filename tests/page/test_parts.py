@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actsweep.report import page
-from actsweep.report.page import wording
+from actsweep.report import page, wording
 from actsweep.report.page.layers import mean_over_seeds, measured
 from actsweep.report.page.tables import Folders
 from actsweep.results.reading import read_runs

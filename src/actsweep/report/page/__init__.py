@@ -14,19 +14,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
+from actsweep.report import provenance, verdict, wording
 from actsweep.report.frames import SWITCH_ON, endings
-from actsweep.report.page import provenance, summary, verdict, wording
+from actsweep.report.page.comparisons import drawn
 from actsweep.report.page.curves import activation_functions, learning_curves
 from actsweep.report.page.depth import by_depth
 from actsweep.report.page.examples import examples_of
 from actsweep.report.page.histograms import MOST_SETTINGS, histograms_of
 from actsweep.report.page.layers import layers_of
+from actsweep.report.page.styles import Styles, styles
 from actsweep.report.page.tables import Folders
-from actsweep.report.page.tasks import Styles, Task, sampled, styles, tasks_of
 from actsweep.report.page.theory import theory_of
+from actsweep.report.summary import Judged, Summary
+from actsweep.report.tasks import sampled
 from actsweep.results.files import write_atomically
 from actsweep.results.reading import Run
-from actsweep.statistics.setting import Setting, repetitions, settings_of
+from actsweep.statistics.setting import Setting, repetitions
 
 HERE = Path(__file__).parent
 REPORT = "report.html"
@@ -54,26 +57,23 @@ def _status(settings: Sequence[Setting], missing: Sequence[Path]) -> dict[str, A
     }
 
 
-def _judged(task: Task, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]:
+def _worded(judged: Judged, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]:
     """A task as the template words it, and as the figures draw it."""
-    verdicts = [verdict.judge(task)]
-    if any(setting.diverged for setting in task.settings):
-        verdicts.append(verdict.judge(task, with_diverged=True))
-    found = verdicts[0]
+    task, verdicts, found = judged.task, judged.verdicts, judged.verdicts[0]
     lines = by_depth(found, of)
     worded = {
         "title": task.title,
         "metric": task.metric,
-        "sentences": [sentence for each in verdicts for sentence in verdict.sentences(each)],
+        "sentences": judged.sentences,
         "warning": verdict.warning(found),
-        "table": summary.table(*verdicts),
+        "table": judged.table,
         "stands": task.stands if len(verdicts) > 1 else None,
         "settings": len(found.found),
         "pairs": len(found.pairs),
         "depth": bool(lines),
         "sample": sampled(task.settings, sum(len(each.values) for each in found.found)),
     }
-    return worded, verdict.drawn(verdicts, of) | {"depth": lines}
+    return worded, drawn(verdicts, of) | {"depth": lines}
 
 
 def _script(name: str) -> Markup:
@@ -90,19 +90,19 @@ def _policy(scripts: list[str]) -> str:
     )
 
 
-def _context(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> dict[str, Any]:
+def _context(summary: Summary, folder: Path) -> dict[str, Any]:
     """Everything that the template needs, and under "data" everything that the figures need."""
     folders = Folders()
-    settings = settings_of(runs, sweep.get("missing", ()))
-    of, tasks = styles(settings), tasks_of(settings)
-    counted = [run for each in settings for run in each.runs]
-    declared = _declared(runs, folders)
+    settings, sweep, tasks = summary.settings, summary.sweep, [judged.task for judged in summary.judged]
+    of = styles(settings)
+    counted = summary.runs
+    declared = _declared(counted, folders)
     layers = layers_of(settings, folders, declared)
-    judged = [_judged(task, of) for task in tasks[:MOST_TASKS]]
+    worded = [_worded(judged, of) for judged in summary.judged[:MOST_TASKS]]
     data = {
         "settings": list(of.values()),
         "shown": SHOWN,
-        "tasks": [drawn for _, drawn in judged],
+        "tasks": [shown for _, shown in worded],
         "learning": learning_curves(settings, folders),
         "layers": layers,
         "histograms": histograms_of(settings, folders, declared),
@@ -114,7 +114,7 @@ def _context(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> dict[s
         "command": sweep.get("command"),
         "forget": sweep.get("forget"),
         "status": _status(settings, sweep.get("missing", ())),
-        "tasks": [worded for worded, _ in judged],
+        "tasks": [words for words, _ in worded],
         "omitted_tasks": [task.title for task in tasks[MOST_TASKS:]],
         "theory": theory_of(settings, layers),
         "settings": settings,
@@ -141,15 +141,11 @@ def _template() -> Template:
     return environment.get_template("report.html.j2")
 
 
-def write(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> Path:
-    """Write folder/report.html, atomically. `sweep` may have its `question`, its `command`, the folders of
-    `missing` runs and the command to `forget` them. Raises ValueError without runs.
-    """
-    if not runs:
-        raise ValueError("a report needs at least one run")
+def write(summary: Summary, folder: Path) -> Path:
+    """Write folder/report.html, atomically."""
     ours = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "theory", "page"))
     scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
-    context = _context(runs, folder, sweep)
+    context = _context(summary, folder)
     html = _template().render(
         context
         | {"data": wording.embedded(context["data"]), "has": context["data"]}

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from actsweep.report.page.tables import Folders
-from actsweep.report.page.wording import plain_list, thinned
+from actsweep.report.wording import plain_list, thinned
 from actsweep.results.reading import Run, measured_at, natural
 from actsweep.statistics.setting import Setting
 
