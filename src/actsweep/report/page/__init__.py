@@ -21,10 +21,10 @@ from actsweep.report.page.depth import by_depth
 from actsweep.report.page.examples import examples_of
 from actsweep.report.page.histograms import MOST_SETTINGS, histograms_of
 from actsweep.report.page.layers import layers_of
-from actsweep.report.page.tables import Folders
 from actsweep.report.page.tasks import Styles, Task, sampled, styles, tasks_of
 from actsweep.report.page.theory import theory_of
 from actsweep.results.files import write_atomically
+from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, repetitions, settings_of
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from actsweep.report.frames import by_epoch, functions, loss_unit, once_an_epoch
-from actsweep.report.page.tables import Folders
 from actsweep.report.page.tasks import Styles
 from actsweep.report.page.wording import plain_list, thinned
+from actsweep.results.folders import Folders
 from actsweep.statistics.setting import Setting
 
 MOST_TIMES, FEWEST_TIMES, MOST_EPOCHS, MOST_COLUMNS, MOST_FUNCTIONS, MOST_INPUTS = 40, 12, 15_000, 8, 36, 121
