@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from actsweep.report import page, wording
-from actsweep.report.page.layers import mean_over_seeds, measured
-from actsweep.report.page.tables import Folders
+from actsweep.report.page.layers import mean_over_seeds
+from actsweep.results.folders import Folders
+from actsweep.results.measured import measured
 from actsweep.results.reading import read_runs
 from tests.page.conftest import Open, Opened, add_run, written
 

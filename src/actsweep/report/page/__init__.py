@@ -23,11 +23,11 @@ from actsweep.report.page.examples import examples_of
 from actsweep.report.page.histograms import MOST_SETTINGS, histograms_of
 from actsweep.report.page.layers import layers_of
 from actsweep.report.page.styles import Styles, styles
-from actsweep.report.page.tables import Folders
 from actsweep.report.page.theory import theory_of
 from actsweep.report.summary import Judged, Summary
 from actsweep.report.tasks import sampled
 from actsweep.results.files import write_atomically
+from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, repetitions
 
