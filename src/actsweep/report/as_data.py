@@ -4,12 +4,13 @@ Flow: summary → **as_data** → programs, `actsweep.load`.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import accumulate, takewhile
 from typing import Any
 
 from actsweep.config.descriptions import flat
 from actsweep.report import provenance
+from actsweep.report.findings import as_row
 from actsweep.report.frames import endings
 from actsweep.report.summary import Judged, Summary, as_numbers
 from actsweep.report.verdict import SIGNIFICANT, Verdict, warning
@@ -26,7 +27,7 @@ ALL_PAIRS = 100  # with more, settings are compared with the best one only
 def report_of(summary: Summary, name: str) -> dict[str, Any]:
     """What is known of a sweep, within MOST_BYTES; `left_out` counts what has no room."""
     rows = {
-        "findings": [],
+        "findings": list(map(as_row, summary.findings)),
         "comparisons": [row for judged in summary.judged for row in _comparisons(judged)],
         "settings": [row for judged in summary.judged for row in _settings(judged)],
     }
@@ -65,7 +66,7 @@ def _size(row: Any) -> int:
     return len(_json(row).encode("utf-8", "replace")) + 2
 
 
-def _fitting(rows: Sequence[Any], most: float) -> list[Any]:
+def _fitting(rows: list[Any], most: float) -> list[Any]:
     """The first ones, as many as fit into so many bytes."""
     return rows[: sum(1 for _ in takewhile(lambda total: total <= most, accumulate(map(_size, rows))))]
 

@@ -7,11 +7,14 @@ import re
 from collections.abc import Sequence
 
 from actsweep.report import provenance
+from actsweep.report.findings import SEVERITIES, Told, fact_in_words, place, told
 from actsweep.report.frames import endings
 from actsweep.report.summary import Judged, Summary
 from actsweep.report.verdict import warning
+from actsweep.report.wording import listed
 
-MOST_ROWS = 60  # of a table in Markdown, best first
+MOST_ROWS, MOST_OTHERS = 60, 8  # settings in a table, best first, and of a finding
+NOTHING = "No rule found anything."
 IN_MARKDOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
 IN_LATEX = ("n", "trained", "mean", "mean_with_diverged")
 LATEX = {
@@ -26,8 +29,11 @@ def markdown(summary: Summary, name: str) -> str:
     ended = [f"{len(names)} {how}" for how, names in endings(summary.settings, summary.missing).items() if names]
     facts = [f"{heading}: {'; '.join(values)}" for heading, values in provenance.facts(summary.runs)]
     parts = [f"# {escaped(name)}", escaped(summary.sweep.get("question") or ""), f"Runs: {', '.join(ended)}."]
+    several = len(summary.judged) > 1
     for judged in summary.judged:
-        parts += _told(judged, len(summary.judged) > 1)
+        parts += _verdict(judged, several)
+    parts += ["## Findings", *(map(_finding, told(summary.findings)) if summary.findings else [NOTHING])]
+    parts += ["## Settings", *(_rows(judged, several) for judged in summary.judged)]
     command = summary.sweep.get("command")
     parts += ["## Provenance", f"```\n{command}\n```" if command else "", "\n".join(f"- {escaped(x)}" for x in facts)]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -42,20 +48,35 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_<>|\[\]#~])", r"\\\1", " ".join(text.split()))
 
 
-def _told(judged: Judged, with_title: bool) -> list[str]:
-    title = f"## {judged.task.title}: {judged.task.metric.name}" if with_title else "## Verdict"
+def _verdict(judged: Judged, several: bool) -> list[str]:
+    title = f"## {judged.task.title}: {judged.task.metric.name}" if several else "## Verdict"
     warned = warning(judged.verdicts[0])
-    parts = [title, *map(escaped, judged.sentences), f"**Too few seeds for a verdict.** {warned}." if warned else ""]
-    return [*parts, _rows(judged)]
+    warned = f"**Too few seeds for a verdict.** {warned}." if warned else ""
+    return [title, *map(escaped, judged.sentences), warned]
 
 
-def _rows(judged: Judged) -> str:
+def _finding(each: Told) -> str:
+    """A kind of finding, as an item of a list with items."""
+    first = each.first
+    where = ", ".join(filter(None, [first.where.setting, place(first)]))
+    lines = [f"- **{escaped(first.title)}**, {SEVERITIES[first.severity]}: {escaped(f'{where}. {first.explanation}')}"]
+    lines += [f"  - Try `{each.remedy}`"] if each.remedy else []
+    lines += [
+        f"  - Evidence: {escaped('; '.join(map(fact_in_words, first.evidence)))}. Source: {escaped(first.source)}"
+    ]
+    lines += [f"  - From it follows: {escaped(f'{x.title}. {x.explanation}')}" for x in each.consequences]
+    others = listed([x.where.setting for x in each.others], MOST_OTHERS)
+    return "\n".join([*lines, *([f"  - The same in {escaped(others)}"] if each.others else [])])
+
+
+def _rows(judged: Judged, several: bool) -> str:
+    title = f"### {judged.task.title}\n\n" if several else ""
     keys = [key for key in IN_MARKDOWN if key in judged.table.headings]
     rows = [[escaped(each.label), *(escaped(cells[key].whole) for key in keys)] for each, cells in judged.best_first]
     heads = ["setting", *(escaped(judged.table.headings[key]) for key in keys)]
     lines = [heads, ["---", *["--:"] * len(keys)], *rows[:MOST_ROWS]]
     more = f"\n\n… and {len(rows) - MOST_ROWS} more in report.json." if len(rows) > MOST_ROWS else ""
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + more + f"\n\n{escaped(judged.note)}"
+    return title + "\n".join(f"| {' | '.join(line)} |" for line in lines) + more + f"\n\n{escaped(judged.note)}"
 
 
 def latex(summary: Summary) -> str:

@@ -6,7 +6,7 @@ Flow: statistics → report: **summary** → page, writing, as_data, as_text.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from actsweep.report import wording
 from actsweep.report.frames import first_to_last, mean_of, trained_share
 from actsweep.report.tasks import Metric, Task, tasks_of
 from actsweep.report.verdict import Verdict, interval, judge, sentences
+from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 from actsweep.statistics import inference
+from actsweep.statistics.findings import Finding, find, tables_of
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
 
@@ -83,7 +85,9 @@ class Summary:
 
     settings: Sequence[Setting]
     judged: tuple[Judged, ...]
+    findings: tuple[Finding, ...]  # worst first
     sweep: Mapping[str, Any]
+    folders: Folders
 
     @property
     def runs(self) -> list[Run]:
@@ -96,10 +100,11 @@ class Summary:
 
 
 def summarise(settings: Sequence[Setting], sweep: Mapping[str, Any]) -> Summary:
-    """Estimates and comparisons. Raises ValueError without a setting."""
+    """Estimates, comparisons and findings. Raises ValueError without a setting."""
     if not settings:
         raise ValueError("a report needs at least one run")
-    return Summary(settings, tuple(map(_judged, tasks_of(settings))), sweep)
+    findings = find(settings, partial(tables_of, folders=(folders := Folders())))
+    return Summary(settings, tuple(map(_judged, tasks_of(settings))), findings, sweep, folders)
 
 
 def _judged(task: Task) -> Judged:

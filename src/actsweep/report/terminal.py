@@ -8,11 +8,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from actsweep.report.findings import told
 from actsweep.report.frames import endings
 from actsweep.report.summary import Judged, Summary
 from actsweep.statistics.setting import repetitions
 
 SHOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
+WORST = 3  # findings
 WIDTH = 120  # where nobody watches
 
 
@@ -23,6 +25,8 @@ def show(summary: Summary, results: Path) -> None:
     for judged in summary.judged:
         console.print(_table(judged, with_title=len(summary.judged) > 1))
     print("; ".join(filter(None, (_statuses(summary), repetitions(summary.settings), str(results)))))
+    for each in told(summary.findings)[:WORST]:
+        print(f"finding: {each.line}")
     if names := [path.name for path in summary.missing]:
         print(f"missing: {', '.join(names)}; if they are not wanted: {summary.sweep['forget']}", flush=True)
 

@@ -5,7 +5,7 @@ Flow: statistics → report → **page**. Python gathers and condenses, page.js 
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from actsweep.report import provenance, verdict, wording
+from actsweep.report.findings import SEVERITIES, Told, fact_in_words, place, told
 from actsweep.report.frames import SWITCH_ON, endings
 from actsweep.report.page.comparisons import drawn
 from actsweep.report.page.curves import activation_functions, learning_curves
@@ -22,6 +23,7 @@ from actsweep.report.page.depth import by_depth
 from actsweep.report.page.examples import examples_of
 from actsweep.report.page.histograms import MOST_SETTINGS, histograms_of
 from actsweep.report.page.layers import layers_of
+from actsweep.report.page.pictures import picture_of
 from actsweep.report.page.styles import Styles, styles
 from actsweep.report.page.theory import theory_of
 from actsweep.report.summary import Judged, Summary
@@ -35,6 +37,7 @@ HERE = Path(__file__).parent
 REPORT = "report.html"
 SHOWN = 12  # settings that figures show until the reader chooses
 MOST_TASKS = 6
+MOST_OTHERS = 40  # settings with the same kind of finding that are named
 
 
 def _declared(runs: Sequence[Run], folders: Folders) -> dict[str, dict[str, str]]:
@@ -76,6 +79,22 @@ def _worded(judged: Judged, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]
     return worded, drawn(verdicts, of) | {"depth": lines}
 
 
+def _finding(each: Told, by_label: Mapping[str, Setting], folders: Folders) -> dict[str, Any]:
+    """A kind of finding as the template words it."""
+    first = each.first
+    return {
+        "first": first,
+        "severity": SEVERITIES[first.severity],
+        "place": place(first),
+        "remedy": each.remedy,
+        "evidence": list(map(fact_in_words, first.evidence)),
+        "consequences": each.consequences,
+        "others": [(other.where.setting, place(other), other.explanation) for other in each.others[:MOST_OTHERS]],
+        "more": max(len(each.others) - MOST_OTHERS, 0),
+        "picture": picture_of(first, by_label[first.where.setting], folders),
+    }
+
+
 def _script(name: str) -> Markup:
     return Markup((HERE / name).read_text(encoding="utf-8"))
 
@@ -92,9 +111,9 @@ def _policy(scripts: list[str]) -> str:
 
 def _context(summary: Summary, folder: Path) -> dict[str, Any]:
     """Everything that the template needs, and under "data" everything that the figures need."""
-    folders = Folders()
-    settings, sweep, tasks = summary.settings, summary.sweep, [judged.task for judged in summary.judged]
-    of = styles(settings)
+    folders, settings, sweep = summary.folders, summary.settings, summary.sweep
+    tasks = [judged.task for judged in summary.judged]
+    of, by_label = styles(settings), {setting.label: setting for setting in settings}
     counted = summary.runs
     declared = _declared(counted, folders)
     layers = layers_of(settings, folders, declared)
@@ -116,6 +135,7 @@ def _context(summary: Summary, folder: Path) -> dict[str, Any]:
         "status": _status(settings, sweep.get("missing", ())),
         "tasks": [words for words, _ in worded],
         "omitted_tasks": [task.title for task in tasks[MOST_TASKS:]],
+        "findings": [_finding(each, by_label, folders) for each in told(summary.findings)],
         "theory": theory_of(settings, layers),
         "settings": settings,
         "looks": of,
