@@ -40,12 +40,12 @@ def markdown(summary: Summary, name: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is.
+    r"""Text that Markdown shows as it is.
 
-    >>> escaped("a|b <c> *d* e_f")
-    'a\\\\|b \\\\<c\\\\> \\\\*d\\\\* e\\\\_f'
+    >>> print(escaped("a|b <c> *d* _e f_g [0, 1]"))
+    a\|b \<c> \*d\* \_e f_g [0, 1]
     """
-    return re.sub(r"([\\`*_<>|\[\]#~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*<|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
 def _verdict(judged: Judged, several: bool) -> list[str]:

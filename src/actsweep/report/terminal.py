@@ -24,7 +24,7 @@ def show(summary: Summary, results: Path) -> None:
     console = console if console.is_terminal else Console(width=WIDTH)
     for judged in summary.judged:
         console.print(_table(judged, with_title=len(summary.judged) > 1))
-    print("; ".join(filter(None, (_statuses(summary), repetitions(summary.settings), str(results)))))
+    print("; ".join(filter(None, (statuses(summary), repetitions(summary.settings), str(results)))))
     for each in told(summary.findings)[:WORST]:
         print(f"finding: {each.line}")
     if names := [path.name for path in summary.missing]:
@@ -44,7 +44,7 @@ def _table(judged: Judged, with_title: bool) -> Table:
     return table
 
 
-def _statuses(summary: Summary) -> str:
+def statuses(summary: Summary) -> str:
     """How many runs there should be, and what became of them, in words; a seed of a setting is one run."""
     found = endings(summary.settings, summary.missing)
     named = [f"{len(names)} {ended}" for ended, names in found.items() if names]

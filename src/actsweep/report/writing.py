@@ -89,22 +89,35 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
     return list(forgotten)
 
 
+def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
+    """What is known of the sweeps themselves, their missing runs too."""
+    sweeps = read_sweeps(folders)
+    told = facts(list(sweeps.values()))
+    return told | {"missing": missing_of(runs, sweeps), "forget": command("report", *folders, "--forget")}
+
+
+def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
+    """What is known of all runs in the folders."""
+    sweep = noted(runs, folders)
+    return summarise(settings_of(runs, sweep["missing"]), sweep)
+
+
 def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> None:
     """results.csv, report.json, report.md, results.tex, figures/ and report.html in the first folder; in the terminal
     the table by setting and the worst findings."""
-    folder, sweeps = folders[0], read_sweeps(folders)
-    absent = missing_of(runs, sweeps)
-    settings = settings_of(runs, absent)
+    folder, sweep = folders[0], noted(runs, folders)
+    settings = settings_of(runs, sweep["missing"])
     table = table_of(runs, settings)
-    rows = pd.DataFrame([{"status": "missing", "folder": str(path)} for path in absent], columns=table.columns)
-    text = table.to_csv(index=False) + rows.to_csv(index=False, header=False)
-    files.write_atomically(folder / run_folder.RESULTS, text)
-    sweep = facts(list(sweeps.values())) | {"missing": absent, "forget": forgetting(folders)}
+    absent = [{"status": "missing", "folder": str(path)} for path in sweep["missing"]]
+    text = table.to_csv(index=False) + pd.DataFrame(absent, columns=table.columns).to_csv(index=False, header=False)
+    files.write_atomically(folder / RESULTS, text)
     with _beside(_draw, runs, folder):
         summary = summarise(settings, sweep)
+        for file, content in _texts(summary, folder.resolve().name).items():
+            files.write_atomically(
+                folder / file, content.encode("utf-8", "replace").decode()
+            )  # names may be no Unicode
         terminal.show(summary, folder / RESULTS)
-        for file, text in _texts(summary, folder.resolve().name).items():
-            files.write_atomically(folder / file, text.encode("utf-8", "replace").decode())  # names may be no Unicode
         if with_page:
             from actsweep.report import page  # here, because plotly takes a second to import
 
@@ -117,11 +130,6 @@ def _texts(summary: Summary, name: str) -> dict[str, str]:
         "report.md": as_text.markdown(summary, name),
         "results.tex": as_text.latex(summary),
     }
-
-
-def forgetting(folders: Sequence[Path]) -> str:
-    """The command after which missing runs are no longer expected."""
-    return command("report", *folders, "--forget")
 
 
 def _draw(runs: list[Run], folder: Path) -> None:

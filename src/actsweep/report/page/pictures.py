@@ -168,14 +168,17 @@ def _svg(picture: Picture) -> Markup | None:
     low, high = float(values.min()), float(values.max())
     right, down = _scale(x.min(), x.max(), LEFT, WIDTH - 8), _scale(low, high, HEIGHT - BELOW, ABOVE)
     parts = [shape for line in picture.lines for shape in _shapes(line, right, lambda y: down(scaled(y)))]
-    said = [10**end if picture.log else end for end in (low, high)]
-    parts += [
-        _text(LEFT - 4, HEIGHT - BELOW, number(said[0], 2), "end"),
-        _text(LEFT - 4, ABOVE + 8, number(said[1], 2), "end"),
-    ]
+    bottom, top = _labels(*(10**end if picture.log else end for end in (low, high)))
+    parts += [_text(LEFT - 4, HEIGHT - BELOW, bottom, "end"), _text(LEFT - 4, ABOVE + 8, top, "end")]
     parts += [_text(LEFT, HEIGHT - 4, picture.ends[0]), _text(WIDTH - 8, HEIGHT - 4, picture.ends[1], "end")]
     frame = f'<path class="frame" d="M{LEFT} {ABOVE}V{HEIGHT - BELOW}H{WIDTH - 8}"/>'
     return Markup(f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{frame}{"".join(parts)}</svg>')
+
+
+def _labels(low: float, high: float) -> list[str]:
+    """With as many digits as tell them apart."""
+    pairs = [[number(end, digits) for end in (low, high)] for digits in (2, 3, 4)]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[Floats], Floats]:
