@@ -6,6 +6,7 @@ Flow: summary → **terminal**.
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from actsweep.report.findings import told
@@ -40,7 +41,7 @@ def _table(judged: Judged, with_title: bool) -> Table:
         caption=judged.note,
     )
     for setting, cells in judged.table.rows:
-        table.add_row(setting.label, *(cells[key].whole for key in shown))
+        table.add_row(*map(escape, (setting.label, *(cells[key].whole for key in shown))))
     return table
 
 
