@@ -15,7 +15,7 @@ from actsweep.report.summary import Judged, Summary
 from actsweep.statistics.setting import repetitions
 
 SHOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
-WORST = 3  # findings
+WORST, LONGEST = 3, 240  # findings, characters of an explanation
 WIDTH = 120  # where nobody watches
 
 
@@ -27,7 +27,7 @@ def show(summary: Summary, results: Path) -> None:
         console.print(_table(judged, with_title=len(summary.judged) > 1))
     print("; ".join(filter(None, (statuses(summary), repetitions(summary.settings), str(results)))))
     for each in told(summary.findings)[:WORST]:
-        print(f"finding: {each.line}")
+        print(f"finding: {each.line(LONGEST)}")
     if names := [path.name for path in summary.missing]:
         print(f"missing: {', '.join(names)}; if they are not wanted: {summary.sweep['forget']}", flush=True)
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from actsweep.report.frames import by_epoch, loss_unit
-from actsweep.report.page.layers import aligned, mean_over_seeds, spoken
-from actsweep.report.wording import number, thinned
+from actsweep.report.page.layers import aligned, mean_over_seeds
+from actsweep.report.wording import number, spoken, thinned
 from actsweep.results.folders import Folders
 from actsweep.results.measured import Measured
 from actsweep.results.reading import measured_at
@@ -22,9 +22,10 @@ from actsweep.statistics.setting import Setting
 
 Floats = npt.NDArray[np.float64]
 SIGNAL, DEAD, UPDATES = ("pre_activation_rms", "pre_activation_std"), ("dead_fraction", "always_off"), ("update_ratio",)
+GRADIENT = ("grad_norm",)
 UNTRAINED = {  # kind → the quantities to show by layer, the first that there is
     "vanishing_signal": SIGNAL, "exploding_signal": SIGNAL, "init_misfit": SIGNAL, "theory_deviates": SIGNAL,
-    "vanishing_gradient": ("grad_norm",), "exploding_gradient": ("grad_norm",), "born_dead": DEAD,
+    "vanishing_gradient": GRADIENT, "exploding_gradient": GRADIENT, "born_dead": DEAD,
 }  # fmt: skip
 TRAINED = {"layer_stands_still": UPDATES, "step_too_small": UPDATES, "step_too_large": UPDATES}
 OVER_TIME = {  # … in the layer, over epochs
@@ -64,11 +65,12 @@ def picture_of(finding: Finding, setting: Setting, folders: Folders) -> dict[str
 
 
 def _picture(finding: Finding, setting: Setting, folders: Folders) -> Picture | None:
-    kind = finding.kind
+    kind, about_gradients = finding.kind, finding.evidence[0].name.startswith("gradient")
     if kind in OVER_TIME:
         return _over_time(OVER_TIME[kind], finding.where.layer, setting, folders)
     if kind in UNTRAINED:
-        return _by_layer(UNTRAINED[kind], "untrained", setting, folders, lambda run, part: 0)
+        names = GRADIENT if about_gradients else UNTRAINED[kind]
+        return _by_layer(names, "untrained", setting, folders, lambda run, part: 0)
     if kind in TRAINED:
         at_end = lambda run, part: measured_at(run, part.epochs.tolist())  # noqa: E731
         return _by_layer(TRAINED[kind], "trained", setting, folders, at_end)
