@@ -18,11 +18,12 @@ from rich.table import Table
 from actsweep.config.command_line import stop
 from actsweep.errors import UserError
 from actsweep.places import command, door
-from actsweep.report import figures
+from actsweep.report import figures, trial
 from actsweep.report.frames import endings, mean_of
 from actsweep.results import files, locks, run_folder
 from actsweep.results.reading import Run, read_sweeps
 from actsweep.results.reading import read_runs as read_runs  # for those who report
+from actsweep.statistics.findings import find
 from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import Setting, chance, labels, missing_of, repetitions, settings_of
 from actsweep.threads import forkable
@@ -199,6 +200,13 @@ def _beside(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
         raise stop(f"drawing the figures ended with exit code {process.exitcode}", code=1)
 
 
+def _try(runs: Sequence[Run], folders: Sequence[Path]) -> None:
+    settings = settings_of(runs)
+    found = trial.trials(settings, find(settings), folders[0])
+    print(f"{len(found)} remedies are tried, a run each", flush=True)
+    trial.run(found, folders[0])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=door("report"),
@@ -206,12 +214,17 @@ def main() -> None:
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several")
     parser.add_argument("--forget", nargs="*", metavar="NAME", help="no longer expect these missing runs (none: any)")
+    parser.add_argument(
+        "--try", action="store_true", dest="tries", help="train one run of each finding with its remedy"
+    )
     given = parser.parse_args()
     if given.forget is not None:
         names = forget(given.folders, given.forget)
         print(f"no longer expected: {', '.join(names) or 'nothing was missing'}")
     if runs := read_runs(given.folders):
         write(runs, given.folders)
+        if given.tries:
+            _try(runs, given.folders)
     elif given.forget is None:
         raise stop(
             f"no {run_folder.RESULT} in {', '.join(map(str, given.folders))}: give the folder of a sweep or a run"
