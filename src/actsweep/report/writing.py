@@ -16,7 +16,7 @@ import pandas as pd
 from actsweep.config.command_line import stop
 from actsweep.errors import UserError
 from actsweep.places import command, door
-from actsweep.report import as_data, as_text, figures, terminal
+from actsweep.report import as_data, as_text, figures, terminal, trial
 from actsweep.report.frames import mean_of
 from actsweep.report.summary import Summary, summarise
 from actsweep.results import files, locks, run_folder
@@ -102,7 +102,7 @@ def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
     return summarise(settings_of(runs, sweep["missing"]), sweep)
 
 
-def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> None:
+def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> Summary:
     """results.csv, report.json, report.md, results.tex, figures/ and report.html in the first folder; in the terminal
     the table by setting and the worst findings."""
     folder, sweep = folders[0], noted(runs, folders)
@@ -122,6 +122,7 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> N
             from actsweep.report import page  # here, because plotly takes a second to import
 
             print(f"report: {page.write(summary, folder)}", flush=True)
+    return summary
 
 
 def _texts(summary: Summary, name: str) -> dict[str, str]:
@@ -156,19 +157,30 @@ def _beside(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
         raise stop(f"drawing the figures ended with exit code {process.exitcode}", code=1)
 
 
+def _try(summary: Summary, folder: Path) -> None:
+    found = trial.trials(summary.settings, summary.findings, folder)
+    print(f"{len(found)} remedies are tried, a run each", flush=True)
+    trial.run(found, folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=door("report"),
-        description="results.csv, figures and report.html of one or more sweeps, in the first folder.",
+        description="results.csv, figures and the report of one or more sweeps, in the first folder.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several")
     parser.add_argument("--forget", nargs="*", metavar="NAME", help="no longer expect these missing runs (none: any)")
+    parser.add_argument(
+        "--try", action="store_true", dest="tries", help="train one run of each finding with its remedy"
+    )
     given = parser.parse_args()
     if given.forget is not None:
         names = forget(given.folders, given.forget)
         print(f"no longer expected: {', '.join(names) or 'nothing was missing'}")
     if runs := read_runs(given.folders):
-        write(runs, given.folders)
+        summary = write(runs, given.folders)
+        if given.tries:
+            _try(summary, given.folders[0])
     elif given.forget is None:
         raise stop(
             f"no {run_folder.RESULT} in {', '.join(map(str, given.folders))}: give the folder of a sweep or a run"

@@ -14,6 +14,8 @@ from scipy.optimize import brentq  # type: ignore[import-untyped]
 from actsweep.statistics.inference import TAIL, Estimate
 
 LEVEL, POWER = 0.05, 0.8
+FINE = 50  # pairs: from then on any level can be reached
+LARGEST_T = 37.0  # beyond, any number of pairs that can be significant at all would do
 MOST = 10_000  # pairs: a difference that takes more is none
 
 
@@ -23,8 +25,9 @@ def power(effect: float, n: int, comparisons: int = 1) -> float:
     >>> power(3.0, 5), round(power(1.0, 10), 2)
     (0.0, 0.8)
     """
-    choices = 2.0 ** (n - 1)
-    level = math.floor(LEVEL / max(comparisons, 1) * choices) / choices if n < 50 else LEVEL / max(comparisons, 1)
+    level = LEVEL / max(comparisons, 1)
+    if n < FINE:
+        level = math.floor(level * 2 ** (n - 1)) / 2 ** (n - 1)
     if n < 2 or level == 0:
         return 0.0
     reached = special.stdtrit(n - 1, 1 - level / 2)
@@ -36,7 +39,7 @@ def needed(effect: float, comparisons: int = 1) -> float:
     """The fewest pairs with a power of 0.8; ∞ where MOST don't do.
 
     >>> needed(1.0), needed(3.0), needed(0.0)
-    (10.0, 6.0, inf)
+    (11.0, 6.0, inf)
     """
     low, high = 1, 2
     while power(effect, high, comparisons) < POWER:
@@ -58,8 +61,9 @@ def effect_of(differences: Sequence[float]) -> Estimate:
         return Estimate(math.nan, n=n)
     t = float(values.mean()) / sd * math.sqrt(n)
     j = special.poch((n - 2) / 2, 0.5) / math.sqrt((n - 1) / 2) if n > 2 else 1.0
-    reach = abs(t) * 4 + 40
-    ends = [brentq(lambda nc, tail=tail: stats.nct.sf(t, n - 1, nc) - tail, -reach, reach) for tail in (1 - TAIL, TAIL)]
+    t = min(max(t, -LARGEST_T), LARGEST_T)
+    reach = 4 * abs(t) + 40
+    ends = [brentq(lambda nc, tail=tail: stats.nct.sf(t, n - 1, nc) - tail, -reach, reach) for tail in (TAIL, 1 - TAIL)]
     low, high = (float(end) / math.sqrt(n) for end in ends)
     return Estimate(t / math.sqrt(n) * float(j), low, high, n)
 

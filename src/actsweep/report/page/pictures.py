@@ -21,16 +21,15 @@ from actsweep.statistics.findings import Finding
 from actsweep.statistics.setting import Setting
 
 Floats = npt.NDArray[np.float64]
-SIGNAL, DEAD, UPDATES = ("pre_activation_rms", "pre_activation_std"), ("dead_fraction", "always_off"), ("update_ratio",)
+SIGNAL, DEAD, UPDATES = ("signal", "pre_activation_rms"), ("dead_fraction", "always_off"), ("update_ratio",)
 GRADIENT = ("grad_norm",)
 UNTRAINED = {  # kind → the quantities to show by layer, the first that there is
-    "vanishing_signal": SIGNAL, "exploding_signal": SIGNAL, "init_misfit": SIGNAL, "theory_deviates": SIGNAL,
+    "vanishing_signal": SIGNAL, "exploding_signal": SIGNAL, "init_misfit": SIGNAL, "theory_deviates": SIGNAL[1:],
     "vanishing_gradient": GRADIENT, "exploding_gradient": GRADIENT, "born_dead": DEAD,
 }  # fmt: skip
-TRAINED = {"layer_stands_still": UPDATES, "step_too_small": UPDATES, "step_too_large": UPDATES}
+TRAINED = {"layer_stands_still": UPDATES, "step_too_small": UPDATES, "step_too_large": UPDATES, "collapsed": SIGNAL}
 OVER_TIME = {  # … in the layer, over epochs
-    "dying": DEAD, "saturated": ("saturated_fraction", "always_saturated"), "collapsed": ("collapsed",),
-    "always_linear": ("always_linear",),
+    "dying": DEAD, "saturated": ("saturated_fraction", "always_saturated"), "always_linear": ("always_linear",),
 }  # fmt: skip
 LOSSES = {"train_loss": "training", "val_loss": "validation, dashed"}
 BY_SEED = ("unstable", "too_few_seeds")

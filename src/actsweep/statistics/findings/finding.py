@@ -19,9 +19,9 @@ KINDS = {  # kind → its name for people; what may be a cause stands before wha
     "always_linear": "always-linear units",
     "init_misfit": "initialisation doesn’t fit the activation",
     "layer_stands_still": "a layer that doesn’t learn",
+    "overfitting": "overfitting",
     "stopped_on_plateau": "stopped on a plateau",
     "not_finished": "not finished",
-    "overfitting": "overfitting",
     "theory_deviates": "theory and measurement deviate",
     "too_few_seeds": "too few seeds",
 }

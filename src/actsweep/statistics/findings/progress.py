@@ -11,6 +11,7 @@ FELL = 0.02  # of the training loss, in the last fifth of the epochs: converged 
 UNFIT = 0.5  # of the loss of guessing
 FALLING = 0.03  # of the loss of guessing, in the last fifth of the epochs: a converged run has less left altogether
 GAP = 0.1  # training − validation accuracy: beyond what 200 validation examples' chance gives (2 sd: 0.07)
+LATEST = 3  # epochs, the lowest of which counts: one is noise
 LOST = 0.1  # of the loss of guessing, by which the validation loss rose again
 
 
@@ -60,8 +61,8 @@ def stopped_on_plateau(seen: Seen) -> list[Finding]:
 
 
 def _last_fall(curve: Floats) -> float:
-    """By how much a curve fell in the last fifth of its epochs."""
-    return float(curve[-1 - max(1, len(curve) // 5)] - curve[-1]) if len(curve) > 1 else 0.0
+    """By how much a curve fell below all before in the last fifth of its epochs: after a spike, it hasn't."""
+    return max(0.0, float(curve[: -max(1, len(curve) // 5)].min() - curve[-1])) if len(curve) > 1 else 0.0
 
 
 def overfitting(seen: Seen) -> list[Finding]:
@@ -71,7 +72,7 @@ def overfitting(seen: Seen) -> list[Finding]:
     if seen.unlearnt.value > 0.5 or not losses or seen.option("data.val_size") == 0:
         return []
     gaps = [float(train[-1] - val[-1]) for train, val in pairs if len(train) and len(train) == len(val)]
-    rises = [float(curve[-1] - curve.min()) / seen.guessing for curve in losses]
+    rises = [float(curve[-LATEST:].min() - curve.min()) / seen.guessing for curve in losses]
     gap, rise = (inference.mean(each) for each in (gaps, rises))
     if not (gap.value > GAP or rise.value > LOST):
         return []
