@@ -60,7 +60,7 @@ class Loaded:
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> pd.DataFrame:
-    return pd.json_normalize(rows, sep="_") if rows else pd.DataFrame(columns=columns)
+    return pd.json_normalize(rows, sep="_") if rows else pd.DataFrame(columns=list(columns))
 
 
 def _number(text: str) -> str | int | float:
