@@ -26,8 +26,9 @@ GRADIENT = ("grad_norm",)
 UNTRAINED = {  # kind → the quantities to show by layer, the first that there is
     "vanishing_signal": SIGNAL, "exploding_signal": SIGNAL, "init_misfit": SIGNAL, "theory_deviates": SIGNAL[1:],
     "vanishing_gradient": GRADIENT, "exploding_gradient": GRADIENT, "born_dead": DEAD,
+    "step_too_large": UPDATES,
 }  # fmt: skip
-TRAINED = {"layer_stands_still": UPDATES, "step_too_small": UPDATES, "step_too_large": UPDATES, "collapsed": SIGNAL}
+TRAINED = {"layer_stands_still": UPDATES, "step_too_small": UPDATES, "collapsed": SIGNAL}
 OVER_TIME = {  # … in the layer, over epochs
     "dying": DEAD, "saturated": ("saturated_fraction", "always_saturated"), "always_linear": ("always_linear",),
 }  # fmt: skip
