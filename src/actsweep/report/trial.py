@@ -78,13 +78,17 @@ def trials(settings: Sequence[Setting], findings: Sequence[Finding], folder: Pat
 def _trial(finding: Finding, setting: Setting, folder: Path) -> Trial:
     runs = (*setting.completed, *setting.diverged)
     run = next((each for each in runs if shows(each, finding.kind)), runs[0])
-    name = re.sub(r"[^\w.=+,\[\]-]", "_", f"{run['name']}-{'-'.join(finding.remedy)}")
-    place = folder / TRIED / name
+    place = folder / TRIED / re.sub(r"[^\w.-]", "_", f"{run['name']}-{'-'.join(finding.remedy)}")
     configured = run["config"]["trainer"]["max_epochs"]
     brief = configured if finding.kind in TO_THE_END else min(configured, max(FEWEST_EPOCHS, 2 * run["epochs"]))
     limit = [f"trainer.max_epochs={brief}"] if not any("max_epochs" in each for each in finding.remedy) else []
-    words = (*changed(overrides_of(run), [*finding.remedy, *limit]), "hydra.mode=RUN", f"hydra.run.dir={place}")
+    words = (*changed(overrides_of(run), [*finding.remedy, *limit]), "hydra.mode=RUN", f"hydra.run.dir={_quoted(place)}")
     return Trial(finding, run, words, place)
+
+
+def _quoted(path: Path) -> str:
+    """As Hydra reads it, whatever the path has in it."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(path)) + "'"
 
 
 def overrides_of(run: Run) -> list[str]:
