@@ -3,6 +3,7 @@
 Flow: findings → page: **pictures**. Drawn here and not by page.js: they are there before anything else, and on paper.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -160,9 +161,10 @@ def _sample(n: int, log: bool = False) -> str:
 
 
 def _svg(picture: Picture) -> Markup | None:
-    """None where no number is finite."""
-    scaled = (lambda y: np.log10(np.where(y > 0, y, np.nan))) if picture.log else (lambda y: y)
-    values = np.concatenate([scaled(each) for line in picture.lines for each in (line.mean, line.low, line.high)])
+    """None where no number is finite. On a logarithmic axis 0 stands on the lower edge."""
+    values = np.concatenate([each for line in picture.lines for each in (line.mean, line.low, line.high)])
+    scaled = _logarithm(values) if picture.log else (lambda y: y)
+    values, has_zero = scaled(values), picture.log and bool((values == 0).any())
     x = np.concatenate([line.x for line in picture.lines])
     values = values[np.isfinite(values)]
     if not len(values):
@@ -171,10 +173,18 @@ def _svg(picture: Picture) -> Markup | None:
     right, down = _scale(x.min(), x.max(), LEFT, WIDTH - 8), _scale(low, high, HEIGHT - BELOW, ABOVE)
     parts = [shape for line in picture.lines for shape in _shapes(line, right, lambda y: down(scaled(y)))]
     bottom, top = _labels(*(10**end if picture.log else end for end in (low, high)))
+    bottom = "0" if has_zero else bottom
     parts += [_text(LEFT - 4, HEIGHT - BELOW, bottom, "end"), _text(LEFT - 4, ABOVE + 8, top, "end")]
     parts += [_text(LEFT, HEIGHT - 4, picture.ends[0]), _text(WIDTH - 8, HEIGHT - 4, picture.ends[1], "end")]
     frame = f'<path class="frame" d="M{LEFT} {ABOVE}V{HEIGHT - BELOW}H{WIDTH - 8}"/>'
     return Markup(f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{frame}{"".join(parts)}</svg>')
+
+
+def _logarithm(values: Floats) -> Callable[[Floats], Floats]:
+    """To base 10; of 0, a tenth of the smallest other value's."""
+    known = values[np.isfinite(values) & (values > 0)]
+    floor = math.log10(known.min()) - 1 if len(known) else math.nan
+    return lambda y: np.where(y == 0, floor, np.log10(np.where(y > 0, y, np.nan)))
 
 
 def _labels(low: float, high: float) -> list[str]:
