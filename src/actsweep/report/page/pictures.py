@@ -189,7 +189,7 @@ def _logarithm(values: Floats) -> Callable[[Floats], Floats]:
 
 def _labels(low: float, high: float) -> list[str]:
     """With as many digits as tell them apart."""
-    pairs = [[number(end, digits) for end in (low, high)] for digits in (2, 3, 4)]
+    pairs = [[number(end, digits) for end in (low, high)] for digits in (3, 4, 5)]
     return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
 
 
