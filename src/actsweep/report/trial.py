@@ -82,7 +82,11 @@ def _trial(finding: Finding, setting: Setting, folder: Path) -> Trial:
     configured = run["config"]["trainer"]["max_epochs"]
     brief = configured if finding.kind in TO_THE_END else min(configured, max(FEWEST_EPOCHS, 2 * run["epochs"]))
     limit = [f"trainer.max_epochs={brief}"] if not any("max_epochs" in each for each in finding.remedy) else []
-    words = (*changed(overrides_of(run), [*finding.remedy, *limit]), "hydra.mode=RUN", f"hydra.run.dir={_quoted(place)}")
+    words = (
+        *changed(overrides_of(run), [*finding.remedy, *limit]),
+        "hydra.mode=RUN",
+        f"hydra.run.dir={_quoted(place)}",
+    )
     return Trial(finding, run, words, place)
 
 
