@@ -28,6 +28,7 @@ RULES: tuple[Callable[[Seen], list[Finding]], ...] = (
 )  # fmt: skip
 INDEPENDENT = {"theory_deviates", "too_few_seeds"}  # of everything else
 SCALE = {"exploding_signal", "exploding_gradient", "vanishing_signal", "vanishing_gradient"}
+HUNDREDFOLD = 100.0
 
 
 def find(settings: Sequence[Setting], read: Callable[[Run], Tables] = tables_of) -> tuple[Finding, ...]:
@@ -57,12 +58,15 @@ def _rank(finding: Finding) -> int:
 
 
 def _cause(found: Sequence[Finding]) -> Finding:
-    """The first by rank; but an initialisation that is made for other activations causes what vanishes or explodes, and
-    a step size that is further too small than a signal has vanished is the cause of the two."""
+    """The first by rank; but an initialisation that is made for other activations causes what vanishes or explodes, a
+    step size that is further too small than a signal has vanished is the cause of the two, and where saturated units
+    let gradients grow by less than a hundred, they are what is wrong."""
     by_kind = {each.kind: each for each in found}
     first, misfit, slow = found[0], by_kind.get("init_misfit"), by_kind.get("step_too_small")
     if slow and first.kind.startswith("vanishing") and _off(slow) > _off(first):
         return slow
+    if first.kind == "exploding_gradient" and "saturated" in by_kind and first.evidence[0].value < HUNDREDFOLD:
+        return by_kind["saturated"]
     return misfit if misfit and by_kind.keys() & SCALE else first
 
 

@@ -153,6 +153,11 @@ class Seen:
             f"The runs learnt all the same, but spent {self.waited.value:.0%} of their epochs at the loss of guessing."
         )
 
+    def left(self) -> float:
+        """The last training loss in losses of guessing, the median over runs; NaN where that is not known."""
+        lasts = [float(curve[-1]) for curve in self.curves("train_loss") if len(curve)]
+        return float(np.median(lasts)) / self.guessing if lasts else math.nan
+
     def outcome(self) -> Fact:
         return fact("runs that learnt nothing", self.unlearnt)
 

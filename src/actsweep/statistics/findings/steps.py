@@ -14,6 +14,7 @@ USUAL = 1e-3  # ‖ΔW‖/‖W‖ of a step with which a layer learns: the rule 
 TOO_SMALL = 1e-4  # a tenth of it: a thousand steps move the weights by at most a tenth
 TOO_LARGE = 3e-2  # thirty-fold: as few steps replace the weights
 FIRST_STEP = 5e-3  # a good first step's, of the layer that moves most: momentum multiplies it by up to 10 later
+UNFIT = 0.25  # of the loss of guessing, that is left at the end
 SPIKE = 2.0  # losses of guessing: a network that says nothing has 1
 SOURCE = "Karpathy 2022 (update ratio about 1e-3); LeCun et al. 1998 (largest stable step)"
 
@@ -69,11 +70,11 @@ def too_small(seen: Seen) -> list[Finding]:
 
 
 def too_large(seen: Seen) -> list[Finding]:
-    """The first step replaces weights, or the loss rises above that of guessing after the first epoch; and it harms."""
+    """The first step replaces weights, or the loss rises far above that of guessing; and it harms."""
     first, guessing = first_step(seen), seen.guessing
     peaks = [float(np.nanmax(curve)) / guessing for curve in seen.curves("train_loss") if np.isfinite(curve).any()]
     spikes = bool(peaks) and float(np.median(peaks)) > SPIKE
-    lost = seen.unlearnt.value > 0.25 or (spikes and bool(first.value > TOO_LARGE))
+    lost = seen.unlearnt.value > 0.25 or (spikes and seen.left() > UNFIT)
     if not lost or not first.value > TOO_LARGE:
         return []
     evidence = [fact("update ratio of the first step", first, "1", threshold=TOO_LARGE)]

@@ -5,12 +5,14 @@ import numpy as np
 from actsweep.results.measured import Floats
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, Fact, Finding, Where
-from actsweep.statistics.findings.seen import ByLayer, Seen, fact
+from actsweep.statistics.findings.seen import AT_CHANCE, ByLayer, Seen, fact
 from actsweep.statistics.findings.signal import activation, better_init
-from actsweep.statistics.findings.steps import slower
+from actsweep.statistics.findings.steps import UNFIT, slower
 
 HALF = 0.5  # of a layer's units: it is half as wide as asked
-NEARLY_ALL = 0.75  # of the runs
+NEARLY_ALL = (
+    0.75  # of the runs; of a layer's units that don't bend: by chance, of biases as large as signals, it is half
+)
 DIED, FEW = 0.35, 4  # of a layer's units, at least so many: default ReLU networks lose a fifth at lr=0.1, and train
 SATURATED = 0.7  # of (image, unit) pairs: a critical sigmoid network has 0.6, and trains
 CONSTANT = 0.01  # of a layer's size: what tells images apart is lost in what they have in common
@@ -97,7 +99,8 @@ def saturated(seen: Seen) -> list[Finding]:
         ("before training", seen.untrained("saturated_fraction")),
         ("at the end", seen.trained("saturated_fraction")),
     ):
-        if found is None or found.mean.max() < SATURATED or not flat_at_both_ends(seen):
+        harmless = when == "at the end" and seen.unlearnt.value <= 0.5 and not seen.left() > UNFIT
+        if found is None or found.mean.max() < SATURATED or harmless or not flat_at_both_ends(seen):
             continue
         layer, values = found.worst()
         share = inference.mean(values.tolist()).within(0, 1)
@@ -121,7 +124,7 @@ def flat_at_both_ends(seen: Seen) -> bool:
 
 
 def always_linear(seen: Seen) -> list[Finding]:
-    found = _worst(seen, "always_linear", HALF)
+    found = _worst(seen, "always_linear", NEARLY_ALL)
     if not found:
         return []
     layer, share, when = found
@@ -131,7 +134,7 @@ def always_linear(seen: Seen) -> list[Finding]:
     )
     where = Where(seen.label, layer, 0 if when == "before training" else None, share=share.value)
     remedy = ("act=relu",) if activation(seen) in {"Identity", "PReLU"} else better_init(seen)
-    evidence = (fact(f"units linear on every image, {when}", share, threshold=HALF),)
+    evidence = (fact(f"units linear on every image, {when}", share, threshold=NEARLY_ALL),)
     return [
         Finding("always_linear", seen.severity, where, evidence, said, remedy, "Saxe et al. 2014: depth without a bend")
     ]
@@ -161,7 +164,8 @@ def collapsed(seen: Seen) -> list[Finding]:
     for when in ("before training", "at the end"):
         found = variation(seen, when)
         hidden = ByLayer(found.layers[:-1], -found.values[:, :-1]) if found and len(found.layers) > 1 else None
-        if hidden is None or -hidden.mean.max() > CONSTANT or seen.unlearnt.value <= 0.5:
+        lost = seen.unlearnt.value > 0.5 or (when == "at the end" and seen.left() >= AT_CHANCE)
+        if hidden is None or -hidden.mean.max() > CONSTANT or not lost:
             continue
         layer, values = hidden.worst()
         share = inference.mean((-values).tolist())
