@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from actsweep.report.findings import told
 from actsweep.report.frames import endings
@@ -16,6 +16,7 @@ from actsweep.statistics.setting import repetitions
 
 SHOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
 WORST, LONGEST = 3, 240  # findings, characters of an explanation
+NARROW, WIDEST = 24, 32  # of settings' names; where they are broken
 WIDTH = 120  # where nobody watches
 
 
@@ -34,14 +35,17 @@ def show(summary: Summary, results: Path) -> None:
 
 def _table(judged: Judged, with_title: bool) -> Table:
     shown = [key for key in SHOWN if key in judged.table.headings]
+    longest = max(len(setting.label) for setting, _ in judged.table.rows)
+    fits = longest <= NARROW and "mean_with_diverged" not in shown  # else intervals stand below what they are of
     table = Table(
-        "setting",
+        Column("setting", min_width=min(longest, WIDEST)),
         *(judged.table.headings[key] for key in shown),
         title=judged.task.title if with_title else None,
         caption=judged.note,
     )
     for setting, cells in judged.table.rows:
-        table.add_row(*map(escape, (setting.label, *(cells[key].whole for key in shown))))
+        told = [cells[key].whole if fits else f"{cells[key].text}\n{cells[key].below}" for key in shown]
+        table.add_row(*map(escape, (setting.label, *told)))
     return table
 
 
