@@ -1,7 +1,7 @@
 """What rules see of a setting: each run's tables, and numbers by layer and seed at the times that matter."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -109,13 +109,14 @@ class Seen:
         return math.log(classes) if classes and self.setting.measure == "test_accuracy" else math.nan
 
     def curves(self, column: str) -> list[Floats]:
-        """The column of each run's epochs.csv, by epoch, where that is known."""
-        return [each.epochs[column].to_numpy(dtype=float) for each in self.tables if column in each.epochs]
+        """The finite numbers of a column of each run's epochs.csv, by epoch, where there are some."""
+        found = [each.epochs[column].to_numpy(dtype=float) for each in self.tables if column in each.epochs]
+        return [finite for curve in found if len(finite := curve[np.isfinite(curve)])]
 
     @cached_property
     def learnt(self) -> list[bool]:
         """Of each run whether it learnt anything; a diverged one did not. Of regressions and of networks without an
-        accuracy, whether its loss fell by a tenth."""
+        accuracy, whether its loss fell by a tenth; of untrained ones, nothing."""
         return [
             known for run, each in zip(self.runs, self.tables, strict=True) if (known := _learnt(run, each)) is not None
         ]
@@ -135,7 +136,7 @@ class Seen:
         shares = [
             float(np.mean(~(curve < AT_CHANCE * self.guessing))) for curve in self.curves("train_loss") if len(curve)
         ]
-        return inference.mean(shares if not math.isnan(self.guessing) else []).within(0, 1)
+        return average(shares if not math.isnan(self.guessing) else []).within(0, 1)
 
     @property
     def suffers(self) -> bool:
@@ -155,7 +156,7 @@ class Seen:
 
     def left(self) -> float:
         """The last training loss in losses of guessing, the median over runs; NaN where that is not known."""
-        lasts = [float(curve[-1]) for curve in self.curves("train_loss") if len(curve)]
+        lasts = [float(curve[-1]) for curve in self.curves("train_loss")]
         return float(np.median(lasts)) / self.guessing if lasts else math.nan
 
     def outcome(self) -> Fact:
@@ -163,8 +164,8 @@ class Seen:
 
 
 def _learnt(run: Run, tables: Tables) -> bool | None:
-    if run["status"] != "completed":
-        return False
+    if run["status"] != "completed" or not run.get("epochs"):
+        return None if run["status"] == "completed" else False
     accuracy = run.get("test_accuracy") if run.get("test_accuracy") is not None else run.get("val_accuracy")
     if accuracy is not None and run.get("classes"):
         return inference.trained(accuracy, run["classes"])
@@ -176,6 +177,11 @@ def fact(name: str, found: Estimate, unit: str = "1", theory: float = math.nan, 
     return Fact(name, found.value, unit, found.n, found.low, found.high, theory, threshold)
 
 
+def average(values: Iterable[float]) -> Estimate:
+    """The mean of those that are finite."""
+    return inference.mean([float(value) for value in values if math.isfinite(value)])
+
+
 def geometric(values: Floats) -> Estimate:
     """Geometric mean of (S,), with Student's interval of the logarithms; 0 where one is 0.
 
@@ -185,7 +191,7 @@ def geometric(values: Floats) -> Estimate:
     finite = values[np.isfinite(values)]
     if not len(finite) or (finite <= 0).any():
         return Estimate(0.0 if len(finite) else math.nan, n=len(finite))
-    logs = inference.mean(np.log(finite).tolist())
+    logs = average(np.log(finite))
     with np.errstate(over="ignore"):
         return Estimate(float(np.exp(logs.value)), float(np.exp(logs.low)), float(np.exp(logs.high)), logs.n)
 

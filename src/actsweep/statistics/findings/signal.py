@@ -91,7 +91,7 @@ def better_init(seen: Seen) -> tuple[str, ...]:
 
 def starts_wild(seen: Seen) -> bool:
     """Whether most runs learnt nothing, or the first epoch's loss is far above that of guessing."""
-    first = [curve[0] for curve in seen.curves("train_loss") if len(curve)]
+    first = [curve[0] for curve in seen.curves("train_loss")]
     return seen.unlearnt.value > 0.5 or bool(first and np.median(first) > WILD * seen.guessing)
 
 
@@ -146,7 +146,7 @@ def _exploding(seen: Seen, name: str, each: Passed, passed: dict[str, Passed]) -
 
 def _wild(seen: Seen) -> str:
     lost = seen.learnt.count(False)
-    first = [curve[0] for curve in seen.curves("train_loss") if len(curve) and math.isfinite(curve[0])]
+    first = [curve[0] for curve in seen.curves("train_loss")]
     if first and not math.isnan(seen.guessing):
         loss = f"In the first epoch the loss is {np.median(first):.3g} nats, that of guessing {seen.guessing:.3g}"
         return f"{loss}; {lost} of {len(seen.learnt)} runs learnt nothing."

@@ -8,7 +8,7 @@ import numpy as np
 from actsweep.results.reading import data_of
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, NOTE, Fact, Finding, Where
-from actsweep.statistics.findings.seen import Seen, fact
+from actsweep.statistics.findings.seen import Seen, average, fact
 from actsweep.statistics.findings.signal import better_init
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.power import POWER, seeds_needed
@@ -62,7 +62,7 @@ def theory_deviates(seen: Seen) -> list[Finding]:
     if found is None or found.values.mean() < DEVIATES:
         return []
     layer, _ = found.worst()
-    share = inference.mean(found.values.mean(axis=1).tolist()).within(0, 1)
+    share = average(found.values.mean(axis=1)).within(0, 1)
     facts, said = [fact("layers that deviate by more than 4 sd", share, threshold=DEVIATES)], []
     for name, words in (("pre_activation_rms", "size of z"), ("delta_ratio", "gradient’s factor")):
         pairs = [seen.untrained(each) for each in (name, f"{name}_theory")]
@@ -107,10 +107,10 @@ def _of_task(settings: Sequence[Setting]) -> list[Finding]:
     reason = inference.too_few(n, pairs)
     if reason is None:
         return []
-    known = [(other, _seeds(best, other, pairs)) for other in others]
-    shown = sorted((each for each in known if each[1].n > 1), key=lambda each: -each[1].value)[:NEAREST]
+    known = [(other, _seeds(best, other, pairs)) for other in others[:NEAREST]]
+    shown = [each for each in known if each[1].n > 1]
     least = 1 + math.ceil(math.log2(pairs / inference.TAIL / 2))
-    wanted = max([least, *(min(each.value, MOST_SEEDS) for _, each in shown[-1:] if not math.isnan(each.value))])
+    wanted = max([least, *(min(each.value, MOST_SEEDS) for _, each in shown[:1] if not math.isnan(each.value))])
     evidence = (
         Fact("seeds", n, "seeds", n, threshold=least),
         *(

@@ -7,7 +7,7 @@ import numpy as np
 from actsweep.results.measured import Measured
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, Fact, Finding, Where
-from actsweep.statistics.findings.seen import Seen, fact, geometric
+from actsweep.statistics.findings.seen import Seen, average, fact, geometric
 from actsweep.statistics.inference import Estimate
 
 USUAL = 1e-3  # ‖ΔW‖/‖W‖ of a step with which a layer learns: the rule of thumb
@@ -26,10 +26,10 @@ def first_step(seen: Seen) -> Estimate:
 
 
 def largest_step(seen: Seen) -> Estimate:
-    """The largest update ratio of any layer in any epoch."""
+    """The largest update ratio of any layer in any epoch, the median over runs: in a dead network nothing moves."""
     parts = [part for each in seen.tables if (part := each.layers.get("update_ratio")) is not None]
     largest = [float(np.nanmax(part.values[np.isfinite(part.values)], initial=0.0)) for part in parts if _trained(part)]
-    return geometric(np.array(largest)) if largest else Estimate()
+    return inference.median(largest) if largest else Estimate()
 
 
 def _trained(part: Measured) -> bool:
@@ -55,12 +55,12 @@ def faster(seen: Seen) -> tuple[str, ...]:
 
 def too_small(seen: Seen) -> list[Finding]:
     """Even the layer that moves most hardly moves, and the loss has not come down."""
-    largest, falls = largest_step(seen), [curve[-1] / curve[0] for curve in seen.curves("train_loss") if len(curve)]
+    largest, falls = largest_step(seen), [curve[-1] / curve[0] for curve in seen.curves("train_loss")]
     if not largest.n or largest.value >= TOO_SMALL or not falls or float(np.median(falls)) < 0.5:
         return []
     evidence = (
         fact("largest update ratio of any layer", largest, "1", threshold=TOO_SMALL),
-        fact("last training loss ÷ first", inference.mean(falls)),
+        fact("last training loss ÷ first", average(falls)),
     )
     said = (
         f"No step moves any layer’s weights by more than {largest.value:.2g} of their size (usual: {USUAL:g}), and the "
@@ -72,7 +72,7 @@ def too_small(seen: Seen) -> list[Finding]:
 def too_large(seen: Seen) -> list[Finding]:
     """The first step replaces weights, or the loss rises far above that of guessing; and it harms."""
     first, guessing = first_step(seen), seen.guessing
-    peaks = [float(np.nanmax(curve)) / guessing for curve in seen.curves("train_loss") if np.isfinite(curve).any()]
+    peaks = [float(curve.max()) / guessing for curve in seen.curves("train_loss")]
     spikes = bool(peaks) and float(np.median(peaks)) > SPIKE
     lost = seen.unlearnt.value > 0.25 or (spikes and seen.left() > UNFIT)
     if not lost or not first.value > TOO_LARGE:

@@ -5,7 +5,7 @@ import numpy as np
 from actsweep.results.measured import Floats
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, Fact, Finding, Where
-from actsweep.statistics.findings.seen import AT_CHANCE, ByLayer, Seen, fact
+from actsweep.statistics.findings.seen import AT_CHANCE, ByLayer, Seen, average, fact
 from actsweep.statistics.findings.signal import activation, better_init
 from actsweep.statistics.findings.steps import UNFIT, slower
 
@@ -39,7 +39,7 @@ def born_dead(seen: Seen) -> list[Finding]:
     layer, values = found.worst()
     if float(np.median(values)) < HALF:
         return []
-    share = inference.mean(values.tolist()).within(0, 1)
+    share = average(values).within(0, 1)
     whole = int((found.values.max(axis=1) == 1).sum())
     evidence = (fact("units silent on every image, untrained", share, threshold=HALF), seen.outcome())
     said = (
@@ -56,7 +56,7 @@ def dying(seen: Seen) -> list[Finding]:
     if before is None or after is None or before.layers != after.layers or flat_at_both_ends(seen):
         return []  # what is flat at both ends saturates
     layer, values = ByLayer(before.layers, after.values - before.values[: len(after.values)]).worst()
-    share = inference.mean(values.tolist()).within(-1, 1)
+    share = average(values).within(-1, 1)
     sizes = seen.runs[0].get("hidden_sizes") or [FEW / DIED]
     if share.value < max(DIED, FEW / min(sizes)):
         return []
@@ -103,7 +103,7 @@ def saturated(seen: Seen) -> list[Finding]:
         if found is None or found.mean.max() < SATURATED or harmless or not flat_at_both_ends(seen):
             continue
         layer, values = found.worst()
-        share = inference.mean(values.tolist()).within(0, 1)
+        share = average(values).within(0, 1)
         said = (
             f"{share.value:.0%} of the (image, unit) pairs of {layer} lie, {when}, where the slope is at most 5 % of "
             f"its largest: hardly a gradient passes them."
@@ -144,7 +144,7 @@ def _worst(seen: Seen, quantity: str, threshold: float) -> tuple[str, inference.
     for when, found in (("before training", seen.untrained(quantity)), ("at the end", seen.trained(quantity))):
         if found is not None and found.mean.max() >= threshold:
             layer, values = found.worst()
-            return layer, inference.mean(values.tolist()).within(0, 1), when
+            return layer, average(values).within(0, 1), when
     return None
 
 
@@ -168,7 +168,7 @@ def collapsed(seen: Seen) -> list[Finding]:
         if hidden is None or -hidden.mean.max() > CONSTANT or not lost:
             continue
         layer, values = hidden.worst()
-        share = inference.mean((-values).tolist())
+        share = average(-values)
         decay = seen.number("optim.weight_decay") or 0.0
         said = (
             f"What {layer} puts into its units varies, {when}, between images by {share.value:.2g} of its size only: "
@@ -186,7 +186,7 @@ def stands_still(seen: Seen) -> list[Finding]:
     parts = [part for each in seen.tables if (part := each.layers.get("update_ratio")) is not None]
     rows = [part.values[part.epochs > 0] for part in parts]
     rows = [np.where(np.isfinite(each), each, 0.0).max(axis=0) for each in rows if len(each)]
-    if not rows or len({len(each) for each in rows}) > 1:
+    if not rows or len({len(each) for each in rows}) > 1 or not np.max(rows) > 0:
         return []
     most = np.median(np.array(rows), axis=0)
     slowest = int(most.argmin())
