@@ -7,6 +7,7 @@ Nothing here has a deadline: who waits, waits for as long as the process lives t
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -124,7 +125,10 @@ def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pytest_configure() -> None:
-    """Start the watcher; the first pytest of all also starts the server of forks."""
+    """Start the watcher; the first pytest of all also starts the server of forks. Ctrl-C is heard, also in the
+    background of a script, whose shell has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     first, words = MARK not in os.environ, with_another_word()
     others = {name: value for name, value in os.environ.items() if name != MARK}
     os.environ[MARK] = words
