@@ -84,13 +84,14 @@ class Seen:
         return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
     def at(self, quantity: str, when: Callable[[Run, Measured], int | None]) -> ByLayer | None:
-        """The quantity of each run that has it in the epoch that `when` says, by the layers that all have."""
+        """The quantity of each run that has it, finite, in the epoch that `when` says, by the layers that all have."""
         found = [
             part.at(epoch)
             for run, tables in zip(self.runs, self.tables, strict=True)
             if (part := tables.layers.get(quantity)) is not None
             and (epoch := when(run, part)) is not None
             and (part.epochs == epoch).any()
+            and np.isfinite(part.at(epoch).values).all()
         ]
         shared = [name for name in found[0].layers if all(name in part.layers for part in found)] if found else []
         rows = [[part.values[0, part.layers.index(name)] for name in shared] for part in found]
