@@ -82,7 +82,7 @@ VANISHING = {
 TO_THE_LAST = {"best_epoch": 10, "config": run()["config"] | {"trainer": {"max_epochs": 10}}}
 SICK: dict[str, tuple[Tables, dict[str, Any], str | None]] = {
     "vanishing_signal": (tables(FLAT, **VANISHING), LOST, "layer_04"),
-    "vanishing_gradient": (tables(FLAT, grad_norm=layers_of([1e-6, 1e-4, 1e-2, 1]), delta_ratio=TENTH), LOST, "layer_01"),
+    "vanishing_gradient": (tables(FLAT, grad_norm=layers_of([1e-6, 0.01, 1, 1]), delta_ratio=TENTH), LOST, "layer_01"),
     "exploding_signal": (tables([1e9, *FLAT], signal=layers_of([1, 10, 100, 1000])), LOST, "layer_04"),
     "exploding_gradient": (
         tables([50, *FLAT], grad_norm=layers_of([1e3, 100, 10, 1]), delta_ratio=layers_of([10.0] * 3)), LOST, "layer_01"
