@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actsweep.report.page.wording import plain_list, thinned
+from actsweep.report.wording import plain_list, spoken, thinned
 from actsweep.results.folders import Folders
-from actsweep.results.measured import Floats, Measured, Names, measured
+from actsweep.results.measured import Floats, Measured, Names
 from actsweep.results.reading import Run, measured_at, natural
 from actsweep.statistics.setting import Setting
 
 FIRST = ("grad_norm", "update_ratio", "dead_fraction", "saturated_fraction")
 TURNOVER = ("units_died", "units_revived")
-NEEDED = ("epoch", "step", "layer", "quantity", "value")
 MOST_TIMES, FEWEST_TIMES, FEWEST_BINS, MOST_NUMBERS = 40, 4, 8, 300_000
 
 
@@ -33,7 +32,7 @@ def mean_over_seeds(stack: Floats, logarithmic: bool) -> Floats:
     return np.where(n == 0, np.nan, np.where((known & np.isinf(stack)).any(axis=0), np.inf, mean))
 
 
-def _aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Floats]:
+def aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Floats]:
     """All times, all layers, and the values of each seed at them: (S, T, L)."""
     times = np.unique(np.concatenate([part.times for part in parts]))
     layers = tuple(sorted({layer for part in parts for layer in part.layers}, key=natural))
@@ -45,17 +44,11 @@ def _aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, F
     return times, layers, stack
 
 
-def spoken(layer: str) -> str:
-    """layer_03 → 3; other names as they are."""
-    before, _, after = layer.rpartition("_")
-    return str(int(after)) if before == "layer" and after.isdecimal() else layer
-
-
 def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[str, Any] | None:
     """Mean over seeds by layer and time; None for what is measured at the start and the end only."""
     if max(len(part.times) for part in parts) < 3 and max(int(part.epochs.max()) for part in parts) > 2:
         return None
-    times, layers, stack = _aligned(parts)
+    times, layers, stack = aligned(parts)
     kept = thinned(len(times), most)
     values = mean_over_seeds(stack[:, kept], logarithmic)
     n = (~np.isnan(stack[:, kept])).any(axis=2).sum(axis=0)
@@ -68,9 +61,9 @@ def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[s
     }
 
 
-def _profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
+def profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
     """Mean and range over seeds against layer, each measured once."""
-    _, layers, stack = _aligned(parts)
+    _, layers, stack = aligned(parts)
     stack = stack[:, 0]
     finite = np.isfinite(stack)
     low = np.where(finite, stack, np.inf).min(axis=0)
@@ -91,7 +84,7 @@ def _profiles(runs: Sequence[Run], parts: Sequence[Measured], logarithmic: bool)
         "untrained": [part.at(0) for part in parts if (part.epochs == 0).any()],
         "trained": [part.at(epoch) for part, epoch in at_end if epoch],
     }
-    return {when: _profile(rows, logarithmic) for when, rows in ends.items() if rows}
+    return {when: profile(rows, logarithmic) for when, rows in ends.items() if rows}
 
 
 def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any] | None:
@@ -101,7 +94,7 @@ def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any]
         return None
     columns: dict[str, Any] = {}
     for name, measurements in parts.items():
-        times, layers, stack = _aligned(measurements)
+        times, layers, stack = aligned(measurements)
         means = np.nan_to_num(mean_over_seeds(stack, logarithmic=False))
         width = -(-len(times) // most)
         starts = np.arange(0, len(times), width)
@@ -120,11 +113,7 @@ def layers_of(groups: Sequence[Setting], folders: Folders, declared: dict[str, d
     turnover: dict[int, Any] = {}
     used = 0
     for position, group in enumerate(groups):
-        pairs = [
-            (run, measured(table))
-            for run in group.observed
-            if (table := folders.read(run, "layers", NEEDED)) is not None
-        ]
+        pairs = [(run, found) for run in group.observed if (found := folders.layers(run))]
         used += sum(run["status"] == "completed" for run, _ in pairs)
         for name in dict.fromkeys(name for _, each in pairs for name in each):
             runs, parts = zip(*((run, each[name]) for run, each in pairs if name in each), strict=True)

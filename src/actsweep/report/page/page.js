@@ -314,6 +314,8 @@ figures.forEach(figure => {
 document.addEventListener("click", event => {
   const heading = event.target.closest(".sortable th");
   if (heading) sortBy(heading);
+  const copy = event.target.closest("[data-copy]");
+  if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => (copy.textContent = "Copied"));
 });
 
 // Themes and paper.

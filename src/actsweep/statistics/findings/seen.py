@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from actsweep.results.folders import Folders
-from actsweep.results.measured import Floats, Measured, measured
+from actsweep.results.measured import Floats, Measured
 from actsweep.results.reading import Run
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, HARMS, Fact
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
 
-NEEDED = ("epoch", "step", "layer", "quantity", "value")
 AT_CHANCE = 0.9  # of the loss of guessing: what is above it has learnt nothing yet
 
 
@@ -33,9 +32,9 @@ class Tables:
 def tables_of(run: Run, folders: Folders | None = None) -> Tables:
     """What lies in a run's folder."""
     folders = folders or Folders()
-    epochs, layers = folders.read(run, "epochs", ("epoch",)), folders.read(run, "layers", NEEDED)
-    by_epoch = pd.DataFrame() if epochs is None else epochs.drop_duplicates("epoch", keep="last").set_index("epoch")
-    return Tables(by_epoch, {} if layers is None else measured(layers), lambda name: folders.read(run, name, ()))
+    epochs = folders.epochs(run)
+    by_epoch = pd.DataFrame() if epochs is None else epochs
+    return Tables(by_epoch, folders.layers(run), lambda name: folders.read(run, name, ()))
 
 
 @dataclass(frozen=True)
