@@ -50,7 +50,9 @@ def test_the_cause_is_found_and_its_remedy_tried_once_makes_it_go(command: Comma
     written = result.stat().st_mtime_ns
     assert trial.run(trials, folder, train) == [said]
     assert result.stat().st_mtime_ns == written
-    assert swept(command, folder, "act=sigmoid,step") == (settings, findings)  # trials are ours: the sweep goes on
+    assert repr(swept(command, folder, "act=sigmoid,step")) == repr(
+        (settings, findings)
+    )  # trials are ours: the sweep goes on
 
 
 def test_healthy_networks_have_no_finding(command: Command, tmp_path: Path) -> None:
@@ -64,14 +66,7 @@ def test_a_run_without_hydras_notes_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_a_remedy_takes_the_place_of_what_it_contradicts() -> None:
-    asked = [
-        "act=leakyrelu",
-        "act.negative_slope=0.2",
-        "+init.weight.gain=2",
-        "~diagnostics.units",
-        "optim.lr=1",
-        "seed=0",
-    ]
+    asked = ["act=leakyrelu", "act.negative_slope=0.2", "+init.weight.gain=2", "~diagnostics.units", "optim.lr=1"]
     assert trial.changed(asked, ["act=relu", "init=critical", "optim.lr=0.1"]) == [
         "~diagnostics.units", "act=relu", "init=critical", "optim.lr=0.1",
     ]  # fmt: skip
