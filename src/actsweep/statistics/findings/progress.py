@@ -7,7 +7,7 @@ import numpy as np
 from actsweep.results.measured import Floats
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import HARMS, Finding, Where
-from actsweep.statistics.findings.seen import Seen, average, fact
+from actsweep.statistics.findings.seen import Seen, average, fact, span
 
 FELL, MATTERS = 0.02, 0.01  # in the last fifth of the epochs, of the training loss, and of that of guessing
 UNFIT = 0.5  # of the loss of guessing
@@ -55,8 +55,8 @@ def stopped_on_plateau(seen: Seen) -> list[Finding]:
         fact("epochs", average(epochs), "epochs"),
     )
     said = (
-        f"Early stopping (patience {patience:.0f}) ended {len(ended)} of {seen.n} runs after {min(epochs)} to "
-        f"{max(epochs)} epochs, when the training loss was {np.mean(lasts):.2f} of that of guessing"
+        f"Early stopping (patience {patience:.0f}) ended {len(ended)} of {seen.n} runs after "
+        f"{span(epochs)} epochs, when the training loss was {np.mean(lasts):.2f} of that of guessing"
         + (", and still falling." if np.median(falls) > FALLING else ": on a plateau, before they had learnt.")
     )
     where, remedy = Where(seen.label, None, int(np.median(epochs))), ("patience=null",)
