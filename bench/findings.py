@@ -52,7 +52,7 @@ SICK: dict[str, Sequence[str]] = {
     "step_too_large": (*CRITICAL, "optim.lr=1", *FOR_LONG),
     "step_too_small": (*KAIMING, "optim.lr=1e-6", *FOR_LONG),
     "born_dead": (*KAIMING, "width=2", "depth=16"),
-    "dying": (*KAIMING, "optim.lr=0.2", *FOR_LONG),
+    "dying": (*KAIMING, "optim=adam", "optim.lr=0.03", *FOR_LONG),
     "saturated": ("act=tanh", "init=normal", "init.std=1", "depth=2"),
     "always_linear": ("act=linear",),
     "collapsed": (*CRITICAL, "optim.weight_decay=0.3", *FOR_LONG),
@@ -67,7 +67,7 @@ HEALTHY = {
     for act in ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
 }
 SWEEPS = 10
-TOGETHER = {"unstable": 12, "too_few_seeds": 2}  # seeds of each of 10 sweeps
+TOGETHER = {"unstable": 16, "too_few_seeds": 2}  # seeds of each of 10 sweeps
 POOL = (
     "act=tanh,relu,elu,swish", "init=critical", "optim.lr=0.005,0.01,0.03",
     "patience=null", "trainer.max_epochs=8", "diagnostics=[]",

@@ -85,12 +85,12 @@ def _trial(finding: Finding, setting: Setting, folder: Path) -> Trial:
     words = (
         *changed(overrides_of(run), [*finding.remedy, *limit]),
         "hydra.mode=RUN",
-        f"hydra.run.dir={_quoted(place)}",
+        f"hydra.run.dir={quoted(place)}",
     )
     return Trial(finding, run, words, place)
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
     """As Hydra reads it, whatever the path has in it."""
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(path)) + "'"
 

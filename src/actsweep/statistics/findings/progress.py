@@ -7,7 +7,7 @@ import numpy as np
 from actsweep.results.measured import Floats
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import HARMS, Finding, Where
-from actsweep.statistics.findings.seen import Seen, average, fact
+from actsweep.statistics.findings.seen import Seen, average, fact, span
 
 FELL, MATTERS = 0.02, 0.01  # in the last fifth of the epochs, of the training loss, and of that of guessing
 UNFIT = 0.5  # of the loss of guessing
@@ -55,8 +55,8 @@ def stopped_on_plateau(seen: Seen) -> list[Finding]:
         fact("epochs", average(epochs), "epochs"),
     )
     said = (
-        f"Early stopping (patience {patience:.0f}) ended {len(ended)} of {seen.n} runs after {min(epochs)} to "
-        f"{max(epochs)} epochs, when the training loss was {np.mean(lasts):.2f} of that of guessing"
+        f"Early stopping (patience {patience:.0f}) ended {len(ended)} of {seen.n} runs after "
+        f"{span(epochs)} epochs, when the training loss was {np.mean(lasts):.2f} of that of guessing"
         + (", and still falling." if np.median(falls) > FALLING else ": on a plateau, before they had learnt.")
     )
     where, remedy = Where(seen.label, None, int(np.median(epochs))), ("patience=null",)
@@ -89,6 +89,7 @@ def overfitting(seen: Seen) -> list[Finding]:
         f"validation loss, lowest in epoch {best}, has risen by {rise.value:.2f} of the loss of guessing."
     )
     evidence = evidence if gap.value > GAP else evidence[::-1]
+    remedy = _remedy(seen, rise.value > LOST)
     return [
         Finding(
             "overfitting",
@@ -96,7 +97,7 @@ def overfitting(seen: Seen) -> list[Finding]:
             Where(seen.label, None, best),
             tuple(evidence),
             said,
-            _regularised(seen),
+            remedy,
             "Prechelt 1998",
         )
     ]
@@ -107,6 +108,11 @@ def _scale(seen: Seen, curve: Floats) -> float:
     return float(curve[0]) if math.isnan(seen.guessing) else seen.guessing
 
 
-def _regularised(seen: Seen) -> tuple[str, ...]:
-    decay = seen.number("optim.weight_decay") or 0.0
-    return (f"optim.weight_decay={max(10 * decay, 0.01):g}",)
+def _remedy(seen: Seen, rises: bool) -> tuple[str, ...]:
+    """More examples where more are held out than trained on; to stop where the validation loss rises; else decay."""
+    held, batch, steps = seen.number("data.val_size"), seen.number("data.batch_size"), seen.tables[0].epochs.get("step")
+    if held and batch and steps is not None and held > (trained := batch * float(steps.iloc[0])):
+        return (f"data.val_size={(held + trained) / 5:.0f}",)
+    if rises and seen.option("patience") is None:
+        return ("patience=3",)
+    return (f"optim.weight_decay={max(10 * (seen.number('optim.weight_decay') or 0.0), 0.01):g}",)

@@ -1,7 +1,7 @@
 """What rules see of a setting: each run's tables, and numbers by layer and seed at the times that matter."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -83,13 +83,14 @@ class Seen:
         return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
     def at(self, quantity: str, when: Callable[[Run, Measured], int | None]) -> ByLayer | None:
-        """The quantity of each run that has it in the epoch that `when` says, by the layers that all have."""
+        """The quantity of each run that has it, finite, in the epoch that `when` says, by the layers that all have."""
         found = [
             part.at(epoch)
             for run, tables in zip(self.runs, self.tables, strict=True)
             if (part := tables.layers.get(quantity)) is not None
             and (epoch := when(run, part)) is not None
             and (part.epochs == epoch).any()
+            and np.isfinite(part.at(epoch).values).all()
         ]
         shared = [name for name in found[0].layers if all(name in part.layers for part in found)] if found else []
         rows = [[part.values[0, part.layers.index(name)] for name in shared] for part in found]
@@ -149,10 +150,18 @@ class Seen:
         """What came of the runs, in words."""
         lost, n = self.learnt.count(False), len(self.learnt)
         if lost:
-            return f"{lost} of {n} run{'s' * (n != 1)} learnt nothing."
+            return f"{lost} of {n} run{'s' * (n != 1)} learnt nothing{self._stopped()}."
         return (
             f"The runs learnt all the same, but spent {self.waited.value:.0%} of their epochs at the loss of guessing."
         )
+
+    def _stopped(self) -> str:
+        """What ended the runs that learnt nothing, if it was patience, in words."""
+        patience, most = self.number("patience"), self.number("trainer.max_epochs") or 0
+        ended = [run["epochs"] for run in self.runs if run.get("best_epoch") and run["epochs"] < most]
+        if not patience or self.unlearnt.value <= 0.5 or len(ended) * 2 <= self.n:
+            return ""
+        return f": early stopping (patience {patience:.0f}) ended them on a plateau after {span(ended)} epochs"
 
     def left(self) -> float:
         """The last training loss in losses of guessing, the median over runs; NaN where that is not known."""
@@ -175,6 +184,16 @@ def _learnt(run: Run, tables: Tables) -> bool | None:
 
 def fact(name: str, found: Estimate, unit: str = "1", theory: float = math.nan, threshold: float = math.nan) -> Fact:
     return Fact(name, found.value, unit, found.n, found.low, found.high, theory, threshold)
+
+
+def span(numbers: Sequence[int]) -> str:
+    """The smallest and the largest, in words.
+
+    >>> span([9, 8, 14]), span([3])
+    ('8 to 14', '3')
+    """
+    low, high = min(numbers), max(numbers)
+    return f"{low} to {high}" if low < high else str(low)
 
 
 def average(values: Iterable[float]) -> Estimate:

@@ -17,6 +17,7 @@ from actsweep.statistics.inference import Estimate
 TENFOLD = 10.0  # ends of a network this far apart learn at speeds that no one step size suits; below, depth 4 trains
 OF_THOSE_THAT_LEARN = 100.0  # who learns all the same was late only for less than this; then the fit alone is at fault
 UNEVEN = 2.0  # less than a factor of 2 is within the scatter of narrow networks
+PATIENCE = 1e-3  # what learns a thousand times slower no run waits for
 VANISHED = 1e-4  # layers this far behind stand still whatever the others learn
 WILD = 2.0  # first loss in losses of guessing: the outputs are so large that they are confidently wrong
 SOURCE = "Glorot & Bengio 2010; Schoenholz et al. 2017: √χ = 1"
@@ -130,8 +131,9 @@ def _factors(passed: dict[str, Passed]) -> str:
 def _vanishing(seen: Seen, name: str, each: Passed, passed: dict[str, Passed], threshold: float) -> Finding:
     where = Where(seen.label, each.lowest if name == "signal" else seen_first(seen), 0)
     left = f"{each.typical:.2g} of the {name} is left after {each.layers}"
-    cure = " ".join(better_init(seen))
-    said = f"{_factors(passed)}: {left}. {seen.said()} {cure} keeps both; more patience may do, where some passes."
+    cure = f"{' '.join(better_init(seen))} keeps both"
+    patience = "; more patience may do too" if each.typical > PATIENCE and seen.number("patience") else ""
+    said = f"{_factors(passed)}: {left}. {seen.said()} {cure}{patience}."
     evidence = (*_facts(name, each, passed, threshold), seen.outcome())
     return Finding(f"vanishing_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)
 

@@ -10,6 +10,7 @@ from actsweep.statistics.findings.signal import activation, better_init
 from actsweep.statistics.findings.steps import UNFIT, slower
 
 HALF = 0.5  # of a layer's units: it is half as wide as asked
+WIDE = 32  # units: a layer so wide is never off by chance
 NEARLY_ALL = (
     0.75  # of the runs; of a layer's units that don't bend: by chance, of biases as large as signals, it is half
 )
@@ -46,8 +47,9 @@ def born_dead(seen: Seen) -> list[Finding]:
         f"Before training, {share.value:.0%} of the units of {layer} put out 0 on every image; in {whole} of "
         f"{share.n} runs a whole layer does, and nothing passes it. {seen.said()}"
     )
-    where = Where(seen.label, layer, 0, share=share.value)
-    return [Finding("born_dead", BREAKS, where, evidence, said, ("act=leakyrelu",), "Lu et al. 2019: 2^−width a layer")]
+    where, width = Where(seen.label, layer, 0, share=share.value), (seen.runs[0].get("hidden_sizes") or [0])[0]
+    remedy = (f"width={max(WIDE, 4 * width)}",) if width and seen.option("depth") else ("act=leakyrelu",)
+    return [Finding("born_dead", BREAKS, where, evidence, said, remedy, "Lu et al. 2019: 2^−width a layer")]
 
 
 def dying(seen: Seen) -> list[Finding]:
@@ -55,7 +57,7 @@ def dying(seen: Seen) -> list[Finding]:
     before, after = seen.untrained("dead_fraction"), seen.trained("dead_fraction")
     if before is None or after is None or before.layers != after.layers or flat_at_both_ends(seen):
         return []  # what is flat at both ends saturates
-    layer, values = ByLayer(before.layers, after.values - before.values[: len(after.values)]).worst()
+    layer, values = ByLayer(before.layers, after.values - before.mean).worst()
     share = average(values).within(-1, 1)
     sizes = seen.runs[0].get("hidden_sizes") or [FEW / DIED]
     if share.value < max(DIED, FEW / min(sizes)):
