@@ -76,11 +76,11 @@ def _judged(task: Task, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]:
     return worded, verdict.drawn(verdicts, of) | {"depth": lines}
 
 
-def _script(name: str) -> Markup:
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+def script(name: str, folder: Path = HERE) -> Markup:
+    return Markup((folder / name).read_text(encoding="utf-8"))
 
 
-def _policy(scripts: list[str]) -> str:
+def policy(scripts: list[str]) -> str:
     """Content-Security-Policy: these scripts only, and no connection to anywhere."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
@@ -133,12 +133,17 @@ def _context(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> dict[s
 
 
 @cache
-def _template() -> Template:
+def template(name: str, *folders: Path) -> Template:
+    """A template of these folders, which may import the page's parts."""
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([*folders, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": wording.number, "fixed": wording.fixed, "counted": wording.counted}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def write(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> Path:
@@ -147,13 +152,15 @@ def write(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> Path:
     """
     if not runs:
         raise ValueError("a report needs at least one run")
-    ours = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "theory", "page"))
-    scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
+    ours = Markup("").join(
+        script(f"{name}.js") for name in ("controls", "drawing", "figures", "layers", "theory", "page")
+    )
+    scripts = {"theme": script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
     context = _context(runs, folder, sweep)
-    html = _template().render(
+    html = template("report.html.j2").render(
         context
         | {"data": wording.embedded(context["data"]), "has": context["data"]}
-        | {"scripts": scripts, "style": _script("style.css"), "policy": _policy(list(scripts.values()))}
+        | {"scripts": scripts, "style": script("style.css"), "policy": policy(list(scripts.values()))}
     )
     path = folder / REPORT
     write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))  # names of files may be no Unicode
