@@ -24,7 +24,7 @@ from actsweep.report.atlas.standing import (
 )
 from actsweep.report.atlas.theory import theory_of
 from actsweep.report.page import policy, script, template
-from actsweep.report.page.wording import fixed, number
+from actsweep.report.wording import fixed, number
 from actsweep.results.files import write_atomically
 from actsweep.statistics import inference, ranking
 from actsweep.statistics.setting import ACTS

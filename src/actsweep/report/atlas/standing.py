@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from actsweep.report.page.wording import counted, fixed, listed
+from actsweep.report.wording import counted, fixed, listed
 from actsweep.statistics import inference, ranking
 from actsweep.statistics.inference import Comparison, Estimate
 

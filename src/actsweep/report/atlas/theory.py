@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actsweep.report.page.wording import number
+from actsweep.report.wording import number
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.ranking import spearman
 

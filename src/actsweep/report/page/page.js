@@ -291,6 +291,10 @@ figures.forEach(figure => {
     }
   });
 });
+document.addEventListener("click", event => {
+  const copy = event.target.closest("[data-copy]");
+  if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => (copy.textContent = "Copied"));
+});
 
 // Themes and paper.
 function recolour() {
