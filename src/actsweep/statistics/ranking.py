@@ -20,7 +20,7 @@ from scipy import stats  # type: ignore[import-untyped]
 from actsweep.statistics.inference import TAIL, Comparison, Estimate, compare, mean
 
 Floats = NDArray[np.float64]
-RESAMPLES = 4_999
+RESAMPLES = 1_999
 EXACT_SEEDS = 16  # 12,870 ways to halve them
 HALVINGS = 9_999
 LEVEL = 0.05

@@ -31,3 +31,4 @@ document.addEventListener("click", event => {
   document.getElementById("functions").scrollIntoView();
 });
 filter();
+document.documentElement.dataset.drawn = 1;
