@@ -185,3 +185,5 @@ def test_an_atlas_of_few_functions_without_relu_or_edges_has_a_page(table: pd.Da
     assert "2 different functions at torch’s initialisation." in html
     assert "Nothing: all functions ran." in html
     assert 'id="fashion"' not in html
+    text = few.astype(object).where(few.notna(), "").astype(str)  # as the study hands it on
+    assert atlas.write(text, made_up_atlas.excluded()[:0], tmp_path).read_text() == html

@@ -5,6 +5,7 @@ Flow: statistics → report → **atlas**. A row a function, with its curve; atl
 
 import math
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from actsweep.statistics.setting import ACTS
 
 HERE = Path(__file__).parent
 PAGE = "atlas.html"
+LISTS = ("jumps", "kinks", "curve", "rates", "accuracies", "diverged")
 FILTERS = {
     "package": "From",
     "monotone": "Monotone",
@@ -209,6 +211,11 @@ def _placed(act: str, found: Standings) -> str:
     )
 
 
+def _read(table: pd.DataFrame) -> pd.DataFrame:
+    """As from a file: text that is a number a number, empty cells missing, lists text."""
+    return pd.read_csv(StringIO(table.to_csv(index=False)), dtype=dict.fromkeys(LISTS, str))
+
+
 def write(
     table: pd.DataFrame,
     excluded: pd.DataFrame,
@@ -224,7 +231,7 @@ def write(
     ours = script("controls.js") + script("atlas.js", HERE)
     scripts = {"theme": script("theme.js"), "page": ours}
     html = template("atlas.html.j2", HERE).render(
-        _context(table, excluded, own, fashion)
+        _context(_read(table), excluded, own, fashion)
         | {"scripts": scripts, "style": script("style.css") + script("atlas.css", HERE)}
         | {"policy": policy(list(scripts.values()))}
     )
