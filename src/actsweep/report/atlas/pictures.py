@@ -63,11 +63,12 @@ def scatter(points: Iterable[Point], title: str, x_title: str, y_title: str) -> 
         marks.append(_tick(across(math.inf), bottom, "∞"))
     marks += [_line(y, up(y)) for y in range(0, 101, 20)]
     dots = [_dot(point, across(point.x), up(point.y)) for point in sorted(points, key=lambda each: each.named)]
+    names = _names((point.act, across(point.x), up(point.y)) for point in points if point.named)
     words = Markup(
         '<text x="{}" y="{}" text-anchor="middle">{}</text><text x="0" y="15">{}</text>'
     ).format((left + right) // 2, bottom + 36, x_title, y_title)  # fmt: skip
     return Markup('<svg class="scatter" viewBox="0 0 600 350" role="img" aria-label="{}">{}</svg>').format(
-        title, Markup("").join([*marks, words, *dots])
+        title, Markup("").join([*marks, words, *dots, names])
     )
 
 
@@ -90,10 +91,18 @@ def _line(value: float, y: float) -> Markup:
 
 def _dot(point: Point, x: float, y: float) -> Markup:
     kind = " ".join(word for word, holds in (("named", point.named), ("hollow", point.hollow)) if holds)
-    at = f'x="{x + 7:.4g}"' if x < 450 else f'x="{x - 7:.4g}" text-anchor="end"'
-    label = Markup(f'<text {at} y="{y - 5:.4g}">{{}}</text>').format(point.act) if point.named else ""
     circle = Markup('<circle class="{}" data-act="{}" cx="{:.4g}" cy="{:.4g}" r="{}"><title>{}</title></circle>')
-    return circle.format(kind, point.act, x, y, 5 if point.named else 3.2, point.title) + label
+    return circle.format(kind, point.act, x, y, 5 if point.named else 3.2, point.title)
+
+
+def _names(points: Iterable[tuple[str, float, float]]) -> Markup:
+    """Beside the points, from top to bottom, none over another."""
+    words, last = Markup(""), -math.inf
+    for name, x, y in sorted(points, key=lambda point: point[2]):
+        last = max(y - 5, last + 16)
+        at = f'x="{x + 9:.4g}"' if x < 450 else f'x="{x - 9:.4g}" text-anchor="end"'
+        words += Markup(f'<text {at} y="{last:.4g}">{{}}</text>').format(name)
+    return words
 
 
 def interval(value: float, low: float, high: float, axis: tuple[float, float]) -> Markup:
