@@ -131,6 +131,8 @@ def test_what_can_not_be_run_is_named_with_its_reason(wide: Opened) -> None:
     assert "1 random, 1 changes the shape" in said
     assert "turns 64 numbers into <32>" in said
     assert wide.view.locator("#excluded tbody tr").count() == 2
+    edgeless = wide.view.locator("[aria-label='Functions without an edge of chaos'] tbody tr").all_text_contents()
+    assert [" ".join(row.split()) for row in edgeless] == ["Made007torch_activation no gradient passes"]
 
 
 def test_the_summary_counts_what_differs_from_relu_and_where_ones_own_stands(table: pd.DataFrame, wide: Opened) -> None:
