@@ -15,7 +15,11 @@ from actsweep.diagnostics.elementwise import takes_each_alone
 from actsweep.errors import UserError
 from actsweep.network import activations
 
-LISTED = ("torch_activation", "torch", "actsweep")  # packages whose functions the study lists: these are named, not refused
+LISTED = (
+    "torch_activation",
+    "torch",
+    "actsweep",
+)  # packages whose functions the study lists: these are named, not refused
 KINDS = ("abstract", "needs arguments", "raises", "changes the shape", "random", "not elementwise", "not finite")
 UNITS = 64
 

@@ -43,14 +43,19 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
     run_folder.prepare(folder, settings)
     torch.set_num_threads(settings.threads or 1)
     found: dict[str, Any] = {"unfit": fitness.unfit(settings.act.plain())}
-    accuracy = None
+    accuracy, classes = None, 0
     if found["unfit"] is None:
         found |= described(settings) | (found_theory := _theory(settings))
         if "no_edge" not in found_theory:
             found |= _trained(settings)
-            accuracy = fmean(found["accuracies"])
+            accuracy, classes = fmean(found["accuracies"]), found.pop("classes")
     result = run_folder.describe(settings, folder) | {"status": "completed", "epochs": 0, "best_epoch": 0}
-    result |= {"val_accuracy": max(found.get("rates", [0.0])), "test_accuracy": accuracy, "test_loss": None}
+    result |= {
+        "val_accuracy": max(found.get("rates", [0.0])),
+        "test_accuracy": accuracy,
+        "test_loss": None,
+        "classes": classes,
+    }
     result |= {"device": device_name(torch.device("cpu")), "seconds": round(time.perf_counter() - began, 3)}
     run_folder.write_result(folder, result | {"atlas": found})
     return result | {"atlas": found}
@@ -85,7 +90,7 @@ def fingerprint(module: nn.Module) -> list[float]:
 
 
 def cost(module: nn.Module) -> float:
-    """Seconds of forward and backward beside ReLU's: the median ratio of alternating turns."""
+    """CPU time of forward and backward beside ReLU's: the median ratio of alternating turns."""
     x = torch.randn(TIMED, generator=torch.Generator().manual_seed(0)).requires_grad_()
     ratios = []
     for _ in range(TURNS + 1):
@@ -95,11 +100,11 @@ def cost(module: nn.Module) -> float:
 
 
 def _seconds(module: nn.Module, x: Tensor) -> float:
-    began = time.perf_counter()
+    began = time.thread_time()
     y = module(x.clone())
     if y.requires_grad:
         torch.autograd.grad(y.sum(), x, materialize_grads=True)
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 def _theory(settings: Settings) -> dict[str, Any]:
@@ -133,7 +138,13 @@ def _trained(settings: Settings) -> dict[str, Any]:
     trial = Trial(settings, [(seed, best) for seed in settings.atlas.seeds], observed=True)
     accuracies = [trial.accuracies.get(seed, trial.chance) for seed in settings.atlas.seeds]
     diverged = [seed for seed in settings.atlas.seeds if seed not in trial.accuracies]
-    return {"lr": best, "rates": scores, "accuracies": accuracies, "diverged": diverged} | trial.observations
+    return {
+        "classes": round(1 / trial.chance),
+        "lr": best,
+        "rates": scores,
+        "accuracies": accuracies,
+        "diverged": diverged,
+    } | trial.observations
 
 
 class Trial(Training):
@@ -180,7 +191,7 @@ class Trial(Training):
         correct = (sums.correct.double() / len(self.data.test)).tolist()
         self.accuracies = {member.settings.seed: correct[row] for row, member in whole.items()}
         layers, rows = self._layers(), list(whole)
-        found = {"dead": [], "saturated": []}
+        found: dict[str, list[float]] = {"dead": [], "saturated": []}
         for layer in layers:
             if layer.slope is not None and layer.max_slope is not None:
                 found["dead"].append(dead_units(layer.slope)[rows].float().mean().item())

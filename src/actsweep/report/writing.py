@@ -23,6 +23,7 @@ from actsweep.report.frames import endings, mean_of
 from actsweep.results import files, locks, run_folder
 from actsweep.results.reading import Run, read_sweeps
 from actsweep.results.reading import read_runs as read_runs  # for those who report
+from actsweep.statistics import atlas
 from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import Setting, chance, labels, missing_of, repetitions, settings_of
 from actsweep.threads import forkable
@@ -150,6 +151,11 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
 
 def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> None:
     """results.csv, figures/ and report.html in the first folder, and the table by setting in the terminal."""
+    if of_atlas := [run for run in runs if atlas.is_of_atlas(run)]:
+        write_atlas(of_atlas, folders[0])
+        runs = [run for run in runs if not atlas.is_of_atlas(run)]
+        if not runs:
+            return
     folder, sweeps = folders[0], read_sweeps(folders)
     absent = missing_of(runs, sweeps)
     settings = settings_of(runs, absent)
@@ -168,6 +174,18 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> N
             from actsweep.report import page  # here, because plotly takes a second to import
 
             print(f"report: {page.write(runs, folder, sweep)}", flush=True)
+
+
+def write_atlas(runs: list[Run], folder: Path) -> None:
+    """atlas.csv and atlas_excluded.csv; in the terminal, where a person's own functions stand among all."""
+    table, excluded = atlas.tables(runs)
+    for name, each in (("atlas", table), ("atlas_excluded", excluded)):
+        files.write_atomically(folder / f"{name}.csv", each.to_csv(index=False))
+    everything, own = atlas.among_all(table)
+    counts = f"{table['act'].nunique()} functions measured, {len(excluded)} could not be"
+    print(f"{counts}: {folder / 'atlas.csv'}, {folder / 'atlas_excluded.csv'}")
+    for line in atlas.places(everything, own):
+        print(line)
 
 
 def forgetting(folders: Sequence[Path]) -> str:

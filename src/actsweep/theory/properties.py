@@ -44,10 +44,9 @@ def properties(act: Function) -> Properties:
         at_jumps = _places(jumps(act))
         kinks = _places(jumps(act.slope))
         apart = np.abs(kinks[:, None] - at_jumps[None, :]).min(axis=1, initial=np.inf) > SAME_PLACE
-        ends = [*_ends(act), *_ends(act.slope)]
-        return Properties(
-            *ends, _monotone(act), _parity(act), _nearest(at_jumps), _nearest(kinks[apart]), act(PICTURE)
-        )
+        (low, high), (slope_low, slope_high) = _ends(act), _ends(act.slope)
+        words, places = (_monotone(act), _parity(act)), (_nearest(at_jumps), _nearest(kinks[apart]))
+        return Properties(low, high, slope_low, slope_high, *words, *places, act(PICTURE))
 
 
 def _grid() -> Floats:
