@@ -77,8 +77,8 @@ def _unsteady(act: Description) -> Unfit | None:
     except Exception as error:  # a forward may raise anything
         return Unfit("raises", reason(error))
     if not isinstance(y, Tensor) or y.shape != x.shape:
-        given = f"{y.shape[-1]} numbers" if isinstance(y, Tensor) else f"a {type(y).__name__}"
-        return Unfit("changes the shape", f"turns {UNITS} numbers into {given}")
+        given = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
+        return Unfit("changes the shape", f"turns {tuple(x.shape)} into {given}")
     if not torch.equal(y.nan_to_num(), again.nan_to_num()):
         return Unfit("random", "gives other numbers each time")
     if not takes_each_alone(lambda z: module(z.clone()), x):

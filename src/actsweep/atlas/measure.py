@@ -164,7 +164,7 @@ class Trial(Training):
         for member in self._present():
             member.unseen = True
         if observed:
-            self.observations["gradient_ratios"] = _gradient_ratios(self._layers())
+            self.observations["gradient_ratios"] = {"untrained": _gradient_ratios(self._layers())}
         self.run()
 
     def finish(self, rows: Sequence[int]) -> None:
@@ -197,7 +197,8 @@ class Trial(Training):
                 found["dead"].append(dead_units(layer.slope)[rows].float().mean().item())
                 found["saturated"].append(saturated_fraction(layer.slope, layer.max_slope)[rows].mean().item())
         self.observations |= {name: fmean(values) for name, values in found.items()}
-        self.observations["gradient_ratios_trained"] = [_gradient_ratios(layers)[row] for row in rows]
+        ratios = _gradient_ratios(layers)
+        self.observations["gradient_ratios"]["trained"] = [ratios[row] for row in rows]
 
     def _layers(self) -> list[Layer]:
         return self.stack.observe(*self.data.probe(PROBE), self.losses)

@@ -18,11 +18,23 @@ from actsweep.statistics.setting import act_order
 
 COMMITTED = REPOSITORY / "docs" / "atlas.csv"
 PACKAGES = ("actsweep", "torch", "torch_activation")
-NUMBERS = ("low", "high", "slope_low", "slope_high", "cost", "weight_variance", "bias_variance", "q", "chi")
+NUMBERS = ("low", "high", "slope_low", "slope_high", "centre", "cost", "weight_variance", "bias_variance", "q", "chi")
 SCALES = ("depth_scale", "q_scale", "gradient_scale")
 COLUMNS = (
     *("act", "package", "learnt", "same_as", "init", "status", "reason", "low", "high", "monotone", "slope_low"),
-    *("slope_high", "parity", "jumps", "kinks", "curve", "cost", "weight_variance", "bias_variance", "q", "chi"),
+    *(
+        "slope_high",
+        "parity",
+        "jumps",
+        "kinks",
+        "centre",
+        "curve",
+        "cost",
+        "weight_variance",
+        "bias_variance",
+        "q",
+        "chi",
+    ),
     *(*SCALES, "lr", "rates", "accuracies", "diverged", "trained", "dead", "saturated", "gradient_ratio"),
     *("gradient_ratio_trained", "protocol"),
 )
@@ -80,9 +92,9 @@ def _row(run: Run) -> dict[str, str]:
     row |= {name: _number(found.get(name)) for name in (*NUMBERS, *SCALES, "lr", "dead", "saturated")}
     row |= {name: found.get(name, "") for name in ("monotone", "parity")}
     row |= {name: _numbers(found.get(name, ())) for name in ("jumps", "kinks", "rates", "accuracies", "diverged")}
-    row["curve"] = _numbers(found.get("curve", ()), digits=4)
-    for name in ("gradient_ratio", "gradient_ratio_trained"):
-        row[name] = _number(_geometric_mean(found.get(f"{name}s", ())))
+    row["curve"] = _numbers(np.round(found.get("curve", ()), 9) + 0.0, digits=4)
+    for name, column in (("untrained", "gradient_ratio"), ("trained", "gradient_ratio_trained")):
+        row[column] = _number(_geometric_mean((found.get("gradient_ratios") or {}).get(name, ())))
     if accuracies := found.get("accuracies"):
         classes = run["classes"]
         row["trained"] = _number(sum(trained(each, classes) for each in accuracies) / len(accuracies))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from actsweep.theory.integrals import Floats, Function, Real, jumps
+from actsweep.theory.integrals import Floats, Function, Real, jumps, mean
 
 NEAR, FINE = 10.0, 4001  # the dense grid: ± this, so many points
 TAILS = (1e2, 1e4, 1e6, 1e8)  # |x| where a tail's thirds begin and end
@@ -19,7 +19,7 @@ PICTURE = np.linspace(-4, 4, 49)
 @dataclass(frozen=True)
 class Properties:
     """`low`, `high`, `slope_low`, `slope_high`: infinite where there is no end. `jumps`: where φ jumps; `kinks`: where
-    its slope does and φ doesn't; both within ± 64, the eight nearest 0. `curve`: φ at PICTURE."""
+    its slope does and φ doesn't; both within ± 64, the eight nearest 0. `centre`: E[φ(z)], z ~ N(0, 1). `curve`: φ at PICTURE."""
 
     low: float
     high: float
@@ -29,6 +29,7 @@ class Properties:
     parity: str  # odd, even, neither
     jumps: Floats
     kinks: Floats
+    centre: float
     curve: Floats
 
 
@@ -46,7 +47,7 @@ def properties(act: Function) -> Properties:
         apart = np.abs(kinks[:, None] - at_jumps[None, :]).min(axis=1, initial=np.inf) > SAME_PLACE
         (low, high), (slope_low, slope_high) = _ends(act), _ends(act.slope)
         words, places = (_monotone(act), _parity(act)), (_nearest(at_jumps), _nearest(kinks[apart]))
-        return Properties(low, high, slope_low, slope_high, *words, *places, act(PICTURE))
+        return Properties(low, high, slope_low, slope_high, *words, *places, mean(act, 1.0, act.breaks), act(PICTURE))
 
 
 def _grid() -> Floats:
