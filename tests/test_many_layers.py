@@ -9,9 +9,10 @@ import pytest
 from actsweep.report.figures.theory_by_layer import draw as theory_by_layer
 from actsweep.report.figures.unit_classes import draw as unit_classes
 from actsweep.report.page.histograms import histograms_of
-from actsweep.report.page.layers import layers_of, measured
-from actsweep.report.page.tables import Folders
+from actsweep.report.page.layers import layers_of
 from actsweep.results import run_folder
+from actsweep.results.folders import Folders
+from actsweep.results.measured import measured
 from actsweep.results.reading import Run, read_runs
 from actsweep.statistics.setting import settings_of
 from tests.made_up_runs import result_of

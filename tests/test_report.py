@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from omegaconf import OmegaConf
-from rich.console import Console
+from scipy import stats
 
 from actsweep.composition import run_name
-from actsweep.report import writing
+from actsweep.report import terminal, writing
+from actsweep.report.summary import summarise
 from actsweep.results import run_folder
 from actsweep.results.reading import read_sweeps
 from actsweep.statistics.inference import trained
@@ -31,7 +31,7 @@ def run(act: str, seed: int, accuracy: float | None, status: str = "completed", 
         "epochs": 3 + seed, "best_epoch": 2 if finished else None, "classes": 10, "val_accuracy": accuracy,
         "test_accuracy": accuracy, "grad_norm": [1e-3, 0.1, 0.5] if finished else None, "dead_fraction": [0.0, 0.5],
         "dead_outputs": [0, 4], "seconds": 1.0, "error": "RuntimeError: x" if status == "failed" else None,
-        "initial": {"grad_norm": [1.0, 2.0, 3.0]},
+        "initial": {"grad_norm": [1.0, 2.0, 3.0]}, "folder": "nowhere",
         "config": {"names": {"act": act}, "act": {"_target_": act}, "seed": seed, "optim": {"lr": 0.1}} | config,
     }  # fmt: skip
 
@@ -43,25 +43,29 @@ def save(runs: list[dict[str, Any]], folder: Path) -> Path:
     return folder
 
 
+def rows_of(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Label → column → number, as report.json holds it."""
+    rows = [row for judged in summarise(settings_of(runs), {}).judged for row in judged.table.rows]
+    return {setting.label: {key: cell.data for key, cell in cells.items()} for setting, cells in rows}
+
+
 def test_means_are_over_completed_runs_alone() -> None:
     accuracies = [0.8, 0.9, 0.85]
     runs = [run("relu", seed, accuracy) for seed, accuracy in enumerate(accuracies)]
     runs += [run("relu", 3, None, "diverged"), run("relu", 4, None, "failed"), run("tanh", 0, 0.1)]
-    summary = writing.by_setting(settings_of(runs)).set_index("act")
-    relu = summary.loc["relu"]
-    assert (relu["n"], relu["diverged"], relu["failed"], relu["trained"]) == (3, 1, 1, 3)
-    assert relu["test_accuracy_mean"] == pytest.approx(np.mean(accuracies))
-    assert relu["test_accuracy_std"] == pytest.approx(np.std(accuracies, ddof=1))
-    assert relu["epochs"] == pytest.approx(4.0)
-    assert (relu["grad_norm_first"], relu["grad_norm_last"]) == (1e-3, 0.5)
-    assert relu["dead_fraction"] == 0.25
-    assert (summary.loc["tanh", "n"], summary.loc["tanh", "trained"]) == (1, 0)
+    rows = rows_of(runs)
+    relu = rows["relu"]
+    assert (relu["n"], relu["trained"]["count"], relu["trained"]["n"]) == (3, 3, 4)
+    low, high = stats.t.interval(0.95, 2, 85, stats.sem([80, 90, 85]))
+    assert relu["mean"] == {"value": 85.0, "low": round(low, 2), "high": min(round(high, 2), 100), "n": 3}
+    assert relu["mean_with_diverged"]["value"] == round(100 * (0.8 + 0.9 + 0.85 + 0.1) / 4, 2)
+    assert (relu["epochs"], relu["gradient_first_to_last"], relu["dead_percent"]) == (4.0, 0.33, 25.0)
+    assert (rows["tanh"]["n"], rows["tanh"]["trained"]["count"]) == (1, 0)
 
 
 def test_a_setting_is_whatever_was_varied() -> None:
     runs = [run("relu", seed, 0.9, optim={"lr": lr}) for seed in (0, 1) for lr in (0.1, 0.01)]
-    summary = writing.by_setting(settings_of(runs))
-    assert summary[["act", "lr", "n"]].to_numpy().tolist() == [["relu", "0.01", 2], ["relu", "0.1", 2]]
+    assert {label: row["n"] for label, row in rows_of(runs).items()} == {"relu, lr 0.01": 2, "relu, lr 0.1": 2}
 
 
 def test_runs_that_were_shown_in_different_ways_are_of_one_setting() -> None:
@@ -70,8 +74,8 @@ def test_runs_that_were_shown_in_different_ways_are_of_one_setting() -> None:
 
 
 def test_a_sweep_without_a_completed_run_is_tabulated(capsys: pytest.CaptureFixture[str]) -> None:
-    summary = writing.by_setting(settings_of([run("relu", 0, None, "diverged"), run("relu", 1, None, "failed")]))
-    writing.show(summary, Console(width=120))
+    runs = [run("relu", 0, None, "diverged"), run("relu", 1, None, "failed")]
+    terminal.show(summarise(settings_of(runs), {}), Path("results.csv"))
     shown = capsys.readouterr().out
     assert "diverged" in shown
     assert "0/1" in shown
@@ -195,7 +199,7 @@ def test_networks_of_equal_depth_and_other_widths_are_other_settings() -> None:
         {"act": "relu", "hidden_sizes": "[8, 8, 8, 8]"},
         {"act": "relu", "hidden_sizes": "[16, 16, 16, 16]"},
     ]
-    assert len(writing.by_setting(settings_of([narrow, wide]))) == 2
+    assert len(settings_of([narrow, wide])) == 2
 
 
 WRITE = """

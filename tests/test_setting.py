@@ -12,16 +12,18 @@ import pandas as pd
 import pytest
 
 from actsweep.errors import UserError
-from actsweep.report import page, writing
+from actsweep.report import page, terminal, writing
 from actsweep.report.figures.fair_ranking import draw as fair_ranking
-from actsweep.report.page.tasks import tasks_of
-from actsweep.report.page.verdict import judge, sentences
+from actsweep.report.summary import summarise
+from actsweep.report.tasks import tasks_of
+from actsweep.report.verdict import judge, sentences
 from actsweep.results import run_folder
 from actsweep.results.reading import Run, measured_at, read_runs, read_sweeps
 from actsweep.statistics.inference import compare
 from actsweep.statistics.setting import left_out, missing_of, repetitions, settings_of
 from tests.made_up_runs import sweep
 
+MEANS = ("mean", "mean_with_diverged")
 DRAWN = ("accuracy_by_setting", "overview", "accuracy_by_depth", "learning_curves", "gradient_by_layer", "dead_units")
 
 
@@ -152,7 +154,10 @@ def test_a_run_that_two_sweeps_expect_is_expected_once_and_missing_if_it_is_nowh
     assert absent == [a / "relu-d3-s2"]  # s1 is in a
     relu = settings_of(runs, absent)[1]
     assert (len(relu.completed), relu.missing, relu.broken) == (2, (a / "relu-d3-s2",), "1 missing")
-    assert writing.statuses(settings_of(runs, absent), absent) == "6 runs expected: 5 completed, 1 missing"
+    assert (
+        terminal.statuses(summarise(settings_of(runs, absent), {"missing": absent}))
+        == "6 runs expected: 5 completed, 1 missing"
+    )
     for run in read_runs([b]):
         change(run, test_loss=0.5, config=run["config"] | {"patience": 3})  # another study with the same names
     assert missing_of(read_runs(twice), read_sweeps(twice)) == [a / "relu-d3-s2", b / "relu-d3-s1", b / "relu-d3-s2"]
@@ -212,9 +217,9 @@ def test_what_diverged_is_said_on_both_sides_and_counted_as_chance(tmp_path: Pat
     counted = verdict(runs, with_diverged=True)
     assert counted[0].startswith("With diverged runs counted as chance, 10.00 %: tanh has the highest mean")
     assert "relu is 22.00 percentage points behind" in counted[1]
-    summary = writing.by_setting(settings_of(runs)).set_index("act")
-    assert summary.loc["relu", "accuracy_or_chance_mean"] == pytest.approx((3 * 0.9 + 3 * 0.1) / 6)
-    assert summary.loc["tanh", "accuracy_or_chance_mean"] == summary.loc["tanh", "test_accuracy_mean"]
+    rows = summarise(settings_of(runs), {}).judged[0].table.rows
+    means = {setting.label: [cells[key].data["value"] for key in MEANS] for setting, cells in rows}
+    assert means == {"relu": [90.0, 50.0], "tanh": [80.0, 80.0]}
     for name in ("accuracy_by_setting", "overview", "accuracy_by_depth"):
         caption = importlib.import_module(f"actsweep.report.figures.{name}").draw(runs).caption
         assert "Means with diverged runs counted as chance: relu 50.00 % (n = 6). " in caption

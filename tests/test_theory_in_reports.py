@@ -11,8 +11,8 @@ import pytest
 
 from actsweep.report.figures.theory_by_layer import draw
 from actsweep.report.page.layers import layers_of
-from actsweep.report.page.tables import Folders
 from actsweep.report.page.theory import theory_of
+from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import settings_of
 from tests.made_up_runs import sweep

@@ -40,7 +40,7 @@ def train(*, folder: str | Path | None = None, **overrides: Any) -> dict[str, An
 
 
 def load(*folders: str | Path) -> "Loaded":
-    """The tidy tables of all runs in or below the folders: pandas frames `runs`, `epochs` and `layers`.
+    """The tidy tables of all runs in or below the folders, as pandas frames, and what their report says.
 
     Each row begins with `run`, the run's folder, and what tells the run from the others: act, seed and what was varied.
 
@@ -48,6 +48,8 @@ def load(*folders: str | Path) -> "Loaded":
              regression), seconds, device
     epochs   one row per epoch, from 1: step, and each measure of training and validation, in the same units
     layers   one row per epoch (0: untrained), step, layer and quantity: value; `definition` and `unit` say what it is
+    report   what report.json holds (docs/report.schema.json), computed when it is first asked for; its lists as
+             frames: settings (estimates with intervals and n), comparisons, findings (worst first)
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

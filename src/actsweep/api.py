@@ -6,8 +6,10 @@ Flow: around everything, as the command.
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -23,12 +25,33 @@ MEANT = ("definition", "unit")
 RESERVED = {"true", "false", "null", "nan", "inf"}
 
 
-class Loaded(NamedTuple):
-    """Tidy tables; `actsweep.load` says what is in them."""
+@dataclass(frozen=True)
+class Loaded:
+    """Tidy tables, and the report's content; `actsweep.load` says what is in them."""
 
     runs: pd.DataFrame
     epochs: pd.DataFrame
     layers: pd.DataFrame
+    folders: tuple[Path, ...] = ()
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """What report.json holds, computed from the runs that are there now. Raises ValueError where none is."""
+        from actsweep.report import as_data, writing  # here, because it imports SciPy
+
+        return as_data.report_of(writing.summary_of(read_runs(self.folders), self.folders), self.folders[0].name)
+
+    @property
+    def settings(self) -> pd.DataFrame:
+        return pd.json_normalize(self.report["settings"], sep="_")
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        return pd.json_normalize(self.report["comparisons"], sep="_")
+
+    @property
+    def findings(self) -> pd.DataFrame:
+        return pd.json_normalize(self.report["findings"], sep="_")
 
 
 def _number(text: str) -> str | int | float:
@@ -67,7 +90,8 @@ def load(folders: Sequence[Path]) -> Loaded:
     epochs, layers = [_rows(run, run_folder.EPOCHS) for run in runs], [_layers(run) for run in runs]
     parts = [[_labelled(*each) for each in zip(runs, said, tables, strict=True)] for tables in (found, epochs, layers)]
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
-    return Loaded(*map(_together, parts, columns))
+    runs_table, epochs_table, layers_table = map(_together, parts, columns)
+    return Loaded(runs_table, epochs_table, layers_table, tuple(folders))
 
 
 def words(given: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """The diagnostics that work on any LightningModule: `Trainer(callbacks=[GradientNorm(), DeadUnits()])`.
 
-Flow: diagnostics, results → here. Needs torch and pytorch-lightning, nothing else. Values go to every logger of the
+Flow: diagnostics, results → here. Needs torch and pytorch-lightning, nothing else (`Diagnosis` also pandas and SciPy,
+when a fit ends). Values go to every logger of the
 trainer, as `grad_norm/LAYER`; histograms and curves to those that have a place for them, as `Tables` has.
 
     trainer = Trainer(callbacks=[GradientNorm(), ActivationHistogram(every_n_epochs=5)], logger=Tables(Path("mine")))
@@ -16,6 +17,7 @@ True
 (tensor([1.]), tensor([0.]))
 """
 
+from actsweep.diagnosis import Diagnosis
 from actsweep.diagnostics.activations import ActivationMoments
 from actsweep.diagnostics.curve import ActivationCurve
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
@@ -31,6 +33,6 @@ from actsweep.diagnostics.updates import UpdateRatio
 from actsweep.results.tables import Tables
 
 __all__ = [
-    "ActivationCurve", "ActivationHistogram", "ActivationMoments", "DeadUnits", "Diagnostic", "EveryStep",
+    "ActivationCurve", "ActivationHistogram", "ActivationMoments", "DeadUnits", "Diagnosis", "Diagnostic", "EveryStep",
     "GradientNorm", "Layer", "Quantity", "Tables", "Taxonomy", "UpdateRatio", "observe", "watched",
 ]  # fmt: skip

@@ -13,7 +13,9 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from actsweep.report import page
+from actsweep.report.summary import summarise
 from actsweep.results.reading import Run, read_runs
+from actsweep.statistics.setting import settings_of
 from tests.conftest import PATIENCE
 from tests.made_up_runs import result_of, tables_of
 
@@ -87,7 +89,7 @@ def add_run(
 
 
 def written(folder: Path, **sweep: Any) -> Path:
-    return page.write(read_runs([folder]), folder, sweep)
+    return page.write(summarise(settings_of(read_runs([folder]), sweep.get("missing", ())), sweep), folder)
 
 
 @dataclass

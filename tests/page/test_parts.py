@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actsweep.report import page
-from actsweep.report.page import wording
-from actsweep.report.page.layers import mean_over_seeds, measured
-from actsweep.report.page.tables import Folders
+from actsweep.report import page, wording
+from actsweep.report.page.layers import mean_over_seeds
+from actsweep.report.summary import summarise
+from actsweep.results.folders import Folders
+from actsweep.results.measured import measured
 from actsweep.results.reading import read_runs
+from actsweep.statistics.setting import settings_of
 from tests.page.conftest import Open, Opened, add_run, written
 
 
@@ -45,12 +47,12 @@ def test_embedded_data_can_not_end_the_element_it_stands_in() -> None:
 
 
 def test_the_same_runs_give_the_same_page_and_nothing_else_is_left(sweep: Path, tmp_path: Path) -> None:
-    runs = read_runs([sweep])
-    first = page.write(runs, tmp_path, {}).read_bytes()
-    assert page.write(runs, tmp_path, {}).read_bytes() == first
+    runs = settings_of(read_runs([sweep]))
+    first = page.write(summarise(runs, {}), tmp_path).read_bytes()
+    assert page.write(summarise(runs, {}), tmp_path).read_bytes() == first
     assert sorted(path.name for path in tmp_path.iterdir()) == [".actsweep", "report.html"]
     with pytest.raises(ValueError, match="at least one run"):
-        page.write([], tmp_path, {})
+        summarise([], {})
 
 
 def imported(module: str, known: set[str]) -> set[str]:
@@ -144,7 +146,6 @@ def test_the_correlation_map_and_the_band_of_single_networks_are_drawn(tmp_path:
 
 def test_agreement_with_theory_is_said_too_and_without_predictions_nothing(tmp_path: Path, wide: Opened) -> None:
     add_theory(add_run(tmp_path, "tanh", 0), 1.02)
-    runs = read_runs([tmp_path])
-    html = page.write(runs, tmp_path, {}).read_text()
+    html = written(tmp_path).read_text()
     assert "No layer of the 1 untrained network deviates from mean-field theory by more than 4" in html
     assert wide.view.locator("#theory, [data-figure=theory]").count() == 0

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import pytorch_lightning as L
 import torch
+from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -225,10 +226,10 @@ def publish(trainer: L.Trainer, measured: dict[str, dict[str, Tensor]], epoch: i
 
 
 def send_layers(trainer: L.Trainer, metrics: dict[str, float], epoch: int, step: int | None = None) -> None:
-    """Send one network's values by `quantity/layer` to the trainer's loggers."""
+    """Send one network's values by `quantity/layer` to the trainer's loggers, and to callbacks that take them."""
     step = trainer.global_step if step is None else step
-    for logger in trainer.loggers:
-        if callable(log_layers := getattr(logger, "log_layers", None)):
+    for place in (*trainer.loggers, *getattr(trainer, "callbacks", ())):  # a member of a stack has none
+        if callable(log_layers := getattr(place, "log_layers", None)):
             log_layers(metrics, epoch, step)
-        else:
-            logger.log_metrics(metrics, step)
+        elif isinstance(place, Logger):
+            place.log_metrics(metrics, step)

@@ -12,26 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from actsweep.config.command_line import stop
 from actsweep.errors import UserError
 from actsweep.places import command, door
-from actsweep.report import figures
-from actsweep.report.frames import endings, mean_of
+from actsweep.report import as_data, as_text, figures, terminal
+from actsweep.report.frames import mean_of
+from actsweep.report.summary import Summary, summarise
 from actsweep.results import files, locks, run_folder
 from actsweep.results.reading import Run, read_sweeps
 from actsweep.results.reading import read_runs as read_runs  # for those who report
 from actsweep.statistics import atlas
 from actsweep.statistics.inference import trained
-from actsweep.statistics.setting import Setting, chance, labels, missing_of, repetitions, settings_of
+from actsweep.statistics.setting import Setting, labels, missing_of, settings_of
 from actsweep.threads import forkable
 
 RESULTS = run_folder.RESULTS
 TOLD = ("question", "command")
-COUNTED = {"n": "completed"} | {name: name for name in ("diverged", "failed", "missing", "repeated")}
-AVERAGED = ("test_loss", "epochs", "grad_norm_first", "grad_norm_last", "dead_fraction")
 
 
 def _found(run: Run) -> dict[str, Any]:
@@ -69,65 +66,9 @@ def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_setting(settings: Sequence[Setting]) -> pd.DataFrame:
-    """One row per setting: n of each status, and mean ± std over completed runs; then with diverged ones as chance."""
-    rows = []
-    for setting in settings:
-        found = [{"epochs": run.get("epochs")} | _found(run) for run in setting.completed]
-        numbers = pd.DataFrame(found, columns=["trained", *AVERAGED]).astype(float)
-        row: dict[str, Any] = dict(setting.values)
-        row |= {name: len(getattr(setting, of)) for name, of in COUNTED.items()}
-        row["trained"] = int(numbers["trained"].sum())
-        for name, diverged in (("test_accuracy", None), ("accuracy_or_chance", chance(setting, settings))):
-            values = setting.outcomes(diverged) if setting.measure == "test_accuracy" else {}
-            accuracies = pd.Series(values, dtype=float)
-            row |= {f"{name}_mean": accuracies.mean(), f"{name}_std": accuracies.std()}
-        rows.append(row | numbers[[*AVERAGED]].mean().to_dict())
-    return pd.DataFrame(rows)
-
-
-def show(summary: pd.DataFrame, console: Console) -> None:
-    """Print the table by setting."""
-    keys = list(summary.columns[: summary.columns.get_loc("n")])
-    lacking = [name for name in COUNTED if name != "n" and summary[name].any()]
-    diverged = summary["diverged"].any() and summary["accuracy_or_chance_mean"].notna().any()
-    table = Table(
-        *keys, "n", "trained", "test accuracy %", *(["diverged as chance %"] if diverged else []),
-        "test loss", "epochs", "grad_norm first", "last", "dead", *(["left out"] if lacking else []),
-        caption="mean ± standard deviation over the n completed runs"
-        + ("; then with diverged runs counted as chance; trained: of both" if diverged else ""),
-    )  # fmt: skip
-    forms = {"test_loss": ".3g", "epochs": ".1f", "grad_norm_first": ".1e", "grad_norm_last": ".1e"}
-    for row in summary.to_dict("records"):
-        table.add_row(
-            *(str(row[key]) for key in (*keys, "n")),
-            f"{row['trained']}/{row['n'] + row['diverged']}",
-            *(_percent(row, name) for name in ("test_accuracy", "accuracy_or_chance")[: 1 + bool(diverged)]),
-            *(_cell(row[name], form) for name, form in (forms | {"dead_fraction": ".1%"}).items()),
-            *([", ".join(f"{row[name]} {name}" for name in lacking if row[name])] if lacking else []),
-        )
-    console.print(table)
-
-
-def _percent(row: dict[Any, Any], name: str) -> str:
-    mean, std = 100 * row[f"{name}_mean"], 100 * row[f"{name}_std"]
-    return _cell(mean, ".2f") + ("" if pd.isna(std) else f" ± {std:.2f}")
-
-
-def _cell(value: float, form: str) -> str:
-    return "–" if pd.isna(value) else format(value, form)
-
-
 def facts(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What sweeps asked and were started with, taken together."""
     return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in TOLD}
-
-
-def statuses(settings: Sequence[Setting], missing: Sequence[Path]) -> str:
-    """How many runs there should be, and what became of them, in words; a seed of a setting is one run."""
-    found = endings(settings, missing)
-    named = [f"{len(names)} {ended}" for ended, names in found.items() if names]
-    return f"{sum(map(len, found.values()))} runs expected: {', '.join(named)}"
 
 
 def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -149,35 +90,48 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
     return list(forgotten)
 
 
+def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
+    """What is known of the sweeps themselves, their missing runs too."""
+    sweeps = read_sweeps(folders)
+    told = facts(list(sweeps.values()))
+    return told | {"missing": missing_of(runs, sweeps), "forget": command("report", *folders, "--forget")}
+
+
+def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
+    """What is known of all runs in the folders."""
+    sweep = noted(runs, folders)
+    return summarise(settings_of(runs, sweep["missing"]), sweep)
+
+
 def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> None:
-    """results.csv, figures/ and report.html in the first folder, and the table by setting in the terminal."""
+    """results.csv, report.json, report.md, results.tex, figures/ and report.html in the first folder; in the terminal
+    the table by setting and the worst findings."""
     if of_atlas := [run for run in runs if atlas.is_of_atlas(run)]:
-        write_atlas(of_atlas, folders[0])
+        write_atlas(of_atlas, folders[0], with_page)
         runs = [run for run in runs if not atlas.is_of_atlas(run)]
         if not runs:
             return
-    folder, sweeps = folders[0], read_sweeps(folders)
-    absent = missing_of(runs, sweeps)
-    settings = settings_of(runs, absent)
+    folder, sweep = folders[0], noted(runs, folders)
+    settings = settings_of(runs, sweep["missing"])
     table = table_of(runs, settings)
-    rows = pd.DataFrame([{"status": "missing", "folder": str(path)} for path in absent], columns=table.columns)
-    text = table.to_csv(index=False) + rows.to_csv(index=False, header=False)
-    files.write_atomically(folder / run_folder.RESULTS, text)
-    console = Console()
-    show(by_setting(settings), console if console.is_terminal else Console(width=120))
-    print("; ".join(filter(None, (statuses(settings, absent), repetitions(settings), str(folder / RESULTS)))))
-    sweep = facts(list(sweeps.values())) | {"missing": absent, "forget": forgetting(folders)}
-    if absent:
-        print(f"missing: {', '.join(path.name for path in absent)}; if they are not wanted: {sweep['forget']}")
+    absent = [{"status": "missing", "folder": str(path)} for path in sweep["missing"]]
+    text = table.to_csv(index=False) + pd.DataFrame(absent, columns=table.columns).to_csv(index=False, header=False)
+    files.write_atomically(folder / RESULTS, text)
     with _beside(_draw, runs, folder):
+        summary = summarise(settings, sweep)
+        for file, content in _texts(summary, folder.resolve().name).items():
+            files.write_atomically(
+                folder / file, content.encode("utf-8", "replace").decode()
+            )  # names may be no Unicode
+        terminal.show(summary, folder / RESULTS)
         if with_page:
             from actsweep.report import page  # here, because plotly takes a second to import
 
-            print(f"report: {page.write(runs, folder, sweep)}", flush=True)
+            print(f"report: {page.write(summary, folder)}", flush=True)
 
 
-def write_atlas(runs: list[Run], folder: Path) -> None:
-    """atlas.csv and atlas_excluded.csv; in the terminal, where a person's own functions stand among all."""
+def write_atlas(runs: list[Run], folder: Path, with_page: bool) -> None:
+    """atlas.csv, atlas_excluded.csv, atlas.html; in the terminal, where a person's own functions stand among all."""
     table, excluded = atlas.tables(runs)
     for name, each in (("atlas", table), ("atlas_excluded", excluded)):
         files.write_atomically(folder / f"{name}.csv", each.to_csv(index=False))
@@ -186,11 +140,19 @@ def write_atlas(runs: list[Run], folder: Path) -> None:
     print(f"{counts}: {folder / 'atlas.csv'}, {folder / 'atlas_excluded.csv'}")
     for line in atlas.places(everything, own):
         print(line)
+    if with_page and len(table):
+        from actsweep.report import atlas as page  # here, as the other page
+
+        fashion = pd.read_csv(atlas.FASHION) if atlas.FASHION.is_file() else None
+        print(f"report: {page.write(everything, excluded, folder, own, fashion)}", flush=True)
 
 
-def forgetting(folders: Sequence[Path]) -> str:
-    """The command after which missing runs are no longer expected."""
-    return command("report", *folders, "--forget")
+def _texts(summary: Summary, name: str) -> dict[str, str]:
+    return {
+        "report.json": as_data.as_text(as_data.report_of(summary, name)),
+        "report.md": as_text.markdown(summary, name),
+        "results.tex": as_text.latex(summary),
+    }
 
 
 def _draw(runs: list[Run], folder: Path) -> None:

@@ -60,15 +60,16 @@ def write_atomically(path: Path, text: str, durable: bool = True) -> None:
 
 def as_json(value: Any) -> str:
     """JSON text of plain data, floats that JSON lacks as the strings in NOT_FINITE."""
-    return json.dumps(_speakable(value), indent=2, allow_nan=False, default=str, ensure_ascii=False) + "\n"
+    return json.dumps(speakable(value), indent=2, allow_nan=False, default=str, ensure_ascii=False) + "\n"
 
 
-def _speakable(value: Any) -> Any:
+def speakable(value: Any) -> Any:
+    """The same, with floats that JSON lacks as the strings in NOT_FINITE."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(float(value))
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): _speakable(each) for key, each in value.items()}
-    return [_speakable(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key if isinstance(key, str) else str(key): speakable(each) for key, each in value.items()}
+    return [speakable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _as_written(value: Any) -> Any:

@@ -16,7 +16,7 @@ from actsweep.results.reading import Run, texts
 from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import act_order
 
-COMMITTED = REPOSITORY / "docs" / "atlas.csv"
+COMMITTED, FASHION = REPOSITORY / "docs" / "atlas.csv", REPOSITORY / "docs" / "atlas_fashion.csv"
 PACKAGES = ("actsweep", "torch", "torch_activation")
 NUMBERS = ("low", "high", "slope_low", "slope_high", "centre", "cost", "weight_variance", "bias_variance", "q", "chi")
 SCALES = ("depth_scale", "q_scale", "gradient_scale")

@@ -19,7 +19,8 @@ PICTURE = np.linspace(-4, 4, 49)
 @dataclass(frozen=True)
 class Properties:
     """`low`, `high`, `slope_low`, `slope_high`: infinite where there is no end. `jumps`: where φ jumps; `kinks`: where
-    its slope does and φ doesn't; both within ± 64, the eight nearest 0. `centre`: E[φ(z)], z ~ N(0, 1). `curve`: φ at PICTURE."""
+    its slope does and φ doesn't; both within ± 64, the eight nearest 0. `centre`: E[φ(z)], z ~ N(0, 1). `curve`: φ at
+    PICTURE."""
 
     low: float
     high: float

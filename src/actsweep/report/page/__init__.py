@@ -5,7 +5,7 @@ Flow: statistics → report → **page**. Python gathers and condenses, page.js 
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,30 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
+from actsweep.report import provenance, verdict, wording
+from actsweep.report.findings import SEVERITIES, Told, fact_in_words, place, told
 from actsweep.report.frames import SWITCH_ON, endings
-from actsweep.report.page import provenance, summary, verdict, wording
+from actsweep.report.page.comparisons import drawn
 from actsweep.report.page.curves import activation_functions, learning_curves
 from actsweep.report.page.depth import by_depth
 from actsweep.report.page.examples import examples_of
 from actsweep.report.page.histograms import MOST_SETTINGS, histograms_of
 from actsweep.report.page.layers import layers_of
-from actsweep.report.page.tables import Folders
-from actsweep.report.page.tasks import Styles, Task, sampled, styles, tasks_of
+from actsweep.report.page.pictures import picture_of
+from actsweep.report.page.styles import Styles, styles
 from actsweep.report.page.theory import theory_of
+from actsweep.report.summary import Judged, Summary
+from actsweep.report.tasks import sampled
 from actsweep.results.files import write_atomically
+from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
-from actsweep.statistics.setting import Setting, repetitions, settings_of
+from actsweep.statistics.setting import Setting, repetitions
 
 HERE = Path(__file__).parent
 REPORT = "report.html"
 SHOWN = 12  # settings that figures show until the reader chooses
 MOST_TASKS = 6
+MOST_OTHERS = 40  # settings with the same kind of finding that are named
 
 
 def _declared(runs: Sequence[Run], folders: Folders) -> dict[str, dict[str, str]]:
@@ -54,33 +60,46 @@ def _status(settings: Sequence[Setting], missing: Sequence[Path]) -> dict[str, A
     }
 
 
-def _judged(task: Task, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]:
+def _worded(judged: Judged, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]:
     """A task as the template words it, and as the figures draw it."""
-    verdicts = [verdict.judge(task)]
-    if any(setting.diverged for setting in task.settings):
-        verdicts.append(verdict.judge(task, with_diverged=True))
-    found = verdicts[0]
+    task, verdicts, found = judged.task, judged.verdicts, judged.verdicts[0]
     lines = by_depth(found, of)
     worded = {
         "title": task.title,
         "metric": task.metric,
-        "sentences": [sentence for each in verdicts for sentence in verdict.sentences(each)],
+        "sentences": judged.sentences,
         "warning": verdict.warning(found),
-        "table": summary.table(*verdicts),
+        "table": judged.table,
         "stands": task.stands if len(verdicts) > 1 else None,
         "settings": len(found.found),
         "pairs": len(found.pairs),
         "depth": bool(lines),
         "sample": sampled(task.settings, sum(len(each.values) for each in found.found)),
     }
-    return worded, verdict.drawn(verdicts, of) | {"depth": lines}
+    return worded, drawn(verdicts, of) | {"depth": lines}
 
 
-def _script(name: str) -> Markup:
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+def _finding(each: Told, by_label: Mapping[str, Setting], folders: Folders) -> dict[str, Any]:
+    """A kind of finding as the template words it."""
+    first = each.first
+    return {
+        "first": first,
+        "severity": SEVERITIES[first.severity],
+        "place": place(first),
+        "remedy": each.remedy,
+        "evidence": list(map(fact_in_words, first.evidence)),
+        "consequences": each.consequences,
+        "others": [(other.where.setting, place(other), other.explanation) for other in each.others[:MOST_OTHERS]],
+        "more": max(len(each.others) - MOST_OTHERS, 0),
+        "picture": picture_of(first, by_label[first.where.setting], folders),
+    }
 
 
-def _policy(scripts: list[str]) -> str:
+def script(name: str, folder: Path = HERE) -> Markup:
+    return Markup((folder / name).read_text(encoding="utf-8"))
+
+
+def policy(scripts: list[str]) -> str:
     """Content-Security-Policy: these scripts only, and no connection to anywhere."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
@@ -90,19 +109,19 @@ def _policy(scripts: list[str]) -> str:
     )
 
 
-def _context(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> dict[str, Any]:
+def _context(summary: Summary, folder: Path) -> dict[str, Any]:
     """Everything that the template needs, and under "data" everything that the figures need."""
-    folders = Folders()
-    settings = settings_of(runs, sweep.get("missing", ()))
-    of, tasks = styles(settings), tasks_of(settings)
-    counted = [run for each in settings for run in each.runs]
-    declared = _declared(runs, folders)
+    folders, settings, sweep = summary.folders, summary.settings, summary.sweep
+    tasks = [judged.task for judged in summary.judged]
+    of, by_label = styles(settings), {setting.label: setting for setting in settings}
+    counted = summary.runs
+    declared = _declared(counted, folders)
     layers = layers_of(settings, folders, declared)
-    judged = [_judged(task, of) for task in tasks[:MOST_TASKS]]
+    worded = [_worded(judged, of) for judged in summary.judged[:MOST_TASKS]]
     data = {
         "settings": list(of.values()),
         "shown": SHOWN,
-        "tasks": [drawn for _, drawn in judged],
+        "tasks": [shown for _, shown in worded],
         "learning": learning_curves(settings, folders),
         "layers": layers,
         "histograms": histograms_of(settings, folders, declared),
@@ -114,8 +133,9 @@ def _context(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> dict[s
         "command": sweep.get("command"),
         "forget": sweep.get("forget"),
         "status": _status(settings, sweep.get("missing", ())),
-        "tasks": [worded for worded, _ in judged],
+        "tasks": [words for words, _ in worded],
         "omitted_tasks": [task.title for task in tasks[MOST_TASKS:]],
+        "findings": [_finding(each, by_label, folders) for each in told(summary.findings)],
         "theory": theory_of(settings, layers),
         "settings": settings,
         "looks": of,
@@ -133,27 +153,29 @@ def _context(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> dict[s
 
 
 @cache
-def _template() -> Template:
+def template(name: str, *folders: Path) -> Template:
+    """A template of these folders, which may import the page's parts."""
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([*folders, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": wording.number, "fixed": wording.fixed, "counted": wording.counted}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
-def write(runs: Sequence[Run], folder: Path, sweep: dict[str, Any]) -> Path:
-    """Write folder/report.html, atomically. `sweep` may have its `question`, its `command`, the folders of
-    `missing` runs and the command to `forget` them. Raises ValueError without runs.
-    """
-    if not runs:
-        raise ValueError("a report needs at least one run")
-    ours = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "theory", "page"))
-    scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
-    context = _context(runs, folder, sweep)
-    html = _template().render(
+def write(summary: Summary, folder: Path) -> Path:
+    """Write folder/report.html, atomically."""
+    parts = ("controls", "drawing", "figures", "layers", "theory", "page")
+    ours = Markup("").join(script(f"{name}.js") for name in parts)
+    scripts = {"theme": script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
+    context = _context(summary, folder)
+    html = template("report.html.j2").render(
         context
         | {"data": wording.embedded(context["data"]), "has": context["data"]}
-        | {"scripts": scripts, "style": _script("style.css"), "policy": _policy(list(scripts.values()))}
+        | {"scripts": scripts, "style": script("style.css"), "policy": policy(list(scripts.values()))}
     )
     path = folder / REPORT
     write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))  # names of files may be no Unicode

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actsweep.report.frames import by_epoch, functions, loss_unit, once_an_epoch
-from actsweep.report.page.tables import Folders
-from actsweep.report.page.tasks import Styles
-from actsweep.report.page.wording import plain_list, thinned
+from actsweep.report.frames import by_epoch, functions, loss_unit
+from actsweep.report.page.styles import Styles
+from actsweep.report.wording import plain_list, thinned
+from actsweep.results.folders import Folders
 from actsweep.statistics.setting import Setting
 
 MOST_TIMES, FEWEST_TIMES, MOST_EPOCHS, MOST_COLUMNS, MOST_FUNCTIONS, MOST_INPUTS = 40, 12, 15_000, 8, 36, 121
@@ -54,9 +54,7 @@ def _curve(wide: pd.DataFrame, most: int) -> dict[str, Any]:
 def _curves(group: Setting, folders: Folders, most: int) -> tuple[int, dict[str, Any]]:
     """How many completed runs of a setting have a learning curve, and the curve of each column."""
     tables = {
-        run["seed"]: once_an_epoch(table)
-        for run in group.completed
-        if run["epochs"] and (table := folders.read(run, "epochs", ("epoch",))) is not None
+        run["seed"]: table for run in group.completed if run["epochs"] and (table := folders.epochs(run)) is not None
     }
     found = {}
     for column in dict.fromkeys(str(name) for table in tables.values() for name in table):

@@ -5,9 +5,9 @@ from typing import Any
 
 from actsweep.report.drawing import COLOURS
 from actsweep.report.frames import trained_share
-from actsweep.report.page.tasks import Styles
-from actsweep.report.page.verdict import Verdict
-from actsweep.report.page.wording import plain
+from actsweep.report.page.styles import Styles
+from actsweep.report.verdict import Verdict
+from actsweep.report.wording import plain
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
 

@@ -1,4 +1,3 @@
-"use strict";
 // What all figures share: the page's data, numbers in words, colours, axes and panels.
 const D = JSON.parse(document.getElementById("data").textContent);
 const NOT_FINITE = "∞";
@@ -52,24 +51,9 @@ const between = (task, low, high) => (isNumber(low) ? ` [${scored(task, low)}, $
 const pValue = p => (!isNumber(p) ? "no p-value" : p < 0.001 ? "p < 0.001" : `p = ${number(p, 2)}`);
 
 // Panels of equal size in as many columns as fit, each as wide as it can be.
-function panels(
-  count,
-  width,
-  {
-    height = 190,
-    narrowest = 250,
-    most = 4,
-    titles,
-    x,
-    y,
-    left = 56,
-    gap = 54,
-    top = 26,
-    bottom = 46,
-    right = 10,
-    above = 8,
-  },
-) {
+const ROOM = { height: 190, narrowest: 250, most: 4, left: 56, gap: 54, top: 26, bottom: 46, right: 10, above: 8 };
+function panels(count, width, asked) {
+  let { height, narrowest, most, titles, x, y, left, gap, top, bottom, right, above } = { ...ROOM, ...asked };
   const fit = Math.max(1, Math.min(count, most, Math.floor((width - left - right + gap) / (narrowest + gap))));
   const rows = Math.ceil(count / fit),
     columns = Math.ceil(count / rows);

@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.image import imsave
 
 from actsweep.report.dataset import dataset_of
-from actsweep.report.page.tables import Folders
-from actsweep.report.page.tasks import Task
-from actsweep.report.page.wording import number, shortened
+from actsweep.report.tasks import Task
+from actsweep.report.wording import number, shortened
+from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 
 if TYPE_CHECKING:

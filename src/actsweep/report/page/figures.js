@@ -66,25 +66,11 @@ function differencesFrom(figure) {
     if (a !== reference && b !== reference) continue;
     const minus = v => (isNumber(v) ? 0 - v : v),
       rest = v => (isNumber(v) ? 1 - v : v);
-    found.push(
-      a === reference
-        ? {
-            setting: b,
-            n,
-            paired,
-            seeds,
-            p,
-            holm,
-            difference: minus(difference),
-            low: minus(high),
-            high: minus(low),
-            effect: minus(effect),
-            improvement: rest(improvement),
-            ilow: rest(ihigh),
-            ihigh: rest(ilow),
-          }
-        : { setting: a, n, paired, seeds, p, holm, difference, low, high, effect, improvement, ilow, ihigh },
-    );
+    const same = { n, paired, seeds, p, holm };
+    const turned = { difference: minus(difference), low: minus(high), high: minus(low), effect: minus(effect) };
+    const lost = { improvement: rest(improvement), ilow: rest(ihigh), ihigh: rest(ilow) };
+    const straight = { difference, low, high, effect, improvement, ilow, ihigh };
+    found.push(a === reference ? { setting: b, ...same, ...turned, ...lost } : { setting: a, ...same, ...straight });
   }
   return found.sort((a, b) => b.difference - a.difference);
 }
@@ -188,6 +174,7 @@ function curveOf(setting, column, c, axes) {
   return [...(c.low ? band(axes, c.x, c.low, c.high, setting.colour) : []), ...alone, ...(c.x.length ? [mean] : [])];
 }
 
+const TRAINED = { range: [-4, 104] };
 function depth(figure, width) {
   const task = D.tasks[figure.dataset.task],
     lines = task.depth;
@@ -202,12 +189,7 @@ function depth(figure, width) {
     },
   ];
   if (task.percent)
-    kinds.push({
-      part: line => line.trained,
-      title: "runs that trained (%)",
-      axis: { range: [-4, 104] },
-      unit: "% trained",
-    });
+    kinds.push({ part: line => line.trained, title: "runs that trained (%)", axis: TRAINED, unit: "% trained" });
   const titles = [...new Set(lines.map(line => line.panel))];
   const depths = [...new Set(lines.flatMap(line => line.depth))],
     [low, high] = [Math.min(...depths), Math.max(...depths)];

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from actsweep.report.page.layers import spoken
-from actsweep.report.page.tables import Folders
-from actsweep.report.page.wording import plain, thinned
+from actsweep.report.wording import plain, thinned
+from actsweep.results.folders import Folders
 from actsweep.results.reading import natural
 from actsweep.statistics.setting import Setting
 

@@ -1,67 +1,20 @@
 """What happened in each layer: every scalar quantity that any diagnostic declared, by layer and time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from actsweep.report.page.tables import Folders
-from actsweep.report.page.wording import plain_list, thinned
+from actsweep.report.wording import plain_list, thinned
+from actsweep.results.folders import Folders
+from actsweep.results.measured import Floats, Measured, Names
 from actsweep.results.reading import Run, measured_at, natural
 from actsweep.statistics.setting import Setting
 
 FIRST = ("grad_norm", "update_ratio", "dead_fraction", "saturated_fraction")
 TURNOVER = ("units_died", "units_revived")
-NEEDED = ("epoch", "step", "layer", "quantity", "value")
 MOST_TIMES, FEWEST_TIMES, FEWEST_BINS, MOST_NUMBERS = 40, 4, 8, 300_000
-
-Floats = npt.NDArray[np.float64]
-Names = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One quantity of one run: (times, layers). inf: measured but not finite; NaN: not measured."""
-
-    times: npt.NDArray[np.int64]
-    epochs: npt.NDArray[np.int64]
-    by_step: bool
-    layers: Names
-    values: Floats
-
-    def at(self, epoch: int) -> "Measured":
-        """The last measurement of this epoch alone; of epoch 0, the untrained network, the first."""
-        rows = np.flatnonzero(self.epochs == epoch)
-        row = rows[-1:] if epoch else rows[:1]
-        return replace(self, times=np.zeros(1, dtype=np.int64), epochs=self.epochs[row], values=self.values[row])
-
-
-def measured(table: pd.DataFrame) -> dict[str, Measured]:
-    """layers.csv → quantity → its values; of several measurements in an epoch or step the last."""
-    layers = table["layer"].cat.categories.astype(str)
-    names = np.array(sorted(layers, key=natural))
-    quantities, of_quantity = table["quantity"].cat, table["quantity"].cat.codes.to_numpy()
-    of_layer = np.array([list(names).index(layer) for layer in layers])[table["layer"].cat.codes.to_numpy()]
-    epochs, steps = (table[name].to_numpy(dtype=np.int64) for name in ("epoch", "step"))
-    values = table["value"].to_numpy(dtype=np.float64)
-    values = np.where(np.isfinite(values), values, np.inf)
-    found = {}
-    for code, quantity in enumerate(quantities.categories):
-        rows = np.flatnonzero(of_quantity == code)
-        if not len(rows):
-            continue
-        by_step = len(np.unique(steps[rows])) > len(np.unique(epochs[rows]))
-        times, row = np.unique((steps if by_step else epochs)[rows], return_inverse=True)
-        present, column = np.unique(of_layer[rows], return_inverse=True)
-        grid = np.full((len(times), len(present)), np.nan)
-        grid[row, column] = values[rows]
-        epoch_of = np.zeros(len(times), dtype=np.int64)
-        epoch_of[row] = epochs[rows]
-        found[str(quantity)] = Measured(times, epoch_of, by_step, tuple(names[present]), grid)
-    return found
 
 
 def mean_over_seeds(stack: Floats, logarithmic: bool) -> Floats:
@@ -79,7 +32,7 @@ def mean_over_seeds(stack: Floats, logarithmic: bool) -> Floats:
     return np.where(n == 0, np.nan, np.where((known & np.isinf(stack)).any(axis=0), np.inf, mean))
 
 
-def _aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Floats]:
+def aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Floats]:
     """All times, all layers, and the values of each seed at them: (S, T, L)."""
     times = np.unique(np.concatenate([part.times for part in parts]))
     layers = tuple(sorted({layer for part in parts for layer in part.layers}, key=natural))
@@ -101,7 +54,7 @@ def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[s
     """Mean over seeds by layer and time; None for what is measured at the start and the end only."""
     if max(len(part.times) for part in parts) < 3 and max(int(part.epochs.max()) for part in parts) > 2:
         return None
-    times, layers, stack = _aligned(parts)
+    times, layers, stack = aligned(parts)
     kept = thinned(len(times), most)
     values = mean_over_seeds(stack[:, kept], logarithmic)
     n = (~np.isnan(stack[:, kept])).any(axis=2).sum(axis=0)
@@ -114,9 +67,9 @@ def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[s
     }
 
 
-def _profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
+def profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
     """Mean and range over seeds against layer, each measured once."""
-    _, layers, stack = _aligned(parts)
+    _, layers, stack = aligned(parts)
     stack = stack[:, 0]
     finite = np.isfinite(stack)
     low = np.where(finite, stack, np.inf).min(axis=0)
@@ -137,7 +90,7 @@ def _profiles(runs: Sequence[Run], parts: Sequence[Measured], logarithmic: bool)
         "untrained": [part.at(0) for part in parts if (part.epochs == 0).any()],
         "trained": [part.at(epoch) for part, epoch in at_end if epoch],
     }
-    return {when: _profile(rows, logarithmic) for when, rows in ends.items() if rows}
+    return {when: profile(rows, logarithmic) for when, rows in ends.items() if rows}
 
 
 def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any] | None:
@@ -147,7 +100,7 @@ def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any]
         return None
     columns: dict[str, Any] = {}
     for name, measurements in parts.items():
-        times, layers, stack = _aligned(measurements)
+        times, layers, stack = aligned(measurements)
         means = np.nan_to_num(mean_over_seeds(stack, logarithmic=False))
         width = -(-len(times) // most)
         starts = np.arange(0, len(times), width)
@@ -166,11 +119,7 @@ def layers_of(groups: Sequence[Setting], folders: Folders, declared: dict[str, d
     turnover: dict[int, Any] = {}
     used = 0
     for position, group in enumerate(groups):
-        pairs = [
-            (run, measured(table))
-            for run in group.observed
-            if (table := folders.read(run, "layers", NEEDED)) is not None
-        ]
+        pairs = [(run, found) for run in group.observed if (found := folders.layers(run))]
         used += sum(run["status"] == "completed" for run, _ in pairs)
         for name in dict.fromkeys(name for _, each in pairs for name in each):
             runs, parts = zip(*((run, each[name]) for run, each in pairs if name in each), strict=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from actsweep.report.page.wording import counted, listed, number
+from actsweep.report.wording import counted, listed, number
 from actsweep.statistics.setting import Setting
 
 FACTORS = {

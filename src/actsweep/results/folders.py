@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from actsweep.results.measured import Measured, measured
 from actsweep.results.reading import Run
 from actsweep.results.run_folder import QUANTITIES, table
 
@@ -20,6 +21,23 @@ class Folders:
     """Reads run folders, and remembers what in them was damaged or absent."""
 
     damaged: list[tuple[str, str]] = field(default_factory=list)
+    _epochs: dict[str, pd.DataFrame | None] = field(default_factory=dict)
+    _layers: dict[str, dict[str, Measured]] = field(default_factory=dict)
+
+    def epochs(self, run: Run) -> pd.DataFrame | None:
+        """epochs.csv: the last row of each epoch, by epoch; None if there is none. Read once."""
+        if run["folder"] not in self._epochs:
+            found = self.read(run, "epochs", ("epoch",))
+            by_epoch = None if found is None else found.drop_duplicates("epoch", keep="last").set_index("epoch")
+            self._epochs[run["folder"]] = by_epoch
+        return self._epochs[run["folder"]]
+
+    def layers(self, run: Run) -> dict[str, Measured]:
+        """layers.csv by quantity; nothing if there is none. Read once."""
+        if run["folder"] not in self._layers:
+            found = self.read(run, "layers", ("epoch", "step", "layer", "quantity", "value"))
+            self._layers[run["folder"]] = {} if found is None else measured(found)
+        return self._layers[run["folder"]]
 
     def read(self, run: Run, name: str, needed: tuple[str, ...]) -> pd.DataFrame | None:
         """NAME.csv of a run; of a table that was cut off, the complete rows. None if there is none to read."""

@@ -1,14 +1,12 @@
 """Which setting is better, by how much, and how sure that is: numbers of inference.py, and a verdict in words."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from actsweep.report import wording
 from actsweep.report.frames import first_to_last, trained_share
-from actsweep.report.page import wording
-from actsweep.report.page.tasks import Metric, Styles, Task
-from actsweep.report.page.wording import plain
+from actsweep.report.tasks import Metric, Task
 from actsweep.statistics import inference
 from actsweep.statistics.inference import Comparison, Estimate
 from actsweep.statistics.setting import Setting
@@ -180,48 +178,3 @@ def warning(verdict: Verdict) -> str | None:
     if len(verdict.found) < 2:
         return None
     return inference.too_few(min(pair.n for pair in verdict.pairs.values()), len(verdict.pairs))
-
-
-def pairs_of(verdict: Verdict, styles: Styles) -> list[list[Any]]:
-    """What the figure of differences needs, settings as their positions."""
-    return [
-        [
-            styles[first]["position"],
-            styles[second]["position"],
-            pair.n,
-            int(pair.paired),
-            pair.seeds,
-            *map(plain, (pair.difference.value, pair.difference.low, pair.difference.high)),
-            *map(plain, (pair.p_value, pair.p_holm, pair.effect_size)),
-            *map(plain, (pair.improvement.value, pair.improvement.low, pair.improvement.high)),
-        ]
-        for (first, second), pair in verdict.pairs.items()
-    ]
-
-
-def drawn(verdicts: Sequence[Verdict], styles: Styles) -> dict[str, Any]:
-    """What the figures of accuracy and of differences need; settings as their positions."""
-    verdict = verdicts[0]
-    metric = verdict.task.metric
-    rows = [
-        {
-            "setting": styles[each.setting.label]["position"],
-            "seeds": list(each.values),
-            "values": [plain(value) if metric.factor == 1 else round(value, 3) for value in each.values.values()],
-            "mean": plain(each.mean.value),
-            "low": plain(each.mean.low),
-            "high": plain(each.mean.high),
-        }
-        for each in verdict.found
-    ]
-    classes = {run["classes"] for each in verdict.found for run in each.setting.completed if run.get("classes")}
-    return {
-        "name": metric.name,
-        "settings": [styles[setting.label]["position"] for setting in verdict.task.settings],
-        "unit": metric.unit,
-        "percent": metric.factor == 100,
-        "higher": metric.higher_is_better,
-        "chance": 100 / classes.pop() if len(classes) == 1 and metric.factor == 100 else None,
-        "rows": rows,
-        "pairs": [pairs_of(each, styles) for each in verdicts],
-    }

@@ -1,22 +1,15 @@
-"""What the page compares: settings, and the tasks that they were trained on."""
+"""What a report compares: settings, and the tasks that they were trained on."""
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from actsweep.report import wording
 from actsweep.report.captions import span
-from actsweep.report.drawing import MARKERS, facets
 from actsweep.report.frames import loss_unit
-from actsweep.report.page import wording
 from actsweep.results.reading import Run, data_of
 from actsweep.statistics.setting import Setting, chance, left_out
-
-Styles = Mapping[str, dict[str, Any]]  # by a setting's label
-DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
-SHAPES = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x", "star")
-SYMBOLS = dict(zip(MARKERS, SHAPES, strict=True))
 
 
 @dataclass(frozen=True)
@@ -36,6 +29,11 @@ class Metric:
 
     def text(self, value: float | None) -> str:
         return wording.fixed(value) if self.factor == 100 else wording.number(value, 4)
+
+    def rounded(self, value: float) -> float | None:
+        """What `text` says, as a number; None where there is none."""
+        digits = ".2f" if self.factor == 100 else ".4g"
+        return float(format(value, digits)) if math.isfinite(value) else None
 
     def with_unit(self, value: float) -> str:
         return f"{self.text(value)} {self.unit}"
@@ -68,20 +66,6 @@ class Task:
         values = [value for each in self.settings if (value := chance(each, self.settings)) is not None]
         what = "chance" if self.metric.higher_is_better else "the highest loss of any run here"
         return f"{what}, {self.metric.with_unit(self.metric.factor * max(values, default=math.nan))}"
-
-
-def styles(settings: Sequence[Setting]) -> dict[str, dict[str, Any]]:
-    """Label → where and as what the page's figures draw a setting, in the words of plotly.js."""
-    drawn: dict[str, dict[str, Any]] = {}
-    for panel, lines in facets(settings).items():
-        for line in lines:
-            names = {"act": line.setting.act, "panel": panel, "name": line.name or line.setting.label}
-            look = {"dash": DASHES[line.look["linestyle"]], "symbol": SYMBOLS[line.look["marker"]]}
-            drawn[line.setting.label] = names | {"colour": line.look["color"]} | look
-    return {
-        each.label: {"label": each.label, "position": i, "broken": each.broken} | drawn[each.label]
-        for i, each in enumerate(settings)
-    }
 
 
 def tasks_of(settings: Sequence[Setting]) -> list[Task]:

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from actsweep.report.page import wording
-from actsweep.report.page.tasks import Task
+from actsweep.report import wording
+from actsweep.report.tasks import Task
 from actsweep.results.reading import Run
 
 MOST_VALUES = 12

@@ -1,0 +1,127 @@
+"""`Diagnosis()`: the report's findings at the end of any Lightning fit, from what the other callbacks measured.
+
+Flow: diagnostics → statistics/findings → **diagnosis** → log, TensorBoard. Imports pandas and SciPy when a fit ends.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
+
+if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
+    from actsweep.statistics.findings import Finding
+    from actsweep.statistics.findings.seen import Tables
+
+NOTHING = "no rule found anything in what the callbacks measured"
+
+
+class Diagnosis(L.Callback):
+    """Says at the end of a fit what is wrong, how that is known and what to do: in the log, as text in TensorBoard,
+    and as `findings`, worst first.
+
+    It measures nothing itself: rules see what the diagnostics beside it send to the loggers, such as GradientNorm() and
+    UpdateRatio(); the mean of the training steps' losses in each epoch; and what the module logs as val_loss and the
+    like. A rule that lacks its numbers says nothing.
+    """
+
+    def __init__(self) -> None:
+        self.findings: tuple[Finding, ...] = ()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._layers: list[tuple[int, int, str, str, float]] = []  # epoch, step, layer, quantity, value
+        self._epochs: list[dict[str, float]] = []
+        self._losses: list[Tensor] = []
+
+    def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
+        """Values by `quantity/layer`, from the diagnostics."""
+        for tag, value in metrics.items():
+            quantity, _, layer = tag.partition("/")
+            self._layers.append((epoch, step, layer, quantity, value))
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._begin()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor):
+            self._losses.append(loss.detach().mean())
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the epoch's losses and metrics, those of its validation too."""
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        mean = {"train_loss": float(torch.stack(self._losses).mean())} if self._losses else {}
+        self._epochs.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step} | mean | logged)
+        self._losses = []
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._diagnose(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if self._epochs or self._layers:
+            self._diagnose(trainer, pl_module)
+
+    def _diagnose(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        from actsweep.report.findings import told
+        from actsweep.statistics.findings import find
+        from actsweep.statistics.setting import Setting
+
+        run, tables = self._run(trainer, module), self._tables()
+        setting = Setting({"act": run["act"]}, **{run["status"]: (run,)})  # type: ignore[arg-type]
+        self.findings = find([setting], lambda run: tables)
+        lines = [each.line for each in told(self.findings)] or [f"{run['act']}: {NOTHING}"]
+        for line in lines:
+            rank_zero_info(f"finding: {line}")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("findings", "\n".join(f"- {line}" for line in lines), trainer.global_step)
+
+    def _run(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
+        """What a result.json would hold, as far as a trainer knows it."""
+        losses = [row.get("val_loss", row.get("train_loss", math.nan)) for row in self._epochs]
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        stops = trainer.early_stopping_callback
+        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        config = {
+            "trainer": {"max_epochs": trainer.max_epochs},
+            "patience": stops.patience if stops else None,
+            "optim": {"lr": rates[0] if rates else None},
+        }
+        return {
+            "name": type(module).__name__,
+            "act": type(module).__name__,
+            "folder": "",
+            "seed": 0,
+            "status": "completed" if finite and math.isfinite(losses[-1]) else "diverged" if losses else "completed",
+            "epochs": len(self._epochs),
+            "best_epoch": 1 + losses.index(min(finite)) if finite else None,
+            "config": config,
+        }
+
+    def _tables(self) -> "Tables":
+        import pandas as pd
+
+        from actsweep.results.measured import measured
+        from actsweep.statistics.findings.seen import Tables
+
+        epochs = pd.DataFrame(self._epochs)
+        names = list(dict.fromkeys(layer for _, _, layer, _, _ in self._layers))  # in the network's order
+        layers = pd.DataFrame(self._layers, columns=["epoch", "step", "layer", "quantity", "value"])
+        layers["layer"] = layers["layer"].map({name: str(place) for place, name in enumerate(names)})
+        found = measured(layers.astype({"layer": "category", "quantity": "category"})) if names else {}
+        named = {quantity: replace(part, layers=_named(part.layers, names)) for quantity, part in found.items()}
+        return Tables(epochs.set_index("epoch") if len(epochs) else epochs, named)
+
+
+def _named(places: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names[int(place)] for place in places)

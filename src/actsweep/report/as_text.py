@@ -1,0 +1,127 @@
+"""report.md and results.tex: the page's summary for a pull request or an assistant, and a table for a paper.
+
+Flow: summary → **as_text**.
+"""
+
+import re
+from collections.abc import Sequence
+
+from actsweep.report import provenance
+from actsweep.report.findings import SEVERITIES, Told, fact_in_words, place, told
+from actsweep.report.frames import endings
+from actsweep.report.summary import Judged, Summary
+from actsweep.report.verdict import warning
+from actsweep.report.wording import listed
+
+MOST_ROWS, MOST_OTHERS = 60, 8  # settings in a table, best first, and of a finding
+NOTHING = "No rule found anything."
+IN_MARKDOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
+IN_LATEX = ("n", "trained", "mean", "mean_with_diverged")
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$",
+    "|": "$|$", "…": r"\ldots{}", "−": "$-$", "÷": r"$\div$", "×": r"$\times$", "²": "$^2$", "–": "--",
+}  # fmt: skip
+
+
+def markdown(summary: Summary, name: str) -> str:
+    """The whole of report.md."""
+    ended = [f"{len(names)} {how}" for how, names in endings(summary.settings, summary.missing).items() if names]
+    facts = [f"{heading}: {'; '.join(values)}" for heading, values in provenance.facts(summary.runs)]
+    parts = [f"# {escaped(name)}", escaped(summary.sweep.get("question") or ""), f"Runs: {', '.join(ended)}."]
+    several = len(summary.judged) > 1
+    for judged in summary.judged:
+        parts += _verdict(judged, several)
+    parts += ["## Findings", *(map(_finding, told(summary.findings)) if summary.findings else [NOTHING])]
+    parts += ["## Settings", *(_rows(judged, several) for judged in summary.judged)]
+    command = summary.sweep.get("command")
+    parts += ["## Provenance", f"```\n{command}\n```" if command else "", "\n".join(f"- {escaped(x)}" for x in facts)]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def escaped(text: str) -> str:
+    r"""Text that Markdown shows as it is.
+
+    >>> print(escaped("a|b <c> *d* _e f_g [0, 1]"))
+    a\|b \<c> \*d\* \_e f_g [0, 1]
+    """
+    return re.sub(r"([\\`*<|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
+
+
+def _verdict(judged: Judged, several: bool) -> list[str]:
+    title = f"## {judged.task.title}: {judged.task.metric.name}" if several else "## Verdict"
+    warned = warning(judged.verdicts[0])
+    warned = f"**Too few seeds for a verdict.** {warned}." if warned else ""
+    return [title, *map(escaped, judged.sentences), warned]
+
+
+def _finding(each: Told) -> str:
+    """A kind of finding, as an item of a list with items."""
+    first = each.first
+    where = ", ".join(filter(None, [first.where.setting, place(first)]))
+    lines = [f"- **{escaped(first.title)}**, {SEVERITIES[first.severity]}: {escaped(f'{where}. {first.explanation}')}"]
+    lines += [f"  - Try `{each.remedy}`"] if each.remedy else []
+    lines += [
+        f"  - Evidence: {escaped('; '.join(map(fact_in_words, first.evidence)))}. Source: {escaped(first.source)}"
+    ]
+    lines += [f"  - From it follows: {escaped(f'{x.title}. {x.explanation}')}" for x in each.consequences]
+    others = listed([x.where.setting for x in each.others], MOST_OTHERS)
+    return "\n".join([*lines, *([f"  - The same in {escaped(others)}"] if each.others else [])])
+
+
+def _rows(judged: Judged, several: bool) -> str:
+    title = f"### {judged.task.title}\n\n" if several else ""
+    keys = [key for key in IN_MARKDOWN if key in judged.table.headings]
+    rows = [[escaped(each.label), *(escaped(cells[key].whole) for key in keys)] for each, cells in judged.best_first]
+    heads = ["setting", *(escaped(judged.table.headings[key]) for key in keys)]
+    lines = [heads, ["---", *["--:"] * len(keys)], *rows[:MOST_ROWS]]
+    more = f"\n\n… and {len(rows) - MOST_ROWS} more in report.json." if len(rows) > MOST_ROWS else ""
+    return title + "\n".join(f"| {' | '.join(line)} |" for line in lines) + more + f"\n\n{escaped(judged.note)}"
+
+
+def latex(summary: Summary) -> str:
+    """The whole of results.tex: a table environment for each data set, to be read by \\input; needs booktabs."""
+    return "% \\usepackage{booktabs}\n" + "\n".join(map(_latex_table, summary.judged))
+
+
+def _latex_table(judged: Judged) -> str:
+    keys = [key for key in IN_LATEX if key in judged.table.headings]
+    heads = ["setting", *(judged.table.headings[key] for key in keys)]
+    rows = [[each.label, *(cells[key].whole for key in keys)] for each, cells in judged.table.rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{in_latex(f'{judged.task.title}: {judged.note}')}}}",
+            r"\centering",
+            rf"\begin{{tabular}}{{l{'r' * len(keys)}}}",
+            r"\toprule",
+            _line(heads),
+            r"\midrule",
+            *map(_line, rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A row; its first cell in braces, as a bracket or star there would be an argument of the row before it."""
+    first, *rest = map(in_latex, cells)
+    return " & ".join([f"{{{first}}}", *rest]) + r" \\"
+
+
+def in_latex(text: str) -> str:
+    r"""Text that LaTeX shows as it is; characters that it doesn't know, by their number.
+
+    >>> in_latex("leaky_relu, 50 % φ")
+    'leaky\\_relu, 50 \\% [U+03C6]'
+    """
+    return "".join(map(_letter, " ".join(text.split())))
+
+
+def _letter(letter: str) -> str:
+    if letter in LATEX:
+        return LATEX[letter]
+    return letter if letter.isascii() and letter.isprintable() else f"[U+{ord(letter):04X}]"

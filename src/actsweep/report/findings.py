@@ -1,0 +1,90 @@
+"""Findings as a report tells them: one of each kind with the others like it, what follows from it, its numbers.
+
+Flow: statistics/findings → **findings** → page, terminal, as_data, as_text.
+"""
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from actsweep.report.wording import counted, number
+from actsweep.statistics.findings import BREAKS, HARMS, NOTE, Fact, Finding
+
+SEVERITIES = {BREAKS: "does not learn", HARMS: "learns worse", NOTE: "worth knowing"}
+DIGITS = 4  # of a fact's numbers
+
+
+@dataclass(frozen=True)
+class Told:
+    """The worst finding of a kind; those of the same kind in other settings; what follows from it in its setting."""
+
+    first: Finding
+    others: tuple[Finding, ...]
+    consequences: tuple[Finding, ...]
+
+    @property
+    def remedy(self) -> str:
+        """The overrides, as they are typed."""
+        return shlex.join(self.first.remedy)
+
+    @property
+    def line(self) -> str:
+        """In one line, for terminals and logs."""
+        remedy = f" Try {self.remedy}." if self.remedy else ""
+        others = f" The same in {counted(len(self.others), 'other setting')}." if self.others else ""
+        return f"{self.first.where.setting}: {self.first.title}. {self.first.explanation}{remedy}{others}"
+
+
+def told(findings: Sequence[Finding]) -> list[Told]:
+    """Causes by kind, in the given order; what follows from another finding stands with that one."""
+    causes = [each for each in findings if not _cause(each, findings)]
+    kinds = dict.fromkeys(each.kind for each in causes)
+    by_kind = [[each for each in causes if each.kind == kind] for kind in kinds]
+    return [Told(same[0], tuple(same[1:]), tuple(_following(same[0], findings))) for same in by_kind]
+
+
+def _cause(finding: Finding, findings: Sequence[Finding]) -> bool:
+    """Whether what it follows from was found too."""
+    return any(each.kind == finding.follows and _same(each, finding) for each in findings)
+
+
+def _following(cause: Finding, findings: Sequence[Finding]) -> list[Finding]:
+    return [each for each in findings if each.follows == cause.kind and _same(each, cause)]
+
+
+def _same(one: Finding, other: Finding) -> bool:
+    return one.where.setting == other.where.setting
+
+
+def place(finding: Finding) -> str:
+    """Where in its setting, in words; nothing where it is about the whole of it."""
+    where = finding.where
+    share = None if where.share is None else f"{100 * where.share:.0f} %"
+    named = {"layer": where.layer, "epoch": where.epoch, "step": where.step, "share": share}
+    return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+
+
+def fact_in_words(fact: Fact) -> str:
+    """
+    >>> fact_in_words(Fact("first ÷ last layer", 0.002, n=3, low=0.001, high=0.004, threshold=0.01))
+    'first ÷ last layer 0.002 [0.001, 0.004], n = 3, threshold 0.01'
+    """
+    unit = "" if fact.unit == "1" else f" {fact.unit}"
+    between = "" if math.isnan(fact.low) else f" [{number(fact.low, DIGITS)}, {number(fact.high, DIGITS)}]"
+    beside = {"theory": fact.theory, "threshold": fact.threshold}
+    said = [f"{name} {number(value, DIGITS)}" for name, value in beside.items() if not math.isnan(value)]
+    return ", ".join([f"{fact.name} {number(fact.value, DIGITS)}{unit}{between}", f"n = {fact.n}", *said])
+
+
+def as_row(finding: Finding) -> dict[str, Any]:
+    """The finding as report.json holds it: numbers rounded as in words, None where there is none."""
+    facts = [{key: _rounded(value) for key, value in asdict(fact).items()} for fact in finding.evidence]
+    return asdict(finding) | {"title": finding.title, "remedy": list(finding.remedy), "evidence": facts}
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return None if math.isnan(value) else float(f"{value:.{DIGITS}g}")

@@ -1,0 +1,52 @@
+"""What the terminal says of a sweep: the table by setting, how the runs ended, the worst findings.
+
+Flow: summary → **terminal**.
+"""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from actsweep.report.findings import told
+from actsweep.report.frames import endings
+from actsweep.report.summary import Judged, Summary
+from actsweep.statistics.setting import repetitions
+
+SHOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
+WORST = 3  # findings
+WIDTH = 120  # where nobody watches
+
+
+def show(summary: Summary, results: Path) -> None:
+    """Print it; `results`: the table of runs."""
+    console = Console()
+    console = console if console.is_terminal else Console(width=WIDTH)
+    for judged in summary.judged:
+        console.print(_table(judged, with_title=len(summary.judged) > 1))
+    print("; ".join(filter(None, (statuses(summary), repetitions(summary.settings), str(results)))))
+    for each in told(summary.findings)[:WORST]:
+        print(f"finding: {each.line}")
+    if names := [path.name for path in summary.missing]:
+        print(f"missing: {', '.join(names)}; if they are not wanted: {summary.sweep['forget']}", flush=True)
+
+
+def _table(judged: Judged, with_title: bool) -> Table:
+    shown = [key for key in SHOWN if key in judged.table.headings]
+    table = Table(
+        "setting",
+        *(judged.table.headings[key] for key in shown),
+        title=judged.task.title if with_title else None,
+        caption=judged.note,
+    )
+    for setting, cells in judged.table.rows:
+        table.add_row(*map(escape, (setting.label, *(cells[key].whole for key in shown))))
+    return table
+
+
+def statuses(summary: Summary) -> str:
+    """How many runs there should be, and what became of them, in words; a seed of a setting is one run."""
+    found = endings(summary.settings, summary.missing)
+    named = [f"{len(names)} {ended}" for ended, names in found.items() if names]
+    return f"{sum(map(len, found.values()))} runs expected: {', '.join(named)}"
