@@ -5,6 +5,7 @@ It is tried: on two networks, on each unit alone, in evaluation.
 
 import json
 import pickle
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -69,6 +70,22 @@ def _state(activation: nn.Module) -> bytes:
 def by_member(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
     """The activation of each of K members (K, N, H), with parameters of its own (K, …)."""
     return vmap(lambda own, each: functional_call(activation, own, (each,)))(learnt, x)
+
+
+def one_by_one(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The same, for one that branches on its numbers or picks some out, which vmap can't follow."""
+    each = [functional_call(activation, {name: own[k] for name, own in learnt.items()}, (x[k],)) for k in range(len(x))]
+    return torch.stack(each)
+
+
+def takes_members(activation: nn.Module, learnt: Sequence[str]) -> bool:
+    """Whether `by_member` can apply it."""
+    own = {name: torch.stack([activation.get_parameter(name).detach()] * 2) for name in learnt}
+    try:
+        by_member(activation, own, torch.linspace(-3, 3, 16).view(2, 2, 4).to(next(iter(own.values()))))
+    except RuntimeError:
+        return False
+    return True
 
 
 def works_in_place(activation: nn.Module) -> bool:

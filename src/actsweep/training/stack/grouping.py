@@ -34,6 +34,8 @@ PRODUCTS = 3  # of each weight and example: forward, and backward to the weights
 def reason_against(settings: schema.Settings) -> str | None:
     """Why a job can't be part of any stack; None if it can."""
     trainer = settings.trainer
+    if settings.atlas:
+        return "atlas: each function at an initialisation has stacks of its own"
     if settings.untrained:
         return "untrained=true: nothing to train"
     if trainer.model_extra:
