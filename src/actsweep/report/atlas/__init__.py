@@ -24,6 +24,7 @@ from actsweep.report.atlas.standing import (
     standings_of,
 )
 from actsweep.report.atlas.theory import theory_of
+from actsweep.report.captions import span
 from actsweep.report.page import policy, script, template
 from actsweep.report.wording import fixed, number
 from actsweep.results.files import write_atomically
@@ -63,7 +64,7 @@ def _range(low: float, high: float) -> str:
 def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]:
     """The columns of one initialisation."""
     if found is None or row is None or row["act"] not in found.values:
-        return dict.fromkeys(("accuracy, %", "− ReLU’s", "rank", "trained, %"), _cell("–", None))
+        return dict.fromkeys(("accuracy, %", "vs ReLU", "rank", "trained, %"), _cell("–", None))
     act = row["act"]
     accuracy, pair, rank = found.accuracy[act], found.compared.get(act), found.ranks[found.same_as.get(act, act)]
     beside = (
@@ -73,7 +74,7 @@ def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]
     )
     return {
         "accuracy, %": _cell(fixed(accuracy.value), accuracy.value, interval(accuracy)),
-        "− ReLU’s": beside,
+        "vs ReLU": beside,
         "rank": _cell(number(rank.value, 4), rank.value, _rank(found, act)),
         "trained, %": _number(row["trained"], 100),
     }
@@ -82,7 +83,7 @@ def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]
 def _rank(found: Standings, act: str) -> str:
     first = found.same_as.get(act, act)
     rank = found.ranks[first]
-    return f"{rank.low:.0f} to {rank.high:.0f} {found.letters.get(first, '')}".rstrip()
+    return f"{span((round(rank.low), round(rank.high)))} {found.letters.get(first, '')}".rstrip()
 
 
 def _features(row: pd.Series, found: Standings | None, has_edge: bool) -> dict[str, str]:
