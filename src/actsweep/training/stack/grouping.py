@@ -57,7 +57,8 @@ def signature(settings: schema.Settings) -> str:
     """Equal for jobs that may share a stack: all that is configured, but for what each member has for itself."""
     shared = {name: part for name, part in settings.plain().items() if name not in MAY_DIFFER}
     shared["optim"] = {name: value for name, value in shared["optim"].items() if name not in OF_THE_OPTIMISER}
-    shared["inputs per unit"] = getattr(activations.build(settings.act.plain()), "pieces", 1)
+    if not settings.atlas:  # which has functions that can't be built
+        shared["inputs per unit"] = getattr(activations.build(settings.act.plain()), "pieces", 1)
     return json.dumps(shared, sort_keys=True, default=str)
 
 
