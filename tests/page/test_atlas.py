@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from actsweep.report import atlas
-from actsweep.report.atlas.standing import Standings, seeds
+from actsweep.report.atlas.standing import Standings, accuracies
 from actsweep.report.atlas.theory import correlation, cut, not_centred, theory_of
 from actsweep.statistics import inference, ranking
 from tests import made_up_atlas
@@ -117,7 +117,7 @@ def test_a_point_leads_to_its_row(wide: Opened) -> None:
 def test_a_row_says_what_the_table_says(table: pd.DataFrame, wide: Opened) -> None:
     line = table[(table["act"] == "tanh") & (table["init"] == "default")].iloc[0]
     relu = table[(table["act"] == "relu") & (table["init"] == "default")].iloc[0]
-    tanh, other = seeds(line["accuracies"]), seeds(relu["accuracies"])
+    tanh, other = accuracies(pd.Series([line["accuracies"], relu["accuracies"]]))
     mean, pair = inference.mean([*tanh.values()]), inference.compare(tanh, other)
     cells = wide.view.locator(f"{ROWS}[data-act=tanh] td").all_inner_texts()
     assert cells[1].split("\n") == [f"{mean.value:.2f}", f"[{mean.low:.2f}, {mean.high:.2f}]"]
@@ -158,7 +158,7 @@ def test_relu_under_another_name_has_its_rank_and_does_not_differ(table: pd.Data
 
 
 def test_accuracies_that_were_rounded_tie_where_counts_of_images_do() -> None:
-    first, other = (seeds(text) for text in ("0.911111 0.905556", "0.908333 0.902778"))
+    first, other = accuracies(pd.Series(["0.911111 0.905556", "0.908333 0.902778"]))
     differences = [first[seed] - other[seed] for seed in first]
     assert differences == pytest.approx([100 / 360] * 2, abs=1e-12)
 
@@ -182,6 +182,7 @@ def test_what_is_not_centred_is_found_from_the_curve(table: pd.DataFrame) -> Non
 
 
 def test_an_atlas_of_few_functions_without_relu_or_edges_has_a_page(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Nor do a study that is half done, or a single seed, keep it from being written."""
     few = table[(table["act"].isin(["tanh", "elu"])) & (table["init"] == "default")]
     html = atlas.write(few, made_up_atlas.excluded()[:0], tmp_path).read_text()
     assert "2 different functions at torch’s initialisation." in html
@@ -189,3 +190,10 @@ def test_an_atlas_of_few_functions_without_relu_or_edges_has_a_page(table: pd.Da
     assert 'id="fashion"' not in html
     text = few.astype(object).where(few.notna(), "").astype(str)  # as the study hands it on
     assert atlas.write(text, made_up_atlas.excluded()[:0], tmp_path).read_text() == html
+    half_done = table[table["act"].isin(["tanh", "elu"]) & ((table["init"] == "critical") | (table["act"] == "elu"))]
+    html = atlas.write(half_done, made_up_atlas.excluded(), tmp_path).read_text()
+    assert 'data-act="tanh"' in html
+    assert "1 different function at torch’s initialisation." in html
+    single = table.assign(accuracies=table["accuracies"].str.split().str[0])[table["act"].isin(["relu", "tanh"])]
+    html = atlas.write(single, made_up_atlas.excluded(), tmp_path).read_text()
+    assert "2 different functions at the edge of chaos." in html

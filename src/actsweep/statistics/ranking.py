@@ -81,10 +81,11 @@ def ranks(table: Floats) -> list[Estimate]:
 
     A resample has a seed less than the table, so that means scatter as they do (Hesterberg 2015).
     """
-    seeds = table.shape[1]
-    drawn = np.random.default_rng(0).multinomial(seeds - 1, np.full(seeds, 1 / seeds), RESAMPLES) / max(seeds - 1, 1)
+    seeds, value = table.shape[1], _ranked(table.mean(axis=1)[None])[0]
+    if seeds < 2:
+        return [Estimate(float(each), n=seeds) for each in value]
+    drawn = np.random.default_rng(0).multinomial(seeds - 1, np.full(seeds, 1 / seeds), RESAMPLES) / (seeds - 1)
     low, high = np.quantile(_ranked(drawn @ table.T), [TAIL, 1 - TAIL], axis=0)
-    value = _ranked(table.mean(axis=1)[None])[0]
     return [
         Estimate(float(each), float(min(each, one)), float(max(each, other)), seeds)
         for each, one, other in zip(value, low, high, strict=True)

@@ -13,16 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from actsweep.report.atlas import pictures
-from actsweep.report.atlas.standing import (
-    FASHION,
-    INITS,
-    NOT_COMPARED,
-    Standings,
-    interval,
-    percent,
-    seeds,
-    standings_of,
-)
+from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Standings, accuracies, interval, percent, standings_of
 from actsweep.report.atlas.theory import theory_of
 from actsweep.report.captions import span
 from actsweep.report.page import policy, script, template
@@ -34,6 +25,7 @@ from actsweep.statistics.setting import ACTS
 HERE = Path(__file__).parent
 PAGE = "atlas.html"
 LISTS = ("jumps", "kinks", "curve", "rates", "accuracies", "diverged")
+MEASURED = ("chi", "depth_scale", "lr", "trained", "dead", "saturated", "gradient_ratio", "accuracies")
 FILTERS = {
     "package": "From",
     "monotone": "Monotone",
@@ -61,6 +53,14 @@ def _range(low: float, high: float) -> str:
     return f"{number(low)} to {number(high)}".replace("inf", "∞") if pd.notna(low) else ""
 
 
+def _initialised(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a function: what was measured at torch's initialisation, nothing of those that were not yet."""
+    found = table[table["init"] == "default"]
+    others = table[~table["act"].isin(found["act"])].copy()
+    others[[*MEASURED]] = math.nan
+    return pd.concat([found, others]) if len(others) else found
+
+
 def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]:
     """The columns of one initialisation."""
     if found is None or row is None or row["act"] not in found.values:
@@ -83,7 +83,8 @@ def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]
 def _rank(found: Standings, act: str) -> str:
     first = found.same_as.get(act, act)
     rank = found.ranks[first]
-    return f"{span((round(rank.low), round(rank.high)))} {found.letters.get(first, '')}".rstrip()
+    between = "" if math.isnan(rank.low) else span((round(rank.low), round(rank.high)))
+    return f"{between} {found.letters.get(first, '')}".strip()
 
 
 def _features(row: pd.Series, found: Standings | None, has_edge: bool) -> dict[str, str]:
@@ -161,7 +162,7 @@ def _scatter(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> Marku
 
 def _fashion(table: pd.DataFrame) -> dict[str, Any]:
     """The twelve and the six on FashionMNIST, best first."""
-    values = {row["act"]: seeds(row["accuracies"], FASHION) for _, row in table.iterrows()}
+    values = dict(zip(table["act"], accuracies(table["accuracies"]), strict=True))
     found = {act: inference.mean(list(runs.values())).within(0, 100) for act, runs in values.items()}
     ordered = sorted(found, key=lambda act: -found[act].value)
     letters = ranking.letters(ordered, values)
@@ -183,7 +184,7 @@ def _context(
 ) -> dict[str, Any]:
     standings = {found.init: found for found in standings_of(table)}
     edges = {row["act"]: row for _, row in table[table["init"] == "critical"].iterrows()}
-    rows = [_row(row, edges.get(row["act"]), standings, own) for _, row in table[table["init"] == "default"].iterrows()]
+    rows = [_row(row, edges.get(row["act"]), standings, own) for _, row in _initialised(table).iterrows()]
     default = standings.get("default")
     order = {act: place for place, act in enumerate(default.different)} if default else {}
     rows.sort(key=lambda row: order.get(row["act"], len(order)))
@@ -207,7 +208,7 @@ def _context(
 def _placed(act: str, found: Standings) -> str:
     rank = found.ranks[act]
     return (
-        f"{act} stands {number(rank.value, 4)} [{rank.low:.0f}, {rank.high:.0f}] of {len(found.different)} at "
+        f"{act} stands {number(rank.value, 4)} [{number(rank.low)}, {number(rank.high)}] of {len(found.different)} at "
         f"{INITS[found.init]}: {percent(found.accuracy[act])}; beside ReLU: {found.verdict(act)}."
     )
 

@@ -17,13 +17,28 @@ from actsweep.statistics.inference import Comparison, Estimate
 INITS = {"default": "torch’s initialisation", "critical": "the edge of chaos"}
 REFERENCE = "relu"
 BETTER, WORSE, ALIKE, NOT_COMPARED = "better", "worse", "can’t be told apart", "not compared"
-DIGITS, FASHION = 360, 10_000  # test images
+MOST_IMAGES, ROUNDED = 20_000, 5.1e-7
 TOP = 20  # functions that letters are given to
 
 
-def seeds(accuracies: str, images: int = DIGITS) -> dict[int, float]:
-    """Seed → test accuracy, %, from a cell of the table, whose rounding would break ties: of so many test images."""
-    return {seed: 100 * round(float(value) * images) / images for seed, value in enumerate(accuracies.split())}
+def accuracies(cells: "pd.Series[str]") -> list[dict[int, float]]:
+    """Seed → test accuracy, %, of each cell of the table; the six digits there would break ties between seeds."""
+    values = [np.array(cell.split(), dtype=float) for cell in cells]
+    images = images_of(np.unique(np.concatenate([*values, []])))
+    exact = (np.rint(each * images) / images if images else each for each in values)
+    return [dict(enumerate((100 * each).tolist())) for each in exact]
+
+
+def images_of(shares: ranking.Floats) -> int:
+    """The smallest number of test images that all of these rounded shares are of; 0 if there is none.
+
+    >>> images_of(np.array([0.911111, 0.908333])), images_of(np.array([0.8837, 0.5])), images_of(np.array([0.123457]))
+    (360, 10000, 81)
+    """
+    left = np.arange(1, MOST_IMAGES + 1)
+    for share in shares:
+        left = left[np.abs(left * share - np.rint(left * share)) <= ROUNDED * left]
+    return int(left[0]) if len(left) else 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,7 @@ class Standings:
     @classmethod
     def of(cls, table: pd.DataFrame, init: str) -> "Standings":
         rows = table[(table["init"] == init) & table["accuracies"].notna()]
-        values = dict(zip(rows["act"], map(seeds, rows["accuracies"]), strict=True))
+        values = dict(zip(rows["act"], accuracies(rows["accuracies"]), strict=True))
         named = rows.dropna(subset="same_as")
         first = dict(zip(named["act"], named["same_as"], strict=True))
         return cls(init, values, {act: other for act, other in first.items() if other in values})
@@ -97,7 +112,7 @@ class Standings:
                 f"{verdicts.count(ALIKE)} can’t be told apart from it: paired permutation tests over {relu.n} seeds, "
                 "5 % false discoveries (Benjamini & Hochberg)."
             )
-        return [*said, self._best(), *self._doubles()]
+        return [*said, *([self._best()] if self._array.shape[1] > 1 else []), *self._doubles()]
 
     def _best(self) -> str:
         best, (chosen, fresh) = self.different[0], ranking.best_on_fresh_seeds(self._array)
