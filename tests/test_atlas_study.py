@@ -160,6 +160,24 @@ def test_a_function_is_measured_on_the_networks_that_ordinary_runs_train(setting
     assert (row["package"], row["status"], row["kinks"]) == ("torch", "measured", "-1 1")
 
 
+def test_the_command_leaves_tables_and_page_and_repeats_nothing(command: Callable[..., int], tmp_path: Path) -> None:
+    brief = ["atlas.rates=[0.1]", "atlas.choosing=[5]", "atlas.seeds=[0,1]", "depth=2", "width=16", "trainer=cpu"]
+    own = f"act=step,torch.nn.GLU,{__name__}.Rectified"
+    asked = ["+sweeps=atlas", own, *brief, "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*asked, "hydra.launcher.processes=1") == 0
+    table = pd.read_csv(tmp_path / "atlas.csv", keep_default_na=False)
+    assert list(table["act"]) == ["step", "step", f"{__name__}.Rectified", f"{__name__}.Rectified"]
+    assert list(table["status"]) == ["measured", "no edge", "measured", "measured"]
+    assert "no gradient passes" in table["reason"][1]
+    assert list(pd.read_csv(tmp_path / "atlas_excluded.csv")["act"]) == ["torch.nn.GLU"]
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")}
+    assert len(times) == 6
+    (tmp_path / "atlas.html").unlink()
+    assert command(*asked, "hydra.launcher.processes=1") == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")} == times
+    assert f"{__name__}.Rectified" in (tmp_path / "atlas.html").read_text()
+
+
 def run_of(act: str, values: list[float], accuracies: list[float]) -> dict[str, object]:
     found = {"unfit": None, "learnt": 0, "values": values, "accuracies": accuracies, "diverged": [], "curve": values}
     config = {"atlas": {"rates": [0.1]}, "trainer": {"max_epochs": 20}, "act": {"_target_": act}}
