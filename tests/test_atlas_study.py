@@ -209,8 +209,10 @@ def test_a_persons_function_stands_among_those_of_the_committed_table_of_the_sam
     committed, _ = atlas.tables(known)
     other = committed.assign(protocol="0", act="torch_activation.Other")
     pd.concat([committed, other]).to_csv(tmp_path / "atlas.csv", index=False)
+    committed.head(0).to_csv(tmp_path / "unfit.csv", index=False)
     monkeypatch.setattr(atlas, "COMMITTED", tmp_path / "atlas.csv")
-    table, own = atlas.among_all(atlas.tables([run_of("my.Module", [3.0], [0.35, 0.35])])[0])
+    monkeypatch.setattr(atlas, "EXCLUDED", tmp_path / "unfit.csv")
+    table, _, own = atlas.among_all(*atlas.tables([run_of("my.Module", [3.0], [0.35, 0.35])]))
     assert own == ["my.Module"]
     assert len(table) == 7
     assert table.loc[table["act"] == "my.Module", "same_as"].item() == "torch_activation.F3"
