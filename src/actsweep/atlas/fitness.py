@@ -8,19 +8,29 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actsweep.config.descriptions import Description, find, reason
 from actsweep.diagnostics.elementwise import takes_each_alone
 from actsweep.errors import UserError
 from actsweep.network import activations
+from actsweep.training.stack.activating import state
 
 LISTED = (
     "torch_activation",
     "torch",
     "actsweep",
 )  # packages whose functions the study lists: these are named, not refused
-KINDS = ("abstract", "needs arguments", "raises", "changes the shape", "random", "not elementwise", "not finite")
+KINDS = (
+    "abstract",
+    "needs arguments",
+    "raises",
+    "changes the shape",
+    "random",
+    "keeps state",
+    "not elementwise",
+    "not finite",
+)
 UNITS = 64
 
 
@@ -72,6 +82,7 @@ def _kind_of_unbuilt(act: Description) -> str:
 def _unsteady(act: Description) -> Unfit | None:
     """Of what can be built: whether it can be applied, keeps the shape, says the same twice, takes each alone."""
     module, x = activations.build(act), torch.linspace(-3, 3, 16 * UNITS).view(16, UNITS)
+    before = _state(module)
     try:
         y, again = module(x.clone()), module(x.clone())
     except Exception as error:  # a forward may raise anything
@@ -79,11 +90,20 @@ def _unsteady(act: Description) -> Unfit | None:
     if not isinstance(y, Tensor) or y.shape != x.shape:
         given = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
         return Unfit("changes the shape", f"turns {tuple(x.shape)} into {given}")
+    if _state(module) != before:
+        return Unfit("keeps state", "is another function after it was applied")
     if not torch.equal(y.nan_to_num(), again.nan_to_num()):
         return Unfit("random", "gives other numbers each time")
     if not takes_each_alone(lambda z: module(z.clone()), x):
         return Unfit("not elementwise", "mixes units")
     return None
+
+
+def _state(module: nn.Module) -> bytes:
+    try:
+        return state(module)
+    except Exception:  # what is of no importable class can't be pickled, and isn't looked into
+        return b""
 
 
 def _unchecked(act: Description) -> Unfit | None:

@@ -135,7 +135,7 @@ def write_atlas(runs: list[Run], folder: Path, with_page: bool) -> None:
     table, excluded = atlas.tables(runs)
     for name, each in (("atlas", table), ("atlas_excluded", excluded)):
         files.write_atomically(folder / f"{name}.csv", each.to_csv(index=False))
-    everything, own = atlas.among_all(table)
+    everything, unfit, own = atlas.among_all(table, excluded)
     counts = f"{table['act'].nunique()} functions measured, {len(excluded)} could not be"
     print(f"{counts}: {folder / 'atlas.csv'}, {folder / 'atlas_excluded.csv'}")
     for line in atlas.places(everything, own):
@@ -144,7 +144,7 @@ def write_atlas(runs: list[Run], folder: Path, with_page: bool) -> None:
         from actsweep.report import atlas as page  # here, as the other page
 
         fashion = pd.read_csv(atlas.FASHION) if atlas.FASHION.is_file() else None
-        print(f"report: {page.write(everything, excluded, folder, own, fashion)}", flush=True)
+        print(f"report: {page.write(everything, unfit, folder, own, fashion)}", flush=True)
 
 
 def _texts(summary: Summary, name: str) -> dict[str, str]:

@@ -16,7 +16,9 @@ from actsweep.results.reading import Run, texts
 from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import act_order
 
-COMMITTED, FASHION = REPOSITORY / "docs" / "atlas.csv", REPOSITORY / "docs" / "atlas_fashion.csv"
+COMMITTED, EXCLUDED, FASHION = (
+    REPOSITORY / "docs" / f"{name}.csv" for name in ("atlas", "atlas_excluded", "atlas_fashion")
+)
 PACKAGES = ("actsweep", "torch", "torch_activation")
 NUMBERS = ("low", "high", "slope_low", "slope_high", "centre", "cost", "weight_variance", "bias_variance", "q", "chi")
 SCALES = ("depth_scale", "q_scale", "gradient_scale")
@@ -39,7 +41,7 @@ COLUMNS = (
     *("gradient_ratio_trained", "protocol"),
 )
 OF_THE_FUNCTION = ("learnt", "low", "high", "monotone", "slope_low", "slope_high", "parity", "jumps", "kinks", "curve")
-EXCLUDED = ("act", "package", "kind", "reason")
+OF_THE_EXCLUDED = ("act", "package", "kind", "reason")
 FREE = {"act", "init", "names", "figures", "report", "threads", "seed", "data.source.root"}  # no part of the protocol
 RELATIVE, ABSOLUTE = 1e-6, 1e-8  # by which the values of equal functions may differ: two formulas round differently
 
@@ -55,7 +57,7 @@ def tables(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
     first = equals({run["act"]: run["atlas"]["values"] for run in measured})
     rows = [_row(run) | {"same_as": first[run["act"]]} for run in measured]
     excluded = {run["act"]: _excluded(run) for run in reversed(ordered) if run not in measured}
-    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(reversed(excluded.values()), columns=EXCLUDED)
+    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(reversed(excluded.values()), columns=OF_THE_EXCLUDED)
 
 
 def package_of(act: str) -> str:
@@ -132,18 +134,19 @@ def protocol(run: Run) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def among_all(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """A person's functions among those of the committed table: rows of `table` first, then those of functions that it
-    lacks, measured by the same protocol. And the names of the person's functions."""
+def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """A person's functions among those of the committed tables: rows of `table` first, then those of functions that it
+    lacks, measured by the same protocol; what could not be; and the names of the person's functions."""
     own = [act for act in dict.fromkeys(table["act"]) if package_of(act) not in PACKAGES]
     if not (own and COMMITTED.is_file()):
-        return table, own
-    known = pd.read_csv(COMMITTED, dtype=str, keep_default_na=False)
+        return table, excluded, own
+    known, unfit = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (COMMITTED, EXCLUDED))
     known = known[known["protocol"].isin(table["protocol"]) & ~known["act"].isin(table["act"])]
     first = {tuple(row[1:]): row[0] for row in known[["act", *OF_THE_FUNCTION]].iloc[::-1].itertuples(index=False)}
     mine = table[["act", "same_as", *OF_THE_FUNCTION]].fillna("").itertuples(index=False)
     same = [row[1] or (first.get(tuple(row[2:]), "") if row[0] in own else "") for row in mine]
-    return pd.concat([table.assign(same_as=same), known], ignore_index=True), own
+    everything = pd.concat([table.assign(same_as=same), known], ignore_index=True)
+    return everything, pd.concat([excluded, unfit]).drop_duplicates("act"), own
 
 
 def places(table: pd.DataFrame, own: Sequence[str]) -> list[str]:

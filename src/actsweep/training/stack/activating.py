@@ -37,7 +37,7 @@ def _reason(act: str) -> str | None:
 
 
 def _reason_of(activation: nn.Module, pieces: int) -> str | None:
-    own, state = dict(activation.named_parameters()), _state(activation)
+    own, before = dict(activation.named_parameters()), state(activation)
     if not all(one.requires_grad for one in own.values()):
         return "has parameters that are not learnt"
     x = torch.linspace(-3, 3, 24 * pieces, dtype=torch.float64).view(2, 3, 4 * pieces).requires_grad_()
@@ -57,12 +57,12 @@ def _reason_of(activation: nn.Module, pieces: int) -> str | None:
         return MIXES
     if not torch.equal(activation.eval()(x.clone()), together):
         return "is another function in evaluation"
-    if _state(activation.train()) != state or any(True for _ in activation.buffers()):
+    if state(activation.train()) != before or any(True for _ in activation.buffers()):
         return "keeps state besides its parameters"
     return None
 
 
-def _state(activation: nn.Module) -> bytes:
+def state(activation: nn.Module) -> bytes:
     """All that it may note; what is in an object that is applied stands beside it."""
     return pickle.dumps((activation, getattr(getattr(activation, "function", None), "__dict__", None)))
 
