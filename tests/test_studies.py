@@ -36,7 +36,8 @@ def values_of(study: str) -> dict[str, list[str]]:
     found = {}
     for axis in axes:
         values = [*axis.sweep_string_iterator()] if axis.is_sweep_override() else [str(axis.value())]
-        found[axis.get_key_element()] = [values[0], values[-1]] if axis.is_range_sweep() else values  # a range's ends
+        is_long = axis.is_range_sweep() or len(values) > 100  # a range's ends, and the atlas'
+        found[axis.get_key_element()] = [values[0], values[-1]] if is_long else values
     return found
 
 

@@ -169,6 +169,11 @@ def tried(settings: Settings) -> Settings:
     with uncollected():
         from actsweep.network import activations  # here, because it imports torch
 
+    if settings.atlas:
+        from actsweep.atlas import fitness
+
+        fitness.refuse(settings.act.plain())
+        return settings
     try:
         activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
     except UserError as error:

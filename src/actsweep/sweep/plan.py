@@ -117,6 +117,8 @@ def _shape(unit: Sequence[Settings]) -> str:
     if len(unit) > 1:
         return f"{len(unit)} {grouping.signature(unit[0])}"
     parts = unit[0].plain()
+    if unit[0].atlas:
+        return unit[0].names.init  # whichever function, one stands for all
     keys = ("act", "hidden_sizes", "norm", "data", "optim", "loss", "threads", "diagnostics", "untrained")
     return json.dumps({key: parts[key] for key in keys})
 
