@@ -103,14 +103,14 @@ def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
     return summarise(settings_of(runs, sweep["missing"]), sweep)
 
 
-def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> Summary:
+def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> Summary | None:
     """results.csv, report.json, report.md, results.tex, figures/ and report.html in the first folder; in the terminal
-    the table by setting and the worst findings."""
+    the table by setting and the worst findings. None: all runs are the atlas'."""
     if of_atlas := [run for run in runs if atlas.is_of_atlas(run)]:
         write_atlas(of_atlas, folders[0], with_page)
         runs = [run for run in runs if not atlas.is_of_atlas(run)]
         if not runs:
-            return
+            return None
     folder, sweep = folders[0], noted(runs, folders)
     settings = settings_of(runs, sweep["missing"])
     table = table_of(runs, settings)
@@ -202,7 +202,7 @@ def main() -> None:
         print(f"no longer expected: {', '.join(names) or 'nothing was missing'}")
     if runs := read_runs(given.folders):
         summary = write(runs, given.folders)
-        if given.tries:
+        if given.tries and summary:
             _try(summary, given.folders[0])
     elif given.forget is None:
         raise stop(
