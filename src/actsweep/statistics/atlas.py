@@ -143,7 +143,7 @@ def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame
     known, unfit = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (COMMITTED, EXCLUDED))
     known = known[known["protocol"].isin(table["protocol"]) & ~known["act"].isin(table["act"])]
     first = {tuple(row[1:]): row[0] for row in known[["act", *OF_THE_FUNCTION]].iloc[::-1].itertuples(index=False)}
-    mine = table[["act", "same_as", *OF_THE_FUNCTION]].fillna("").itertuples(index=False)
+    mine = table[["act", "same_as", *OF_THE_FUNCTION]].astype(object).fillna("").itertuples(index=False)
     same = [row[1] or (first.get(tuple(row[2:]), "") if row[0] in own else "") for row in mine]
     everything = pd.concat([table.assign(same_as=same), known], ignore_index=True)
     return everything, pd.concat([excluded, unfit]).drop_duplicates("act"), own
