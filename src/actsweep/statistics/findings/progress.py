@@ -10,6 +10,7 @@ from actsweep.statistics.findings.finding import HARMS, Finding, Where
 from actsweep.statistics.findings.seen import Seen, average, fact, span
 
 FELL, MATTERS = 0.02, 0.01  # in the last fifth of the epochs, of the training loss, and of that of guessing
+ENOUGH = 50  # epochs, the default: patience ends them
 UNFIT = 0.5  # of the loss of guessing
 FALLING = 0.03  # of the loss of guessing, in the last fifth of the epochs: a converged run has less left altogether
 GAP = 0.1  # training − validation accuracy: beyond what 200 validation examples' chance gives (2 sd: 0.07)
@@ -34,7 +35,7 @@ def not_finished(seen: Seen) -> list[Finding]:
         f"In {len(late)} of {len(known)} runs epoch {most:.0f}, the last that was allowed, is the best: the training "
         f"loss still fell by {np.mean(falls):.0%} in the last fifth of the epochs."
     )
-    where, remedy = Where(seen.label, None, int(most)), (f"trainer.max_epochs={4 * most:.0f}",)
+    where, remedy = Where(seen.label, None, int(most)), (f"trainer.max_epochs={max(ENOUGH, 4 * most):.0f}",)
     return [Finding("not_finished", seen.severity, where, evidence, said, remedy, "Prechelt 1998")]
 
 
