@@ -38,10 +38,10 @@ def power(effect: float, n: int, comparisons: int = 1, shape: Floats | None = No
     generator = np.random.default_rng(0)
     size = (SIMULATED, n)
     drawn = generator.standard_normal(size) if shape is None else generator.choice(shape, size)
-    return float(np.mean(_p_values(effect + drawn) <= level))
+    return float(np.mean(p_values(effect + drawn) <= level))
 
 
-def _p_values(differences: Floats) -> Floats:
+def p_values(differences: Floats) -> Floats:
     """Of each row (S, n): the sign-flip test's, as inference.compare has it; of long rows Student's."""
     n, total = differences.shape[1], np.abs(differences.sum(axis=1))
     if n > ENUMERATED:

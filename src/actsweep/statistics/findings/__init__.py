@@ -28,7 +28,7 @@ RULES: tuple[Callable[[Seen], list[Finding]], ...] = (
 )  # fmt: skip
 INDEPENDENT = {"theory_deviates", "too_few_seeds"}  # of everything else
 SCALE = {"exploding_signal", "exploding_gradient", "vanishing_signal", "vanishing_gradient"}
-HUNDREDFOLD = 100.0
+HUNDREDFOLD, DECAYED = 100.0, "optim.weight_decay=0"
 
 
 def find(settings: Sequence[Setting], read: Callable[[Run], Tables] = tables_of) -> tuple[Finding, ...]:
@@ -53,18 +53,26 @@ def _of_setting(watched: Seen) -> list[Finding]:
     return [grave, *following, *(each for each in found if each.kind in INDEPENDENT)]
 
 
-def _rank(finding: Finding) -> int:
-    return list(KINDS).index(finding.kind)
+def _rank(finding: Finding) -> float:
+    """The place among KINDS. Where few runs diverged, what is wrong with the others comes first; what units do before
+    training doesn't come from it."""
+    place = list(KINDS).index
+    if finding.kind == "diverged" and (finding.where.share or 0) <= 0.5:
+        return place("step_too_small")
+    born = finding.where.epoch == 0 and finding.kind in {"saturated", "collapsed", "always_linear"}
+    return place("dying") - 0.5 if born else place(finding.kind)
 
 
 def _cause(found: Sequence[Finding]) -> Finding:
     """The first by rank; but an initialisation that is made for other activations causes what vanishes or explodes, a
     step size that is further too small than a signal has vanished is the cause of the two, and where saturated units
-    let gradients grow by less than a hundred, they are what is wrong."""
+    let gradients grow by less than a hundred, they are what is wrong. Weights that decay take units with them."""
     by_kind = {each.kind: each for each in found}
     first, misfit, slow = found[0], by_kind.get("init_misfit"), by_kind.get("step_too_small")
     if slow and first.kind.startswith("vanishing") and _off(slow) > _off(first):
         return slow
+    if first.kind == "dying" and DECAYED in by_kind.get("collapsed", first).remedy:
+        return by_kind["collapsed"]
     if first.kind == "exploding_gradient" and "saturated" in by_kind and first.evidence[0].value < HUNDREDFOLD:
         return by_kind["saturated"]
     return misfit if misfit and by_kind.keys() & SCALE else first

@@ -10,6 +10,7 @@ from actsweep.statistics.findings.finding import HARMS, Finding, Where
 from actsweep.statistics.findings.seen import Seen, average, fact, span
 
 FELL, MATTERS = 0.02, 0.01  # in the last fifth of the epochs, of the training loss, and of that of guessing
+ENOUGH = 50  # epochs, the default: patience ends them
 UNFIT = 0.5  # of the loss of guessing
 FALLING = 0.03  # of the loss of guessing, in the last fifth of the epochs: a converged run has less left altogether
 GAP = 0.1  # training − validation accuracy: beyond what 200 validation examples' chance gives (2 sd: 0.07)
@@ -21,7 +22,7 @@ def not_finished(seen: Seen) -> list[Finding]:
     """The best epoch is the last that was allowed, in most runs, and the training loss is still falling."""
     most, known = seen.number("trainer.max_epochs"), [run for run in seen.setting.completed if run.get("best_epoch")]
     late = [run for run in known if run["best_epoch"] == run["epochs"] == most]
-    curves = [curve for curve in seen.curves("train_loss") if len(curve) > 1]
+    curves = [curve for curve in seen.losses() if len(curve) > 1]
     falls = [_last_fall(curve) / (_last_fall(curve) + curve[-1]) for curve in curves]
     matters = bool(curves) and float(np.median([_last_fall(each) / _scale(seen, each) for each in curves])) > MATTERS
     if not most or len(late) * 2 <= len(known) or not matters or float(np.median(falls)) < FELL:
@@ -34,7 +35,7 @@ def not_finished(seen: Seen) -> list[Finding]:
         f"In {len(late)} of {len(known)} runs epoch {most:.0f}, the last that was allowed, is the best: the training "
         f"loss still fell by {np.mean(falls):.0%} in the last fifth of the epochs."
     )
-    where, remedy = Where(seen.label, None, int(most)), (f"trainer.max_epochs={4 * most:.0f}",)
+    where, remedy = Where(seen.label, None, int(most)), (f"trainer.max_epochs={max(ENOUGH, 4 * most):.0f}",)
     return [Finding("not_finished", seen.severity, where, evidence, said, remedy, "Prechelt 1998")]
 
 
@@ -42,7 +43,7 @@ def stopped_on_plateau(seen: Seen) -> list[Finding]:
     """Patience ended most runs while their training loss was still high, or falling."""
     patience, most = seen.number("patience"), seen.number("trainer.max_epochs")
     ended = [run for run in seen.setting.completed if most and run["epochs"] and run["epochs"] < most]
-    curves = [curve / seen.guessing for curve in seen.curves("train_loss")]
+    curves = [curve / seen.guessing for curve in seen.losses()]
     lasts, falls = [float(curve[-1]) for curve in curves], [_last_fall(curve) for curve in curves]
     early = curves and (np.median(lasts) > UNFIT or np.median(falls) > FALLING)
     if not patience or len(ended) * 2 <= seen.n or not early:
