@@ -66,6 +66,8 @@ def test_a_run_without_hydras_notes_is_not_repeated(tmp_path: Path) -> None:
 
 
 def test_a_remedy_takes_the_place_of_what_it_contradicts() -> None:
+    sizes = ["hidden_sizes=[2,2]", "seed=0"]
+    assert trial.changed(sizes, ["depth=2", "width=32"]) == ["seed=0", "depth=2", "width=32"]
     asked = ["act=leakyrelu", "act.negative_slope=0.2", "+init.weight.gain=2", "~diagnostics.units", "optim.lr=1"]
     assert trial.changed(asked, ["act=relu", "init=critical", "optim.lr=0.1"]) == [
         "~diagnostics.units", "act=relu", "init=critical", "optim.lr=0.1",

@@ -24,6 +24,7 @@ from actsweep.statistics.setting import Setting, settings_of
 TRIED = ".tried"
 TRAIN = (sys.executable, "-c", "from actsweep.main import train; train()")
 FEWEST_EPOCHS = 10
+SIZES = {"depth", "width", "hidden_sizes", "model"}  # say the same, so that one stands for all
 NEEDS_MORE = {"too_few_seeds"}  # than one run to be seen
 TO_THE_END = {"not_finished", "stopped_on_plateau"}
 
@@ -113,6 +114,7 @@ def changed(overrides: Sequence[str], remedy: Sequence[str]) -> list[str]:
     ['hidden_sizes=[8,8]', 'optim.lr=0.1']
     """
     keys = [each.partition("=")[0] for each in remedy]
+    keys += SIZES if SIZES & set(keys) else []
     choices = [key for key in keys if "." not in key]
     key_of = lambda each: each.lstrip("+~").partition("=")[0]  # noqa: E731
     return [

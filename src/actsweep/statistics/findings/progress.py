@@ -22,7 +22,7 @@ def not_finished(seen: Seen) -> list[Finding]:
     """The best epoch is the last that was allowed, in most runs, and the training loss is still falling."""
     most, known = seen.number("trainer.max_epochs"), [run for run in seen.setting.completed if run.get("best_epoch")]
     late = [run for run in known if run["best_epoch"] == run["epochs"] == most]
-    curves = [curve for curve in seen.curves("train_loss") if len(curve) > 1]
+    curves = [curve for curve in seen.losses() if len(curve) > 1]
     falls = [_last_fall(curve) / (_last_fall(curve) + curve[-1]) for curve in curves]
     matters = bool(curves) and float(np.median([_last_fall(each) / _scale(seen, each) for each in curves])) > MATTERS
     if not most or len(late) * 2 <= len(known) or not matters or float(np.median(falls)) < FELL:
@@ -43,7 +43,7 @@ def stopped_on_plateau(seen: Seen) -> list[Finding]:
     """Patience ended most runs while their training loss was still high, or falling."""
     patience, most = seen.number("patience"), seen.number("trainer.max_epochs")
     ended = [run for run in seen.setting.completed if most and run["epochs"] and run["epochs"] < most]
-    curves = [curve / seen.guessing for curve in seen.curves("train_loss")]
+    curves = [curve / seen.guessing for curve in seen.losses()]
     lasts, falls = [float(curve[-1]) for curve in curves], [_last_fall(curve) for curve in curves]
     early = curves and (np.median(lasts) > UNFIT or np.median(falls) > FALLING)
     if not patience or len(ended) * 2 <= seen.n or not early:

@@ -17,6 +17,7 @@ from actsweep.statistics.findings.finding import BREAKS, HARMS, Fact
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
 
+WIDE = 32  # units: a layer so wide is never off by chance
 AT_CHANCE = 0.9  # of the loss of guessing: what is above it has learnt nothing yet
 
 
@@ -114,6 +115,10 @@ class Seen:
         found = [each.epochs[column].to_numpy(dtype=float) for each in self.tables if column in each.epochs]
         return [finite for curve in found if len(finite := curve[np.isfinite(curve)])]
 
+    def losses(self) -> list[Floats]:
+        """Training losses; where they hold a penalty, validation losses, which don't."""
+        return self.curves("val_loss" if self.number("optim.l2") else "train_loss")
+
     @cached_property
     def learnt(self) -> list[bool]:
         """Of each run whether it learnt anything; a diverged one did not. Of regressions and of networks without an
@@ -134,9 +139,7 @@ class Seen:
     @cached_property
     def waited(self) -> Estimate:
         """Mean share of a run's epochs in which its training loss was still that of guessing."""
-        shares = [
-            float(np.mean(~(curve < AT_CHANCE * self.guessing))) for curve in self.curves("train_loss") if len(curve)
-        ]
+        shares = [float(np.mean(~(curve < AT_CHANCE * self.guessing))) for curve in self.losses() if len(curve)]
         return average(shares if not math.isnan(self.guessing) else []).within(0, 1)
 
     @property
@@ -165,7 +168,7 @@ class Seen:
 
     def left(self) -> float:
         """The last training loss in losses of guessing, the median over runs; NaN where that is not known."""
-        lasts = [float(curve[-1]) for curve in self.curves("train_loss")]
+        lasts = [float(curve[-1]) for curve in self.losses()]
         return float(np.median(lasts)) / self.guessing if lasts else math.nan
 
     def outcome(self) -> Fact:
@@ -184,6 +187,16 @@ def _learnt(run: Run, tables: Tables) -> bool | None:
 
 def fact(name: str, found: Estimate, unit: str = "1", theory: float = math.nan, threshold: float = math.nan) -> Fact:
     return Fact(name, found.value, unit, found.n, found.low, found.high, theory, threshold)
+
+
+def wider(seen: Seen) -> tuple[str, ...]:
+    """Layers four times as wide, and of WIDE units at least."""
+    sizes = seen.runs[0].get("hidden_sizes") or []
+    if not sizes:
+        return ()
+    wide = [max(WIDE, 4 * size) for size in sizes]
+    is_even = len(set(wide)) == 1
+    return (f"depth={len(wide)}", f"width={wide[0]}") if is_even else (f"hidden_sizes=[{','.join(map(str, wide))}]",)
 
 
 def span(numbers: Sequence[int]) -> str:

@@ -86,13 +86,15 @@ def better_init(seen: Seen) -> tuple[str, ...]:
     """The critical initialisation; where the activation has none, or it was used, normalisation instead."""
     if activation(seen) == "Step":
         return ("act=relu", "init=critical")
+    if seen.option("norm") == "layer":
+        return ("optim=adam",)
     has_edge = activation(seen) not in NO_EDGE and seen.option("names.init") != "critical"
     return ("init=critical",) if has_edge else ("norm=layer",)
 
 
 def starts_wild(seen: Seen) -> bool:
     """Whether most runs learnt nothing, or the first epoch's loss is far above that of guessing."""
-    first = [curve[0] for curve in seen.curves("train_loss")]
+    first = [curve[0] for curve in seen.losses()]
     return seen.unlearnt.value > 0.5 or bool(first and np.median(first) > WILD * seen.guessing)
 
 
@@ -148,7 +150,7 @@ def _exploding(seen: Seen, name: str, each: Passed, passed: dict[str, Passed]) -
 
 def _wild(seen: Seen) -> str:
     lost = seen.learnt.count(False)
-    first = [curve[0] for curve in seen.curves("train_loss")]
+    first = [curve[0] for curve in seen.losses()]
     if first and not math.isnan(seen.guessing):
         loss = f"In the first epoch the loss is {np.median(first):.3g} nats, that of guessing {seen.guessing:.3g}"
         return f"{loss}; {lost} of {len(seen.learnt)} runs learnt nothing."

@@ -8,7 +8,7 @@ import numpy as np
 from actsweep.results.reading import data_of
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, NOTE, Fact, Finding, Where
-from actsweep.statistics.findings.seen import Seen, average, fact
+from actsweep.statistics.findings.seen import Seen, average, fact, wider
 from actsweep.statistics.findings.signal import better_init
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.power import POWER, seeds_needed
@@ -75,19 +75,9 @@ def theory_deviates(seen: Seen) -> list[Finding]:
         f"so wide, most often {layer} ({'; '.join(said)}): layers are narrow for the depth, or weights and inputs "
         "aren’t independent. Believe the measurement."
     )
-    width = seen.runs[0].get("hidden_sizes") or [0]
-    remedy = (f"width={4 * width[0]}",) if width[0] and seen.option("depth") else ()
-    return [
-        Finding(
-            "theory_deviates",
-            NOTE,
-            Where(seen.label, layer, 0, share=share.value),
-            tuple(facts),
-            words,
-            remedy,
-            "Hanin & Nica 2020",
-        )
-    ]
+    remedy = better_init(seen) if "critical" not in str(seen.option("names.init")) else wider(seen)
+    where, source = Where(seen.label, layer, 0, share=share.value), "Hanin & Nica 2020: depth ÷ width"
+    return [Finding("theory_deviates", NOTE, where, tuple(facts), words, remedy, source)]
 
 
 def too_few_seeds(settings: Sequence[Setting]) -> list[Finding]:

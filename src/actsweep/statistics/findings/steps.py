@@ -55,7 +55,7 @@ def faster(seen: Seen) -> tuple[str, ...]:
 
 def too_small(seen: Seen) -> list[Finding]:
     """Even the layer that moves most hardly moves, and the loss has not come down."""
-    largest, falls = largest_step(seen), [curve[-1] / curve[0] for curve in seen.curves("train_loss")]
+    largest, falls = largest_step(seen), [curve[-1] / curve[0] for curve in seen.losses()]
     if not largest.n or largest.value >= TOO_SMALL or not falls or float(np.median(falls)) < 0.5:
         return []
     evidence = (
@@ -72,7 +72,7 @@ def too_small(seen: Seen) -> list[Finding]:
 def too_large(seen: Seen) -> list[Finding]:
     """The first step replaces weights, or the loss rises far above that of guessing; and it harms."""
     first, guessing = first_step(seen), seen.guessing
-    peaks = [float(curve.max()) / guessing for curve in seen.curves("train_loss")]
+    peaks = [float(curve.max()) / guessing for curve in seen.losses()]
     spikes = bool(peaks) and float(np.median(peaks)) > SPIKE
     lost = seen.unlearnt.value > 0.25 or (spikes and seen.left() > UNFIT)
     if not lost or not first.value > TOO_LARGE:

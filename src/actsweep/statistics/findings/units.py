@@ -5,12 +5,11 @@ import numpy as np
 from actsweep.results.measured import Floats
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, Fact, Finding, Where
-from actsweep.statistics.findings.seen import AT_CHANCE, ByLayer, Seen, average, fact
+from actsweep.statistics.findings.seen import AT_CHANCE, ByLayer, Seen, average, fact, wider
 from actsweep.statistics.findings.signal import activation, better_init
 from actsweep.statistics.findings.steps import UNFIT, slower
 
 HALF = 0.5  # of a layer's units: it is half as wide as asked
-WIDE = 32  # units: a layer so wide is never off by chance
 NEARLY_ALL = (
     0.75  # of the runs; of a layer's units that don't bend: by chance, of biases as large as signals, it is half
 )
@@ -47,9 +46,8 @@ def born_dead(seen: Seen) -> list[Finding]:
         f"Before training, {share.value:.0%} of the units of {layer} put out 0 on every image; in {whole} of "
         f"{share.n} runs a whole layer does, and nothing passes it. {seen.said()}"
     )
-    where, width = Where(seen.label, layer, 0, share=share.value), (seen.runs[0].get("hidden_sizes") or [0])[0]
-    remedy = (f"width={max(WIDE, 4 * width)}",) if width and seen.option("depth") else ("act=leakyrelu",)
-    return [Finding("born_dead", BREAKS, where, evidence, said, remedy, "Lu et al. 2019: 2^−width a layer")]
+    where, source = Where(seen.label, layer, 0, share=share.value), "Lu et al. 2019: 2^−width a layer"
+    return [Finding("born_dead", BREAKS, where, evidence, said, wider(seen), source)]
 
 
 def dying(seen: Seen) -> list[Finding]:
