@@ -25,6 +25,7 @@ NO_EDGE = {"Softplus", "Maxout", "Step", "LogSigmoid", "Hardshrink", "Tanhshrink
 TANH_LIKE = {"Tanh", "Identity", "Softsign", "SELU", "Hardtanh"}
 RELU_LIKE = {"ReLU", "LeakyReLU", "PReLU", "ReLU6", "ELU", "CELU", "GELU", "SiLU", "Mish", "Hardswish", "Maxout"}
 MADE_FOR = {"kaiming": RELU_LIKE, "xavier": TANH_LIKE, "lecun": TANH_LIKE, "orthogonal": TANH_LIKE}
+ADAM = ("optim=adam",)  # takes no notice of a gradient's size, where nothing else mends that
 KNOWN = TANH_LIKE | RELU_LIKE | {"Sigmoid", "Softplus"}
 
 
@@ -87,7 +88,7 @@ def better_init(seen: Seen) -> tuple[str, ...]:
     if activation(seen) == "Step":
         return ("act=relu", "init=critical")
     if seen.option("norm") == "layer":
-        return ("optim=adam",)
+        return ADAM
     has_edge = activation(seen) not in NO_EDGE and seen.option("names.init") != "critical"
     return ("init=critical",) if has_edge else ("norm=layer",)
 
@@ -131,17 +132,18 @@ def _factors(passed: dict[str, Passed]) -> str:
 
 
 def _vanishing(seen: Seen, name: str, each: Passed, passed: dict[str, Passed], threshold: float) -> Finding:
-    where = Where(seen.label, each.lowest if name == "signal" else seen_first(seen), 0)
+    where = Where(seen.label, each.lowest if name == "signal" else first_layer(seen), 0)
     left = f"{each.typical:.2g} of the {name} is left after {each.layers}"
-    cure = f"{' '.join(better_init(seen))} keeps both"
+    remedy = better_init(seen)
+    cure = f"{' '.join(remedy)} {'may help' if remedy == ADAM else 'keeps both'}"
     patience = "; more patience may do too" if each.typical > PATIENCE and seen.number("patience") else ""
     said = f"{_factors(passed)}: {left}. {seen.said()} {cure}{patience}."
     evidence = (*_facts(name, each, passed, threshold), seen.outcome())
-    return Finding(f"vanishing_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)
+    return Finding(f"vanishing_{name}", seen.severity, where, evidence, said, remedy, SOURCE)
 
 
 def _exploding(seen: Seen, name: str, each: Passed, passed: dict[str, Passed]) -> Finding:
-    where = Where(seen.label, each.highest if name == "signal" else seen_first(seen), 0)
+    where = Where(seen.label, each.highest if name == "signal" else first_layer(seen), 0)
     grown = f"after {each.layers} the {name} is {each.typical:.2g} times as large"
     said = f"{_factors(passed)}: {grown}. {_wild(seen)} {' '.join(better_init(seen))} keeps both."
     evidence = (*_facts(name, each, passed, TENFOLD), seen.outcome())
@@ -157,7 +159,7 @@ def _wild(seen: Seen) -> str:
     return f"{lost} of {len(seen.learnt)} runs learnt nothing, or diverged."
 
 
-def seen_first(seen: Seen) -> str | None:
+def first_layer(seen: Seen) -> str | None:
     norms = seen.untrained("grad_norm")
     return norms.layers[0] if norms else None
 
@@ -181,6 +183,6 @@ def _misfit(seen: Seen, passed: dict[str, Passed], ruinous: bool, suffers: bool,
     )
     threshold = UNEVEN if each.typical > 1 else 1 / UNEVEN
     evidence = (*_facts(name, each, passed, threshold), seen.outcome())
-    where = Where(seen.label, seen_first(seen), 0)
+    where = Where(seen.label, first_layer(seen), 0)
     severity = seen.severity if ruinous else HARMS
     return [Finding("init_misfit", severity, where, evidence, said, better_init(seen), SOURCE)]

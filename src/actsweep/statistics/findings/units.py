@@ -154,6 +154,8 @@ def variation(seen: Seen, when: str) -> ByLayer | None:
     signal, mean, std = (read(name) for name in ("signal", "pre_activation_mean", "pre_activation_std"))
     if signal is None or mean is None or std is None or not signal.layers == mean.layers == std.layers:
         return None
+    if not signal.values.shape == mean.values.shape == std.values.shape:
+        return None  # some runs lack one of them
     with np.errstate(invalid="ignore", divide="ignore"):
         values: Floats = signal.values / np.hypot(mean.values, std.values)
     return ByLayer(signal.layers, np.nan_to_num(values, nan=1.0))
@@ -186,7 +188,7 @@ def stands_still(seen: Seen) -> list[Finding]:
     parts = [part for each in seen.tables if (part := each.layers.get("update_ratio")) is not None]
     rows = [part.values[part.epochs > 0] for part in parts]
     rows = [np.where(np.isfinite(each), each, 0.0).max(axis=0) for each in rows if len(each)]
-    if not rows or len({len(each) for each in rows}) > 1 or not np.max(rows) > 0:
+    if not rows or len({len(each) for each in rows}) > 1 or not np.max(rows, initial=0) > 0:
         return []
     most = np.median(np.array(rows), axis=0)
     slowest = int(most.argmin())
