@@ -58,7 +58,7 @@ def label_six(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
 
 def main() -> None:
     target = Path(sys.argv[1])
-    table = pd.read_csv(REPOSITORY / "docs/atlas.csv")
+    table = pd.read_csv(Path(sys.argv[2]) if sys.argv[2:] else REPOSITORY / "docs/atlas.csv")
     default, edge = (Standings.of(table, init) for init in ("default", "critical"))
     scales = table[table["init"] == "default"].set_index("act")["depth_scale"].to_dict()
     with plt.rc_context(STYLE):

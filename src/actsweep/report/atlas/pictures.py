@@ -96,12 +96,15 @@ def _dot(point: Point, x: float, y: float) -> Markup:
 
 
 def _names(points: Iterable[tuple[str, float, float]]) -> Markup:
-    """Beside the points, from top to bottom, none over another."""
-    words, last = Markup(""), -math.inf
+    """Beside the points, none over another: what would cover a name goes below it."""
+    words, taken = Markup(""), list[tuple[float, float]]()
     for name, x, y in sorted(points, key=lambda point: point[2]):
-        last = max(y - 5, last + 16)
+        place = y - 5
+        for _, other in sorted((each for each in taken if abs(each[0] - x) < 75), key=lambda each: each[1]):
+            place = other + 16 if abs(other - place) < 16 else place
+        taken.append((x, place))
         at = f'x="{x + 9:.4g}"' if x < 450 else f'x="{x - 9:.4g}" text-anchor="end"'
-        words += Markup(f'<text {at} y="{last:.4g}">{{}}</text>').format(name)
+        words += Markup(f'<text {at} y="{place:.4g}">{{}}</text>').format(name)
     return words
 
 
