@@ -24,6 +24,8 @@ GRID = [
     ["act=relu", "seed=0", "optim.lr=0.1"],
     ["act=relu", "seed=1", "optim.lr=1e-3"],
     ["act=tanh", "seed=0x", "optim.lr=yes"],  # of other types: they are refused later
+    ["act=torch.nn.CELU", "init=critical"],
+    ["act=torch.nn.Hardtanh", "init=critical"],  # a class is a value too
     ["+init.by_act.x=1", "depth=null", "data.batch_size=all", "hydra.job.name=one"],
     ["+init.by_act.x=1", "depth=3", "data.batch_size=32", "hydra.job.name=one"],
     ["hidden_sizes=[3,4]", "seed=1"],
@@ -52,14 +54,14 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
     monkeypatch.setattr(type(loader), "load_sweep_config", counted)
     shared = composing.each(master, [[*COMMON[:1], *each] for each in GRID])
     assert [plain(config) for config in shared] == expected
-    assert len(composed) == 6
+    assert len(composed) == 7
     for overrides, config in zip(GRID, expected, strict=True):
         assert plain(composing.load_sweep_config(master, [*COMMON[:1], *overrides])) == config, overrides
-    assert len(composed) == 6
+    assert len(composed) == 7
     assert len(pickle.dumps(composing)) < 100_000  # what processes are sent holds none of them
     sent: Composing = pickle.loads(pickle.dumps(composing))
     assert plain(sent.load_sweep_config(master, [*COMMON[:1], *GRID[1]])) == expected[1]
-    assert len(composed) == 7
+    assert len(composed) == 8
 
 
 class Heard(Callback):

@@ -49,6 +49,10 @@ def build_trainer(
 def train(settings: schema.Settings, folder: Path) -> dict[str, Any]:
     """Train, from the last checkpoint where there is one, test the best epoch, and write everything a run leaves
     behind. Returns what result.json holds."""
+    if settings.atlas:
+        from actsweep.atlas.measure import measure  # here, because it imports SciPy
+
+        return measure(settings, folder)
     start = checkpoints.prepare(folder, settings)
     data = datamodule.open_data(settings.data, settings.seed)
     outputs = outputs_for(settings.loss, data.dataset)

@@ -14,6 +14,7 @@ from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, SerializerFuncti
 from actsweep.config.descriptions import flat, instantiate
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0), AllowInfNan(False)]
 NonNegative = Annotated[float, Field(ge=0), AllowInfNan(False)]
 Precision = Literal[
@@ -120,6 +121,14 @@ class Trainer(Target):
         return self.model_dump(exclude={"target"})
 
 
+class Atlas(Section):
+    """How one function is measured at one initialisation: step sizes chosen by seeds of their own, then fresh seeds."""
+
+    rates: Annotated[list[Positive], Field(min_length=1)]
+    choosing: Annotated[list[Seed], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+
+
 class Settings(Section):
     """One run, completely described."""
 
@@ -134,7 +143,7 @@ class Settings(Section):
     optim: Optim
     trainer: Trainer
     diagnostics: dict[str, Target]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     loss: Literal["cross_entropy", "bce", "mse"]
     patience: Annotated[int, Field(ge=0)] | None
     monitor: Literal["train_loss", "train_accuracy", "val_loss", "val_accuracy"] | None = None
@@ -146,8 +155,9 @@ class Settings(Section):
     report: bool
     rerun: Literal["failed", "all", "none"]
     plan: bool
+    atlas: Atlas | None = None  # not a run's one training but all of the atlas's
     content: str = ""  # digest of the data: the same settings with other data are another run
-    later: ClassVar[dict[str, Any]] = {"monitor": None, "min_delta": 0.0}
+    later: ClassVar[dict[str, Any]] = {"monitor": None, "min_delta": 0.0, "atlas": None}
 
     @property
     def epochs_without_better(self) -> int:

@@ -22,6 +22,7 @@ from actsweep.report.summary import Summary, summarise
 from actsweep.results import files, locks, run_folder
 from actsweep.results.reading import Run, read_sweeps
 from actsweep.results.reading import read_runs as read_runs  # for those who report
+from actsweep.statistics import atlas
 from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import Setting, labels, missing_of, settings_of
 from actsweep.threads import forkable
@@ -102,9 +103,14 @@ def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
     return summarise(settings_of(runs, sweep["missing"]), sweep)
 
 
-def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> Summary:
+def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> Summary | None:
     """results.csv, report.json, report.md, results.tex, figures/ and report.html in the first folder; in the terminal
-    the table by setting and the worst findings."""
+    the table by setting and the worst findings. None: all runs are the atlas'."""
+    if of_atlas := [run for run in runs if atlas.is_of_atlas(run)]:
+        write_atlas(of_atlas, folders[0], with_page)
+        runs = [run for run in runs if not atlas.is_of_atlas(run)]
+        if not runs:
+            return None
     folder, sweep = folders[0], noted(runs, folders)
     settings = settings_of(runs, sweep["missing"])
     table = table_of(runs, settings)
@@ -123,6 +129,23 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> S
 
             print(f"report: {page.write(summary, folder)}", flush=True)
     return summary
+
+
+def write_atlas(runs: list[Run], folder: Path, with_page: bool) -> None:
+    """atlas.csv, atlas_excluded.csv, atlas.html; in the terminal, where a person's own functions stand among all."""
+    table, excluded = atlas.tables(runs)
+    for name, each in (("atlas", table), ("atlas_excluded", excluded)):
+        files.write_atomically(folder / f"{name}.csv", each.to_csv(index=False))
+    everything, unfit, own = atlas.among_all(table, excluded)
+    counts = f"{table['act'].nunique()} functions measured, {len(excluded)} could not be"
+    print(f"{counts}: {folder / 'atlas.csv'}, {folder / 'atlas_excluded.csv'}")
+    for line in atlas.places(everything, own):
+        print(line)
+    if with_page and len(table):
+        from actsweep.report import atlas as page  # here, as the other page
+
+        fashion = pd.read_csv(atlas.FASHION) if atlas.FASHION.is_file() else None
+        print(f"report: {page.write(everything, unfit, folder, own, fashion)}", flush=True)
 
 
 def _texts(summary: Summary, name: str) -> dict[str, str]:
@@ -179,7 +202,7 @@ def main() -> None:
         print(f"no longer expected: {', '.join(names) or 'nothing was missing'}")
     if runs := read_runs(given.folders):
         summary = write(runs, given.folders)
-        if given.tries:
+        if given.tries and summary:
             _try(summary, given.folders[0])
     elif given.forget is None:
         raise stop(

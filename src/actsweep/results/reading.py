@@ -87,6 +87,10 @@ def one_line(run: Run) -> str:
     if run["status"] == "diverged":
         return f"{run['name']}: diverged in epoch {run['epochs']}, its loss is no longer finite"
     accuracy, loss = run["test_accuracy"], run["test_loss"]
+    if "atlas" in run:
+        why = run["atlas"].get("no_edge") or ": ".join(run["atlas"]["unfit"] or ())
+        found = f"not measured: {why}" if accuracy is None else f"mean test accuracy {accuracy:.2%}"
+        return f"{run['name']}: {found}, {run['seconds']:.1f} s"
     found = f"test loss {loss:.4g}" if accuracy is None else f"test accuracy {accuracy:.2%}"
     when = f"epoch {run['best_epoch']} of {run['epochs']}" if run["epochs"] else "untrained"
     return f"{run['name']}: {found}, {when}, {run['seconds']:.1f} s"

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 OF_A_JOB = {  # what differs in Hydra's own section
     "overrides": ("task",),
     "job": ("override_dirname", "id", "num"),
-    "runtime": ("output_dir",),
+    "runtime": ("choices", "output_dir"),
 }
 PLAIN = re.compile(r"[a-z_][\w.]*=[\w.+-]+")  # nothing is added or deleted; no list, no interpolation, no quotes
 
@@ -39,6 +39,12 @@ def _parsed(override: str) -> Override:
 
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
+
+
+def _names_class(override: str) -> bool:
+    """Whether it is `act=package.module.Class`, a choice that brings its own path and nothing else."""
+    key, _, value = override.partition("=")
+    return key == "act" and "." in value and all(part.isidentifier() for part in value.split("."))
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,8 @@ class Composing:
         times = Counter(map(_key, overrides))
         for key in times.keys() - self.are_values.keys():
             self.are_values[key] = _is_value(master_config, key)
-        return {each for each in overrides if self.are_values[_key(each)] and PLAIN.fullmatch(each)
-                and times[_key(each)] == 1}  # fmt: skip
+        plain = {each for each in overrides if self.are_values[_key(each)] and PLAIN.fullmatch(each)}
+        return {each for each in overrides if (each in plain or _names_class(each)) and times[_key(each)] == 1}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         model, values = self._model(master_config, sweep_overrides)
@@ -186,7 +192,7 @@ def use(config: DictConfig) -> None:
 
 def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, values: Iterable[str]) -> None:
     """What Hydra leaves in a job's .hydra; but for these values, and what is noted of the job, the model's text."""
-    own = {_key(each).partition(".")[0] for each in values}
+    own = {_key(each).partition(".")[0] for each in values} | ({"names"} if any(map(_names_class, values)) else set())
     texts = model.texts | (sections(OmegaConf.to_yaml(OmegaConf.masked_copy(program, list(own)))) if own else {})
     noted = {part: {key: config.hydra[part][key] for key in keys} for part, keys in OF_A_JOB.items()}
     hydra_texts = dict(model.hydra_texts)
@@ -218,7 +224,8 @@ def _is_value(config: DictConfig, key: str) -> bool:
 
 def _with_plain_values(config: DictConfig, values: Iterable[str]) -> DictConfig:
     for each in values:
-        OmegaConf.update(config, _key(each), _parsed(each).value(), merge=True)
+        for key in ("act._target_", "names.act") if _names_class(each) else (_key(each),):
+            OmegaConf.update(config, key, _parsed(each).value(), merge=True)
     return config
 
 
@@ -230,6 +237,8 @@ def _with_values(config: DictConfig, overrides: Sequence[str], values: Iterable[
     with read_write(config.hydra):
         config.hydra.overrides.task = own
         config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
+        for each in filter(_names_class, values):
+            config.hydra.runtime.choices.update(dict.fromkeys(("act", "names/act"), _parsed(each).value()))
     return _with_plain_values(config, values)
 
 

@@ -95,11 +95,11 @@ def _finding(each: Told, by_label: Mapping[str, Setting], folders: Folders) -> d
     }
 
 
-def _script(name: str) -> Markup:
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+def script(name: str, folder: Path = HERE) -> Markup:
+    return Markup((folder / name).read_text(encoding="utf-8"))
 
 
-def _policy(scripts: list[str]) -> str:
+def policy(scripts: list[str]) -> str:
     """Content-Security-Policy: these scripts only, and no connection to anywhere."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
@@ -153,23 +153,29 @@ def _context(summary: Summary, folder: Path) -> dict[str, Any]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str, *folders: Path) -> Template:
+    """A template of these folders, which may import the page's parts."""
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([*folders, HERE]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"number": wording.number, "fixed": wording.fixed, "counted": wording.counted}
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def write(summary: Summary, folder: Path) -> Path:
     """Write folder/report.html, atomically."""
-    ours = Markup("").join(_script(f"{name}.js") for name in ("drawing", "figures", "layers", "theory", "page"))
-    scripts = {"theme": _script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
+    parts = ("controls", "drawing", "figures", "layers", "theory", "page")
+    ours = Markup("").join(script(f"{name}.js") for name in parts)
+    scripts = {"theme": script("theme.js"), "plotly": Markup(get_plotlyjs()), "page": ours}
     context = _context(summary, folder)
-    html = _template().render(
+    html = template("report.html.j2").render(
         context
         | {"data": wording.embedded(context["data"]), "has": context["data"]}
-        | {"scripts": scripts, "style": _script("style.css"), "policy": _policy(list(scripts.values()))}
+        | {"scripts": scripts, "style": script("style.css"), "policy": policy(list(scripts.values()))}
     )
     path = folder / REPORT
     write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))  # names of files may be no Unicode

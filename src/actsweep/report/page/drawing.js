@@ -1,4 +1,3 @@
-"use strict";
 // What all figures share: the page's data, numbers in words, colours, axes and panels.
 const D = JSON.parse(document.getElementById("data").textContent);
 const NOT_FINITE = "∞";

@@ -3,11 +3,7 @@ const SEQUENTIAL = "Viridis";
 const DIED = "#d55e00";
 const REVIVED = "#0072b2";
 const DIVERGING = [
-  [0, "#8c3a00"],
-  [0.25, "#d55e00"],
-  [0.5, "#f4f4f4"],
-  [0.75, "#0072b2"],
-  [1, "#003f66"],
+  [0, "#8c3a00"], [0.25, "#d55e00"], [0.5, "#f4f4f4"], [0.75, "#0072b2"], [1, "#003f66"],
 ];
 
 const unit = quantity => quantity.unit || "1";
@@ -66,24 +62,14 @@ function map(figure, width) {
   const cells = chosen.map(position => quantity.settings[position].map);
   const deepest = highest(cells.map(c => c.layers.length));
   const { layout, on } = panels(chosen.length, width, {
-    height: Math.min(260, Math.max(96, 15 * deepest)),
-    narrowest: 220,
-    gap: 40,
-    left: 46,
-    above: 76,
+    height: Math.min(260, Math.max(96, 15 * deepest)), narrowest: 220, gap: 40, left: 46, above: 76,
     titles: chosen.map(p => D.settings[p].label),
     x: i => ({
-      title: cells[i].step ? "step" : "epoch",
-      nticks: 6,
-      tickformat: ",d",
-      showgrid: false,
+      title: cells[i].step ? "step" : "epoch", nticks: 6, tickformat: ",d", showgrid: false,
       ...ends(cells[i].x),
     }),
     y: i => ({
-      title: "layer",
-      showgrid: false,
-      ...ticksOf(cells[i].layers),
-      range: [-0.5, cells[i].layers.length - 0.5],
+      title: "layer", showgrid: false, ...ticksOf(cells[i].layers), range: [-0.5, cells[i].layers.length - 0.5],
     }),
   });
   colourBar(
@@ -102,14 +88,7 @@ function map(figure, width) {
       axes = on(i);
     if (fewer > 0)
       layout.shapes.push({
-        type: "line",
-        xref: axes.xaxis,
-        yref: `${axes.yaxis} domain`,
-        x0: x,
-        x1: x,
-        y0: 0,
-        y1: 1,
-        line,
+        type: "line", xref: axes.xaxis, yref: `${axes.yaxis} domain`, x0: x, x1: x, y0: 0, y1: 1, line,
       });
   });
   const zeros = cells.map((c, i) => (log ? flat(c, on(i), "--zero", v => v === 0) : null));
@@ -141,33 +120,14 @@ function flat(c, axes, of, holds) {
 }
 function colourBar(layout, width, quantity, scale) {
   const colorbar = {
-    orientation: "h",
-    x: 0,
-    xanchor: "left",
-    xpad: 0,
-    y: 1 - 20 / layout.height,
-    yanchor: "top",
-    yref: "container",
-    ypad: 0,
-    len: Math.min(320, width - 90),
-    lenmode: "pixels",
-    thickness: 12,
-    outlinewidth: 0,
-    nticks: 6,
-    ...scale.ticks,
+    orientation: "h", x: 0, xanchor: "left", xpad: 0, y: 1 - 20 / layout.height, yanchor: "top",
+    yref: "container", ypad: 0, len: Math.min(320, width - 90), lenmode: "pixels", thickness: 12,
+    outlinewidth: 0, nticks: 6, ...scale.ticks,
   };
   layout.coloraxis = { cmin: scale.low, cmax: scale.high, colorscale: scale.colours, colorbar };
   layout.annotations.push({
-    text: label(`${quantity.name} (${unit(quantity)})`, Math.floor(width / 7)),
-    showarrow: false,
-    font: { size: 12 },
-    x: 0,
-    xref: "paper",
-    xanchor: "left",
-    y: 1,
-    yref: "paper",
-    yanchor: "top",
-    yshift: 74,
+    text: label(`${quantity.name} (${unit(quantity)})`, Math.floor(width / 7)), showarrow: false,
+    font: { size: 12 }, x: 0, xref: "paper", xanchor: "left", y: 1, yref: "paper", yanchor: "top", yshift: 74,
   });
 }
 const ends = x => {
@@ -200,11 +160,7 @@ function profile(figure, width) {
     log,
   );
   const { layout, on } = panels(drawn.length, width, {
-    height: 240,
-    narrowest: 250,
-    most: whens.length,
-    left: 64,
-    titles: drawn.map(d => d.title),
+    height: 240, narrowest: 250, most: whens.length, left: 64, titles: drawn.map(d => d.title),
     x: i => {
       const layers = longest(drawn[i].members.map(p => at(p, drawn[i].when).layers));
       return { title: "layer, from input to output", ...ticksOf(layers), range: [-0.5, layers.length - 0.5] };
@@ -214,11 +170,7 @@ function profile(figure, width) {
   const traces = drawn.flatMap(({ when, members }, i) =>
     members.flatMap((p, k) =>
       alongLayers(D.settings[p], at(p, when), {
-        when,
-        log,
-        edges,
-        axes: on(i),
-        aside: (k - (members.length - 1) / 2) * 0.09,
+        when, log, edges, axes: on(i), aside: (k - (members.length - 1) / 2) * 0.09,
       }),
     ),
   );
@@ -252,12 +204,8 @@ function alongLayers(setting, e, { when, log, edges, axes, aside }) {
     return where.length
       ? [
           {
-            ...common,
-            mode: "markers",
-            x: where.map(j => j + aside),
-            y: where.map(() => edge),
-            text: where.map(j => text[j]),
-            marker,
+            ...common, mode: "markers", x: where.map(j => j + aside), y: where.map(() => edge),
+            text: where.map(j => text[j]), marker,
           },
         ]
       : [];
@@ -303,11 +251,7 @@ function histogram(figure, width) {
   const heights = e =>
     log ? { type: "log", range: [Math.log10(e.y[0]) - 0.2, Math.log10(e.y[1]) + 0.2] } : { range: [0, e.y[1] * 1.05] };
   const { layout, on } = panels(found.layers.length, width, {
-    height: 150,
-    narrowest: width < 500 ? 112 : 150,
-    most: 6,
-    gap: 44,
-    left: 50,
+    height: 150, narrowest: width < 500 ? 112 : 150, most: 6, gap: 44, left: 50,
     titles: found.layers.map((layer, i) => `layer ${layer.name}${each[i].words ? `: ${each[i].words}` : ""}`),
     x: i => ({
       title: unit(quantity) === "1" ? "value (1)" : "value",
@@ -319,14 +263,8 @@ function histogram(figure, width) {
   const setting = D.settings[position],
     line = { color: colour(setting.colour), width: 1.4, shape: "hv" };
   const traces = each.map((d, i) => ({
-    ...on(i),
-    type: "scatter",
-    mode: "lines",
-    x: d.x ?? [],
-    y: (d.y ?? []).map(v => (log ? v || null : v)),
-    line,
-    fill: log ? "none" : "tozeroy",
-    fillcolor: faint(setting.colour, 0.25),
+    ...on(i), type: "scatter", mode: "lines", x: d.x ?? [], y: (d.y ?? []).map(v => (log ? v || null : v)),
+    line, fill: log ? "none" : "tozeroy", fillcolor: faint(setting.colour, 0.25),
     hovertemplate: "from %{x:.4g}: density %{y:.3g}<extra></extra>",
   }));
   const left = found.of > found.layers.length ? ` ${found.layers.length} of ${found.of} layers are shown.` : "";
@@ -352,17 +290,11 @@ function turnover(figure, width) {
   const bars = cells.map(c => ({ died: counts(c, "units_died"), revived: counts(c, "units_revived") }));
   const most = highest(bars.flatMap(b => [...b.died, ...b.revived]));
   const { layout, on } = panels(chosen.length, width, {
-    height: 140,
-    narrowest: 220,
-    gap: 30,
-    titles: chosen.map(p => D.settings[p].label),
+    height: 140, narrowest: 220, gap: 30, titles: chosen.map(p => D.settings[p].label),
     x: i => ({ title: cells[i].step ? "step" : "epoch", nticks: 6, tickformat: ",d" }),
     y: () => ({
-      title: "units",
-      range: [-1.08 * (most || 1), 1.08 * (most || 1)],
-      zeroline: true,
-      zerolinecolor: css("--quiet"),
-      nticks: 5,
+      title: "units", range: [-1.08 * (most || 1), 1.08 * (most || 1)], zeroline: true,
+      zerolinecolor: css("--quiet"), nticks: 5,
     }),
   });
   Object.assign(layout, { barmode: "relative", bargap: 0.15 });
@@ -372,13 +304,8 @@ function turnover(figure, width) {
       ["died", DIED, 1],
       ["revived", REVIVED, -1],
     ].map(([what, of, sign]) => ({
-      ...HOVER,
-      ...on(i),
-      type: "bar",
-      x: cells[i].x,
-      y: bars[i][what].map(n => sign * n),
-      marker: { color: of },
-      textposition: "none",
+      ...HOVER, ...on(i), type: "bar", x: cells[i].x, y: bars[i][what].map(n => sign * n),
+      marker: { color: of }, textposition: "none",
       text: cells[i].x.map((x, t) => `${when(cells[i])} ${x}: ${number(bars[i][what][t])} ${what} (n = ${cells[i].n})`),
     })),
   );
@@ -389,9 +316,7 @@ function turnover(figure, width) {
     { name: "revived", colour: REVIVED, block: true },
   ];
   return {
-    traces,
-    layout,
-    note: `Units per measurement${added}.${most ? "" : " No unit died or revived."}${left}`,
+    traces, layout, note: `Units per measurement${added}.${most ? "" : " No unit died or revived."}${left}`,
     legend,
   };
 }
@@ -399,12 +324,7 @@ function turnover(figure, width) {
 function functions(figure, width) {
   const all = D.functions,
     { layout, on } = panels(all.length, width, {
-      height: 130,
-      narrowest: width < 500 ? 130 : 170,
-      most: 6,
-      gap: 36,
-      left: 44,
-      titles: all.map(f => f.name),
+      height: 130, narrowest: width < 500 ? 130 : 170, most: 6, gap: 36, left: 44, titles: all.map(f => f.name),
       x: () => ({ title: "input x (1)", nticks: 5, zeroline: true, zerolinecolor: css("--line") }),
       y: () => ({ title: "φ, φ′ (1)", nticks: 5, zeroline: true, zerolinecolor: css("--line"), matches: "y" }),
     });
@@ -413,11 +333,7 @@ function functions(figure, width) {
       ["φ", f.value, "solid", 2.2],
       ["φ′", f.slope, "dash", 1.4],
     ].map(([name, y, dash, thick]) => ({
-      type: "scatter",
-      mode: "lines",
-      ...on(i),
-      x: f.x,
-      y,
+      type: "scatter", mode: "lines", ...on(i), x: f.x, y,
       line: { color: colour(f.look.colour), dash, width: thick },
       hovertemplate: `${name}(%{x:.2f}) = %{y:.3g}<extra></extra>`,
     })),

@@ -265,26 +265,6 @@ function pairsTable(figure) {
   );
 }
 
-function sortBy(heading) {
-  const table = heading.closest("table"),
-    column = heading.cellIndex,
-    body = table.tBodies[0];
-  const direction = heading.ariaSort === "ascending" ? "descending" : "ascending";
-  table.querySelectorAll("th[aria-sort]").forEach(th => th.removeAttribute("aria-sort"));
-  heading.setAttribute("aria-sort", direction);
-  const key = row => {
-    const cell = row.cells[column],
-      text = cell.dataset.sort ?? cell.textContent.trim();
-    return text === "" || text === "–" ? null : text;
-  };
-  const compare = (a, b) => (isNaN(a) || isNaN(b) ? a.localeCompare(b, undefined, { numeric: true }) : a - b);
-  const rows = [...body.rows].map(row => [key(row), row]);
-  rows.sort(([a], [b]) =>
-    a === null || b === null ? (a === null) - (b === null) : (direction === "ascending" ? 1 : -1) * compare(a, b),
-  );
-  body.append(...rows.map(([, row]) => row));
-}
-
 function changed(figure, control) {
   const kind = figure.dataset.figure;
   if (kind === "histogram") {
@@ -312,37 +292,18 @@ figures.forEach(figure => {
   });
 });
 document.addEventListener("click", event => {
-  const heading = event.target.closest(".sortable th");
-  if (heading) sortBy(heading);
   const copy = event.target.closest("[data-copy]");
   if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => (copy.textContent = "Copied"));
 });
 
 // Themes and paper.
-const themeButton = document.getElementById("theme");
 function recolour() {
   document.querySelectorAll("svg.swatch").forEach(svg => swatch(svg.dataset, svg));
 }
-let theme = chosenTheme();
-function setTheme() {
-  applyTheme(theme);
-  themeButton.textContent = `Theme: ${theme}`;
+themed = () => {
   recolour();
-}
-themeButton.addEventListener("click", () => {
-  theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-  try {
-    localStorage.theme = theme;
-  } catch {
-    /* it lasts until the page is closed */
-  }
-  setTheme();
   drawAll();
-});
-prefersDark.addEventListener("change", () => {
-  setTheme();
-  drawAll();
-});
+};
 let folded = [];
 function onPaper(wanted) {
   if (paper === wanted) return;
@@ -362,7 +323,7 @@ fillSelects();
 document.querySelectorAll("[data-choose]").forEach(chooser);
 of("differences").forEach(pairsTable);
 tellChosen();
-setTheme();
+recolour();
 drawAll();
 let known = innerWidth;
 addEventListener("resize", () => {

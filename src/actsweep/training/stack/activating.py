@@ -5,6 +5,7 @@ It is tried: on two networks, on each unit alone, in evaluation.
 
 import json
 import pickle
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -36,7 +37,7 @@ def _reason(act: str) -> str | None:
 
 
 def _reason_of(activation: nn.Module, pieces: int) -> str | None:
-    own, state = dict(activation.named_parameters()), _state(activation)
+    own, before = dict(activation.named_parameters()), state(activation)
     if not all(one.requires_grad for one in own.values()):
         return "has parameters that are not learnt"
     x = torch.linspace(-3, 3, 24 * pieces, dtype=torch.float64).view(2, 3, 4 * pieces).requires_grad_()
@@ -56,12 +57,12 @@ def _reason_of(activation: nn.Module, pieces: int) -> str | None:
         return MIXES
     if not torch.equal(activation.eval()(x.clone()), together):
         return "is another function in evaluation"
-    if _state(activation.train()) != state or any(True for _ in activation.buffers()):
+    if state(activation.train()) != before or any(True for _ in activation.buffers()):
         return "keeps state besides its parameters"
     return None
 
 
-def _state(activation: nn.Module) -> bytes:
+def state(activation: nn.Module) -> bytes:
     """All that it may note; what is in an object that is applied stands beside it."""
     return pickle.dumps((activation, getattr(getattr(activation, "function", None), "__dict__", None)))
 
@@ -69,6 +70,22 @@ def _state(activation: nn.Module) -> bytes:
 def by_member(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
     """The activation of each of K members (K, N, H), with parameters of its own (K, …)."""
     return vmap(lambda own, each: functional_call(activation, own, (each,)))(learnt, x)
+
+
+def one_by_one(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The same, for one that branches on its numbers or picks some out, which vmap can't follow."""
+    each = [functional_call(activation, {name: own[k] for name, own in learnt.items()}, (x[k],)) for k in range(len(x))]
+    return torch.stack(each)
+
+
+def takes_members(activation: nn.Module, learnt: Sequence[str]) -> bool:
+    """Whether `by_member` can apply it."""
+    own = {name: torch.stack([activation.get_parameter(name).detach()] * 2) for name in learnt}
+    try:
+        by_member(activation, own, torch.linspace(-3, 3, 16).view(2, 2, 4).to(next(iter(own.values()))))
+    except RuntimeError:
+        return False
+    return True
 
 
 def works_in_place(activation: nn.Module) -> bool:

@@ -34,6 +34,8 @@ PRODUCTS = 3  # of each weight and example: forward, and backward to the weights
 def reason_against(settings: schema.Settings) -> str | None:
     """Why a job can't be part of any stack; None if it can."""
     trainer = settings.trainer
+    if settings.atlas:
+        return "atlas: each function at an initialisation has stacks of its own"
     if settings.untrained:
         return "untrained=true: nothing to train"
     if trainer.model_extra:
@@ -55,7 +57,8 @@ def signature(settings: schema.Settings) -> str:
     """Equal for jobs that may share a stack: all that is configured, but for what each member has for itself."""
     shared = {name: part for name, part in settings.plain().items() if name not in MAY_DIFFER}
     shared["optim"] = {name: value for name, value in shared["optim"].items() if name not in OF_THE_OPTIMISER}
-    shared["inputs per unit"] = getattr(activations.build(settings.act.plain()), "pieces", 1)
+    if not settings.atlas:  # which has functions that can't be built
+        shared["inputs per unit"] = getattr(activations.build(settings.act.plain()), "pieces", 1)
     return json.dumps(shared, sort_keys=True, default=str)
 
 

@@ -19,7 +19,7 @@ from actsweep.diagnostics.observation import Layer, slope
 from actsweep.diagnostics.theory import BATCH_NORMS
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
-from actsweep.training.stack.activating import by_member, works_in_place
+from actsweep.training.stack.activating import by_member, one_by_one, takes_members, works_in_place
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
@@ -72,6 +72,7 @@ class Span:
     activation: nn.Module
     learnt: tuple[str, ...]
     works_in_place: bool
+    together: bool  # of what is learnt: one call for all members
 
 
 def described(member: Classifier) -> str:
@@ -109,7 +110,8 @@ class Stack:
             rows = list(group)
             activation = activations.build(self.members[rows[0]].hparams["network"]["act"])
             learnt = tuple(name for name, _ in activation.named_parameters())
-            spans.append(Span(slice(rows[0], rows[-1] + 1), activation, learnt, works_in_place(activation)))
+            together = not learnt or takes_members(activation, learnt)
+            spans.append(Span(slice(rows[0], rows[-1] + 1), activation, learnt, works_in_place(activation), together))
         return spans
 
     def _blocks(self) -> Iterator[Block]:
@@ -235,7 +237,7 @@ class Stack:
         learnt = {
             name: self.blocks[f"layers.{self._place(layer)}.{name}", span.rows.start].values for name in span.learnt
         }
-        return by_member(span.activation, learnt, pre)
+        return (by_member if span.together else one_by_one)(span.activation, learnt, pre)
 
     def observe(self, x: Tensor, labels: Tensor, losses: Losses) -> list[Layer]:
         """Every layer of all members on one batch (N, D), as diagnostics/observation.py shows it for one network."""

@@ -1,0 +1,115 @@
+"""Whether an activation is a function of one number, which the atlas can measure; if not, which kind of thing it is.
+
+Flow: config → network → **fitness** → measure. It is tried, in the order of KINDS.
+"""
+
+import inspect
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from actsweep.config.descriptions import Description, find, reason
+from actsweep.diagnostics.elementwise import takes_each_alone
+from actsweep.errors import UserError
+from actsweep.network import activations
+from actsweep.training.stack.activating import state
+
+LISTED = (
+    "torch_activation",
+    "torch",
+    "actsweep",
+)  # packages whose functions the study lists: these are named, not refused
+KINDS = (
+    "abstract",
+    "needs arguments",
+    "raises",
+    "changes the shape",
+    "random",
+    "keeps state",
+    "not elementwise",
+    "not finite",
+)
+UNITS = 64
+
+
+class Unfit(NamedTuple):
+    """Why the atlas has no numbers of an activation: one of KINDS, and the reason in words."""
+
+    kind: str
+    reason: str
+
+
+def unfit(act: Description) -> Unfit | None:
+    """What keeps an activation from being measured; None if nothing does. The random generator is left as it was."""
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        return _unbuilt(act) or _unsteady(act) or _unchecked(act)
+
+
+def refuse(act: Description) -> None:
+    """Raise UserError for an activation of the person's own that can't be measured, or a package that is not there."""
+    package = str(act["_target_"]).partition(".")[0]
+    if package == LISTED[0] and find_spec(package) is None:
+        raise UserError(f"{act['_target_']}: its package is not installed: pip install 'actsweep[atlas]'")
+    if package not in LISTED and (found := unfit(act)):
+        raise UserError(f"{found.reason} ({found.kind}): the atlas is of functions of one number")
+
+
+def _unbuilt(act: Description) -> Unfit | None:
+    try:
+        activations.build(act)
+    except UserError as error:
+        return Unfit(_kind_of_unbuilt(act), str(error))
+    return None
+
+
+def _kind_of_unbuilt(act: Description) -> str:
+    try:
+        target = find(str(act["_target_"]))
+    except UserError:
+        return "raises"
+    if inspect.isabstract(target):
+        return "abstract"
+    needed = [
+        each
+        for each in inspect.signature(target).parameters.values()
+        if each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    return "needs arguments" if any(each.name not in act for each in needed) else "raises"
+
+
+def _unsteady(act: Description) -> Unfit | None:
+    """Of what can be built: whether it can be applied, keeps the shape, says the same twice, takes each alone."""
+    module, x = activations.build(act), torch.linspace(-3, 3, 16 * UNITS).view(16, UNITS)
+    before = _state(module)
+    try:
+        y, again = module(x.clone()), module(x.clone())
+    except Exception as error:  # a forward may raise anything
+        return Unfit("raises", reason(error))
+    if not isinstance(y, Tensor) or y.shape != x.shape:
+        given = tuple(y.shape) if isinstance(y, Tensor) else f"a {type(y).__name__}"
+        return Unfit("changes the shape", f"turns {tuple(x.shape)} into {given}")
+    if _state(module) != before:
+        return Unfit("keeps state", "is another function after it was applied")
+    if not torch.equal(y.nan_to_num(), again.nan_to_num()):
+        return Unfit("random", "gives other numbers each time")
+    if not takes_each_alone(lambda z: module(z.clone()), x):
+        return Unfit("not elementwise", "mixes units")
+    return None
+
+
+def _state(module: nn.Module) -> bytes:
+    try:
+        return state(module)
+    except Exception:  # what is of no importable class can't be pickled, and isn't looked into
+        return b""
+
+
+def _unchecked(act: Description) -> Unfit | None:
+    try:
+        activations.check(act, (UNITS,))
+    except UserError as error:
+        kind = "not finite" if "is not finite" in str(error) else "raises"
+        return Unfit(kind, str(error).rpartition(" units: ")[2])
+    return None

@@ -1,0 +1,242 @@
+"""The atlas as one page that needs nothing else: atlas.html, from the tables that the study leaves.
+
+Flow: statistics → report → **atlas**. A row a function, with its curve; atlas.js searches and filters.
+"""
+
+import math
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from actsweep.report.atlas import pictures
+from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Standings, accuracies, interval, percent, standings_of
+from actsweep.report.atlas.theory import theory_of
+from actsweep.report.captions import span
+from actsweep.report.page import policy, script, template
+from actsweep.report.wording import fixed, number
+from actsweep.results.files import write_atomically
+from actsweep.statistics import inference, ranking
+from actsweep.statistics.setting import ACTS
+
+HERE = Path(__file__).parent
+PAGE = "atlas.html"
+LISTS = ("jumps", "kinks", "curve", "rates", "accuracies", "diverged")
+MEASURED = ("chi", "depth_scale", "lr", "trained", "dead", "saturated", "gradient_ratio", "accuracies")
+FILTERS = {
+    "package": "From",
+    "monotone": "Monotone",
+    "parity": "Parity",
+    "bounded": "Bounded",
+    "learnt": "Learnt",
+    "edge": "Edge of chaos",
+    "smooth": "Smooth",
+    "double": "Equal to another",
+    "verdict": "Beside ReLU",
+}
+Cell = dict[str, Any]
+
+
+def _cell(text: str, sort: float | str | None, below: str = "") -> Cell:
+    return {"text": text, "sort": None if isinstance(sort, float) and math.isnan(sort) else sort, "below": below}
+
+
+def _number(value: float, scale: float = 1, digits: int = 3, below: str = "") -> Cell:
+    value = float(value)
+    return _cell("∞" if math.isinf(value) else number(scale * value, digits), scale * value, below)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{number(low)} to {number(high)}".replace("inf", "∞") if pd.notna(low) else ""
+
+
+def _initialised(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a function: what was measured at torch's initialisation, nothing of those that were not yet."""
+    found = table[table["init"] == "default"]
+    others = table[~table["act"].isin(found["act"])].copy()
+    others[[*MEASURED]] = math.nan
+    return pd.concat([found, others]) if len(others) else found
+
+
+def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]:
+    """The columns of one initialisation."""
+    if found is None or row is None or row["act"] not in found.values:
+        return dict.fromkeys(("accuracy, %", "vs ReLU", "rank", "trained, %"), _cell("–", None))
+    act = row["act"]
+    accuracy, pair, rank = found.accuracy[act], found.compared.get(act), found.ranks[found.same_as.get(act, act)]
+    beside = (
+        _cell(fixed(pair.difference.value), pair.difference.value, f"q = {number(found.rates[act], 2)}")
+        if pair
+        else _cell("–", None)
+    )
+    return {
+        "accuracy, %": _cell(fixed(accuracy.value), accuracy.value, interval(accuracy)),
+        "vs ReLU": beside,
+        "rank": _cell(number(rank.value, 4), rank.value, _rank(found, act)),
+        "trained, %": _number(row["trained"], 100),
+    }
+
+
+def _rank(found: Standings, act: str) -> str:
+    first = found.same_as.get(act, act)
+    rank = found.ranks[first]
+    between = "" if math.isnan(rank.low) else span((round(rank.low), round(rank.high)))
+    return f"{between} {found.letters.get(first, '')}".strip()
+
+
+def _features(row: pd.Series, found: Standings | None, has_edge: bool) -> dict[str, str]:
+    """Filter → what it knows the function by."""
+    act = row["act"]
+    return {
+        "package": row["package"],
+        "monotone": row["monotone"],
+        "parity": row["parity"],
+        "bounded": "yes" if math.isfinite(row["low"]) and math.isfinite(row["high"]) else "no",
+        "learnt": "learnt" if row["learnt"] else "fixed",
+        "edge": "yes" if has_edge else "no",
+        "smooth": "jumps" if pd.notna(row["jumps"]) else "kinks" if pd.notna(row["kinks"]) else "yes",
+        "double": "yes" if pd.notna(row["same_as"]) else "no",
+        "verdict": found.verdict(act) if found else NOT_COMPARED,
+    }
+
+
+def _row(
+    first: pd.Series, edge: pd.Series | None, standings: dict[str, Standings], own: Sequence[str]
+) -> dict[str, Any]:
+    act, default = first["act"], standings.get("default")
+    features = _features(first, default, edge is not None and edge["status"] == "measured")
+    cells = _standing(default, first)
+    cells |= {f"edge: {name}": cell for name, cell in _standing(standings.get("critical"), edge).items()}
+    cells |= {
+        "depth scale, layers": _number(first["depth_scale"], below=f"χ₁ = {number(first['chi'])}"),
+        "dead, %": _number(first["dead"], 100),
+        "saturated, %": _number(first["saturated"], 100),
+        "gradient, first ÷ last": _number(first["gradient_ratio"], digits=2),
+        "step size": _number(first["lr"]),
+        "cost ÷ ReLU’s": _number(first["cost"], digits=2),
+        "range": _cell(_range(first["low"], first["high"]), first["low"]),
+        "slope": _cell(_range(first["slope_low"], first["slope_high"]), first["slope_high"]),
+        "form": _cell(form := f"monotone: {first['monotone']}, {first['parity']}", form, _form(first)),
+    }  # fmt: skip
+    return {
+        "act": act,
+        "below": _same(first),
+        "own": act in own,
+        "features": features,
+        "curve": pictures.curve([float(each) for each in first["curve"].split()]) if pd.notna(first["curve"]) else "",
+        "cells": list(cells.values()),
+        "headings": list(cells),
+    }
+
+
+def _same(row: pd.Series) -> str:
+    return f"= {row['same_as']}" if pd.notna(row["same_as"]) else ""
+
+
+def _form(row: pd.Series) -> str:
+    places = [f"{name} at {row[name]}" for name in ("jumps", "kinks") if pd.notna(row[name])]
+    return "; ".join([*places, *([f"{row['learnt']} learnt"] if row["learnt"] else [])])
+
+
+def _points(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> list[pictures.Point]:
+    """Accuracy at an initialisation against the depth scale at torch's."""
+    first = table[table["init"] == "default"].set_index("act")
+    points = []
+    for act in found.different:
+        scale = first["depth_scale"].get(act, math.nan)
+        if not math.isnan(scale):
+            title = f"{act}: depth scale {number(scale)} layers, accuracy {percent(found.accuracy[act])}"
+            named, learnt = act in ACTS or act in own, bool(first["learnt"][act])
+            points.append(pictures.Point(act, scale, found.accuracy[act].value, title, named, learnt))
+    return points
+
+
+def _scatter(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> Markup:
+    title = f"Test accuracy at {INITS[found.init]} against predicted depth scale at torch’s initialisation"
+    x, y = "depth scale at torch’s initialisation, layers", f"test accuracy at {INITS[found.init]}, %"
+    return pictures.scatter(_points(table, found, own), title, x, y)
+
+
+def _fashion(table: pd.DataFrame) -> dict[str, Any]:
+    """The twelve and the six on FashionMNIST, best first."""
+    values = dict(zip(table["act"], accuracies(table["accuracies"]), strict=True))
+    found = {act: inference.mean(list(runs.values())).within(0, 100) for act, runs in values.items()}
+    ordered = sorted(found, key=lambda act: -found[act].value)
+    letters = ranking.letters(ordered, values)
+    axis = min(each.low for each in found.values()), max(each.high for each in found.values())
+    cells = [
+        [_cell(fixed(each.value), each.value, interval(each)), _cell(letters[act], letters[act])]
+        for act, each in ((act, found[act]) for act in ordered)
+    ]
+    pictures_of = [pictures.interval(found[act].value, found[act].low, found[act].high, axis) for act in ordered]
+    rows = [
+        {"act": act, "picture": picture, "cells": row}
+        for act, picture, row in zip(ordered, pictures_of, cells, strict=True)
+    ]
+    return {"rows": rows, "n": found[ordered[0]].n}
+
+
+def _context(
+    table: pd.DataFrame, excluded: pd.DataFrame, own: Sequence[str], fashion: pd.DataFrame | None
+) -> dict[str, Any]:
+    standings = {found.init: found for found in standings_of(table)}
+    edges = {row["act"]: row for _, row in table[table["init"] == "critical"].iterrows()}
+    rows = [_row(row, edges.get(row["act"]), standings, own) for _, row in _initialised(table).iterrows()]
+    default = standings.get("default")
+    order = {act: place for place, act in enumerate(default.different)} if default else {}
+    rows.sort(key=lambda row: order.get(row["act"], len(order)))
+    return {
+        "name": "Atlas of activation functions",
+        "rows": rows,
+        "headings": rows[0]["headings"] if rows else [],
+        "filters": {name: (title, sorted({row["features"][name] for row in rows})) for name, title in FILTERS.items()},
+        "verdicts": {INITS[init]: found.sentences() for init, found in standings.items()},
+        "standings": standings,
+        "excluded": excluded.fillna("").to_dict("records"),
+        "kinds": excluded["kind"].value_counts().to_dict(),
+        "edgeless": table[table["status"] == "no edge"].astype(object).fillna("").to_dict("records"),
+        "scatters": [_scatter(table, found, own) for found in standings.values()],
+        "theory": theory_of(table),
+        "fashion": None if fashion is None or fashion.empty else _fashion(fashion),
+        "own": [_placed(act, found) for act in own for found in standings.values() if act in found.ranks],
+    }
+
+
+def _placed(act: str, found: Standings) -> str:
+    rank = found.ranks[act]
+    return (
+        f"{act} stands {number(rank.value, 4)} [{number(rank.low)}, {number(rank.high)}] of {len(found.different)} at "
+        f"{INITS[found.init]}: {percent(found.accuracy[act])}; beside ReLU: {found.verdict(act)}."
+    )
+
+
+def _read(table: pd.DataFrame) -> pd.DataFrame:
+    """As from a file: text that is a number a number, empty cells missing, lists text."""
+    return pd.read_csv(StringIO(table.to_csv(index=False)), dtype=dict.fromkeys(LISTS, str))
+
+
+def write(
+    table: pd.DataFrame,
+    excluded: pd.DataFrame,
+    folder: Path,
+    own: Sequence[str] = (),
+    fashion: pd.DataFrame | None = None,
+) -> Path:
+    """Write folder/atlas.html, atomically, and return its path.
+
+    `table`: a row a function × initialisation, as in docs/atlas.csv; `excluded`: what can't be run, with `kind` and
+    `reason`; `own`: the person's functions among the table's; `fashion`: `act` and `accuracies` on FashionMNIST.
+    """
+    ours = script("controls.js") + script("atlas.js", HERE)
+    scripts = {"theme": script("theme.js"), "page": ours}
+    html = template("atlas.html.j2", HERE).render(
+        _context(_read(table), excluded, own, fashion)
+        | {"scripts": scripts, "style": script("style.css") + script("atlas.css", HERE)}
+        | {"policy": policy(list(scripts.values()))}
+    )
+    path = folder / PAGE
+    write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))
+    return path

@@ -1,0 +1,146 @@
+"""How each function of an atlas does at an initialisation: beside ReLU, among all, and what the best is worth.
+
+Flow: statistics → **atlas** → its page. From the table that the study leaves (docs/atlas.csv): no run folders are read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from actsweep.report.wording import counted, fixed, listed
+from actsweep.statistics import inference, ranking
+from actsweep.statistics.inference import Comparison, Estimate
+
+INITS = {"default": "torch’s initialisation", "critical": "the edge of chaos"}
+REFERENCE = "relu"
+BETTER, WORSE, ALIKE, NOT_COMPARED = "better", "worse", "can’t be told apart", "not compared"
+MOST_IMAGES, ROUNDED = 20_000, 5.1e-7
+TOP = 20  # functions that letters are given to
+
+
+def accuracies(cells: "pd.Series[str]") -> list[dict[int, float]]:
+    """Seed → test accuracy, %, of each cell of the table; the six digits there would break ties between seeds."""
+    values = [np.array(cell.split(), dtype=float) for cell in cells]
+    images = images_of(np.unique(np.concatenate([*values, []])))
+    exact = (np.rint(each * images) / images if images else each for each in values)
+    return [dict(enumerate((100 * each).tolist())) for each in exact]
+
+
+def images_of(shares: ranking.Floats) -> int:
+    """The smallest number of test images that all of these rounded shares are of; 0 if there is none.
+
+    >>> images_of(np.array([0.911111, 0.908333])), images_of(np.array([0.8837, 0.5003]))
+    (360, 10000)
+    """
+    left = np.arange(1, MOST_IMAGES + 1)
+    for share in shares:
+        left = left[np.abs(left * share - np.rint(left * share)) <= ROUNDED * left]
+    return int(left[0]) if len(left) else 0
+
+
+@dataclass(frozen=True)
+class Standings:
+    """The functions measured at one initialisation. Ranks and letters are of different ones: equals have one."""
+
+    init: str
+    values: dict[str, dict[int, float]]  # function → seed → test accuracy, %
+    same_as: dict[str, str]  # function → the one that it equals
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, init: str) -> "Standings":
+        rows = table[(table["init"] == init) & table["accuracies"].notna()]
+        values = dict(zip(rows["act"], accuracies(rows["accuracies"]), strict=True))
+        named = rows.dropna(subset="same_as")
+        first = dict(zip(named["act"], named["same_as"], strict=True))
+        return cls(init, values, {act: other for act, other in first.items() if other in values})
+
+    @cached_property
+    def different(self) -> list[str]:
+        """The functions that equal no earlier one, best first."""
+        acts = [act for act in self.values if act not in self.same_as]
+        return sorted(acts, key=lambda act: -self.accuracy[act].value)
+
+    @cached_property
+    def accuracy(self) -> dict[str, Estimate]:
+        return {act: inference.mean(list(values.values())).within(0, 100) for act, values in self.values.items()}
+
+    @cached_property
+    def compared(self) -> dict[str, Comparison]:
+        """Each with ReLU; none if that was not measured."""
+        others = {act: values for act, values in self.values.items() if act != REFERENCE}
+        return ranking.against(self.values[REFERENCE], others) if REFERENCE in self.values else {}
+
+    @cached_property
+    def rates(self) -> dict[str, float]:
+        """Benjamini & Hochberg's adjusted p-values of those comparisons."""
+        found = ranking.discovery_rates([pair.p_value for pair in self.compared.values()])
+        return dict(zip(self.compared, found, strict=True))
+
+    @cached_property
+    def _array(self) -> ranking.Floats:
+        return np.array([list(self.values[act].values()) for act in self.different])
+
+    @cached_property
+    def ranks(self) -> dict[str, Estimate]:
+        return dict(zip(self.different, ranking.ranks(self._array), strict=True))
+
+    @cached_property
+    def letters(self) -> dict[str, str]:
+        return ranking.letters(self.different[:TOP], self.values)
+
+    def verdict(self, act: str) -> str:
+        """Beside ReLU, with 5 % false discoveries."""
+        if act not in self.rates:
+            return NOT_COMPARED
+        if self.rates[act] > ranking.LEVEL:
+            return ALIKE
+        return BETTER if self.compared[act].difference.value > 0 else WORSE
+
+    def sentences(self) -> list[str]:
+        """What the page says first."""
+        if not self.different:
+            return []
+        verdicts = [self.verdict(act) for act in self.different]
+        said = [f"{counted(len(self.different), 'different function')} at {INITS[self.init]}."]
+        if REFERENCE in self.values:
+            relu = self.accuracy[REFERENCE]
+            said[0] += (
+                f" Beside ReLU’s {percent(relu)}, {verdicts.count(BETTER)} are better, {verdicts.count(WORSE)} worse, "
+                f"{verdicts.count(ALIKE)} can’t be told apart from it: paired permutation tests over {relu.n} seeds, "
+                "5 % false discoveries (Benjamini & Hochberg)."
+            )
+        return [*said, *([self._best()] if self._array.shape[1] > 1 else []), *self._doubles()]
+
+    def _best(self) -> str:
+        best, (chosen, fresh) = self.different[0], ranking.best_on_fresh_seeds(self._array)
+        curse = fixed(chosen.value - fresh.value)
+        alike = [act for act in self.different[1:TOP] if set(self.letters[act]) & set(self.letters[best])]
+        return (
+            f"{best} has the highest mean, {percent(chosen)}; of the next {len(self.letters) - 1}, {len(alike)} can’t "
+            f"be told apart from it{f' ({listed(alike)})' if alike else ''}. Chosen on half of the seeds and measured "
+            f"on the others, the best of {len(self.different):,} is worth {percent(fresh)}: winner’s curse {curse}."
+        )
+
+    def _doubles(self) -> list[str]:
+        """What functions that equal another one show of the tests: they have nothing to find."""
+        pairs = [inference.compare(self.values[act], self.values[first]) for act, first in self.same_as.items()]
+        found = sum(rate <= ranking.LEVEL for rate in ranking.discovery_rates([pair.p_value for pair in pairs]))
+        count = (
+            f"Equal to another function, under another name: {len(pairs)}; measured, {found} of them differ from it."
+        )
+        return [count] if pairs else []
+
+
+def percent(found: Estimate) -> str:
+    return f"{fixed(found.value)} % {interval(found)}".rstrip()
+
+
+def interval(found: Estimate) -> str:
+    return "" if np.isnan(found.low) else f"[{fixed(found.low)}, {fixed(found.high)}]"
+
+
+def standings_of(table: pd.DataFrame) -> Sequence[Standings]:
+    return [found for init in INITS if (found := Standings.of(table, init)).values]

@@ -1,0 +1,198 @@
+"""What the runs of an atlas found, as its table: one row a function × initialisation; and what could not be measured.
+
+Flow: results → **statistics** → report, docs/atlas.csv. Columns: docs/atlas.md.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from actsweep.errors import UserError
+from actsweep.places import REPOSITORY, command
+from actsweep.results.reading import Run, texts
+from actsweep.statistics.inference import trained
+from actsweep.statistics.setting import ACTS, act_order
+
+COMMITTED, EXCLUDED, FASHION = (
+    REPOSITORY / "docs" / f"{name}.csv" for name in ("atlas", "atlas_excluded", "atlas_fashion")
+)
+PACKAGES = ("actsweep", "torch", "torch_activation")
+NUMBERS = ("low", "high", "slope_low", "slope_high", "centre", "cost", "weight_variance", "bias_variance", "q", "chi")
+SCALES = ("depth_scale", "q_scale", "gradient_scale")
+COLUMNS = (
+    *("act", "package", "learnt", "same_as", "init", "status", "reason", "low", "high", "monotone", "slope_low"),
+    *(
+        "slope_high",
+        "parity",
+        "jumps",
+        "kinks",
+        "centre",
+        "curve",
+        "cost",
+        "weight_variance",
+        "bias_variance",
+        "q",
+        "chi",
+    ),
+    *(*SCALES, "lr", "rates", "accuracies", "diverged", "trained", "dead", "saturated", "gradient_ratio"),
+    *("gradient_ratio_trained", "protocol"),
+)
+OF_THE_FUNCTION = ("learnt", "low", "high", "monotone", "slope_low", "slope_high", "parity", "jumps", "kinks", "curve")
+OF_THE_EXCLUDED = ("act", "package", "kind", "reason")
+FREE = {"act", "init", "names", "figures", "report", "threads", "seed", "data.source.root"}  # no part of the protocol
+RELATIVE, ABSOLUTE = 1e-6, 1e-8  # by which the values of equal functions may differ: two formulas round differently
+
+
+def is_of_atlas(run: Run) -> bool:
+    return bool(run["config"].get("atlas"))
+
+
+def tables(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The table, text as it stands in a CSV file, and the functions that have no rows there, with why."""
+    ordered = sorted(runs, key=lambda run: (_place(run["act"]), run["init"] != "default", run["init"]))
+    measured = [run for run in ordered if run["status"] == "completed" and run["atlas"]["unfit"] is None]
+    first = equals({run["act"]: run["atlas"]["values"] for run in measured})
+    rows = [_row(run) | {"same_as": first[run["act"]]} for run in measured]
+    excluded = {run["act"]: _excluded(run) for run in reversed(ordered) if run not in measured}
+    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(reversed(excluded.values()), columns=OF_THE_EXCLUDED)
+
+
+def package_of(act: str) -> str:
+    return act.partition(".")[0] if "." in act else PACKAGES[0]
+
+
+def _place(act: str) -> tuple[int, int, str]:
+    package = package_of(act)
+    known = PACKAGES.index(package) if package in PACKAGES else len(PACKAGES)
+    return known, act_order(act)[0], act.lower()
+
+
+def equals(values: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """Name → the first name that has the same values, empty for itself.
+
+    >>> equals({"a": [0.0, 1.0], "b": [0.0, 2.0], "c": [0.0, 1.0 + 1e-9]})
+    {'a': '', 'b': '', 'c': 'a'}
+    """
+    arrays = {name: np.asarray(each, dtype=np.float64) for name, each in values.items()}
+    found: dict[str, str] = {}
+    for name, mine in arrays.items():
+        earlier = (other for other, first in found.items() if not first and arrays[other].shape == mine.shape)
+        found[name] = next(
+            (other for other in earlier if np.allclose(arrays[other], mine, RELATIVE, ABSOLUTE, equal_nan=True)), ""
+        )
+    return found
+
+
+def _row(run: Run) -> dict[str, str]:
+    found = run["atlas"]
+    no_edge = found.get("no_edge")
+    row = {"act": run["act"], "package": package_of(run["act"]), "init": run["init"], "learnt": str(found["learnt"])}
+    row |= {"status": "no edge" if no_edge else "measured", "reason": no_edge or "", "protocol": protocol(run)}
+    row |= {name: _number(found.get(name)) for name in (*NUMBERS, *SCALES, "lr", "dead", "saturated")}
+    row |= {name: found.get(name, "") for name in ("monotone", "parity")}
+    row |= {name: _numbers(found.get(name, ())) for name in ("jumps", "kinks", "rates", "accuracies", "diverged")}
+    row["curve"] = _numbers(np.round(found.get("curve", ()), 9) + 0.0, digits=4)
+    for name, column in (("untrained", "gradient_ratio"), ("trained", "gradient_ratio_trained")):
+        row[column] = _number(_geometric_mean((found.get("gradient_ratios") or {}).get(name, ())))
+    if accuracies := found.get("accuracies"):
+        classes = run["classes"]
+        row["trained"] = _number(sum(trained(each, classes) for each in accuracies) / len(accuracies))
+    return row
+
+
+def _excluded(run: Run) -> dict[str, str]:
+    unfit = (run.get("atlas") or {}).get("unfit") or ("raises", f"init={run['init']}: {run.get('error')}")
+    return {"act": run["act"], "package": package_of(run["act"]), "kind": unfit[0], "reason": unfit[1]}
+
+
+def _number(value: float | None, digits: int = 6) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+
+
+def _numbers(values: Iterable[float], digits: int = 6) -> str:
+    return " ".join(f"{value:.{digits}g}" for value in values)
+
+
+def _geometric_mean(values: Sequence[float]) -> float | None:
+    """0 where one is 0, as of frames.first_to_last; without those that are not finite; None without any."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return None
+    return math.exp(np.mean(np.log(finite))) if min(finite) > 0 else 0.0
+
+
+def protocol(run: Run) -> str:
+    """Eight hexadecimal digits of all that was the same for every function."""
+    config = {
+        key: value
+        for key, value in texts(run["config"]).items()
+        if key not in FREE and key.partition(".")[0] not in FREE
+    }
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """A person's functions among those of the committed tables: rows of `table` first, then those of functions that it
+    lacks, measured by the same protocol; what could not be; and the names of the person's functions."""
+    own = [act for act in dict.fromkeys(table["act"]) if package_of(act) not in PACKAGES]
+    if not (own and COMMITTED.is_file()):
+        return table, excluded, own
+    known, unfit = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (COMMITTED, EXCLUDED))
+    known = known[known["protocol"].isin(table["protocol"]) & ~known["act"].isin(table["act"])]
+    first = {tuple(row[1:]): row[0] for row in known[["act", *OF_THE_FUNCTION]].iloc[::-1].itertuples(index=False)}
+    mine = table[["act", "same_as", *OF_THE_FUNCTION]].astype(object).fillna("").itertuples(index=False)
+    same = [row[1] or (first.get(tuple(row[2:]), "") if row[0] in own else "") for row in mine]
+    everything = pd.concat([table.assign(same_as=same), known], ignore_index=True)
+    return everything, pd.concat([excluded, unfit]).drop_duplicates("act"), own
+
+
+def _means(table: pd.DataFrame) -> "pd.Series[float]":
+    """The mean accuracy of each row that has some."""
+    texts_of = table["accuracies"][table["accuracies"].fillna("") != ""]
+    return texts_of.map(lambda text: float(np.mean([float(each) for each in text.split(" ")])))
+
+
+def best(count: int) -> list[str]:
+    """The functions of the committed table with the highest mean accuracies, each at its better initialisation; equal
+    ones once, without the six of the main studies. Raises UserError without a table."""
+    if not COMMITTED.is_file():
+        raise UserError(f"{COMMITTED} is not there: run `{command('train', '+sweeps=atlas')}`, and copy its atlas.csv")
+    table = pd.read_csv(COMMITTED, dtype=str, keep_default_na=False)
+    table = table[(table["same_as"] == "") & ~table["act"].isin(ACTS)]
+    means = _means(table).groupby(table["act"]).max()
+    return [str(act) for act in means.sort_index().sort_values(ascending=False, kind="stable").index[:count]]
+
+
+def places(table: pd.DataFrame, own: Sequence[str]) -> list[str]:
+    """Where each of these functions stands among all of the table, at each initialisation, in words."""
+    means = _means(table)
+    measured = table.loc[means.index]
+    lines = []
+    for act in own:
+        for init, rows in measured.groupby("init"):
+            of_init = means[rows.index]
+            for mean in of_init[rows["act"] == act]:
+                place = f"place {int((of_init > mean).sum()) + 1} of {len(of_init)}"
+                lines.append(f"{act}, init={init}: mean test accuracy {mean:.2%}, {place}")
+    return lines
+
+
+def on_fashion(runs: Sequence[Run]) -> pd.DataFrame:
+    """Of the runs of `+sweeps=atlas_fashion`: a row a function, as docs/atlas_fashion.csv has it; a diverged run as
+    chance."""
+    by_act: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (_place(run["act"]), run["seed"])):
+        by_act.setdefault(run["act"], []).append(run)
+    return pd.DataFrame(
+        {
+            "act": act,
+            "accuracies": _numbers(run["test_accuracy"] or 1 / run["classes"] for run in own),
+            "diverged": _numbers(run["seed"] for run in own if run["status"] == "diverged"),
+            "epochs": _numbers(run["epochs"] for run in own),
+        }
+        for act, own in by_act.items()
+    )
