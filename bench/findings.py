@@ -60,7 +60,7 @@ SICK: dict[str, Sequence[str]] = {
     "stopped_on_plateau": (*KAIMING, "optim.lr=3e-4", "patience=1"),
     "not_finished": (*KAIMING, "trainer.max_epochs=3", "optim.lr=5e-3"),
     "overfitting": (*KAIMING, "data.val_size=1350", "patience=null", "trainer.max_epochs=60"),
-    "theory_deviates": (*KAIMING, "width=256", *OFFSET, "optim.lr=3e-3"),
+    "theory_deviates": (*KAIMING, "depth=4", "width=256", *OFFSET, "optim.lr=3e-3"),
     "unstable": (*KAIMING, "width=5", "depth=8", "optim.lr=0.03", "trainer.max_epochs=30"),
     "too_few_seeds": ("act=relu,tanh", "init=critical", "optim.lr=0.03"),
 }
