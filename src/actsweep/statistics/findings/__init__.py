@@ -66,11 +66,15 @@ def _rank(finding: Finding) -> float:
 def _cause(found: Sequence[Finding]) -> Finding:
     """The first by rank; but an initialisation that is made for other activations causes what vanishes or explodes, a
     step size that is further too small than a signal has vanished is the cause of the two, and where saturated units
-    let gradients grow by less than a hundred, they are what is wrong. Weights that decay take units with them."""
+    let gradients grow by less than a hundred, they are what is wrong. Weights that decay take units with them; where
+    theory knows that the signal vanishes, units are silent for want of it."""
     by_kind = {each.kind: each for each in found}
     first, misfit, slow = found[0], by_kind.get("init_misfit"), by_kind.get("step_too_small")
     if slow and first.kind.startswith("vanishing") and _off(slow) > _off(first):
         return slow
+    signal_lost = by_kind.get("vanishing_signal")
+    if first.kind == "born_dead" and signal_lost and signal_lost.evidence[0].theory < signal_lost.evidence[0].threshold:
+        return signal_lost
     if first.kind == "dying" and DECAYED in by_kind.get("collapsed", first).remedy:
         return by_kind["collapsed"]
     if first.kind == "exploding_gradient" and "saturated" in by_kind and first.evidence[0].value < HUNDREDFOLD:
