@@ -75,6 +75,7 @@ def measure(folder: Path) -> dict[str, float]:
         "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2),
         "peak_memory_MB": round(after.ru_maxrss / 1024),  # of the largest child so far: sizes ascend
         "page_MB": round((folder / "report.html").stat().st_size / 1e6, 2),
+        "json_kB": round((folder / "report.json").stat().st_size / 1e3),
         "load_average": round(load, 2),
     }
 

@@ -72,7 +72,7 @@ def _what_need_not_be_repeated_is_not() -> Iterator[None]:
     gc.collect()
     gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
-        quick_hydra.keep(patch)
+        quick_hydra.put(quick_hydra.INSTEAD, patch)
         patch.setattr(os, "fsync", lambda _: None)
         yield
 

@@ -7,6 +7,7 @@ Nothing here has a deadline: who waits, waits for as long as the process lives t
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -25,12 +26,21 @@ from tests.warm import MARK, PYTHON, WORDS, address
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    """Its environment; for an instant while it becomes another program, a process shows none, and no arguments."""
+    for _ in range(100):
+        if (found := process.environ()) or process.cmdline() or not process.exe():  # of the kernel's own: no program
+            break
+        time.sleep(0.01)
+    return dict(found)
+
+
 def marked(words: str) -> list[psutil.Process]:
     """Other living processes that have inherited these words, and perhaps more."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid != os.getpid() and f"{process.environ().get(MARK, '')} ".startswith(f"{words} "):
+            if process.pid != os.getpid() and f"{environment_of(process).get(MARK, '')} ".startswith(f"{words} "):
                 found.append(process)
     return found
 
@@ -115,7 +125,10 @@ def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pytest_configure() -> None:
-    """Start the watcher; the first pytest of all also starts the server of forks."""
+    """Start the watcher; the first pytest of all also starts the server of forks. Ctrl-C is heard, also in the
+    background of a script, whose shell has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     first, words = MARK not in os.environ, with_another_word()
     others = {name: value for name, value in os.environ.items() if name != MARK}
     os.environ[MARK] = words

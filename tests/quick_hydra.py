@@ -16,12 +16,13 @@ import pytest
 from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
-from hydra.core.default_element import ResultDefault
+from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobRuntime
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
 
 APART = re.compile(r"hydra\.(run|sweep)\.dir=/[\w/.-]+|hydra\.mode=(RUN|MULTIRUN)")  # changes nothing else
 MAY_CHANGE = re.compile(r"hydra\.searchpath|\?\?\?")
@@ -29,6 +30,7 @@ load, compose, merge = (
     OmegaConf.load, ConfigLoaderImpl.load_configuration, ConfigLoaderImpl._compose_config_from_defaults_list,
 )  # fmt: skip
 read, copied = ConfigRepository.load_config, DictConfig.__deepcopy__
+choices_of = defaults_list._create_interpolation_map
 kept: dict[Any, bytes] = {}
 lists: dict[Any, defaults_list.DefaultsList] = {}
 
@@ -92,15 +94,42 @@ def list_once(
     return replace(lists[key], config_overrides=values)
 
 
-def merge_once(self: ConfigLoaderImpl, defaults: list[ResultDefault], repo: Any) -> DictConfig:
-    """Their content, one over the other."""
-    places = places_of(repo.get_sources())
-    if a_persons(places):
-        return merge(self, defaults, repo)
+def choices_where_asked(overrides: Any, found: list[InputDefault], self_added: bool) -> DictConfig | None:
+    """What has been chosen, which Hydra looks at where an entry of a list of defaults asks for it: few do."""
+    return choices_of(overrides, found, self_added) if any(each.is_interpolation() for each in found) else None
+
+
+def kept_merge(self: ConfigLoaderImpl, defaults: list[ResultDefault], repo: Any, places: Any) -> DictConfig:
     key = places, repr(defaults)
     if key not in kept:
         kept[key] = pickle.dumps(merge(self, defaults, repo))
     config: DictConfig = pickle.loads(kept[key])
+    return config
+
+
+def merge_once(self: ConfigLoaderImpl, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+    """Their content, one over the other: Hydra's own and config.yaml are the same for most choices of the rest."""
+    places = places_of(repo.get_sources())
+    if a_persons(places):
+        return merge(self, defaults, repo)
+    key = places, "whole", repr(defaults)
+    if key not in kept:
+        kept[key] = pickle.dumps(_over_the_first(self, defaults, repo, places))
+    config: DictConfig = pickle.loads(kept[key])
+    return config
+
+
+def _over_the_first(self: ConfigLoaderImpl, defaults: list[ResultDefault], repo: Any, places: Any) -> DictConfig:
+    first = next((place for place, each in enumerate(defaults) if each.config_path == "config"), -1) + 1
+    config = kept_merge(self, defaults[:first], repo, places)
+    rest = [self._load_single_config(each, repo).config for each in defaults[first:]]
+    if any(each._get_flag("HYDRA_REMOVE_TOP_LEVEL_DEFAULTS") for each in rest):
+        return merge(self, defaults, repo)
+    try:
+        with flag_override(config, "no_deepcopy_set_nodes", True):
+            config.merge_with(*rest)
+    except OmegaConfBaseException:
+        return merge(self, defaults, repo)  # which says in which file
     return config
 
 
@@ -133,10 +162,18 @@ def compose_once(
     return config
 
 
-def keep(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(OmegaConf, "load", load_once)
-    patch.setattr(ConfigLoaderImpl, "load_configuration", compose_once)
-    patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
-    patch.setattr(config_loader_impl, "create_defaults_list", list_once)
-    patch.setattr(ConfigRepository, "load_config", read_once)
-    patch.setattr(DictConfig, "__deepcopy__", copy)
+INSTEAD: tuple[tuple[Any, str, Any], ...] = (
+    (OmegaConf, "load", load_once),
+    (ConfigLoaderImpl, "load_configuration", compose_once),
+    (ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once),
+    (config_loader_impl, "create_defaults_list", list_once),
+    (defaults_list, "_create_interpolation_map", choices_where_asked),
+    (ConfigRepository, "load_config", read_once),
+    (DictConfig, "__deepcopy__", copy),
+)
+HYDRAS = tuple((owner, name, vars(owner)[name]) for owner, name, _ in INSTEAD)
+
+
+def put(parts: tuple[tuple[Any, str, Any], ...], patch: pytest.MonkeyPatch) -> None:
+    for owner, name, value in parts:
+        patch.setattr(owner, name, value)

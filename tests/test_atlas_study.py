@@ -216,6 +216,7 @@ def test_a_persons_function_stands_among_those_of_the_committed_table_of_the_sam
     assert own == ["my.Module"]
     assert len(table) == 7
     assert table.loc[table["act"] == "my.Module", "same_as"].item() == "torch_activation.F3"
+    assert atlas.best(3) == ["torch_activation.F5", "torch_activation.Other", "torch_activation.F4"]
     assert atlas.places(table, own) == ["my.Module, init=default: mean test accuracy 35.00%, place 3 of 7"]
 
 

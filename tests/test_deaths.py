@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn
 
 from actsweep.results import run_folder
 from actsweep.sweep import executors, launcher
-from actsweep.sweep.processes import Processes, Task
+from actsweep.sweep.processes import Numbered, Processes
 from tests.conftest import SMALL
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -28,7 +28,7 @@ def processes_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[li
         tried: list[list[int]] = []
         deaths: Counter[int] = Counter()
 
-        def work_off(self: Processes, tasks: Sequence[Task], count: int, died: deque[Any]) -> Iterator[Any]:
+        def work_off(self: Processes, tasks: Sequence[Numbered], count: int, died: deque[Any]) -> Iterator[Any]:
             for place, unit in tasks:
                 seeds = [settings.seed for settings, _ in unit.jobs]
                 tried.append(seeds)

@@ -22,5 +22,5 @@ def test_the_notebook_runs_and_shows_what_was_committed(tmp_path: Path) -> None:
     client = NotebookClient(executed, timeout=None, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
     client.execute()
     assert kinds(executed) == kinds(committed)
-    assert sum("image/png" in each for each in kinds(committed)) == 2
+    assert sum("image/png" in each for each in kinds(committed)) == 3
     assert NOTEBOOK.stat().st_size < 300_000

@@ -93,10 +93,16 @@ def rows_of_latex(text: str) -> list[list[str]]:
 
 
 def rows_of_terminal(summary: Summary, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    """The cells of the table, whose lines below the first have no setting."""
     terminal.show(summary, Path("results.csv"))
-    return [
-        [cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines() if "│" in line
-    ]
+    lines = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│" in line]
+    rows: list[list[str]] = []
+    for cells in ([cell.strip() for cell in line] for line in lines):
+        if cells[0]:
+            rows.append(cells)
+        else:
+            rows[-1] = [f"{above} {cell}".strip() for above, cell in zip(rows[-1], cells, strict=True)]
+    return rows
 
 
 def test_every_form_of_the_report_says_the_same_numbers(

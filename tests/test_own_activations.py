@@ -31,7 +31,7 @@ SEEDS = {"plain": "0", "stacked": "0,1"}
 def trained(command: Command, folder: Path, engine: str, *overrides: str, seeds: str = "") -> dict[str, Path]:
     """Runs, in a stack of both seeds, by the name of their activation and their seed."""
     seed = f"seed={seeds or SEEDS[engine]}"
-    arguments = ("-m", *ENGINES[engine], *SMALL, f"hydra.sweep.dir={folder}", seed, *overrides)
+    arguments = ("-m", *ENGINES[engine], *SMALL, "trainer.max_epochs=1", f"hydra.sweep.dir={folder}", seed, *overrides)
     assert command(*arguments) == 0
     found = {}
     for path in folder.glob(f"*/{run_folder.RESULT}"):

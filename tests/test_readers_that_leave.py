@@ -55,7 +55,7 @@ def test_a_sweep_goes_on_when_nobody_reads_it_any_more(processes: int, tmp_path:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_output_that_a_full_disk_refuses_is_not_lost_in_silence(run: Path) -> None:
+def test_output_that_a_full_disk_refuses_is_not_lost_in_silence(run: Path, warm: None) -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "src.evaluate", str(run / run_folder.BEST)]
         with processes.running(command, stdout=full, stderr=subprocess.PIPE) as process:

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from actsweep.config.schema import Settings
 from actsweep.places import REPOSITORY
+from actsweep.statistics.findings import KINDS
 from tests.conftest import composed
 
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
@@ -25,7 +26,15 @@ COMMAND = re.compile(r"python -m src\.\w|actsweep |make |pip install ")
 CHOICE = re.compile(r"\+?[a-z][\w./]*=\S")  # `seed=0 act=relu`, but not `act=`
 PLACEHOLDER = re.compile(r"\b(N|NAME)\b|…")
 KEYED, OTHERS = {"src.train", "src.theory"}, {"report", "evaluate", "fetch", "--version"}
-OF_CHOICES = {"README", "keys", "measured", "repeating", "studies", "launchers"}  # pages whose `a=b` are overrides
+OF_CHOICES = {
+    "README",
+    "findings",
+    "keys",
+    "measured",
+    "repeating",
+    "studies",
+    "launchers",
+}  # pages whose `a=b` are overrides
 
 
 def spans(page: Path) -> list[str]:
@@ -141,10 +150,19 @@ def test_what_extending_adds_is_trained_measured_and_reported(
 
 
 def test_the_callbacks_page_watches_the_module_that_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [(_, body)] = FENCED.findall((REPOSITORY / "docs/callbacks.md").read_text())
+    blocks, page = FENCED.findall((REPOSITORY / "docs/callbacks.md").read_text()), {"__name__": "page"}
     monkeypatch.chdir(tmp_path)
-    exec(compile(body, "docs/callbacks.md", "exec"), {"__name__": "page"})
+    for _, body in blocks:
+        exec(compile(body, "docs/callbacks.md", "exec"), page)
     layers = pd.read_csv(tmp_path / "watched" / "layers.csv")
     assert set(layers["layer"]) == {"net.0", "net.3"}
     assert {"grad_norm", "dead_fraction"} <= set(layers["quantity"])
     assert (tmp_path / "watched" / "histograms.csv").exists()
+    assert len(blocks) == 2
+    assert {finding.kind for finding in page["diagnosis"].findings} <= set(KINDS)
+
+
+def test_every_kind_of_finding_has_its_paragraph() -> None:
+    text = (REPOSITORY / "docs/findings.md").read_text()
+    headings = [line.removeprefix("### ").lower() for line in text.splitlines() if line.startswith("### ")]
+    assert sorted(headings) == sorted(title.replace("’", "'") for title in KINDS.values())

@@ -72,7 +72,7 @@ def test_a_sweep_on_two_devices_gives_one_table_with_all_runs(
     assert command("-m", *TWO, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 0
     assert not {"LOCAL_RANK", "MASTER_PORT"} & os.environ.keys()
     said = capfd.readouterr()
-    assert said.out.count("test accuracy %") == 1
+    assert said.out.count("mean test accuracy, %") == 1
     assert "2 runs expected: 2 completed;" in said.out
     assert said.err == ""
 

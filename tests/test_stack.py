@@ -143,7 +143,7 @@ def test_every_member_sees_the_batches_it_would_see_alone(settings_for: Make, sa
 def test_200_steps_in_float64_give_each_member_its_own_losses_and_weights(settings_for: Make, depth: int) -> None:
     overrides = [DOUBLE, f"depth={depth}", "width=8"]
     acts = [act for act in names_in("act") if act != "maxout"]
-    for together in (acts, ["maxout"]):
+    for together in (acts[:: depth - 1], ["maxout"]):  # of the deeper networks some: each has been tried
         assert_equal_to_alone(several(settings_for, *overrides, acts=together, seeds=(0,)), 200, 1e-10)
 
 

@@ -98,11 +98,11 @@ def test_more_epochs_in_the_same_folder_end_as_so_many_at_once(
     ids=["adam", "without-momentum", "rmsprop-and-batch-norm"],
 )
 def test_stacks_and_lone_runs_go_on_from_each_other(settings_for: Make, tmp_path: Path, overrides: list[str]) -> None:
-    three, six = (several(settings_for, *overrides, f"trainer.max_epochs={n}", acts=["prelu"]) for n in (3, 6))
+    two, three = (several(settings_for, *overrides, f"trainer.max_epochs={n}", acts=["prelu"]) for n in (2, 3))
     places = ("stack", "stack then stack", "stack then alone", "alone", "alone then stack", "alone then alone")
-    jobs = {place: [(each, tmp_path / place / str(row)) for row, each in enumerate(six)] for place in places}
+    jobs = {place: [(each, tmp_path / place / str(row)) for row, each in enumerate(three)] for place in places}
     for place, [*first] in jobs.items():
-        begun = [(settings, folder) for settings, (_, folder) in zip(three, first, strict=True)]
+        begun = [(settings, folder) for settings, (_, folder) in zip(two, first, strict=True)]
         if place.startswith("stack then"):
             stacks.train_group(begun, CPU)
         elif place.startswith("alone then"):
@@ -119,7 +119,7 @@ def test_stacks_and_lone_runs_go_on_from_each_other(settings_for: Make, tmp_path
             found = torch.load(tmp_path / place / row / run_folder.LAST, weights_only=True)
             assert found["callbacks"].keys() == expected["callbacks"].keys()
             assert found["callbacks"]["BestAndLast"] == pytest.approx(expected["callbacks"]["BestAndLast"], rel=1e-4)
-            assert (found["epoch"], found["global_step"]) == (5, expected["global_step"])
+            assert (found["epoch"], found["global_step"]) == (2, expected["global_step"])
             for key, values in expected["state_dict"].items():
                 torch.testing.assert_close(found["state_dict"][key], values, rtol=1e-3, atol=1e-4)
             pairs = zip(found["optimizer_states"], expected["optimizer_states"], strict=True)

@@ -22,9 +22,9 @@ from tests.test_stack import CPU, DOUBLE, Make, assert_equal_to_alone, several
 from tests.test_studies import STUDIES
 
 UNTRAINED = "untrained=true: nothing to train"
-NOT_STACKED = {
-    "blog": {UNTRAINED: 6}, "born_dead": {UNTRAINED: 240},
-    "gradient_spread": {UNTRAINED: 400}, "notes05_chain": {UNTRAINED: 12}, "tutorial3_deep": {UNTRAINED: 4},
+NOT_STACKED = {  # settings of one seed
+    "blog": {UNTRAINED: 6}, "born_dead": {UNTRAINED: 12},
+    "gradient_spread": {UNTRAINED: 2}, "notes05_chain": {UNTRAINED: 12}, "tutorial3_deep": {UNTRAINED: 1},
 }  # fmt: skip
 
 
@@ -83,7 +83,9 @@ def test_every_study_stacks_but_those_that_train_nothing(
     monkeypatch.setattr(tuned, "learning_rate", lambda *_: 0.1)  # of a study that has not run here
     master = loader.load_configuration("config", [f"+sweeps={study}", "hydra.sweep.dir=x"], RunMode.MULTIRUN)
     HydraConfig.instance().set_config(master)
-    configs = Composing(loader).each(master, search.grid(master, loader))
+    jobs = search.grid(master, loader)
+    of_one_seed = [job for job in jobs if not {each for each in job if each.startswith("seed=")} - set(jobs[0])]
+    configs = Composing(loader).each(master, of_one_seed)
     reasons = Counter(grouping.reason_against(composition.validated(each)) for each in configs)
     del reasons[None]
     assert reasons == NOT_STACKED.get(study, {})

@@ -1,6 +1,7 @@
 """The five documents: what their studies compute equals what they print, or follows from a closed form."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from actsweep.places import REPOSITORY
 from actsweep.report import figures
 from actsweep.results import run_folder
 from actsweep.statistics import tuned
+from actsweep.training.stack import stacks
 from tests.conftest import weights_of
+from tests.test_stack import CPU
 
 SettingsFor = Callable[..., Settings]
 STUDIES = sorted(path.stem for path in Path(REPOSITORY, "sweeps").glob("*.yaml"))
@@ -56,6 +59,18 @@ def test_every_value_of_every_axis_of_a_study_is_a_valid_setting(
 
 def small(settings_for: SettingsFor, study: str, *overrides: str) -> Settings:
     return settings_for(f"+sweeps={study}", *overrides, *QUIET, "figures=[]")
+
+
+def stacked(folder: Path, settings: Sequence[Settings]) -> list[Path]:
+    """The runs' folders, trained together as the study does."""
+    folders = [folder / str(row) for row in range(len(settings))]
+    stacks.train_group(list(zip(settings, folders, strict=True)), CPU)
+    return folders
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / run_folder.RESULT).read_text())
+    return found
 
 
 # Course notes 05
@@ -116,21 +131,22 @@ def test_the_step_function_stops_every_gradient(settings_for: SettingsFor, tmp_p
 
 def test_logistic_regression_equals_scikit_learns(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = small(settings_for, "notes05_logistic", "act=linear", "seed=0")
-    result = one_run.train(settings, tmp_path)
+    [folder] = stacked(tmp_path, [settings])
     pool = open_data(settings.data, 0).dataset.pool
     oracle = LogisticRegression().fit(pool.inputs.numpy(), pool.labels.numpy())
-    weights = weights_of(tmp_path / run_folder.LAST)
+    weights = weights_of(folder / run_folder.LAST)
     assert np.allclose(weights["network.layers.0.weight"].numpy(), oracle.coef_, rtol=0.01)
     assert np.allclose(weights["network.layers.0.bias"].numpy(), oracle.intercept_, rtol=0.01)
-    assert result["test_accuracy"] == oracle.score(pool.inputs.numpy(), pool.labels.numpy())
+    assert result_of(folder)["test_accuracy"] == oracle.score(pool.inputs.numpy(), pool.labels.numpy())
 
 
 def test_a_regression_finds_the_sine(settings_for: SettingsFor, tmp_path: Path) -> None:
     study = ["+experiment=regression", "act=tanh", "seed=0", "trainer.max_epochs=30", "patience=null"]
-    result = one_run.train(small(settings_for, "notes05_outputs", *study), tmp_path)
+    [folder] = stacked(tmp_path, [small(settings_for, "notes05_outputs", *study)])
+    result = result_of(folder)
     assert result["test_accuracy"] is None
     assert 0.005 < result["test_loss"] < 0.02  # the noise's variance is 0.01
-    assert "train_accuracy" not in pd.read_csv(tmp_path / run_folder.EPOCHS).columns
+    assert "train_accuracy" not in pd.read_csv(folder / run_folder.EPOCHS).columns
 
 
 @pytest.mark.parametrize("norm", ["none", "layer", "batch"])
@@ -150,43 +166,35 @@ def test_a_gain_of_four_explodes_unless_it_is_normalised(norm: str, settings_for
 # deep.TEACHING's iris
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_ten_tanh_units_learn_iris_within_a_hundred_steps(seed: int, settings_for: SettingsFor, tmp_path: Path) -> None:
-    one_run.train(small(settings_for, "iris", "act=tanh", f"seed={seed}"), tmp_path)
-    epochs = pd.read_csv(tmp_path / run_folder.EPOCHS)
-    assert epochs["step"].max() == 100
-    assert epochs["val_accuracy"].max() == 1
-    assert epochs["val_accuracy"].iloc[-1] == 1
+def test_ten_tanh_units_learn_iris_within_a_hundred_steps(settings_for: SettingsFor, tmp_path: Path) -> None:
+    for folder in stacked(tmp_path, [small(settings_for, "iris", "act=tanh", f"seed={seed}") for seed in range(5)]):
+        epochs = pd.read_csv(folder / run_folder.EPOCHS)
+        assert epochs["step"].max() == 100
+        assert epochs["val_accuracy"].max() == 1
+        assert epochs["val_accuracy"].iloc[-1] == 1
 
 
-def steps_table(settings: Settings, folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    result = one_run.train(settings, folder)
-    table = pd.read_csv(run_folder.table(folder, "steps"))
-    return result, table.filter(like="grad_mean_abs/")
+def gradients_of(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(run_folder.table(folder, "steps")).filter(like="grad_mean_abs/")
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_ten_sigmoid_layers_learn_nothing_at_the_default_initialisation(
-    seed: int, settings_for: SettingsFor, tmp_path: Path
+    settings_for: SettingsFor, tmp_path: Path
 ) -> None:
-    result, gradients = steps_table(
-        small(settings_for, "iris_deep", "act=sigmoid", "init=default", f"seed={seed}", "trainer.max_epochs=20"),
-        tmp_path,
-    )
-    assert result["test_accuracy"] == 0.5
-    means = (
-        gradients.mean()
-    )  # over all steps: a single batch with 64 of each class has hardly any gradient to compare with
-    assert means.iloc[0] < 1e-6 * means.iloc[-1]
+    sigmoid = ["act=sigmoid", "init=default", "trainer.max_epochs=20"]
+    runs = [small(settings_for, "iris_deep", *sigmoid, f"seed={seed}") for seed in range(3)]
+    for folder in stacked(tmp_path, runs):
+        assert result_of(folder)["test_accuracy"] == 0.5
+        means = gradients_of(folder).mean()  # over all steps: of a batch with 64 of each class there is hardly any
+        assert means.iloc[0] < 1e-6 * means.iloc[-1]
 
 
-@pytest.mark.parametrize("act", ["sigmoid", "tanh", "relu"])
-def test_ten_layers_learn_at_a_matching_initialisation(act: str, settings_for: SettingsFor, tmp_path: Path) -> None:
-    result, gradients = steps_table(
-        small(settings_for, "iris_deep", f"act={act}", "init=matching", "seed=0", "trainer.max_epochs=40"), tmp_path
-    )
-    assert result["test_accuracy"] == 1
-    assert gradients.iloc[0, 0] > 1e-3 * gradients.iloc[0, -1]
+def test_ten_layers_learn_at_a_matching_initialisation(settings_for: SettingsFor, tmp_path: Path) -> None:
+    matching = ["init=matching", "seed=0", "trainer.max_epochs=40"]
+    runs = [small(settings_for, "iris_deep", f"act={act}", *matching) for act in ("sigmoid", "tanh", "relu")]
+    for folder in stacked(tmp_path, runs):
+        assert result_of(folder)["test_accuracy"] == 1
+        assert gradients_of(folder).iloc[0, 0] > 1e-3 * gradients_of(folder).iloc[0, -1]
 
 
 def test_iris_is_two_classes_of_fifty_standardised() -> None:

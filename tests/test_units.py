@@ -13,7 +13,7 @@ import torch
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
 from actsweep.sweep import cutting
-from actsweep.sweep.cutting import Run, Shares, cut, share_out
+from actsweep.sweep.cutting import Shares, ToCut, cut, share_out
 from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
@@ -102,9 +102,9 @@ def test_gpus_are_those_that_this_process_may_see(gpus: None, monkeypatch: pytes
 
 
 def test_every_run_is_in_one_unit_and_what_no_stack_takes_is_single_with_its_reason(settings_for: Make) -> None:
-    def runs(*words: str, count: int, done: int | None = 0) -> list[Run]:
+    def runs(*words: str, count: int, done: int | None = 0) -> list[ToCut]:
         base: Settings = settings_for(*SMALL, *words)
-        return [Run(base.model_copy(update={"seed": seed}), done) for seed in range(count)]
+        return [ToCut(base.model_copy(update={"seed": seed}), done) for seed in range(count)]
 
     grid = [*runs(count=5), *runs("optim=adam", count=1), *runs("act=torch.nn.RReLU", count=2)]
     grid += [*runs(count=2, done=1), *runs(count=1, done=None)]

@@ -104,7 +104,7 @@ def test_single_runs_in_processes_leave_what_one_run_after_another_leaves_and_sp
     lines = said.out.splitlines()
     assert ": 4 single runs in 2 processes of 1 thread (one by one: hydra/launcher=basic)" in lines[0]
     assert [line.split(",")[0].split(":")[0] for line in lines[2:6]] == ["1/4", "2/4", "3/4", "4/4"]
-    assert said.out.count("test accuracy %") == 1
+    assert said.out.count("mean test accuracy, %") == 1
     assert said.err == ""
     alone, beside = found_in(tmp_path / "one"), found_in(tmp_path / "two")
     assert len(alone) == 4

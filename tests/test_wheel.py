@@ -30,6 +30,7 @@ assert not {"torch", "numpy", "pandas", "hydra", "yaml"} & set(sys.modules)
 import pytorch_lightning as L
 from pytorch_lightning.demos.boring_classes import BoringModel
 others = "hydra omegaconf pydantic pandas sklearn plotly matplotlib scipy jinja2 rich lightning joblib".split()
+others += [each for each in ("torchvision", "torchmetrics", "sympy") if each not in sys.modules]  # Lightning may ask
 sys.modules.update(dict.fromkeys(others))  # from here on nobody can import them
 from actsweep.callbacks import ActivationHistogram, DeadUnits, GradientNorm, Tables
 assert actsweep.callbacks.GradientNorm is GradientNorm

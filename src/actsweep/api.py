@@ -21,6 +21,11 @@ from actsweep.statistics.setting import labels
 FOUND = (
     "status", "epochs", "best_epoch", "val_accuracy", "val_loss", "test_accuracy", "test_loss", "seconds", "device",
 )  # fmt: skip
+COMPARED = ("data", "first", "second", "n", "better_by_value", "better_by_low", "better_by_high", "p_holm", "differ")
+FOUND_WRONG = (
+    *("kind", "severity", "evidence", "explanation", "remedy", "source", "follows", "title"),
+    *("where_setting", "where_layer", "where_epoch", "where_step", "where_share"),
+)
 MEANT = ("definition", "unit")
 RESERVED = {"true", "false", "null", "nan", "inf"}
 
@@ -43,15 +48,19 @@ class Loaded:
 
     @property
     def settings(self) -> pd.DataFrame:
-        return pd.json_normalize(self.report["settings"], sep="_")
+        return _frame(self.report["settings"])
 
     @property
     def comparisons(self) -> pd.DataFrame:
-        return pd.json_normalize(self.report["comparisons"], sep="_")
+        return _frame(self.report["comparisons"], COMPARED)
 
     @property
     def findings(self) -> pd.DataFrame:
-        return pd.json_normalize(self.report["findings"], sep="_")
+        return _frame(self.report["findings"], FOUND_WRONG)
+
+
+def _frame(rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> pd.DataFrame:
+    return pd.json_normalize(rows, sep="_") if rows else pd.DataFrame(columns=list(columns))
 
 
 def _number(text: str) -> str | int | float:

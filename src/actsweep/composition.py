@@ -1,6 +1,6 @@
 """A configuration that Hydra composed → checked settings; and what conf/ may ask for while it is composed.
 
-The resolvers `${run_name:}`, `${content:}` and `${tuned_lr:}` are registered when this is imported.
+The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}` are registered when this is imported.
 """
 
 import hashlib
@@ -78,12 +78,19 @@ def _content_named(root: DictConfig) -> str:
     return "" if dataset.published else f"content={dataset.digest[:SHOWN]}"
 
 
+def _best_of_atlas(count: int) -> list[str]:
+    from actsweep.statistics import atlas  # here, because it imports pandas
+
+    return atlas.best(count)
+
+
 def register() -> None:
-    """Make `${run_name:}`, `${content:}` and `${tuned_lr:}` known to OmegaConf."""
+    """Make `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
     OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_source(_root_)).digest[:SHOWN], replace=True)
     tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
     OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
+    OmegaConf.register_new_resolver("atlas_best", lambda count: ",".join(_best_of_atlas(int(count))), replace=True)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -79,7 +79,7 @@ class Diagnosis(L.Callback):
         run, tables = self._run(trainer, module), self._tables()
         setting = Setting({"act": run["act"]}, **{run["status"]: (run,)})  # type: ignore[arg-type]
         self.findings = find([setting], lambda run: tables)
-        lines = [each.line for each in told(self.findings)] or [f"{run['act']}: {NOTHING}"]
+        lines = [line for each in told(self.findings) for line in each.lines] or [f"{run['act']}: {NOTHING}"]
         for line in lines:
             rank_zero_info(f"finding: {line}")
         for logger in trainer.loggers:

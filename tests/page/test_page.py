@@ -188,6 +188,24 @@ def test_the_summary_counts_and_names_the_runs_that_did_not_complete(wide: Opene
     assert "ValueError: <b>bold</b> & 'quoted'" in wide.text("#provenance")
 
 
+def test_findings_stand_behind_the_verdict_each_with_its_picture_and_an_override_to_copy(wide: Opened) -> None:
+    order = ".verdict, #findings, .finding, #summary table"
+    places = wide.view.eval_on_selector_all(order, "all => all.map(e => e.className || e.id || e.localName)")
+    first = wide.view.locator(".finding").first
+    assert places[:3] == ["verdict", "findings", "finding severity-3"]
+    assert places[-1] == "sortable"
+    assert first.locator("h4").inner_text() == "Vanishing gradient does not learn"
+    assert first.locator("code").inner_text() == "init=critical"
+    drawn = first.locator("figure polyline").evaluate("line => line.getBoundingClientRect().width")
+    assert 150 < drawn < 300
+    assert "grad_norm (nats per unit weight) by layer, untrained" in first.locator("figcaption").inner_text()
+    assert wide.view.locator(".finding figure svg").count() == wide.view.locator(".finding").count() == 3
+    wide.view.evaluate("navigator.clipboard.writeText = text => ((window.copied = text), Promise.resolve())")
+    first.get_by_role("button", name="Copy init=critical").click()
+    first.get_by_text("Copied").wait_for()
+    assert wide.view.evaluate("copied") == "init=critical"
+
+
 def test_links_lead_to_the_run_folders(sweep: Path, wide: Opened) -> None:
     targets = wide.view.eval_on_selector_all("#provenance a", "links => [...new Set(links.map(a => a.href))]")
     assert sorted(targets) == sorted(f"{Path(run['folder']).as_uri()}/" for run in read_runs([sweep]))

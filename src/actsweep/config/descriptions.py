@@ -52,6 +52,7 @@ def find(path: str) -> Any:
     return found
 
 
+@functools.cache
 def parameters(path: str) -> list[str] | None:
     """What a class of this package takes, read from its source: to import it may take seconds. None: not known."""
     module, _, name = path.rpartition(".")

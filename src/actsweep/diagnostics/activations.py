@@ -14,12 +14,19 @@ def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (each - mean[:, None]).norm(dim=1) / each.shape[1] ** 0.5
 
 
+def signal(pre: Tensor) -> Tensor:
+    """What tells examples apart: each unit's standard deviation over them, root mean square over units: (K, N, H) →
+    (K,). Units' own means, as of biases, are no part of it."""
+    return (pre - pre.mean(dim=1, keepdim=True)).flatten(1).norm(dim=1) / pre[0].numel() ** 0.5
+
+
 class ActivationMoments(Diagnostic):
     """Mean and standard deviation over probe images and units, before and after the activation function."""
 
     quantities = (
         Quantity("pre_activation_mean", "1", "linear", "mean input of the activation function; of the logits last"),
         Quantity("pre_activation_std", "1", "log", "standard deviation of the activation function's input"),
+        Quantity("signal", "1", "log", "std over images of each unit's input, root mean square over units"),
         Quantity("post_activation_mean", "1", "linear", "mean output of the activation function"),
         Quantity("post_activation_std", "1", "log", "standard deviation of the activation function's output"),
     )
@@ -29,4 +36,4 @@ class ActivationMoments(Diagnostic):
         for name, values in (("pre_activation", layer.pre), ("post_activation", layer.post)):
             if values is not None:
                 measured[f"{name}_mean"], measured[f"{name}_std"] = mean_and_std(values)
-        return measured
+        return measured if layer.pre is None else measured | {"signal": signal(layer.pre)}

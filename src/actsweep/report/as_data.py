@@ -59,7 +59,7 @@ def _listed(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(speakable(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(speakable(value), ensure_ascii=False, allow_nan=False, default=lambda number: number.item())
 
 
 def _size(row: Any) -> int:

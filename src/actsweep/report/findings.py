@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from actsweep.report.wording import counted, number
+from actsweep.report.wording import counted, number, shortened, spoken
 from actsweep.statistics.findings import BREAKS, HARMS, NOTE, Fact, Finding
 
 SEVERITIES = {BREAKS: "does not learn", HARMS: "learns worse", NOTE: "worth knowing"}
@@ -29,12 +29,19 @@ class Told:
         """The overrides, as they are typed."""
         return shlex.join(self.first.remedy)
 
-    @property
-    def line(self) -> str:
-        """In one line, for terminals and logs."""
+    def line(self, most: int = 10_000) -> str:
+        """In one line, for terminals and logs; `most` characters of the explanation."""
         remedy = f" Try {self.remedy}." if self.remedy else ""
         others = f" The same in {counted(len(self.others), 'other setting')}." if self.others else ""
-        return f"{self.first.where.setting}: {self.first.title}. {self.first.explanation}{remedy}{others}"
+        return (
+            f"{self.first.where.setting}: {self.first.title}. {shortened(self.first.explanation, most)}{remedy}{others}"
+        )
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it but the evidence, a line each."""
+        follow = [f"from it follows: {each.title}. {each.explanation}" for each in self.consequences]
+        return [self.line(), *follow]
 
 
 def told(findings: Sequence[Finding]) -> list[Told]:
@@ -61,9 +68,12 @@ def _same(one: Finding, other: Finding) -> bool:
 def place(finding: Finding) -> str:
     """Where in its setting, in words; nothing where it is about the whole of it."""
     where = finding.where
-    share = None if where.share is None else f"{100 * where.share:.0f} %"
-    named = {"layer": where.layer, "epoch": where.epoch, "step": where.step, "share": share}
-    return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
+    parts = [
+        where.layer and f"layer {spoken(where.layer)}",
+        ("before training" if where.epoch == 0 else f"epoch {where.epoch}") if where.epoch is not None else None,
+        None if where.step is None else f"step {where.step}",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def fact_in_words(fact: Fact) -> str:

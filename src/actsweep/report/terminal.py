@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from actsweep.report.findings import told
 from actsweep.report.frames import endings
@@ -15,7 +15,8 @@ from actsweep.report.summary import Judged, Summary
 from actsweep.statistics.setting import repetitions
 
 SHOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
-WORST = 3  # findings
+WORST, LONGEST = 3, 240  # findings, characters of an explanation
+NARROW, WIDEST = 24, 32  # of settings' names; where they are broken
 WIDTH = 120  # where nobody watches
 
 
@@ -27,21 +28,24 @@ def show(summary: Summary, results: Path) -> None:
         console.print(_table(judged, with_title=len(summary.judged) > 1))
     print("; ".join(filter(None, (statuses(summary), repetitions(summary.settings), str(results)))))
     for each in told(summary.findings)[:WORST]:
-        print(f"finding: {each.line}")
+        print(f"finding: {each.line(LONGEST)}")
     if names := [path.name for path in summary.missing]:
         print(f"missing: {', '.join(names)}; if they are not wanted: {summary.sweep['forget']}", flush=True)
 
 
 def _table(judged: Judged, with_title: bool) -> Table:
     shown = [key for key in SHOWN if key in judged.table.headings]
+    longest = max(len(setting.label) for setting, _ in judged.table.rows)
+    fits = longest <= NARROW and "mean_with_diverged" not in shown  # else intervals stand below what they are of
     table = Table(
-        "setting",
+        Column("setting", min_width=min(longest, WIDEST)),
         *(judged.table.headings[key] for key in shown),
         title=judged.task.title if with_title else None,
         caption=judged.note,
     )
     for setting, cells in judged.table.rows:
-        table.add_row(*map(escape, (setting.label, *(cells[key].whole for key in shown))))
+        told = [cells[key].whole if fits else f"{cells[key].text}\n{cells[key].below}" for key in shown]
+        table.add_row(*map(escape, (setting.label, *told)))
     return table
 
 

@@ -106,3 +106,9 @@ def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
     ([0, 3, 6, 9], [0, 1, 2])
     """
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
+
+
+def spoken(layer: str) -> str:
+    """layer_03 → 3; other names as they are."""
+    before, _, after = layer.rpartition("_")
+    return str(int(after)) if before == "layer" and after.isdecimal() else layer

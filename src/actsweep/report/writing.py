@@ -16,7 +16,7 @@ import pandas as pd
 from actsweep.config.command_line import stop
 from actsweep.errors import UserError
 from actsweep.places import command, door
-from actsweep.report import as_data, as_text, figures, terminal
+from actsweep.report import as_data, as_text, figures, terminal, trial
 from actsweep.report.frames import mean_of
 from actsweep.report.summary import Summary, summarise
 from actsweep.results import files, locks, run_folder
@@ -103,14 +103,14 @@ def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
     return summarise(settings_of(runs, sweep["missing"]), sweep)
 
 
-def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> None:
+def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> Summary | None:
     """results.csv, report.json, report.md, results.tex, figures/ and report.html in the first folder; in the terminal
-    the table by setting and the worst findings."""
+    the table by setting and the worst findings. None: all runs are the atlas'."""
     if of_atlas := [run for run in runs if atlas.is_of_atlas(run)]:
         write_atlas(of_atlas, folders[0], with_page)
         runs = [run for run in runs if not atlas.is_of_atlas(run)]
         if not runs:
-            return
+            return None
     folder, sweep = folders[0], noted(runs, folders)
     settings = settings_of(runs, sweep["missing"])
     table = table_of(runs, settings)
@@ -128,6 +128,7 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> N
             from actsweep.report import page  # here, because plotly takes a second to import
 
             print(f"report: {page.write(summary, folder)}", flush=True)
+    return summary
 
 
 def write_atlas(runs: list[Run], folder: Path, with_page: bool) -> None:
@@ -179,19 +180,30 @@ def _beside(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
         raise stop(f"drawing the figures ended with exit code {process.exitcode}", code=1)
 
 
+def _try(summary: Summary, folder: Path) -> None:
+    found = trial.trials(summary.settings, summary.findings, folder)
+    print(f"{len(found)} remedies are tried, a run each", flush=True)
+    trial.run(found, folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=door("report"),
-        description="results.csv, figures and report.html of one or more sweeps, in the first folder.",
+        description="results.csv, figures and the report of one or more sweeps, in the first folder.",
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a sweep's folder, or several")
     parser.add_argument("--forget", nargs="*", metavar="NAME", help="no longer expect these missing runs (none: any)")
+    parser.add_argument(
+        "--try", action="store_true", dest="tries", help="train one run of each finding with its remedy"
+    )
     given = parser.parse_args()
     if given.forget is not None:
         names = forget(given.folders, given.forget)
         print(f"no longer expected: {', '.join(names) or 'nothing was missing'}")
     if runs := read_runs(given.folders):
-        write(runs, given.folders)
+        summary = write(runs, given.folders)
+        if given.tries and summary:
+            _try(summary, given.folders[0])
     elif given.forget is None:
         raise stop(
             f"no {run_folder.RESULT} in {', '.join(map(str, given.folders))}: give the folder of a sweep or a run"

@@ -53,5 +53,5 @@ def measured(table: pd.DataFrame) -> dict[str, Measured]:
         grid[row, column] = values[rows]
         epoch_of = np.zeros(len(times), dtype=np.int64)
         epoch_of[row] = epochs[rows]
-        found[str(quantity)] = Measured(times, epoch_of, by_step, tuple(names[present]), grid)
+        found[str(quantity)] = Measured(times, epoch_of, by_step, tuple(names[present].tolist()), grid)
     return found

@@ -20,6 +20,7 @@ and in a sweep's folder:
 
     sweep.json        its question, the command, and the names of the runs that it consists of
     results.csv       one row per run, also of those that are missing (report/writing.py)
+    report.html, report.json, report.md, results.tex    what the sweep found (report/summary.py)
 """
 
 import json

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from actsweep.places import REPOSITORY
+from actsweep.errors import UserError
+from actsweep.places import REPOSITORY, command
 from actsweep.results.reading import Run, texts
 from actsweep.statistics.inference import trained
-from actsweep.statistics.setting import act_order
+from actsweep.statistics.setting import ACTS, act_order
 
 COMMITTED, EXCLUDED, FASHION = (
     REPOSITORY / "docs" / f"{name}.csv" for name in ("atlas", "atlas_excluded", "atlas_fashion")
@@ -143,16 +144,33 @@ def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame
     known, unfit = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (COMMITTED, EXCLUDED))
     known = known[known["protocol"].isin(table["protocol"]) & ~known["act"].isin(table["act"])]
     first = {tuple(row[1:]): row[0] for row in known[["act", *OF_THE_FUNCTION]].iloc[::-1].itertuples(index=False)}
-    mine = table[["act", "same_as", *OF_THE_FUNCTION]].fillna("").itertuples(index=False)
+    mine = table[["act", "same_as", *OF_THE_FUNCTION]].astype(object).fillna("").itertuples(index=False)
     same = [row[1] or (first.get(tuple(row[2:]), "") if row[0] in own else "") for row in mine]
     everything = pd.concat([table.assign(same_as=same), known], ignore_index=True)
     return everything, pd.concat([excluded, unfit]).drop_duplicates("act"), own
 
 
+def _means(table: pd.DataFrame) -> "pd.Series[float]":
+    """The mean accuracy of each row that has some."""
+    texts_of = table["accuracies"][table["accuracies"].fillna("") != ""]
+    return texts_of.map(lambda text: float(np.mean([float(each) for each in text.split(" ")])))
+
+
+def best(count: int) -> list[str]:
+    """The functions of the committed table with the highest mean accuracies, each at its better initialisation; equal
+    ones once, without the six of the main studies. Raises UserError without a table."""
+    if not COMMITTED.is_file():
+        raise UserError(f"{COMMITTED} is not there: run `{command('train', '+sweeps=atlas')}`, and copy its atlas.csv")
+    table = pd.read_csv(COMMITTED, dtype=str, keep_default_na=False)
+    table = table[(table["same_as"] == "") & ~table["act"].isin(ACTS)]
+    means = _means(table).groupby(table["act"]).max()
+    return [str(act) for act in means.sort_index().sort_values(ascending=False, kind="stable").index[:count]]
+
+
 def places(table: pd.DataFrame, own: Sequence[str]) -> list[str]:
     """Where each of these functions stands among all of the table, at each initialisation, in words."""
-    measured = table[table["accuracies"].fillna("") != ""]
-    means = measured["accuracies"].map(lambda text: float(np.mean([float(each) for each in text.split(" ")])))
+    means = _means(table)
+    measured = table.loc[means.index]
     lines = []
     for act in own:
         for init, rows in measured.groupby("init"):
@@ -161,3 +179,20 @@ def places(table: pd.DataFrame, own: Sequence[str]) -> list[str]:
                 place = f"place {int((of_init > mean).sum()) + 1} of {len(of_init)}"
                 lines.append(f"{act}, init={init}: mean test accuracy {mean:.2%}, {place}")
     return lines
+
+
+def on_fashion(runs: Sequence[Run]) -> pd.DataFrame:
+    """Of the runs of `+sweeps=atlas_fashion`: a row a function, as docs/atlas_fashion.csv has it; a diverged run as
+    chance."""
+    by_act: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (_place(run["act"]), run["seed"])):
+        by_act.setdefault(run["act"], []).append(run)
+    return pd.DataFrame(
+        {
+            "act": act,
+            "accuracies": _numbers(run["test_accuracy"] or 1 / run["classes"] for run in own),
+            "diverged": _numbers(run["seed"] for run in own if run["status"] == "diverged"),
+            "epochs": _numbers(run["epochs"] for run in own),
+        }
+        for act, own in by_act.items()
+    )

@@ -23,7 +23,7 @@ FORK_SECONDS, SPAWN_SECONDS = 1.0, 10.0  # processes that save less are not star
 FINER, CUTTING = 3, 1.05
 
 
-class Run(NamedTuple):
+class ToCut(NamedTuple):
     """One of the runs that are cut into units. `done`: epochs, None where only its test may be missing."""
 
     settings: Settings
@@ -50,7 +50,7 @@ class Cut(NamedTuple):
     processes: int
 
 
-def cut(runs: Sequence[Run], limits: Limits, begun: Begun = (), is_away: bool = False) -> Cut:
+def cut(runs: Sequence[ToCut], limits: Limits, begun: Begun = (), is_away: bool = False) -> Cut:
     """`is_away`: other machines do the work, of which this one knows nothing."""
     alike: dict[tuple[str, int | None, str | None], list[int]] = {}
     for place, run in enumerate(runs):

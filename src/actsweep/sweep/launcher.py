@@ -24,7 +24,7 @@ from actsweep.errors import UserError
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
 from actsweep.sweep.composing import Composing, composing, use
-from actsweep.sweep.cutting import Piece, Run, cut, processes_for
+from actsweep.sweep.cutting import Piece, ToCut, cut, processes_for
 from actsweep.sweep.executors import Engine
 from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
@@ -40,7 +40,7 @@ HERE = "in this process"
 
 
 @dataclass
-class Task:
+class GridJob:
     """One job of the grid. `job`: what it asks for, None where that can't be read; `unit`: None if nothing is left."""
 
     number: int
@@ -96,7 +96,7 @@ class SweepLaunch:
             tidy(self.sweep)
         return returns
 
-    def _work_off(self, tasks: Sequence[Task]) -> None:
+    def _work_off(self, tasks: Sequence[GridJob]) -> None:
         """Have the jobs' units done by others, if it is theirs to do."""
         units = self.units(tasks)
         executor, how = self._executor(units)
@@ -131,7 +131,7 @@ class SweepLaunch:
         each = "with a GPU each" if gpus else f"of {_number(threads, 'thread')}"
         return Processes(count, threads, gpus, self), f"in {count} process{'es' * (count > 1)} {each}"
 
-    def _say(self, tasks: Sequence[Task], units: Sequence[Unit], how: str) -> None:
+    def _say(self, tasks: Sequence[GridJob], units: Sequence[Unit], how: str) -> None:
         """What will happen, why, and how to have it otherwise."""
         stacks = [len(unit.jobs) for unit in units if unit.saving]
         singles, done = len(units) - len(stacks), sum(bool(task.job and not task.unit) for task in tasks)
@@ -157,8 +157,8 @@ class SweepLaunch:
         """Whoever tells the person how far the sweep is."""
         return next((each for each in self.hydra_context.callbacks.callbacks if isinstance(each, Sweep)), UNSEEN)
 
-    def _task(self, number: int, overrides: list[str]) -> Task:
-        task = Task(number, overrides)
+    def _task(self, number: int, overrides: list[str]) -> GridJob:
+        task = GridJob(number, overrides)
         if known := self.loader.known.get(tuple(overrides)):
             settings, name = known
             task.job = settings, self.sweep / name
@@ -173,30 +173,30 @@ class SweepLaunch:
             HydraConfig.instance().cfg = before
         return task
 
-    def units(self, tasks: Sequence[Task]) -> list[Unit]:
+    def units(self, tasks: Sequence[GridJob]) -> list[Unit]:
         """The units of the tasks that still have to run. What nobody has begun with is cut as in the whole grid,
         whatever has ended meanwhile: a stack's last bits depend on its size."""
         units = self._interrupted(tasks)
         known = [(task, task.job) for task in tasks if task.job]
         left = [(task, job) for task, job in known if not task.unit and unfinished([job])]
         done = {task.number: member_checkpoint.epochs_done(*job) for task, job in left}
-        whole = cut([Run(settings) for _, (settings, _) in known], self.limits, is_away=bool(self.engine)).pieces
+        whole = cut([ToCut(settings) for _, (settings, _) in known], self.limits, is_away=bool(self.engine)).pieces
         for piece in whole if left else ():
             if all(done.get(known[place][0].number) == 0 for place in piece.places):
                 units.append(self._cut_out([task for task, _ in known], piece))
         rest = [(task, job) for task, job in left if not task.unit]
-        runs = [Run(settings, done[task.number]) for task, (settings, _) in rest]
+        runs = [ToCut(settings, done[task.number]) for task, (settings, _) in rest]
         begun = [(grouping.device_for(unit.jobs[0][0]), unit.seconds) for unit in units]
         for piece in cut(runs, self.limits, begun, is_away=bool(self.engine)).pieces if rest else ():
             units.append(self._cut_out([task for task, _ in rest], piece, runs[piece.places[0]].done or 0))
         return units
 
-    def _cut_out(self, tasks: Sequence[Task], piece: Piece, done: int = 0) -> Unit:
+    def _cut_out(self, tasks: Sequence[GridJob], piece: Piece, done: int = 0) -> Unit:
         unit = self._unit([tasks[place] for place in piece.places], done=done)
         unit.seconds, unit.reason = piece.seconds, piece.reason
         return unit
 
-    def _unit(self, tasks: Sequence[Task], saving: Saving | None = None, done: int = 0) -> Unit:
+    def _unit(self, tasks: Sequence[GridJob], saving: Saving | None = None, done: int = 0) -> Unit:
         """Of these, which resume after so many epochs."""
         jobs, job = [task.job for task in tasks if task.job], self.config.hydra.job
         if saving is None and len(jobs) > 1:
@@ -207,7 +207,7 @@ class SweepLaunch:
             task.unit = unit
         return unit
 
-    def _interrupted(self, tasks: Sequence[Task]) -> list[Unit]:
+    def _interrupted(self, tasks: Sequence[GridJob]) -> list[Unit]:
         """The stacks that an earlier command left in the middle of their training, if this one has all their jobs."""
         known = {(task.job[1], task.job[0].hash()): task for task in tasks if task.job}
         units = []
@@ -226,12 +226,12 @@ class SweepLaunch:
                 units.append(unit)
         return units
 
-    def _run(self, task: Task) -> JobReturn:
+    def _run(self, task: GridJob) -> JobReturn:
         """One job, as Hydra's basic launcher runs it; a unit of this process's trains in it."""
         outcome = partial(self._outcome, task)
         return self.loader.run(self.hydra_context, self.config, task.number, task.overrides, outcome)
 
-    def _outcome(self, task: Task, cfg: DictConfig) -> Any:
+    def _outcome(self, task: GridJob, cfg: DictConfig) -> Any:
         """What the job returns: its score, None if it failed or left no result. The sweep goes on, its end reports."""
         unit = task.unit
         if unit is None or task.job is None:

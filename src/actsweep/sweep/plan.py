@@ -16,7 +16,7 @@ from rich.table import Table
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule
 from actsweep.sweep import dry_run
-from actsweep.sweep.cutting import Run, cut
+from actsweep.sweep.cutting import ToCut, cut
 from actsweep.sweep.limits import Limits, is_ours
 from actsweep.threads import all_threads
 from actsweep.training.progress import duration
@@ -62,7 +62,7 @@ def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Lau
     count = 1
     if is_ours(launcher):
         limits = Limits(launcher.get("max_members"), launcher.get("devices"), launcher.get("processes"))
-        found = cut([Run(each) for each in settings], limits, is_away=bool(launcher.get("engine")))
+        found = cut([ToCut(each) for each in settings], limits, is_away=bool(launcher.get("engine")))
         return Launcher(found.processes, [piece.places for piece in found.pieces])
     if "joblib" in target:
         count = launcher.get("n_jobs") or -1

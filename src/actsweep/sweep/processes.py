@@ -26,7 +26,7 @@ from actsweep.threads import forkable, share
 from actsweep.training.progress import Watcher
 
 log = logging.getLogger(__name__)
-Task = tuple[int, Unit]  # with its place
+Numbered = tuple[int, Unit]  # with its place
 
 
 class Relay:
@@ -74,7 +74,7 @@ class Worker:
 
     process: BaseProcess
     slot: int
-    task: Task | None
+    task: Numbered | None
     is_ready: bool = False
     said: tuple[int, float, float] | None = None
 
@@ -96,7 +96,7 @@ class Processes:
         self.over: set[Path] = set()  # folders of runs that have ended
 
     def map(self, units: Sequence[Unit], sweep: Path) -> Iterator[Outcome]:
-        died: deque[tuple[Task, str]] = deque()
+        died: deque[tuple[Numbered, str]] = deque()
         yield from self._work_off(sorted(enumerate(units), key=lambda task: -task[1].seconds), self.count, died)
         while died:
             (place, unit), ending = died.popleft()
@@ -104,7 +104,7 @@ class Processes:
                 yield place, None
                 continue
             log.warning("a process ended early, what it left is tried again, alone: %s", ending)
-            again: deque[tuple[Task, str]] = deque()
+            again: deque[tuple[Numbered, str]] = deque()
             yield from self._work_off([(place, left)], 1, again)
             for (_, unit), ending in again:
                 if len(unit.jobs) > 1:
@@ -114,7 +114,7 @@ class Processes:
                     yield place, error
                     self._note(unit.fail(error, self.over))
 
-    def _work_off(self, tasks: Sequence[Task], count: int, died: deque[tuple[Task, str]]) -> Iterator[Outcome]:
+    def _work_off(self, tasks: Sequence[Numbered], count: int, died: deque[tuple[Numbered, str]]) -> Iterator[Outcome]:
         """Do them, so many at a time. Those whose processes die go to `died`, with how they died."""
         waiting, slots = deque(tasks), deque(range(count))
         working: dict[Connection, Worker] = {}
@@ -138,7 +138,7 @@ class Processes:
                     worker.process.kill()
                     worker.process.join()
 
-    def _start(self, task: Task, slot: int, working: dict[Connection, Worker]) -> None:
+    def _start(self, task: Numbered, slot: int, working: dict[Connection, Worker]) -> None:
         context = multiprocessing.get_context("fork" if forkable() and not self.gpus else "spawn")
         here, there = context.Pipe()
         process = context.Process(target=work, args=(there, self.threads), daemon=True)  # type: ignore[attr-defined]
@@ -148,7 +148,7 @@ class Processes:
             worker.process.start()
         there.close()  # so that its end is heard
 
-    def _hear(self, pipe: Connection, worker: Worker, waiting: deque[Task]) -> Iterator[Outcome]:
+    def _hear(self, pipe: Connection, worker: Worker, waiting: deque[Numbered]) -> Iterator[Outcome]:
         what, values = pipe.recv()
         if what == "ended":
             self._note(values)

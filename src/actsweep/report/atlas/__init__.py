@@ -197,7 +197,7 @@ def _context(
         "standings": standings,
         "excluded": excluded.fillna("").to_dict("records"),
         "kinds": excluded["kind"].value_counts().to_dict(),
-        "edgeless": table[table["status"] == "no edge"].fillna("").to_dict("records"),
+        "edgeless": table[table["status"] == "no edge"].astype(object).fillna("").to_dict("records"),
         "scatters": [_scatter(table, found, own) for found in standings.values()],
         "theory": theory_of(table),
         "fashion": None if fashion is None or fashion.empty else _fashion(fashion),

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actsweep.report.page.layers import spoken
-from actsweep.report.wording import plain, thinned
+from actsweep.report.wording import plain, spoken, thinned
 from actsweep.results.folders import Folders
 from actsweep.results.reading import natural
 from actsweep.statistics.setting import Setting

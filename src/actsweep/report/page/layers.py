@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from actsweep.report.wording import plain_list, thinned
+from actsweep.report.wording import plain_list, spoken, thinned
 from actsweep.results.folders import Folders
 from actsweep.results.measured import Floats, Measured, Names
 from actsweep.results.reading import Run, measured_at, natural
@@ -42,12 +42,6 @@ def aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Fl
         columns = np.array([layers.index(layer) for layer in part.layers])
         stack[seed][rows[:, None], columns] = part.values
     return times, layers, stack
-
-
-def spoken(layer: str) -> str:
-    """layer_03 → 3; other names as they are."""
-    before, _, after = layer.rpartition("_")
-    return str(int(after)) if before == "layer" and after.isdecimal() else layer
 
 
 def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[str, Any] | None:

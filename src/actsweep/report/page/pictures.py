@@ -3,6 +3,7 @@
 Flow: findings → page: **pictures**. Drawn here and not by page.js: they are there before anything else, and on paper.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,8 @@ import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from actsweep.report.frames import by_epoch, loss_unit
-from actsweep.report.page.layers import aligned, mean_over_seeds, spoken
-from actsweep.report.wording import number, thinned
+from actsweep.report.page.layers import aligned, mean_over_seeds
+from actsweep.report.wording import number, spoken, thinned
 from actsweep.results.folders import Folders
 from actsweep.results.measured import Measured
 from actsweep.results.reading import measured_at
@@ -21,15 +22,16 @@ from actsweep.statistics.findings import Finding
 from actsweep.statistics.setting import Setting
 
 Floats = npt.NDArray[np.float64]
-SIGNAL, DEAD, UPDATES = ("pre_activation_rms", "pre_activation_std"), ("dead_fraction", "always_off"), ("update_ratio",)
+SIGNAL, DEAD, UPDATES = ("signal", "pre_activation_rms"), ("dead_fraction", "always_off"), ("update_ratio",)
+GRADIENT = ("grad_norm",)
 UNTRAINED = {  # kind → the quantities to show by layer, the first that there is
-    "vanishing_signal": SIGNAL, "exploding_signal": SIGNAL, "init_misfit": SIGNAL, "theory_deviates": SIGNAL,
-    "vanishing_gradient": ("grad_norm",), "exploding_gradient": ("grad_norm",), "born_dead": DEAD,
+    "vanishing_signal": SIGNAL, "exploding_signal": SIGNAL, "init_misfit": SIGNAL, "theory_deviates": SIGNAL[1:],
+    "vanishing_gradient": GRADIENT, "exploding_gradient": GRADIENT, "born_dead": DEAD,
+    "step_too_large": UPDATES,
 }  # fmt: skip
-TRAINED = {"layer_stands_still": UPDATES, "step_too_small": UPDATES, "step_too_large": UPDATES}
+TRAINED = {"layer_stands_still": UPDATES, "step_too_small": UPDATES, "collapsed": SIGNAL}
 OVER_TIME = {  # … in the layer, over epochs
-    "dying": DEAD, "saturated": ("saturated_fraction", "always_saturated"), "collapsed": ("collapsed",),
-    "always_linear": ("always_linear",),
+    "dying": DEAD, "saturated": ("saturated_fraction", "always_saturated"), "always_linear": ("always_linear",),
 }  # fmt: skip
 LOSSES = {"train_loss": "training", "val_loss": "validation, dashed"}
 BY_SEED = ("unstable", "too_few_seeds")
@@ -64,11 +66,12 @@ def picture_of(finding: Finding, setting: Setting, folders: Folders) -> dict[str
 
 
 def _picture(finding: Finding, setting: Setting, folders: Folders) -> Picture | None:
-    kind = finding.kind
+    kind, about_gradients = finding.kind, finding.evidence[0].name.startswith("gradient")
     if kind in OVER_TIME:
         return _over_time(OVER_TIME[kind], finding.where.layer, setting, folders)
     if kind in UNTRAINED:
-        return _by_layer(UNTRAINED[kind], "untrained", setting, folders, lambda run, part: 0)
+        names = GRADIENT if about_gradients else UNTRAINED[kind]
+        return _by_layer(names, "untrained", setting, folders, lambda run, part: 0)
     if kind in TRAINED:
         at_end = lambda run, part: measured_at(run, part.epochs.tolist())  # noqa: E731
         return _by_layer(TRAINED[kind], "trained", setting, folders, at_end)
@@ -158,9 +161,10 @@ def _sample(n: int, log: bool = False) -> str:
 
 
 def _svg(picture: Picture) -> Markup | None:
-    """None where no number is finite."""
-    scaled = (lambda y: np.log10(np.where(y > 0, y, np.nan))) if picture.log else (lambda y: y)
-    values = np.concatenate([scaled(each) for line in picture.lines for each in (line.mean, line.low, line.high)])
+    """None where no number is finite. On a logarithmic axis 0 stands on the lower edge."""
+    values = np.concatenate([each for line in picture.lines for each in (line.mean, line.low, line.high)])
+    scaled = _logarithm(values) if picture.log else (lambda y: y)
+    values, has_zero = scaled(values), picture.log and bool((values == 0).any())
     x = np.concatenate([line.x for line in picture.lines])
     values = values[np.isfinite(values)]
     if not len(values):
@@ -169,15 +173,23 @@ def _svg(picture: Picture) -> Markup | None:
     right, down = _scale(x.min(), x.max(), LEFT, WIDTH - 8), _scale(low, high, HEIGHT - BELOW, ABOVE)
     parts = [shape for line in picture.lines for shape in _shapes(line, right, lambda y: down(scaled(y)))]
     bottom, top = _labels(*(10**end if picture.log else end for end in (low, high)))
+    bottom = "0" if has_zero else bottom
     parts += [_text(LEFT - 4, HEIGHT - BELOW, bottom, "end"), _text(LEFT - 4, ABOVE + 8, top, "end")]
     parts += [_text(LEFT, HEIGHT - 4, picture.ends[0]), _text(WIDTH - 8, HEIGHT - 4, picture.ends[1], "end")]
     frame = f'<path class="frame" d="M{LEFT} {ABOVE}V{HEIGHT - BELOW}H{WIDTH - 8}"/>'
     return Markup(f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{frame}{"".join(parts)}</svg>')
 
 
+def _logarithm(values: Floats) -> Callable[[Floats], Floats]:
+    """To base 10; of 0, a tenth of the smallest other value's."""
+    known = values[np.isfinite(values) & (values > 0)]
+    floor = math.log10(known.min()) - 1 if len(known) else math.nan
+    return lambda y: np.where(y == 0, floor, np.log10(np.where(y > 0, y, np.nan)))
+
+
 def _labels(low: float, high: float) -> list[str]:
     """With as many digits as tell them apart."""
-    pairs = [[number(end, digits) for end in (low, high)] for digits in (2, 3, 4)]
+    pairs = [[number(end, digits) for end in (low, high)] for digits in (3, 4, 5)]
     return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from actsweep.results.reading import Run
+from actsweep.statistics.findings import progress, signal, spread, steps, units
 from actsweep.statistics.findings.finding import BREAKS as BREAKS
 from actsweep.statistics.findings.finding import HARMS as HARMS
 from actsweep.statistics.findings.finding import KINDS as KINDS
@@ -15,13 +16,19 @@ from actsweep.statistics.findings.finding import NOTE as NOTE
 from actsweep.statistics.findings.finding import Fact as Fact
 from actsweep.statistics.findings.finding import Finding as Finding
 from actsweep.statistics.findings.finding import Where as Where
-from actsweep.statistics.findings.plateau import not_finished
 from actsweep.statistics.findings.seen import Seen, Tables, seen
 from actsweep.statistics.findings.seen import tables_of as tables_of
 from actsweep.statistics.setting import Setting
 
-Rule = Callable[[Seen], list[Finding]]
-RULES: tuple[Rule, ...] = (not_finished,)
+RULES: tuple[Callable[[Seen], list[Finding]], ...] = (
+    signal.of_scale, steps.diverged, steps.too_large, steps.too_small,
+    units.born_dead, units.dying, units.saturated, units.collapsed, units.always_linear, units.stands_still,
+    progress.stopped_on_plateau, progress.not_finished, progress.overfitting,
+    spread.unstable, spread.theory_deviates,
+)  # fmt: skip
+INDEPENDENT = {"theory_deviates", "too_few_seeds"}  # of everything else
+SCALE = {"exploding_signal", "exploding_gradient", "vanishing_signal", "vanishing_gradient"}
+HUNDREDFOLD, DECAYED = 100.0, "optim.weight_decay=0"
 
 
 def find(settings: Sequence[Setting], read: Callable[[Run], Tables] = tables_of) -> tuple[Finding, ...]:
@@ -29,11 +36,49 @@ def find(settings: Sequence[Setting], read: Callable[[Run], Tables] = tables_of)
 
     `read`: a run's tables, by default from its folder; who has read them already gives them.
     """
-    found = [finding for setting in settings if setting.observed for finding in _of_setting(seen(setting, read))]
-    order = list(KINDS)
-    return tuple(sorted(found, key=lambda each: (-each.severity, bool(each.follows), order.index(each.kind))))
+    watched = [seen(setting, read) for setting in settings if setting.observed]
+    found = [finding for each in watched for finding in _of_setting(each)]
+    found += spread.too_few_seeds([each.setting for each in watched])
+    return tuple(sorted(found, key=lambda each: (-each.severity, bool(each.follows))))
 
 
 def _of_setting(watched: Seen) -> list[Finding]:
-    found = [finding for rule in RULES for finding in rule(watched)]
-    return [replace(each, follows="") for each in found]
+    """A setting's findings, the cause first, as grave as all that follows from it."""
+    found = sorted((finding for rule in RULES for finding in rule(watched)), key=_rank)
+    if not (dependent := [each for each in found if each.kind not in INDEPENDENT]):
+        return found
+    cause = _cause(dependent)
+    grave = replace(cause, severity=max(each.severity for each in dependent))
+    following = [replace(each, follows=cause.kind) for each in dependent if each is not cause]
+    return [grave, *following, *(each for each in found if each.kind in INDEPENDENT)]
+
+
+def _rank(finding: Finding) -> float:
+    """The place among KINDS. Where few runs diverged, what is wrong with the others comes first; what units do before
+    training doesn't come from it."""
+    place = list(KINDS).index
+    if finding.kind == "diverged" and (finding.where.share or 0) <= 0.5:
+        return place("step_too_small")
+    born = finding.where.epoch == 0 and finding.kind in {"saturated", "collapsed", "always_linear"}
+    return place("dying") - 0.5 if born else place(finding.kind)
+
+
+def _cause(found: Sequence[Finding]) -> Finding:
+    """The first by rank; but an initialisation that is made for other activations causes what vanishes or explodes, a
+    step size that is further too small than a signal has vanished is the cause of the two, and where saturated units
+    let gradients grow by less than a hundred, they are what is wrong. Weights that decay take units with them."""
+    by_kind = {each.kind: each for each in found}
+    first, misfit, slow = found[0], by_kind.get("init_misfit"), by_kind.get("step_too_small")
+    if slow and first.kind.startswith("vanishing") and _off(slow) > _off(first):
+        return slow
+    if first.kind == "dying" and DECAYED in by_kind.get("collapsed", first).remedy:
+        return by_kind["collapsed"]
+    if first.kind == "exploding_gradient" and "saturated" in by_kind and first.evidence[0].value < HUNDREDFOLD:
+        return by_kind["saturated"]
+    return misfit if misfit and by_kind.keys() & SCALE else first
+
+
+def _off(finding: Finding) -> float:
+    """By which factor what decided is below its threshold."""
+    first = finding.evidence[0]
+    return first.threshold / first.value if first.value else float("inf")

@@ -1,7 +1,7 @@
 """What rules see of a setting: each run's tables, and numbers by layer and seed at the times that matter."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,67 +11,30 @@ import pandas as pd
 
 from actsweep.results.folders import Folders
 from actsweep.results.measured import Floats, Measured
-from actsweep.results.reading import Run, measured_at
+from actsweep.results.reading import Run
 from actsweep.statistics import inference
+from actsweep.statistics.findings.finding import BREAKS, HARMS, Fact
+from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
+
+AT_CHANCE = 0.9  # of the loss of guessing: what is above it has learnt nothing yet
 
 
 @dataclass(frozen=True)
 class Tables:
-    """A run's epochs.csv, its last row of each epoch by epoch; layers.csv by quantity; steps.csv. Empty: not there."""
+    """epochs.csv, a row an epoch, by epoch; layers.csv by quantity; `read(name)`: another table; None: not there."""
 
     epochs: pd.DataFrame = field(default_factory=pd.DataFrame)
     layers: Mapping[str, Measured] = field(default_factory=dict)
-    steps: pd.DataFrame = field(default_factory=pd.DataFrame)
+    read: Callable[[str], pd.DataFrame | None] = lambda name: None
 
 
 def tables_of(run: Run, folders: Folders | None = None) -> Tables:
     """What lies in a run's folder."""
     folders = folders or Folders()
     epochs = folders.epochs(run)
-    return Tables(pd.DataFrame() if epochs is None else epochs, folders.layers(run))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A setting and its observed runs' tables, in the order of seeds."""
-
-    setting: Setting
-    runs: tuple[Run, ...]
-    tables: tuple[Tables, ...]
-
-    @property
-    def n(self) -> int:
-        return len(self.runs)
-
-    def option(self, key: str, otherwise: Any = None) -> Any:
-        """A key of the configuration, which all runs of a setting share."""
-        found: Any = self.runs[0].get("config") or {}
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        return otherwise if found is None else found
-
-    def layers_at(self, quantity: str, when: Callable[[Run, Measured], int | None]) -> "ByLayer | None":
-        """The quantity of each run that has it at the epoch that `when` says; None without any."""
-        found = [
-            part.at(epoch)
-            for run, tables in zip(self.runs, self.tables, strict=True)
-            if (part := tables.layers.get(quantity)) is not None
-            and (epoch := when(run, part)) is not None
-            and (part.epochs == epoch).any()
-        ]
-        return ByLayer.of(found)
-
-    def untrained(self, quantity: str) -> "ByLayer | None":
-        return self.layers_at(quantity, lambda run, part: 0)
-
-    def trained(self, quantity: str) -> "ByLayer | None":
-        """At the tested weights, of a run that was not tested at its last measurement."""
-        return self.layers_at(quantity, lambda run, part: measured_at(run, part.epochs.tolist()) or None)
-
-    @cached_property
-    def classes(self) -> int | None:
-        return next((run["classes"] for run in self.runs if run.get("classes")), None)
+    by_epoch = pd.DataFrame() if epochs is None else epochs
+    return Tables(by_epoch, folders.layers(run), lambda name: folders.read(run, name, ()))
 
 
 @dataclass(frozen=True)
@@ -81,29 +44,177 @@ class ByLayer:
     layers: tuple[str, ...]
     values: Floats
 
-    @classmethod
-    def of(cls, parts: Sequence[Measured]) -> "ByLayer | None":
-        """Of the layers that all parts have."""
-        if not parts:
-            return None
-        shared = [name for name in parts[0].layers if all(name in part.layers for part in parts)]
-        rows = [[part.values[0, part.layers.index(name)] for name in shared] for part in parts]
-        return cls(tuple(shared), np.array(rows)) if shared else None
+    @property
+    def mean(self) -> Floats:
+        """(L,)"""
+        return self.values.mean(axis=0)
+
+    def worst(self) -> tuple[str, Floats]:
+        """The layer with the highest mean, and its values (S,)."""
+        place = int(np.argmax(self.mean))
+        return self.layers[place], self.values[:, place]
 
 
-def geometric(values: Floats) -> inference.Estimate:
-    """Geometric mean with Student's interval of the logarithms; 0 where one is 0.
+@dataclass(frozen=True)
+class Seen:
+    """A setting and the tables of its runs that ended with numbers, those that diverged last."""
+
+    setting: Setting
+    runs: tuple[Run, ...]
+    tables: tuple[Tables, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.runs)
+
+    @property
+    def label(self) -> str:
+        return self.setting.label
+
+    def option(self, key: str) -> Any:
+        """A value of the configuration, which all runs of a setting share; None: not said."""
+        found: Any = self.runs[0].get("config") or {}
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return found
+
+    def number(self, key: str) -> float | None:
+        found = self.option(key)
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+    def at(self, quantity: str, when: Callable[[Run, Measured], int | None]) -> ByLayer | None:
+        """The quantity of each run that has it, finite, in the epoch that `when` says, by the layers that all have."""
+        found = [
+            part.at(epoch)
+            for run, tables in zip(self.runs, self.tables, strict=True)
+            if (part := tables.layers.get(quantity)) is not None
+            and (epoch := when(run, part)) is not None
+            and (part.epochs == epoch).any()
+            and np.isfinite(part.at(epoch).values).all()
+        ]
+        shared = [name for name in found[0].layers if all(name in part.layers for part in found)] if found else []
+        rows = [[part.values[0, part.layers.index(name)] for name in shared] for part in found]
+        return ByLayer(tuple(shared), np.array(rows)) if shared else None
+
+    def untrained(self, quantity: str) -> ByLayer | None:
+        return self.at(quantity, lambda run, part: 0)
+
+    def trained(self, quantity: str) -> ByLayer | None:
+        """At the last measurement, of the completed runs: a diverged one's is of what is no network any more."""
+        return self.at(quantity, lambda run, part: (run["status"] == "completed" and int(part.epochs.max())) or None)
+
+    @cached_property
+    def guessing(self) -> float:
+        """The cross-entropy of guessing, nats; NaN of a regression."""
+        classes = next((run["classes"] for run in self.runs if run.get("classes")), None)
+        return math.log(classes) if classes and self.setting.measure == "test_accuracy" else math.nan
+
+    def curves(self, column: str) -> list[Floats]:
+        """The finite numbers of a column of each run's epochs.csv, by epoch, where there are some."""
+        found = [each.epochs[column].to_numpy(dtype=float) for each in self.tables if column in each.epochs]
+        return [finite for curve in found if len(finite := curve[np.isfinite(curve)])]
+
+    @cached_property
+    def learnt(self) -> list[bool]:
+        """Of each run whether it learnt anything; a diverged one did not. Of regressions and of networks without an
+        accuracy, whether its loss fell by a tenth; of untrained ones, nothing."""
+        return [
+            known for run, each in zip(self.runs, self.tables, strict=True) if (known := _learnt(run, each)) is not None
+        ]
+
+    @cached_property
+    def unlearnt(self) -> Estimate:
+        """The share of runs that learnt nothing."""
+        return inference.proportion(self.learnt.count(False), len(self.learnt))
+
+    @property
+    def severity(self) -> int:
+        return BREAKS if self.unlearnt.value > 0.5 else HARMS
+
+    @cached_property
+    def waited(self) -> Estimate:
+        """Mean share of a run's epochs in which its training loss was still that of guessing."""
+        shares = [
+            float(np.mean(~(curve < AT_CHANCE * self.guessing))) for curve in self.curves("train_loss") if len(curve)
+        ]
+        return average(shares if not math.isnan(self.guessing) else []).within(0, 1)
+
+    @property
+    def suffers(self) -> bool:
+        """Whether most runs learnt nothing, or spent a tenth of their epochs, and at least two, on learning nothing."""
+        epochs = [run["epochs"] for run in self.runs if run.get("epochs")]
+        late = self.waited.value >= 0.1 and self.waited.value * float(np.mean(epochs or [0])) >= 1.5
+        return self.unlearnt.value > 0.5 or late
+
+    def said(self) -> str:
+        """What came of the runs, in words."""
+        lost, n = self.learnt.count(False), len(self.learnt)
+        if lost:
+            return f"{lost} of {n} run{'s' * (n != 1)} learnt nothing{self._stopped()}."
+        return (
+            f"The runs learnt all the same, but spent {self.waited.value:.0%} of their epochs at the loss of guessing."
+        )
+
+    def _stopped(self) -> str:
+        """What ended the runs that learnt nothing, if it was patience, in words."""
+        patience, most = self.number("patience"), self.number("trainer.max_epochs") or 0
+        ended = [run["epochs"] for run in self.runs if run.get("best_epoch") and run["epochs"] < most]
+        if not patience or self.unlearnt.value <= 0.5 or len(ended) * 2 <= self.n:
+            return ""
+        return f": early stopping (patience {patience:.0f}) ended them on a plateau after {span(ended)} epochs"
+
+    def left(self) -> float:
+        """The last training loss in losses of guessing, the median over runs; NaN where that is not known."""
+        lasts = [float(curve[-1]) for curve in self.curves("train_loss")]
+        return float(np.median(lasts)) / self.guessing if lasts else math.nan
+
+    def outcome(self) -> Fact:
+        return fact("runs that learnt nothing", self.unlearnt)
+
+
+def _learnt(run: Run, tables: Tables) -> bool | None:
+    if run["status"] != "completed" or not run.get("epochs"):
+        return None if run["status"] == "completed" else False
+    accuracy = run.get("test_accuracy") if run.get("test_accuracy") is not None else run.get("val_accuracy")
+    if accuracy is not None and run.get("classes"):
+        return inference.trained(accuracy, run["classes"])
+    loss = next((tables.epochs[name] for name in ("train_loss", "val_loss") if name in tables.epochs), None)
+    return bool(loss.min() < AT_CHANCE * loss.iloc[0]) if loss is not None and len(loss) > 1 else None
+
+
+def fact(name: str, found: Estimate, unit: str = "1", theory: float = math.nan, threshold: float = math.nan) -> Fact:
+    return Fact(name, found.value, unit, found.n, found.low, found.high, theory, threshold)
+
+
+def span(numbers: Sequence[int]) -> str:
+    """The smallest and the largest, in words.
+
+    >>> span([9, 8, 14]), span([3])
+    ('8 to 14', '3')
+    """
+    low, high = min(numbers), max(numbers)
+    return f"{low} to {high}" if low < high else str(low)
+
+
+def average(values: Iterable[float]) -> Estimate:
+    """The mean of those that are finite."""
+    return inference.mean([float(value) for value in values if math.isfinite(value)])
+
+
+def geometric(values: Floats) -> Estimate:
+    """Geometric mean of (S,), with Student's interval of the logarithms; 0 where one is 0.
 
     >>> round(geometric(np.array([1.0, 100.0])).value, 9)
     10.0
     """
     finite = values[np.isfinite(values)]
     if not len(finite) or (finite <= 0).any():
-        return inference.Estimate(0.0 if len(finite) else math.nan, n=len(finite))
-    logs = inference.mean(np.log(finite).tolist())
-    return inference.Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.n)
+        return Estimate(0.0 if len(finite) else math.nan, n=len(finite))
+    logs = average(np.log(finite))
+    with np.errstate(over="ignore"):
+        return Estimate(float(np.exp(logs.value)), float(np.exp(logs.low)), float(np.exp(logs.high)), logs.n)
 
 
 def seen(setting: Setting, read: Callable[[Run], Tables]) -> Seen:
-    runs = setting.observed
+    runs = (*setting.completed, *setting.diverged)
     return Seen(setting, runs, tuple(read(run) for run in runs))

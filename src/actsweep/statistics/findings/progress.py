@@ -1,0 +1,119 @@
+"""Did training end too early, or go on too long: losses, accuracies, and what ended it."""
+
+import math
+
+import numpy as np
+
+from actsweep.results.measured import Floats
+from actsweep.statistics import inference
+from actsweep.statistics.findings.finding import HARMS, Finding, Where
+from actsweep.statistics.findings.seen import Seen, average, fact, span
+
+FELL, MATTERS = 0.02, 0.01  # in the last fifth of the epochs, of the training loss, and of that of guessing
+ENOUGH = 50  # epochs, the default: patience ends them
+UNFIT = 0.5  # of the loss of guessing
+FALLING = 0.03  # of the loss of guessing, in the last fifth of the epochs: a converged run has less left altogether
+GAP = 0.1  # training − validation accuracy: beyond what 200 validation examples' chance gives (2 sd: 0.07)
+LATEST = 3  # epochs, the lowest of which counts: one is noise
+LOST = 0.1  # of the loss of guessing, by which the validation loss rose again
+
+
+def not_finished(seen: Seen) -> list[Finding]:
+    """The best epoch is the last that was allowed, in most runs, and the training loss is still falling."""
+    most, known = seen.number("trainer.max_epochs"), [run for run in seen.setting.completed if run.get("best_epoch")]
+    late = [run for run in known if run["best_epoch"] == run["epochs"] == most]
+    curves = [curve for curve in seen.curves("train_loss") if len(curve) > 1]
+    falls = [_last_fall(curve) / (_last_fall(curve) + curve[-1]) for curve in curves]
+    matters = bool(curves) and float(np.median([_last_fall(each) / _scale(seen, each) for each in curves])) > MATTERS
+    if not most or len(late) * 2 <= len(known) or not matters or float(np.median(falls)) < FELL:
+        return []
+    evidence = (
+        fact("runs whose best epoch is the last allowed", inference.proportion(len(late), len(known)), threshold=0.5),
+        fact("fall of the training loss in the last fifth", average(falls), threshold=FELL),
+    )
+    said = (
+        f"In {len(late)} of {len(known)} runs epoch {most:.0f}, the last that was allowed, is the best: the training "
+        f"loss still fell by {np.mean(falls):.0%} in the last fifth of the epochs."
+    )
+    where, remedy = Where(seen.label, None, int(most)), (f"trainer.max_epochs={max(ENOUGH, 4 * most):.0f}",)
+    return [Finding("not_finished", seen.severity, where, evidence, said, remedy, "Prechelt 1998")]
+
+
+def stopped_on_plateau(seen: Seen) -> list[Finding]:
+    """Patience ended most runs while their training loss was still high, or falling."""
+    patience, most = seen.number("patience"), seen.number("trainer.max_epochs")
+    ended = [run for run in seen.setting.completed if most and run["epochs"] and run["epochs"] < most]
+    curves = [curve / seen.guessing for curve in seen.curves("train_loss")]
+    lasts, falls = [float(curve[-1]) for curve in curves], [_last_fall(curve) for curve in curves]
+    early = curves and (np.median(lasts) > UNFIT or np.median(falls) > FALLING)
+    if not patience or len(ended) * 2 <= seen.n or not early:
+        return []
+    epochs = [run["epochs"] for run in ended]
+    evidence = (
+        fact("last training loss ÷ that of guessing", average(lasts), threshold=UNFIT),
+        fact("its fall in the last fifth of the epochs", average(falls), threshold=FALLING),
+        fact("runs ended by patience", inference.proportion(len(ended), seen.n)),
+        fact("epochs", average(epochs), "epochs"),
+    )
+    said = (
+        f"Early stopping (patience {patience:.0f}) ended {len(ended)} of {seen.n} runs after "
+        f"{span(epochs)} epochs, when the training loss was {np.mean(lasts):.2f} of that of guessing"
+        + (", and still falling." if np.median(falls) > FALLING else ": on a plateau, before they had learnt.")
+    )
+    where, remedy = Where(seen.label, None, int(np.median(epochs))), ("patience=null",)
+    return [Finding("stopped_on_plateau", seen.severity, where, evidence, said, remedy, "Prechelt 1998")]
+
+
+def _last_fall(curve: Floats) -> float:
+    """By how much a curve fell below all before in the last fifth of its epochs: after a spike, it hasn't."""
+    return max(0.0, float(curve[: -max(1, len(curve) // 5)].min() - curve[-1])) if len(curve) > 1 else 0.0
+
+
+def overfitting(seen: Seen) -> list[Finding]:
+    """Training examples are known far better than validation ones, or the validation loss has risen again."""
+    pairs = list(zip(seen.curves("train_accuracy"), seen.curves("val_accuracy"), strict=False))
+    losses = seen.curves("val_loss")
+    if seen.unlearnt.value > 0.5 or not losses or seen.option("data.val_size") == 0:
+        return []
+    gaps = [float(train[-1] - val[-1]) for train, val in pairs if len(train) == len(val)]
+    rises = [float(curve[-LATEST:].min() - curve.min()) / _scale(seen, curve) for curve in losses]
+    gap, rise = (average(each) for each in (gaps, rises))
+    if not (gap.value > GAP or rise.value > LOST):
+        return []
+    best = int(np.median([1 + int(curve.argmin()) for curve in losses]))
+    evidence = [
+        fact("training − validation accuracy, last epoch", gap, threshold=GAP),
+        fact("rise of the validation loss since its lowest ÷ loss of guessing", rise, threshold=LOST),
+    ]
+    said = (
+        f"At the end, accuracy on training examples is {gap.value:.2f} above that on validation examples, and the "
+        f"validation loss, lowest in epoch {best}, has risen by {rise.value:.2f} of the loss of guessing."
+    )
+    evidence = evidence if gap.value > GAP else evidence[::-1]
+    remedy = _remedy(seen, rise.value > LOST)
+    return [
+        Finding(
+            "overfitting",
+            HARMS,
+            Where(seen.label, None, best),
+            tuple(evidence),
+            said,
+            remedy,
+            "Prechelt 1998",
+        )
+    ]
+
+
+def _scale(seen: Seen, curve: Floats) -> float:
+    """The loss of guessing; of a regression, the first epoch's."""
+    return float(curve[0]) if math.isnan(seen.guessing) else seen.guessing
+
+
+def _remedy(seen: Seen, rises: bool) -> tuple[str, ...]:
+    """More examples where more are held out than trained on; to stop where the validation loss rises; else decay."""
+    held, batch, steps = seen.number("data.val_size"), seen.number("data.batch_size"), seen.tables[0].epochs.get("step")
+    if held and batch and steps is not None and held > (trained := batch * float(steps.iloc[0])):
+        return (f"data.val_size={(held + trained) / 5:.0f}",)
+    if rises and seen.option("patience") is None:
+        return ("patience=3",)
+    return (f"optim.weight_decay={max(10 * (seen.number('optim.weight_decay') or 0.0), 0.01):g}",)

@@ -1,0 +1,184 @@
+"""Do signal and gradient vanish or explode on their way through the untrained network, and does the initialisation fit?
+
+The signal is what tells examples apart, the quantity `signal`. Theory: small differences between inputs grow by √χ a
+layer, and so does ‖∂L/∂z‖ on its way back (Schoenholz et al. 2017): at √χ = 1 neither vanishes.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from actsweep.results.measured import Floats
+from actsweep.statistics.findings.finding import HARMS, Fact, Finding, Where
+from actsweep.statistics.findings.seen import Seen, fact, geometric
+from actsweep.statistics.inference import Estimate
+
+TENFOLD = 10.0  # ends of a network this far apart learn at speeds that no one step size suits; below, depth 4 trains
+OF_THOSE_THAT_LEARN = 100.0  # who learns all the same was late only for less than this; then the fit alone is at fault
+UNEVEN = 2.0  # less than a factor of 2 is within the scatter of narrow networks
+PATIENCE = 1e-3  # what learns a thousand times slower no run waits for
+VANISHED = 1e-4  # layers this far behind stand still whatever the others learn
+WILD = 2.0  # first loss in losses of guessing: the outputs are so large that they are confidently wrong
+SOURCE = "Glorot & Bengio 2010; Schoenholz et al. 2017: √χ = 1"
+NO_EDGE = {"Softplus", "Maxout", "Step", "LogSigmoid", "Hardshrink", "Tanhshrink", "GLU"}  # no useful critical point
+TANH_LIKE = {"Tanh", "Identity", "Softsign", "SELU", "Hardtanh"}
+RELU_LIKE = {"ReLU", "LeakyReLU", "PReLU", "ReLU6", "ELU", "CELU", "GELU", "SiLU", "Mish", "Hardswish", "Maxout"}
+MADE_FOR = {"kaiming": RELU_LIKE, "xavier": TANH_LIKE, "lecun": TANH_LIKE, "orthogonal": TANH_LIKE}
+KNOWN = TANH_LIKE | RELU_LIKE | {"Sigmoid", "Softplus"}
+
+
+class Passed(NamedTuple):
+    """What is left of signal or gradient after all layers, per run (S,), through how many, where least or most."""
+
+    total: Floats
+    layers: int
+    lowest: str
+    highest: str
+    theory: float = math.nan  # of the total
+
+    @property
+    def typical(self) -> float:
+        """The geometric mean over runs; of runs some of which pass nothing, the median."""
+        return geometric(self.total).value if (self.total > 0).all() else float(np.median(self.total))
+
+    def each(self) -> Estimate:
+        """A layer's factor."""
+        return geometric(self.total ** (1 / self.layers))
+
+
+def signal(seen: Seen) -> Passed | None:
+    """From the first layer's z to the outputs'."""
+    found = seen.untrained("signal")
+    if found is None or len(found.layers) < 2:
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = np.nan_to_num(found.values[:, -1] / found.values[:, 0])
+    names, mean = found.layers, found.mean
+    expected = _expected(seen)
+    return Passed(total, len(names) - 1, names[int(mean.argmin())], names[int(mean.argmax())], expected)
+
+
+def gradient(seen: Seen) -> Passed | None:
+    """From the outputs' z to the first layer's; without `delta_ratio` of all layers, of their weights."""
+    norms, ratios = seen.untrained("grad_norm"), seen.untrained("delta_ratio")
+    if norms is None or len(norms.layers) < 2:
+        return None
+    names, mean = norms.layers, norms.mean
+    lowest, highest = names[int(mean.argmin())], names[int(mean.argmax())]
+    if ratios is not None and len(ratios.layers) == len(names) - 1:
+        return Passed(ratios.values.prod(axis=1), len(ratios.layers), lowest, highest, _expected(seen))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = np.nan_to_num(norms.values[:, 0] / norms.values[:, -1])
+    return Passed(total, len(names) - 1, lowest, highest)
+
+
+def _expected(seen: Seen) -> float:
+    found = seen.untrained("delta_ratio_theory")
+    return float(found.values.prod(axis=1).mean()) if found is not None else math.nan
+
+
+def activation(seen: Seen) -> str:
+    return str(seen.option("act._target_") or "").rpartition(".")[2]
+
+
+def better_init(seen: Seen) -> tuple[str, ...]:
+    """The critical initialisation; where the activation has none, or it was used, normalisation instead."""
+    if activation(seen) == "Step":
+        return ("act=relu", "init=critical")
+    has_edge = activation(seen) not in NO_EDGE and seen.option("names.init") != "critical"
+    return ("init=critical",) if has_edge else ("norm=layer",)
+
+
+def starts_wild(seen: Seen) -> bool:
+    """Whether most runs learnt nothing, or the first epoch's loss is far above that of guessing."""
+    first = [curve[0] for curve in seen.curves("train_loss")]
+    return seen.unlearnt.value > 0.5 or bool(first and np.median(first) > WILD * seen.guessing)
+
+
+def of_scale(seen: Seen) -> list[Finding]:
+    """Vanishing and exploding signal and gradient, and an initialisation that doesn't fit."""
+    passed = {name: found for name, found in (("signal", signal(seen)), ("gradient", gradient(seen))) if found}
+    late = OF_THOSE_THAT_LEARN if seen.unlearnt.value <= 0.5 else TENFOLD
+    suffers, wild = seen.suffers, starts_wild(seen)
+    found = []
+    for name, each in passed.items():
+        if each.typical < (1 / late if suffers else VANISHED * (name == "gradient")):
+            found.append(_vanishing(seen, name, each, passed, 1 / late))
+        if wild and each.typical > TENFOLD:
+            found.append(_exploding(seen, name, each, passed))
+    misfit = _misfit(seen, passed, bool(found), suffers, wild)
+    return [*misfit, *found]
+
+
+def _facts(name: str, each: Passed, passed: dict[str, Passed], threshold: float) -> tuple[Fact, ...]:
+    total = fact(f"{name} that is left of 1", geometric(each.total), "1", each.theory, threshold)
+    by_layer = [
+        fact(f"{other}, factor of a layer", part.each(), "1", part.theory ** (1 / part.layers))
+        for other, part in passed.items()
+    ]
+    return (total, *by_layer)
+
+
+def _factors(passed: dict[str, Passed]) -> str:
+    """What a layer does, measured and as theory says, in words."""
+    said = [f"the {name} by {part.each().value:.2g}" for name, part in passed.items()]
+    known = next((part for part in passed.values() if not math.isnan(part.theory)), None)
+    theory = f" (theory: {known.theory ** (1 / known.layers):.2g})" if known else ""
+    return f"Untrained, each layer multiplies {' and '.join(said)}{theory}"
+
+
+def _vanishing(seen: Seen, name: str, each: Passed, passed: dict[str, Passed], threshold: float) -> Finding:
+    where = Where(seen.label, each.lowest if name == "signal" else seen_first(seen), 0)
+    left = f"{each.typical:.2g} of the {name} is left after {each.layers}"
+    cure = f"{' '.join(better_init(seen))} keeps both"
+    patience = "; more patience may do too" if each.typical > PATIENCE and seen.number("patience") else ""
+    said = f"{_factors(passed)}: {left}. {seen.said()} {cure}{patience}."
+    evidence = (*_facts(name, each, passed, threshold), seen.outcome())
+    return Finding(f"vanishing_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)
+
+
+def _exploding(seen: Seen, name: str, each: Passed, passed: dict[str, Passed]) -> Finding:
+    where = Where(seen.label, each.highest if name == "signal" else seen_first(seen), 0)
+    grown = f"after {each.layers} the {name} is {each.typical:.2g} times as large"
+    said = f"{_factors(passed)}: {grown}. {_wild(seen)} {' '.join(better_init(seen))} keeps both."
+    evidence = (*_facts(name, each, passed, TENFOLD), seen.outcome())
+    return Finding(f"exploding_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)
+
+
+def _wild(seen: Seen) -> str:
+    lost = seen.learnt.count(False)
+    first = [curve[0] for curve in seen.curves("train_loss")]
+    if first and not math.isnan(seen.guessing):
+        loss = f"In the first epoch the loss is {np.median(first):.3g} nats, that of guessing {seen.guessing:.3g}"
+        return f"{loss}; {lost} of {len(seen.learnt)} runs learnt nothing."
+    return f"{lost} of {len(seen.learnt)} runs learnt nothing, or diverged."
+
+
+def seen_first(seen: Seen) -> str | None:
+    norms = seen.untrained("grad_norm")
+    return norms.layers[0] if norms else None
+
+
+def _misfit(seen: Seen, passed: dict[str, Passed], ruinous: bool, suffers: bool, wild: bool) -> list[Finding]:
+    """The cause of what vanishes or explodes where the scheme is one for other activations; else what slows it down."""
+    if not passed:
+        return []
+    init, act = str(seen.option("names.init") or ""), activation(seen)
+    name, each = max(passed.items(), key=lambda pair: abs(math.log(max(pair[1].typical, 1e-300))))
+    foreign = act in KNOWN and act not in MADE_FOR.get(init, KNOWN)
+    expected = each.typical if math.isnan(each.theory) else each.theory
+    shrinks, grows = (max(each.typical, expected) < 1 / UNEVEN, min(each.typical, expected) > UNEVEN)
+    if not (foreign if ruinous else (suffers and shrinks) or (wild and grows)):
+        return []
+    made = f"init={init} is made for others than {seen.setting.act}. " if foreign else ""
+    outcome = _wild(seen) if each.typical > 1 else seen.said()
+    said = (
+        f"{made}{_factors(passed)}: of 1, {each.typical:.2g} is left of the {name}. {outcome} "
+        f"{' '.join(better_init(seen))} keeps both."
+    )
+    threshold = UNEVEN if each.typical > 1 else 1 / UNEVEN
+    evidence = (*_facts(name, each, passed, threshold), seen.outcome())
+    where = Where(seen.label, seen_first(seen), 0)
+    severity = seen.severity if ruinous else HARMS
+    return [Finding("init_misfit", severity, where, evidence, said, better_init(seen), SOURCE)]

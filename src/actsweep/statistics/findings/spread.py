@@ -1,0 +1,141 @@
+"""Do seeds agree, does theory, and are there enough of them?"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from actsweep.results.reading import data_of
+from actsweep.statistics import inference
+from actsweep.statistics.findings.finding import BREAKS, NOTE, Fact, Finding, Where
+from actsweep.statistics.findings.seen import Seen, average, fact
+from actsweep.statistics.findings.signal import better_init
+from actsweep.statistics.inference import Estimate
+from actsweep.statistics.power import POWER, seeds_needed
+from actsweep.statistics.setting import Setting
+
+SHARE = 0.25  # of the runs, at least, in either mode: a mean of them is of no run
+APART = 0.25  # of the way from chance to perfection, and three times the spread within the modes
+DEVIATES = 0.1  # of the layers: by chance, beyond 4 standard deviations, next to none
+MOST_SEEDS = 100  # that a remedy asks for
+NEAREST = 3
+
+
+def unstable(seen: Seen) -> list[Finding]:
+    """Some seeds train and others don't, or train to something far worse."""
+    classes = next((run["classes"] for run in seen.runs if run.get("classes")), None)
+    if not classes or seen.setting.measure != "test_accuracy" or seen.n < 3:
+        return []
+    accuracies = np.sort(
+        [float(run["test_accuracy"]) if run.get("test_accuracy") else 1 / classes for run in seen.runs]
+    )
+    place = int(np.diff(accuracies).argmax()) + 1
+    low, high = accuracies[:place], accuracies[place:]
+    gap, share = float(high[0] - low[-1]), len(low) / seen.n
+    is_far = gap > max(APART * (1 - 1 / classes), max(np.ptp(low), np.ptp(high)))
+    split = SHARE <= seen.unlearnt.value <= 1 - SHARE
+    if not (split or (is_far and SHARE <= share <= 1 - SHARE)):
+        return []
+    lost = seen.unlearnt if split else inference.proportion(len(low), seen.n)
+    said = (
+        f"Of {seen.n} runs that differ in the seed alone {lost.value * seen.n:.0f} "
+        f"{'learnt nothing' if split else f'reached at most {low[-1]:.0%}'} and the others up to {high[-1]:.0%}: a "
+        "mean over seeds describes none of them."
+    )
+    evidence = (fact("runs in the lower mode", lost, threshold=SHARE), Fact("gap between modes", gap, "1", seen.n))
+    return [
+        Finding(
+            "unstable",
+            BREAKS,
+            Where(seen.label, share=lost.value),
+            evidence,
+            said,
+            better_init(seen),
+            "Glorot & Bengio 2010",
+        )
+    ]
+
+
+def theory_deviates(seen: Seen) -> list[Finding]:
+    """The flags of diagnostics/theory.py, of more layers than chance gives."""
+    found = seen.untrained("theory_deviates")
+    if found is None or found.values.mean() < DEVIATES:
+        return []
+    layer, _ = found.worst()
+    share = average(found.values.mean(axis=1)).within(0, 1)
+    facts, said = [fact("layers that deviate by more than 4 sd", share, threshold=DEVIATES)], []
+    for name, words in (("pre_activation_rms", "size of z"), ("delta_ratio", "gradient’s factor")):
+        pairs = [seen.untrained(each) for each in (name, f"{name}_theory")]
+        if pairs[0] and pairs[1] and layer in pairs[0].layers and layer in pairs[1].layers:
+            measured, expected = (float(each.mean[each.layers.index(layer)]) for each in pairs if each)
+            facts.append(Fact(f"{words} in {layer}", measured, "1", share.n, theory=expected))
+            said.append(f"{words} {measured:.2g}, theory {expected:.2g}")
+    words = (
+        f"{share.value:.0%} of the layers deviate from mean-field theory by more than 4 standard deviations of layers "
+        f"so wide, most often {layer} ({'; '.join(said)}): layers are narrow for the depth, or weights and inputs "
+        "aren’t independent. Believe the measurement."
+    )
+    width = seen.runs[0].get("hidden_sizes") or [0]
+    remedy = (f"width={4 * width[0]}",) if width[0] and seen.option("depth") else ()
+    return [
+        Finding(
+            "theory_deviates",
+            NOTE,
+            Where(seen.label, layer, 0, share=share.value),
+            tuple(facts),
+            words,
+            remedy,
+            "Hanin & Nica 2020",
+        )
+    ]
+
+
+def too_few_seeds(settings: Sequence[Setting]) -> list[Finding]:
+    """Of the settings of each data set, whether so few seeds could ever show a difference, and how many would."""
+    tasks: dict[tuple[str, str], list[Setting]] = {}
+    for setting in settings:
+        if len(setting.outcomes()) > 0:
+            tasks.setdefault((data_of(setting.runs[0]), setting.measure), []).append(setting)
+    return [finding for found in tasks.values() if len(found) > 1 for finding in _of_task(found)]
+
+
+def _of_task(settings: Sequence[Setting]) -> list[Finding]:
+    sign = 1 if settings[0].measure == "test_accuracy" else -1
+    best, *others = sorted(settings, key=lambda each: -sign * float(np.mean(list(each.outcomes().values()))))
+    pairs = len(settings) * (len(settings) - 1) // 2
+    n = min(len(each.outcomes()) for each in settings)
+    reason = inference.too_few(n, pairs)
+    if reason is None:
+        return []
+    known = [(other, _seeds(best, other, pairs)) for other in others[:NEAREST]]
+    shown = [each for each in known if each[1].n > 1]
+    least = 1 + math.ceil(math.log2(pairs / inference.TAIL / 2))
+    wanted = max([least, *(min(each.value, MOST_SEEDS) for _, each in shown[:1] if not math.isnan(each.value))])
+    evidence = (
+        Fact("seeds", n, "seeds", n, threshold=least),
+        *(
+            fact(f"seeds for a power of {POWER:.0%}, {best.label} against {each.label}", N, "seeds")
+            for each, N in shown
+        ),
+    )
+    said = f"{reason}." + "".join(f" {_would_do(best, each, N)}" for each, N in shown)
+    remedy = (f"seed=range({wanted:.0f})",)
+    return [
+        Finding("too_few_seeds", NOTE, Where(best.label), evidence, said, remedy, "Fisher 1935; Cohen 1988: power 0.8")
+    ]
+
+
+def _seeds(best: Setting, other: Setting, pairs: int) -> Estimate:
+    a, b = best.outcomes(), other.outcomes()
+    common = sorted(a.keys() & b.keys())
+    return seeds_needed([a[seed] - b[seed] for seed in common], pairs) if len(common) > 1 else Estimate()
+
+
+def _would_do(best: Setting, other: Setting, found: Estimate) -> str:
+    if math.isnan(found.value):
+        return f"{best.label} and {other.label} differ by the same in every seed."
+    number = lambda value: f"{value:.0f}" if math.isfinite(value) else "more than 10,000"  # noqa: E731
+    return (
+        f"{best.label} against {other.label}: {number(found.value)} seeds show the difference seen, if it is one, with "
+        f"a power of {POWER:.0%} ({number(found.low)} to {number(found.high)} by what {found.n} seeds leave open)."
+    )

@@ -1,0 +1,97 @@
+"""How many seeds would do: the power of the paired test of inference.py, at the spread that was observed.
+
+Flow: results → **statistics** → report. Sweeps are simulated: pairs drawn from the observed differences, or, where
+these are too few to show their distribution, normal ones. Equal numbers give equal results: the generator is seeded.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special, stats  # type: ignore[import-untyped]
+from scipy.optimize import brentq  # type: ignore[import-untyped]
+
+from actsweep.statistics.inference import ROUNDING, TAIL, Estimate, Floats
+
+LEVEL, POWER = 2 * TAIL, 0.8
+SIMULATED = 2_000  # sweeps: 0.9 points, one standard error
+ENUMERATED = 11  # pairs whose signs are all tried; Student's t stands for the test of more
+SHOW = 10  # differences from which others can be drawn
+MOST = 10_000  # pairs: a difference that takes more is none
+WIDE = 200  # pairs: from then on the mean is normal, whatever they are
+LARGEST_T = 37.0  # beyond, any number of pairs that can be significant at all would do
+
+
+def power(effect: float, n: int, comparisons: int = 1, shape: Floats | None = None) -> float:
+    """The probability that n pairs show a difference of `effect` standard deviations, in a family of comparisons.
+
+    `shape`: values with mean 0 and standard deviation 1 that the differences are distributed as; None: normal.
+
+    >>> power(3.0, 5), power(3.0, 6) > 0.95
+    (0.0, True)
+    """
+    level = LEVEL / max(comparisons, 1)
+    if n < 2 or 2.0 ** (1 - min(n, 99)) > level:
+        return 0.0
+    if n > WIDE:
+        return float(special.ndtr(abs(effect) * math.sqrt(n) + special.ndtri(level / 2)))
+    generator = np.random.default_rng(0)
+    size = (SIMULATED, n)
+    drawn = generator.standard_normal(size) if shape is None else generator.choice(shape, size)
+    return float(np.mean(p_values(effect + drawn) <= level))
+
+
+def p_values(differences: Floats) -> Floats:
+    """Of each row (S, n): the sign-flip test's, as inference.compare has it; of long rows Student's."""
+    n, total = differences.shape[1], np.abs(differences.sum(axis=1))
+    if n > ENUMERATED:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = total / (math.sqrt(n) * differences.std(axis=1, ddof=1))
+        return np.asarray(2 * special.stdtr(n - 1, -np.nan_to_num(t)))
+    signs = 1 - 2 * (np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1)  # the other half is the same, turned
+    sums = np.abs(differences @ signs.T)
+    return np.asarray((sums >= (total - ROUNDING)[:, None]).mean(axis=1))
+
+
+def needed(effect: float, comparisons: int = 1, shape: Floats | None = None) -> float:
+    """The fewest pairs with a power of 0.8; ∞ where MOST don't do.
+
+    >>> needed(3.0), needed(0.0)
+    (6.0, inf)
+    """
+    low, high = 1, 2
+    while power(effect, high, comparisons, shape) < POWER:
+        low, high = high, 2 * high
+        if low > MOST:
+            return math.inf
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(effect, middle, comparisons, shape) >= POWER else (middle, high)
+    return float(high)
+
+
+def effect_of(differences: Sequence[float]) -> Estimate:
+    """Mean ÷ standard deviation of at least two differences, with Hedges' correction, and its 95 % interval if they
+    are normal (Steiger & Fouladi 1997): the effects at which so large a t, or so small a one, has probability 2.5 %."""
+    values = np.asarray(differences, dtype=float)
+    n, sd = len(values), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    if sd == 0:
+        return Estimate(math.nan, n=n)
+    t = min(max(float(values.mean()) / sd * math.sqrt(n), -LARGEST_T), LARGEST_T)
+    j = special.poch((n - 2) / 2, 0.5) / math.sqrt((n - 1) / 2) if n > 2 else 1.0
+    reach = 4 * abs(t) + 40
+    ends = [brentq(lambda nc, tail=tail: stats.nct.sf(t, n - 1, nc) - tail, -reach, reach) for tail in (TAIL, 1 - TAIL)]
+    low, high = (float(end) / math.sqrt(n) for end in ends)
+    return Estimate(t / math.sqrt(n) * float(j), low, high, n)
+
+
+def seeds_needed(differences: Sequence[float], comparisons: int = 1) -> Estimate:
+    """So many seeds show the difference with a power of 0.8, if it and its spread are what these pairs show; the
+    interval is of what the effect's interval leaves possible, up to ∞ where that holds 0. NaN without a spread."""
+    effect, values = effect_of(differences), np.asarray(differences, dtype=float)
+    if math.isnan(effect.value):
+        return Estimate(math.nan, n=effect.n)
+    shape = (values - values.mean()) / values.std() if len(values) >= SHOW else None
+    near, far = sorted((abs(effect.low), abs(effect.high)))
+    most = math.inf if effect.low <= 0 <= effect.high else needed(near, comparisons, shape)
+    return Estimate(needed(effect.value, comparisons, shape), needed(far, comparisons, shape), most, effect.n)
