@@ -64,12 +64,13 @@ def sentences(table: pd.DataFrame) -> str:
     shares = table.set_index(["init", "act"])["trained"]
     trained, trained_there = (sum(shares[each.init, act] >= 0.5 for act in each.different) for each in (default, edge))
     verdicts, found = [edge.verdict(act) for act in edge.different], correlation(table)
+    better, alike = verdicts.count(BETTER), verdicts.count(ALIKE)
     return (
-        f"Of {len(default.different)} different ones {trained} train at torch's initialisation in half of their seeds or "
-        "more, and theory says which: Spearman's ρ between predicted depth scale and share of seeds trained is "
-        f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]. At the edge of chaos {trained_there} of {len(verdicts)} "
-        f"train; {verdicts.count(BETTER)} are better than ReLU there, {verdicts.count(ALIKE)} can't be told apart from it "
-        "(5 % false discoveries)."
+        f"Of {len(default.different)} different ones {trained} train at torch's initialisation in half of their seeds "
+        "or more, and theory says which: Spearman's ρ between predicted depth scale and share of seeds trained is "
+        f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]. At the edge of chaos {trained_there} of "
+        f"{len(verdicts)} train; {better} are better than ReLU there, {alike} can't be told apart from it (5 % false "
+        "discoveries)."
     )
 
 
