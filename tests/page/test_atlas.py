@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from actsweep.places import REPOSITORY
 from actsweep.report import atlas
 from actsweep.report.atlas.standing import Standings, accuracies
 from actsweep.report.atlas.theory import correlation, cut, not_centred, theory_of
 from actsweep.statistics import inference, ranking
+from bench import atlas_plot
 from tests import made_up_atlas
 from tests.page.conftest import Open, Opened
 
@@ -174,6 +176,11 @@ def test_theory_is_held_against_who_trained_and_who_parts_is_named(table: pd.Dat
     assert said["rows"][0]["reasons"] == ["its slope is unbounded", "seeds diverged"]
     assert "is true of 399 of 400; 1 part" in said["sentences"][1]
     assert (cut([1.0, 2.0, 3.0], [False, True, True]), cut([1.0], [True])) == (2.0, None)
+
+
+def test_the_readme_says_what_the_committed_table_says() -> None:
+    said = atlas_plot.sentences(pd.read_csv(REPOSITORY / "docs/atlas.csv"))
+    assert said in " ".join((REPOSITORY / "README.md").read_text().split())
 
 
 def test_what_is_not_centred_is_found_from_the_curve(table: pd.DataFrame) -> None:

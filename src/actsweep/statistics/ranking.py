@@ -101,13 +101,16 @@ def best_on_fresh_seeds(table: Floats) -> tuple[Estimate, Estimate]:
 
     The second is chosen on half of the seeds and measured on the others, averaged over all ways (up to 16 seeds, else
     9,999) to halve them: seeds that chose never judge. As it is chosen by half of the seeds, it is a little low. Its
-    interval is as wide as the first's; how often it holds the truth is simulated in bench/ranking.py.
+    interval is as wide as those of the functions so chosen, on average: one that is chosen by luck scatters more than
+    the best does. How often it holds the truth is simulated in bench/ranking.py.
     """
     chosen = _halves(table.shape[1])
     by, on = (half @ table.T / half.sum(axis=1, keepdims=True) for half in (chosen, 1 - chosen))
-    worth = float(np.take_along_axis(on, by.argmax(axis=1)[:, None], axis=1).mean())
-    first = mean(table[table.mean(axis=1).argmax()].tolist())
-    return first, Estimate(worth, worth - (first.value - first.low), worth + (first.high - first.value), first.n)
+    best = by.argmax(axis=1)
+    worth = float(np.take_along_axis(on, best[:, None], axis=1).mean())
+    found = [mean(values) for values in table.tolist()]
+    reach = float(np.mean([found[row].high - found[row].value for row in best]))
+    return found[int(table.mean(axis=1).argmax())], Estimate(worth, worth - reach, worth + reach, table.shape[1])
 
 
 def _halves(seeds: int) -> Floats:

@@ -66,11 +66,12 @@ def theory_of(table: pd.DataFrame) -> dict[str, Any] | None:
     if place is None:
         return None
     apart = rows[(rows["depth_scale"] >= place) != trains]
-    found = correlation(table)
+    found, unsaid = correlation(table), int(table[table["init"] == "default"]["depth_scale"].isna().sum())
     return {
         "sentences": [
             f"Spearman’s ρ between predicted depth scale and share of seeds trained: {number(found.value, 2)} "
-            f"[{number(found.low, 2)}, {number(found.high, 2)}], n = {found.n} functions.",
+            f"[{number(found.low, 2)}, {number(found.high, 2)}], n = {found.n} functions"
+            + (f"; of {unsaid} theory says nothing." if unsaid else "."),
             f"“It trains where the depth scale is at least {number(place)} layers”, a limit chosen on these functions, "
             f"is true of {len(rows) - len(apart)} of {len(rows)}; {len(apart)} part from it.",
         ],
