@@ -72,14 +72,14 @@ class Diagnosis(L.Callback):
     def _diagnose(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        from actsweep.report.findings import told
+        from actsweep.report.findings import entries
         from actsweep.statistics.findings import find
         from actsweep.statistics.setting import Setting
 
         run, tables = self._run(trainer, module), self._tables()
         setting = Setting({"act": run["act"]}, **{run["status"]: (run,)})  # type: ignore[arg-type]
         self.findings = find([setting], lambda run: tables)
-        lines = [line for each in told(self.findings) for line in each.lines] or [f"{run['act']}: {NOTHING}"]
+        lines = [line for each in entries(self.findings) for line in each.lines] or [f"{run['act']}: {NOTHING}"]
         for line in lines:
             rank_zero_info(f"finding: {line}")
         for logger in trainer.loggers:

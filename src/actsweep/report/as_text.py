@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from actsweep.report import provenance
-from actsweep.report.findings import SEVERITIES, Told, fact_in_words, place, told
+from actsweep.report.findings import SEVERITIES, Entry, entries, fact_in_words, place
 from actsweep.report.frames import endings
 from actsweep.report.summary import Judged, Summary
 from actsweep.report.verdict import warning
@@ -32,7 +32,7 @@ def markdown(summary: Summary, name: str) -> str:
     several = len(summary.judged) > 1
     for judged in summary.judged:
         parts += _verdict(judged, several)
-    parts += ["## Findings", *(map(_finding, told(summary.findings)) if summary.findings else [NOTHING])]
+    parts += ["## Findings", *(map(_finding, entries(summary.findings)) if summary.findings else [NOTHING])]
     parts += ["## Settings", *(_rows(judged, several) for judged in summary.judged)]
     command = summary.sweep.get("command")
     parts += ["## Provenance", f"```\n{command}\n```" if command else "", "\n".join(f"- {escaped(x)}" for x in facts)]
@@ -55,7 +55,7 @@ def _verdict(judged: Judged, several: bool) -> list[str]:
     return [title, *map(escaped, judged.sentences), warned]
 
 
-def _finding(each: Told) -> str:
+def _finding(each: Entry) -> str:
     """A kind of finding, as an item of a list with items."""
     first = each.first
     where = ", ".join(filter(None, [first.where.setting, place(first)]))

@@ -17,7 +17,7 @@ DIGITS = 4  # of a fact's numbers
 
 
 @dataclass(frozen=True)
-class Told:
+class Entry:
     """The worst finding of a kind; those of the same kind in other settings; what follows from it in its setting."""
 
     first: Finding
@@ -44,12 +44,12 @@ class Told:
         return [self.line(), *follow]
 
 
-def told(findings: Sequence[Finding]) -> list[Told]:
+def entries(findings: Sequence[Finding]) -> list[Entry]:
     """Causes by kind, in the given order; what follows from another finding stands with that one."""
     causes = [each for each in findings if not _cause(each, findings)]
     kinds = dict.fromkeys(each.kind for each in causes)
     by_kind = [[each for each in causes if each.kind == kind] for kind in kinds]
-    return [Told(same[0], tuple(same[1:]), tuple(_following(same[0], findings))) for same in by_kind]
+    return [Entry(same[0], tuple(same[1:]), tuple(_following(same[0], findings))) for same in by_kind]
 
 
 def _cause(finding: Finding, findings: Sequence[Finding]) -> bool:

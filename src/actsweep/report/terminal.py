@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from actsweep.report.findings import told
+from actsweep.report.findings import entries
 from actsweep.report.frames import endings
 from actsweep.report.summary import Judged, Summary
 from actsweep.statistics.setting import repetitions
@@ -27,7 +27,7 @@ def show(summary: Summary, results: Path) -> None:
     for judged in summary.judged:
         console.print(_table(judged, with_title=len(summary.judged) > 1))
     print("; ".join(filter(None, (statuses(summary), repetitions(summary.settings), str(results)))))
-    for each in told(summary.findings)[:WORST]:
+    for each in entries(summary.findings)[:WORST]:
         print(f"finding: {each.line(LONGEST)}")
     if names := [path.name for path in summary.missing]:
         print(f"missing: {', '.join(names)}; if they are not wanted: {summary.sweep['forget']}", flush=True)
@@ -44,8 +44,8 @@ def _table(judged: Judged, with_title: bool) -> Table:
         caption=judged.note,
     )
     for setting, cells in judged.table.rows:
-        told = [cells[key].whole if fits else f"{cells[key].text}\n{cells[key].below}" for key in shown]
-        table.add_row(*map(escape, (setting.label, *told)))
+        lines = [cells[key].whole if fits else f"{cells[key].text}\n{cells[key].below}" for key in shown]
+        table.add_row(*map(escape, (setting.label, *lines)))
     return table
 
 

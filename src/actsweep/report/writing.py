@@ -28,7 +28,7 @@ from actsweep.statistics.setting import Setting, labels, missing_of, settings_of
 from actsweep.threads import forkable
 
 RESULTS = run_folder.RESULTS
-TOLD = ("question", "command")
+OF_A_SWEEP = ("question", "command")
 
 
 def _found(run: Run) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
 
 def facts(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What sweeps asked and were started with, taken together."""
-    return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in TOLD}
+    return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in OF_A_SWEEP}
 
 
 def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -93,8 +93,8 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
 def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     """What is known of the sweeps themselves, their missing runs too."""
     sweeps = read_sweeps(folders)
-    told = facts(list(sweeps.values()))
-    return told | {"missing": missing_of(runs, sweeps), "forget": command("report", *folders, "--forget")}
+    known = facts(list(sweeps.values()))
+    return known | {"missing": missing_of(runs, sweeps), "forget": command("report", *folders, "--forget")}
 
 
 def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from actsweep.report import provenance, verdict, wording
-from actsweep.report.findings import SEVERITIES, Told, fact_in_words, place, told
+from actsweep.report.findings import SEVERITIES, Entry, entries, fact_in_words, place
 from actsweep.report.frames import SWITCH_ON, endings
 from actsweep.report.page.comparisons import drawn
 from actsweep.report.page.curves import activation_functions, learning_curves
@@ -79,7 +79,7 @@ def _worded(judged: Judged, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]
     return worded, drawn(verdicts, of) | {"depth": lines}
 
 
-def _finding(each: Told, by_label: Mapping[str, Setting], folders: Folders) -> dict[str, Any]:
+def _finding(each: Entry, by_label: Mapping[str, Setting], folders: Folders) -> dict[str, Any]:
     """A kind of finding as the template words it."""
     first = each.first
     return {
@@ -135,7 +135,7 @@ def _context(summary: Summary, folder: Path) -> dict[str, Any]:
         "status": _status(settings, sweep.get("missing", ())),
         "tasks": [words for words, _ in worded],
         "omitted_tasks": [task.title for task in tasks[MOST_TASKS:]],
-        "findings": [_finding(each, by_label, folders) for each in told(summary.findings)],
+        "findings": [_finding(each, by_label, folders) for each in entries(summary.findings)],
         "theory": theory_of(settings, layers),
         "settings": settings,
         "looks": of,
