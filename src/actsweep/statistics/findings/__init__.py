@@ -4,6 +4,7 @@ Flow: results → setting → **findings** → report. A rule is a pure function
 nothing where that is not enough, and its threshold stands beside it with a reason.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -39,7 +40,17 @@ def find(settings: Sequence[Setting], read: Callable[[Run], Tables] = tables_of)
     watched = [seen(setting, read) for setting in settings if setting.observed]
     found = [finding for each in watched for finding in _of_setting(each)]
     found += spread.too_few_seeds([each.setting for each in watched])
+    found = [replace(each, explanation=in_words(each.explanation)) for each in found]
     return tuple(sorted(found, key=lambda each: (-each.severity, bool(each.follows))))
+
+
+def in_words(text: str) -> str:
+    """Numbers and layers as the report writes them.
+
+    >>> in_words("43% of the units of layer_02 are dead")
+    '43 % of the units of layer 2 are dead'
+    """
+    return re.sub(r"\blayer_0*(\d)", r"layer \1", re.sub(r"(?<=\d)%", " %", text))
 
 
 def _of_setting(watched: Seen) -> list[Finding]:

@@ -104,7 +104,7 @@ def _of_task(settings: Sequence[Setting]) -> list[Finding]:
     evidence = (
         Fact("seeds", n, "seeds", n, threshold=least),
         *(
-            fact(f"seeds for a power of {POWER:.0%}, {best.label} against {each.label}", N, "seeds")
+            fact(f"seeds for a power of {100 * POWER:.0f} %, {best.label} against {each.label}", N, "seeds")
             for each, N in shown
         ),
     )
