@@ -174,6 +174,17 @@ def test_of_a_vanished_signal_and_too_small_a_step_the_one_that_is_further_off_i
         assert found(tables(FLAT, **VANISHING, update_ratio=layers_of([ratio] * 4)), **LOST)[0].kind == cause
 
 
+def test_units_silent_for_want_of_a_signal_are_not_the_cause_and_units_flat_before_training_don_t_come_from_it() -> (
+    None
+):
+    silent, linear = layers_of([0.0, 0.4, 1.0]), layers_of([1.0] * 3)
+    assert found(tables(FLAT, **VANISHING, dead_fraction=silent), **LOST)[0].kind == "vanishing_signal"
+    unknown = {name: each for name, each in VANISHING.items() if name != "delta_ratio_theory"}
+    assert found(tables(FLAT, **unknown, dead_fraction=silent), **LOST)[0].kind == "born_dead"
+    wild = tables([900, *FLAT], update_ratio=layers_of([0.3] * 4), always_linear=linear)
+    assert [each.kind for each in found(wild, **LOST)][:2] == ["always_linear", "step_too_large"]
+
+
 def test_where_half_of_the_seeds_learn_nothing_no_mean_describes_them() -> None:
     runs = [run(seed, test_accuracy=0.1 if seed % 2 else 0.9) for seed in range(6)]
     first = find([Setting({"act": "tanh"}, completed=tuple(runs))], lambda run: tables())[0]
