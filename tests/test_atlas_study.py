@@ -212,15 +212,15 @@ def test_a_persons_function_stands_among_those_of_the_committed_table_of_the_sam
     committed.head(0).to_csv(tmp_path / "unfit.csv", index=False)
     monkeypatch.setattr(atlas, "COMMITTED", tmp_path / "atlas.csv")
     monkeypatch.setattr(atlas, "EXCLUDED", tmp_path / "unfit.csv")
-    table, _, own = atlas.among_all(*atlas.tables([run_of("my.Module", [3.0], [0.35, 0.35])]))
-    assert own == ["my.Module"]
+    table, _, own = atlas.among_all(*atlas.tables([run_of("torch.sin", [3.0], [0.35, 0.35])]))
+    assert own == ["torch.sin"]
     assert len(table) == 7
-    assert table.loc[table["act"] == "my.Module", "same_as"].item() == "torch_activation.F3"
+    assert table.loc[table["act"] == "torch.sin", "same_as"].item() == "torch_activation.F3"
     assert atlas.best(3) == ["torch_activation.F5", "torch_activation.Other", "torch_activation.F4"]
-    assert atlas.places(table, own) == ["my.Module, init=default: mean test accuracy 35.00%, place 3 of 7"]
+    assert atlas.places(table, own) == ["torch.sin, init=default: mean test accuracy 35.00%, place 3 of 7"]
 
 
-def test_a_persons_function_that_is_none_of_one_number_is_refused(settings_for: Make) -> None:
+def test_a_persons_function_that_is_none_of_one_number_is_refused() -> None:
     with pytest.raises(ValueError, match="is another function after it was applied"):
-        fitness.refuse({"_target_": "tests.own_activations.Counting"})
-    fitness.refuse({"_target_": "torch_activation.GLU"})  # of the package: the table names it
+        fitness.refuse("tests.own_activations.Counting", {"_target_": "tests.own_activations.Counting"})
+    fitness.refuse("torch_activation.GLU", {"_target_": "torch_activation.GLU"})  # of the package: the table names it

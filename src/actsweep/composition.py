@@ -179,7 +179,7 @@ def tried(settings: Settings) -> Settings:
     if settings.atlas:
         from actsweep.atlas import fitness
 
-        fitness.refuse(settings.act.plain())
+        fitness.refuse(settings.names.act, settings.act.plain())
         return settings
     try:
         activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)

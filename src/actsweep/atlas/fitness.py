@@ -14,13 +14,10 @@ from actsweep.config.descriptions import Description, find, reason
 from actsweep.diagnostics.elementwise import takes_each_alone
 from actsweep.errors import UserError
 from actsweep.network import activations
+from actsweep.statistics import atlas
 from actsweep.training.stack.activating import state
 
-LISTED = (
-    "torch_activation",
-    "torch",
-    "actsweep",
-)  # packages whose functions the study lists: these are named, not refused
+EXTRA = "torch_activation"
 KINDS = (
     "abstract",
     "needs arguments",
@@ -47,13 +44,13 @@ def unfit(act: Description) -> Unfit | None:
         return _unbuilt(act) or _unsteady(act) or _unchecked(act)
 
 
-def refuse(act: Description) -> None:
-    """Raise UserError for an activation of the person's own that can't be measured, or a package that is not there."""
-    package = str(act["_target_"]).partition(".")[0]
-    if package == LISTED[0] and find_spec(package) is None:
+def refuse(name: str, act: Description) -> None:
+    """Raise UserError for an activation of the person's own that can't be measured, or a package that is not there.
+    What the study lists is named in the table instead."""
+    if str(act["_target_"]).startswith(f"{EXTRA}.") and find_spec(EXTRA) is None:
         raise UserError(f"{act['_target_']}: its package is not installed: pip install 'actsweep[atlas]'")
-    if package not in LISTED and (found := unfit(act)):
-        raise UserError(f"{found.reason} ({found.kind}): the atlas is of functions of one number")
+    if name not in atlas.listed() and (found := unfit(act)):
+        raise UserError(f"act={name}: {found.reason} ({found.kind}): the atlas is of functions of one number")
 
 
 def _unbuilt(act: Description) -> Unfit | None:

@@ -7,9 +7,11 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
+from omegaconf import OmegaConf
 
 from actsweep.errors import UserError
 from actsweep.places import REPOSITORY, command
@@ -45,6 +47,13 @@ OF_THE_FUNCTION = ("learnt", "low", "high", "monotone", "slope_low", "slope_high
 OF_THE_EXCLUDED = ("act", "package", "kind", "reason")
 FREE = {"act", "init", "names", "figures", "report", "threads", "seed", "data.source.root"}  # no part of the protocol
 RELATIVE, ABSOLUTE = 1e-6, 1e-8  # by which the values of equal functions may differ: two formulas round differently
+
+
+@cache
+def listed() -> frozenset[str]:
+    """The functions that the study names; any other is a person's own."""
+    study = OmegaConf.load(REPOSITORY / "sweeps" / "atlas.yaml")
+    return frozenset(each.strip() for each in study.hydra.sweeper.params.act.split(","))
 
 
 def is_of_atlas(run: Run) -> bool:
@@ -138,7 +147,7 @@ def protocol(run: Run) -> str:
 def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """A person's functions among those of the committed tables: rows of `table` first, then those of functions that it
     lacks, measured by the same protocol; what could not be; and the names of the person's functions."""
-    own = [act for act in dict.fromkeys(table["act"]) if package_of(act) not in PACKAGES]
+    own = [act for act in dict.fromkeys(table["act"]) if act not in listed()]
     if not (own and COMMITTED.is_file()):
         return table, excluded, own
     known, unfit = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (COMMITTED, EXCLUDED))
