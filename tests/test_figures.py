@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actsweep.report import figures
+from actsweep.report import drawing, figures
 from actsweep.report.drawing import Drawing, looks
 from actsweep.report.figures.accuracy_by_setting import draw as accuracy_by_setting
 from actsweep.report.figures.born_dead import draw as born_dead
@@ -39,6 +39,11 @@ def marked(drawing: Drawing, gid: str) -> int:
     """How many points carry this mark."""
     lines = [line for axes in drawing.figure.axes for line in axes.lines if line.get_gid() == gid]
     return sum(len(line.get_xdata()) for line in lines)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "DPI", 20)  # what is looked at is no pixel
 
 
 @pytest.mark.parametrize("grid", [{}, {"acts": ["relu"], "seeds": [42]}], ids=["4 runs", "1 run"])

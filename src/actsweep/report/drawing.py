@@ -28,6 +28,7 @@ Look = dict[str, Any]
 COLOURS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
 MOST_PANELS = 12
+DPI = 150  # of PNGs
 LONGEST = 45  # characters of a line of a row's label
 CHANCE: Look = {"color": "#777777", "linestyle": ":", "linewidth": 1}
 FROM_INPUT_TO_OUTPUT: Colormap = mpl.colormaps["viridis"]
@@ -73,7 +74,7 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
         engine.execute(drawing.figure)
     drawing.figure.set_layout_engine(None)  # found once, instead of once per file
     drawing.figure.savefig(svg, metadata={"Date": None})
-    drawing.figure.savefig(png, dpi=150)
+    drawing.figure.savefig(png, dpi=DPI)
     drawing.figure.clear()
     drawing.table.to_csv(csv, index=False)
     return [svg, png, csv]
