@@ -68,7 +68,8 @@ def test_after_kill_9_of_pytest_nothing_that_its_tests_started_lives(tmp_path: P
         killed.kill()
         while processes.lives(watcher):  # it ends when it has ended them
             time.sleep(0.02)
-        assert not any(map(processes.lives, started))
+        while any(map(processes.lives, started)):  # what is killed may take a moment to be gone
+            time.sleep(0.02)
 
 
 def test_a_test_that_fails_leaves_no_process_to_the_next(tmp_path: Path) -> None:

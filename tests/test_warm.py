@@ -79,7 +79,8 @@ def test_a_context_that_is_left_ends_forks_too() -> None:
         assert process.stdout.readline() == "1\n"
         started = processes.marked(psutil.Process(process.pid).environ()[processes.MARK])
         assert len(started) == 3
-    assert not any(map(processes.lives, started))
+    while any(map(processes.lives, started)):  # what is killed may take a moment to be gone
+        os.sched_yield()
 
 
 @pytest.mark.usefixtures("warm")
