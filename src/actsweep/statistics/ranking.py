@@ -102,7 +102,7 @@ def best_on_fresh_seeds(table: Floats) -> tuple[Estimate, Estimate]:
     The second is chosen on half of the seeds and measured on the others, averaged over all ways (up to 16 seeds, else
     9,999) to halve them: seeds that chose never judge. As it is chosen by half of the seeds, it is a little low. Its
     interval is as wide as those of the functions so chosen, on average: one that is chosen by luck scatters more than
-    the best does. How often it holds the truth is simulated in bench/ranking.py.
+    the best does. bench/ranking.py counts how often it holds the truth; its stored results are older than that.
     """
     chosen = _halves(table.shape[1])
     by, on = (half @ table.T / half.sum(axis=1, keepdims=True) for half in (chosen, 1 - chosen))
