@@ -1,14 +1,21 @@
-"""What every data set module returns: all examples as tensors, and how to turn raw inputs into numbers."""
+"""What every data set module returns: all examples as tensors, and how to turn raw inputs into numbers.
+
+torch is imported by what needs it: what a report shows of a data set doesn't.
+"""
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from actsweep.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SCALED = 256  # examples whose scaled values stand in a digest
 
@@ -17,13 +24,13 @@ SCALED = 256  # examples whose scaled values stand in a digest
 class Examples:
     """N labelled examples: raw inputs (N, D), images as uint8, and labels (N,): class numbers in int64, or reals."""
 
-    inputs: Tensor
-    labels: Tensor
+    inputs: "Tensor"
+    labels: "Tensor"
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: Tensor | slice) -> "Examples":
+    def __getitem__(self, rows: "Tensor | slice") -> "Examples":
         return Examples(self.inputs[rows], self.labels[rows])
 
 
@@ -38,11 +45,13 @@ class Scale:
     mean: float
     std: float
 
-    def __call__(self, raw: Tensor) -> Tensor:
+    def __call__(self, raw: "Tensor") -> "Tensor":
+        import torch
+
         return raw.to(torch.float32, copy=True).div_(self.divisor).sub_(self.mean).div_(self.std)
 
 
-def as_given(raw: Tensor) -> Tensor:
+def as_given(raw: "Tensor") -> "Tensor":
     """The scale of inputs that are numbers already."""
     return raw
 
@@ -51,34 +60,40 @@ def as_given(raw: Tensor) -> Tensor:
 class Standardised:
     """Numbers → (number − mean) / std, each of the D inputs by its own: `data.standardise`."""
 
-    numbers: Callable[[Tensor], Tensor]
-    shift: Tensor  # − mean / std, (D,)
-    factor: Tensor  # 1 / std
-    there: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict)  # the two, where they were needed
+    numbers: Callable[["Tensor"], "Tensor"]
+    shift: "Tensor"  # − mean / std, (D,)
+    factor: "Tensor"  # 1 / std
+    there: dict["torch.device", tuple["Tensor", "Tensor"]] = field(default_factory=dict)  # the two, where needed
 
-    def __call__(self, raw: Tensor) -> Tensor:
+    def __call__(self, raw: "Tensor") -> "Tensor":
+        import torch
+
         numbers = self.numbers(raw)
         if numbers.device not in self.there:
             self.there[numbers.device] = self.shift.to(numbers.device), self.factor.to(numbers.device)
         shift, factor = self.there[numbers.device]
         return torch.addcmul(shift, numbers, factor)
 
-    def plain(self) -> dict[str, Tensor]:
+    def plain(self) -> dict[str, "Tensor"]:
         """What the training examples fix."""
         return {"shift": self.shift, "factor": self.factor}
 
 
-def unscaled(scale: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def unscaled(scale: Callable[["Tensor"], "Tensor"]) -> Callable[["Tensor"], "Tensor"]:
     """What is standardised: numbers as they are, where their scale is one that standardising only undoes."""
+    import torch
+
     return torch.Tensor.float if type(scale) is Scale else scale
 
 
 @lru_cache(maxsize=2)  # the runs of a sweep share one
-def standardised(examples: Examples, scale: Callable[[Tensor], Tensor]) -> Standardised:
+def standardised(examples: Examples, scale: Callable[["Tensor"], "Tensor"]) -> Standardised:
     """A scale that gives every input of these examples mean 0 and variance 1, one that never varies 0."""
+    import torch
+
     numbers, (low, high) = unscaled(scale), examples.inputs.aminmax(dim=0)
 
-    def mean(of: Callable[[Tensor], Tensor]) -> Tensor:
+    def mean(of: Callable[["Tensor"], "Tensor"]) -> "Tensor":
         parts = [of(numbers(part).double()).sum(0) for part in examples.inputs.split(2048)]
         return torch.stack(parts).sum(0) / len(examples)
 
@@ -100,7 +115,7 @@ class Dataset:
     test: Examples | None
     classes: tuple[str, ...]  # none where the labels are real numbers: a regression
     shape: tuple[int, ...]  # of one input, to draw it
-    scale: Callable[[Tensor], Tensor]
+    scale: Callable[["Tensor"], "Tensor"]
     expected: str | None = None  # digest of the published content
 
     @property
@@ -130,6 +145,18 @@ class Dataset:
         return content.hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a report shows of a data set of images, read without torch, whose import takes longer than to draw them.
+
+    A module has `pictures` beside `load`, with the same arguments, where it can.
+    """
+
+    test: npt.NDArray[Any]  # raw inputs (N, D), of the pool where nothing is held out
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]  # of one input
+
+
 def check_range(low: float, high: float, kind: type[int] | type[float] = int, /, **given: object) -> None:
     """Raise UserError unless each argument of a data set is a number of this kind, from `low` to `high`."""
     for key, value in given.items():
@@ -144,6 +171,8 @@ def split(pool: Examples, val_size: int, seed: int) -> tuple[Examples, Examples]
 
     `val_size` 0 holds nothing out: training and validation see the whole pool, in its own order.
     """
+    import torch
+
     if val_size == 0:
         return pool, pool
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))

@@ -5,11 +5,12 @@ Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747.
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from actsweep.data import folders, idx
-from actsweep.data.dataset import Dataset, Examples, Scale
+from actsweep.data.dataset import Dataset, Examples, Pictures, Scale
 from actsweep.errors import UserError
 from actsweep.places import command, data_folder
 
@@ -24,6 +25,7 @@ DIGEST = "1a76f2124c352552fd528beb1ae47a41abbb4ad4f2b7d08ff414f8acd0d1a73d"  # o
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+SHAPE = (28, 28)
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
 
 
@@ -82,19 +84,42 @@ def downloaded(root: Path) -> dict[str, Path]:
     return files
 
 
-@lru_cache(maxsize=2)  # the runs of a sweep share one copy, which is the same wherever it lies
-def load(root: str | None, download: bool = True) -> Dataset:
-    """60,000 + 10,000 images as uint8 rows of 784, verified; scaled to [−1, 1]. Raises UserError if that fails."""
+def _files(root: str | None, download: bool) -> dict[str, Path]:
     place = folders.folder(root or data_folder())
     files = find(place) or (downloaded(place) if download else None)
     if files is None:
         raise UserError(f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}")
-    tensors = {name: idx.read(path, SHA256[name]) for name, path in files.items()}
+    return files
+
+
+def _images(files: Mapping[str, Path], part: str) -> idx.Array:
+    name = f"{part}-images-idx3-ubyte"
+    images = idx.read(files[name], SHA256[name])
+    return images.reshape(len(images), -1)
+
+
+@lru_cache(maxsize=2)  # the runs of a sweep share one copy, which is the same wherever it lies
+def load(root: str | None, download: bool = True) -> Dataset:
+    """60,000 + 10,000 images as uint8 rows of 784, verified; scaled to [−1, 1]. Raises UserError if that fails."""
+    import torch
+
+    files = _files(root, download)
+
+    def examples(part: str) -> Examples:
+        name = f"{part}-labels-idx1-ubyte"
+        labels = torch.from_numpy(idx.read(files[name], SHA256[name])).long()
+        return Examples(torch.from_numpy(_images(files, part)), labels)
+
     return Dataset(
-        pool=Examples(tensors["train-images-idx3-ubyte"].flatten(1), tensors["train-labels-idx1-ubyte"].long()),
-        test=Examples(tensors["t10k-images-idx3-ubyte"].flatten(1), tensors["t10k-labels-idx1-ubyte"].long()),
+        pool=examples("train"),
+        test=examples("t10k"),
         classes=CLASSES,
-        shape=(28, 28),
+        shape=SHAPE,
         scale=Scale(divisor=255, mean=0.5, std=0.5),
         expected=DIGEST,
     )
+
+
+def pictures(root: str | None, download: bool = True) -> Pictures:
+    """The 10,000 of the test set, verified. Raises UserError as `load`."""
+    return Pictures(_images(_files(root, download), "t10k"), CLASSES, SHAPE)

@@ -11,11 +11,10 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from actsweep.errors import UserError
 
@@ -24,10 +23,11 @@ BYTES = ("uint8",)
 WHOLE_NUMBERS = ("uint8", "int8", "int16", "int32")
 GZIP = b"\x1f\x8b"  # how such files begin: browsers unpack some archives and keep their names
 MAX_VALUES = 2**30  # a header may claim anything; the largest of this family, EMNIST's, has 2**29.2
+Array = npt.NDArray[Any]
 PIECE = 2**20  # bytes read at a time: memory is taken for what is there, not for what is promised
 
 
-def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, sha256: str | None, allowed: Sequence[str]) -> Tensor:
+def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, sha256: str | None, allowed: Sequence[str]) -> Array:
     header = stream.read(4)
     kind = TYPES.get(header[2]) if len(header) == 4 and header[:2] == bytes(2) and 1 <= header[3] <= 4 else None
     if kind not in allowed:
@@ -47,11 +47,11 @@ def _parse(stream: IO[bytes] | gzip.GzipFile, path: Path, sha256: str | None, al
         found = hashlib.sha256(header + sizes + values).hexdigest()
         if found != sha256:
             raise UserError(f"{path}: wrong content, SHA-256 is {found}, expected {sha256}")
-    return torch.from_numpy(np.ndarray(shape, number, values).astype(number.newbyteorder("="), copy=False))
+    return np.ndarray(shape, number, values).astype(number.newbyteorder("="), copy=False)
 
 
-def read(path: Path, sha256: str | None = None, allowed: Sequence[str] = BYTES) -> Tensor:
-    """The tensor in an IDX file of `allowed` types, gzipped or not; `sha256` is of the uncompressed content.
+def read(path: Path, sha256: str | None = None, allowed: Sequence[str] = BYTES) -> Array:
+    """The array in an IDX file of `allowed` types, gzipped or not; `sha256` is of the uncompressed content.
 
     Raises UserError for anything that is not exactly such a file.
     """

@@ -4,35 +4,60 @@ import contextlib
 import importlib
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from actsweep.errors import UserError
 
 if TYPE_CHECKING:
-    from actsweep.data.dataset import Dataset, Examples
+    from actsweep.data.dataset import Dataset, Examples, Pictures
+
+Arguments = dict[str, Any]
 
 
-def dataset_of(run: dict[str, Any]) -> "Dataset":
-    """The run's data set. Raises UserError if it comes from elsewhere than data/.
+def _source(run: dict[str, Any]) -> tuple[ModuleType, Callable[..., "Dataset"], Arguments]:
+    """The module of the run's data set, its function, and what to call it with.
 
     A run folder is data: it must not decide what is imported or called. All it may name is a function that a module in
     data/ defines and that says it returns a Dataset; and nothing is downloaded for it.
     """
-    from actsweep.data.checked import checked  # here, because importing torch takes a second
     from actsweep.data.dataset import Dataset
 
     arguments = dict(run["config"]["data"]["source"])
     target = str(arguments.pop("_target_", None))
+    module: ModuleType | None = None
     function: Any = None
     if match := re.fullmatch(r"(actsweep\.data\.\w+)\.(\w+)", target):
         with contextlib.suppress(ImportError):
-            function = getattr(importlib.import_module(match[1]), match[2], None)
-    is_own = match and callable(function) and getattr(function, "__module__", None) == match[1]
-    if not is_own or get_type_hints(function).get("return") is not Dataset:
+            module = importlib.import_module(match[1])
+            function = getattr(module, match[2], None)
+    is_own = match and inspect.isroutine(inspect.unwrap(function)) and function.__module__ == match[1]
+    if not module or not is_own or get_type_hints(function).get("return") is not Dataset:
         raise UserError(f"data.source={target}: only functions of modules in src/actsweep/data/ are called here")
     offline = {"download": False} if "download" in inspect.signature(function).parameters else {}
-    return checked(function(**arguments | offline))
+    return module, function, arguments | offline
+
+
+def dataset_of(run: dict[str, Any]) -> "Dataset":
+    """The run's data set. Raises UserError if it comes from elsewhere than data/."""
+    _, function, arguments = _source(run)
+    from actsweep.data.checked import checked  # here, because importing torch takes a second
+
+    return checked(function(**arguments))
+
+
+def pictures_of(run: dict[str, Any]) -> "Pictures":
+    """What the run's data set shows; without torch where its module can. Raises UserError as `dataset_of`."""
+    from actsweep.data.dataset import Pictures
+
+    module, function, arguments = _source(run)
+    if function.__name__ == "load" and hasattr(module, "pictures"):
+        found: Pictures = module.pictures(**arguments)
+        return found
+    dataset = dataset_of(run)
+    return Pictures((dataset.test or dataset.pool).inputs.numpy(), dataset.classes, dataset.shape)
 
 
 def training_examples(run: dict[str, Any]) -> "tuple[Dataset, Examples]":

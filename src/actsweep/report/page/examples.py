@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.image import imsave
 
-from actsweep.report.dataset import dataset_of
+from actsweep.report.dataset import pictures_of
 from actsweep.report.tasks import Task
 from actsweep.report.wording import number, shortened
 from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 
 if TYPE_CHECKING:
-    from actsweep.data.dataset import Dataset
+    from actsweep.data.dataset import Pictures
 
 NO_METADATA: Any = {"Software": None}
 MOST_CLASSES, MOST_EXAMPLES, MOST_CONFUSIONS = 20, 24, 8
@@ -69,9 +69,9 @@ def _confused(counts: npt.NDArray[np.int64], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _open(run: Run) -> "tuple[Dataset | None, str]":
+def _open(run: Run) -> "tuple[Pictures | None, str]":
     try:
-        return dataset_of(run), ""
+        return pictures_of(run), ""
     except Exception as error:  # whatever a data set's loader raises, the rest of the page needs none of it
         reason = str(error.__cause__ or error).partition("\n")[0]
         return None, f"The data set can’t be opened here ({shortened(reason, 200)}), so classes are numbers."
@@ -84,8 +84,8 @@ def _data_uri(image: npt.NDArray[Any], low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 
 
-def _worst(found: pd.DataFrame, dataset: "Dataset", names: Sequence[str]) -> list[dict[str, str]]:
-    shape, inputs = dataset.shape, (dataset.test or dataset.pool).inputs
+def _worst(found: pd.DataFrame, pictures: "Pictures", names: Sequence[str]) -> list[dict[str, str]]:
+    shape, inputs = pictures.shape, pictures.test
     colour = len(shape) == 3 and shape[0] in (1, 3)
     if len(shape) < 2 or (len(shape) == 3 and not colour):
         return []
@@ -93,7 +93,7 @@ def _worst(found: pd.DataFrame, dataset: "Dataset", names: Sequence[str]) -> lis
     low, high = float(inputs.min()), float(inputs.max())
     worst = []
     for row in known.sort_values("loss", ascending=False, kind="stable").head(MOST_EXAMPLES).to_dict("records"):
-        image = inputs[int(row["example"])].reshape(shape).numpy()
+        image = inputs[int(row["example"])].reshape(shape)
         image = np.moveaxis(image, 0, -1).squeeze() if colour else image
         label, prediction = names[int(row["label"])], names[int(row["prediction"])]
         facts = {"label": label, "prediction": prediction, "loss": number(float(row["loss"]))}
@@ -107,8 +107,8 @@ def examples_of(task: Task, folders: Folders) -> dict[str, Any] | None:
     if best is None:
         return None
     run, found = best
-    dataset, problem = _open(run)
-    titles = dataset.classes if dataset else ()
+    pictures, problem = _open(run)
+    titles = pictures.classes if pictures else ()
     names = titles if len(titles) == run["classes"] else tuple(str(n) for n in range(run["classes"]))
     counts = _confusion(found, run["classes"])
     return {
@@ -119,6 +119,6 @@ def examples_of(task: Task, folders: Folders) -> dict[str, Any] | None:
         "names": names,
         "matrix": _matrix(counts, names) if len(names) <= MOST_CLASSES else None,
         "confused": _confused(counts, names),
-        "worst": _worst(found, dataset, names) if dataset else [],
+        "worst": _worst(found, pictures, names) if pictures else [],
         "problem": problem,
     }
