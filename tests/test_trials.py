@@ -1,5 +1,9 @@
 """Networks that are really trained, on digits: what is wrong is found, and its remedy, tried, makes it go."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from actsweep.results.reading import read_runs
 from actsweep.results.run_folder import RESULT
 from actsweep.statistics.findings import Finding, find
 from actsweep.statistics.setting import Setting, settings_of
+from tests import processes
 from tests.conftest import SMALL
 
 Command = Callable[..., int]
@@ -58,6 +63,25 @@ def test_the_cause_is_found_and_its_remedy_tried_once_makes_it_go(command: Comma
 def test_healthy_networks_have_no_finding(command: Command, tmp_path: Path) -> None:
     lasting = ["trainer.max_epochs=12", "optim.lr=0.03", "init=critical", "patience=2"]
     assert swept(command, tmp_path / "sweep", "act=relu", *lasting)[1] == ()
+
+
+SLEEPS = """
+import sys
+from actsweep.report import trial
+trial.TRAIN = (sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+trial._train([])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_ended_while_it_tries_a_remedy_leaves_no_run_behind(number: signal.Signals) -> None:
+    with processes.running([sys.executable, "-c", SLEEPS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as report:
+        training = int(report.stdout.readline())
+        report.send_signal(number)
+        report.communicate()
+        assert report.returncode in {128 + number, -number}
+        with pytest.raises(ProcessLookupError):
+            os.kill(training, 0)
 
 
 def test_a_run_without_hydras_notes_is_not_repeated(tmp_path: Path) -> None:

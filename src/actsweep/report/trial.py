@@ -5,6 +5,7 @@ report looks for runs; repeated, finished ones are read, interrupted ones resume
 """
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -124,7 +125,15 @@ def changed(overrides: Sequence[str], remedy: Sequence[str]) -> list[str]:
 
 
 def _train(words: Sequence[str]) -> None:
-    subprocess.run([*TRAIN, *words], check=False)
+    """In a process of its own, which doesn't outlive this one."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    process = subprocess.Popen([*TRAIN, *words])
+    try:
+        process.wait()
+    finally:
+        process.terminate()  # where this one was ended meanwhile
+        process.wait()
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(trials: Sequence[Trial], folder: Path, train: Callable[[Sequence[str]], None] = _train) -> list[str]:
