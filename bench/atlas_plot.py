@@ -53,9 +53,10 @@ def label_six(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     for place, (act, point) in enumerate(sorted(points.items(), key=lambda each: -each[1][1])):
         axes.plot(*point, "o", color=COLOURS[2], ms=4)
         at = (0.62, 0.66 - 0.06 * place)
-        across = (axes.transData + axes.transAxes.inverted()).transform(point)[0]
-        arrow = {"arrowstyle": "-", "lw": 0.5, "color": "#888888", "relpos": (float(across > at[0]), 0.5)}
-        axes.annotate(act, point, at, textcoords="axes fraction", fontsize=8, arrowprops=arrow)
+        leader = {"arrowstyle": "-", "lw": 0.5, "color": "#888888"}
+        axes.annotate("", point, at, textcoords="axes fraction", arrowprops=leader)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # over the others' leaders
+        axes.text(*at, act, transform=axes.transAxes, fontsize=8, va="center", bbox=box, zorder=5)
 
 
 def sentences(table: pd.DataFrame) -> str:
