@@ -6,6 +6,7 @@ It is tried: on two networks, on each unit alone, in evaluation.
 import json
 import pickle
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from actsweep.network import activations
+from actsweep.training.stack.choosing import Choosing, chooses
 
 MIXES = "is not a function of one unit at a time"
 
@@ -51,10 +53,11 @@ def _reason_of(activation: nn.Module, pieces: int) -> str | None:
     used = torch.autograd.grad(together.sum(), wanted, allow_unused=True) if together.requires_grad else [None]
     if any(each is None for each in used):
         return "does not let a gradient pass to everything before it"
-    if own and not torch.allclose(
-        by_member(activation, {name: torch.stack([one, one]) for name, one in own.items()}, x.clone()), together
-    ):
-        return MIXES
+    if own:
+        with followed(chooses(activation), learns=True):
+            apart = by_member(activation, {name: torch.stack([one, one]) for name, one in own.items()}, x.clone())
+        if not torch.allclose(apart, together):
+            return MIXES
     if not torch.equal(activation.eval()(x.clone()), together):
         return "is another function in evaluation"
     if state(activation.train()) != before or any(True for _ in activation.buffers()):
@@ -65,6 +68,11 @@ def _reason_of(activation: nn.Module, pieces: int) -> str | None:
 def state(activation: nn.Module) -> bytes:
     """All that it may note; what is in an object that is applied stands beside it."""
     return pickle.dumps((activation, getattr(getattr(activation, "function", None), "__dict__", None)))
+
+
+def followed(is_choosing: bool, learns: bool) -> AbstractContextManager[object]:
+    """In which an activation is applied to many members: one that picks numbers by masks chooses instead."""
+    return Choosing(learns) if is_choosing else nullcontext()
 
 
 def by_member(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from actsweep.diagnostics.observation import Layer, slope
 from actsweep.diagnostics.theory import BATCH_NORMS
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
-from actsweep.training.stack.activating import by_member, one_by_one, takes_members, works_in_place
+from actsweep.training.stack.activating import by_member, followed, one_by_one, takes_members, works_in_place
+from actsweep.training.stack.choosing import chooses
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
@@ -72,6 +73,7 @@ class Span:
     activation: nn.Module
     learnt: tuple[str, ...]
     works_in_place: bool
+    chooses: bool  # among numbers that masks pick
     together: bool  # of what is learnt: one call for all members
 
 
@@ -110,8 +112,10 @@ class Stack:
             rows = list(group)
             activation = activations.build(self.members[rows[0]].hparams["network"]["act"])
             learnt = tuple(name for name, _ in activation.named_parameters())
-            together = not learnt or takes_members(activation, learnt)
-            spans.append(Span(slice(rows[0], rows[-1] + 1), activation, learnt, works_in_place(activation), together))
+            in_place, choosing = works_in_place(activation), chooses(activation)
+            with followed(choosing, bool(learnt)):
+                together = not learnt or takes_members(activation, learnt)
+            spans.append(Span(slice(rows[0], rows[-1] + 1), activation, learnt, in_place, choosing, together))
         return spans
 
     def _blocks(self) -> Iterator[Block]:
@@ -232,12 +236,13 @@ class Stack:
     def _activate_span(self, layer: int, span: Span, pre: Tensor) -> Tensor:
         if span.works_in_place:
             pre = pre.clone()  # the diagnostics look at it later, and it is a view
-        if not span.learnt:
-            return span.activation(pre)
         learnt = {
             name: self.blocks[f"layers.{self._place(layer)}.{name}", span.rows.start].values for name in span.learnt
         }
-        return (by_member if span.together else one_by_one)(span.activation, learnt, pre)
+        with followed(span.chooses, bool(learnt)):
+            if not learnt:
+                return span.activation(pre)
+            return (by_member if span.together else one_by_one)(span.activation, learnt, pre)
 
     def observe(self, x: Tensor, labels: Tensor, losses: Losses) -> list[Layer]:
         """Every layer of all members on one batch (N, D), as diagnostics/observation.py shows it for one network."""
