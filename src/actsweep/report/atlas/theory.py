@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actsweep.report.wording import number
+from actsweep.report.wording import fixed, number
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.ranking import spearman
 
@@ -69,8 +69,8 @@ def theory_of(table: pd.DataFrame) -> dict[str, Any] | None:
     found, unsaid = correlation(table), int(table[table["init"] == "default"]["depth_scale"].isna().sum())
     return {
         "sentences": [
-            f"Spearman’s ρ between predicted depth scale and share of seeds trained: {number(found.value, 2)} "
-            f"[{number(found.low, 2)}, {number(found.high, 2)}], n = {found.n} functions"
+            f"Spearman’s ρ between predicted depth scale and share of seeds trained: {fixed(found.value)} "
+            f"[{fixed(found.low)}, {fixed(found.high)}], n = {found.n} functions"
             + (f"; of {unsaid} theory says nothing." if unsaid else "."),
             f"“It trains where the depth scale is at least {number(place)} layers”, a limit chosen on these functions, "
             f"is true of {len(rows) - len(apart)} of {len(rows)}; {len(apart)} part from it.",
