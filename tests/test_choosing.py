@@ -18,7 +18,7 @@ class Branches(nn.Module):
     """Three branches, one of them undefined elsewhere; nothing is learnt."""
 
     def forward(self, x: Tensor) -> Tensor:
-        result = torch.zeros_like(x)
+        result = torch.empty_like(x)
         result[x > 1] = x[x > 1].log() + 1
         middle = (x >= -1) & (x <= 1)
         result[middle] = x[middle]
@@ -101,6 +101,19 @@ def test_a_member_that_is_not_finite_leaves_the_others_as_they_are() -> None:
         assert torch.equal(found[0], whole[0])
         assert torch.equal(found[2], whole[2])
         assert not found[1].isfinite().all()
+
+
+def test_memory_that_holds_anything_is_no_part_of_what_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+        assert torch.empty_like(x).isnan().all()
+        with Choosing(False):
+            assert torch.equal(Branches()(x), Branches()(x))
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 @pytest.mark.parametrize("name", ["Branches", "Guarded"])

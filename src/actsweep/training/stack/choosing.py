@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from actsweep.network import activations
 
 PICK, PUT, ANY = Tensor.__getitem__, Tensor.__setitem__, Tensor.any
+EMPTY = {torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty}
 RANGES = ((-3.0, 3.0), (0.1, 3.0), (-3.0, -0.1), (-30.0, 30.0))  # on both sides of 0, and on one
 WITHIN = 1e-10
 BELOW_ALL = 1e30  # once subtracted
@@ -49,7 +50,8 @@ class Choosing(TorchFunctionMode):
             return y.copy_(values * mask + y * (1 - mask))
         if do is ANY and len(given) == 1 and not named and given[0].dtype == torch.bool:
             return True  # what a mask guards does nothing where it picks nothing
-        return do(*given, **named or {})
+        made = do(*given, **named or {})
+        return made.zero_() if do in EMPTY else made  # 0 times what lies in the memory may be NaN
 
 
 def _ones(mask: Tensor, like: Tensor) -> Tensor:
