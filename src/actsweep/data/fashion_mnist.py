@@ -106,9 +106,9 @@ def load(root: str | None, download: bool = True) -> Dataset:
     files = _files(root, download)
 
     def examples(part: str) -> Examples:
-        name = f"{part}-labels-idx1-ubyte"
-        labels = torch.from_numpy(idx.read(files[name], SHA256[name])).long()
-        return Examples(torch.from_numpy(_images(files, part)), labels)
+        images, name = _images(files, part), f"{part}-labels-idx1-ubyte"
+        labels = idx.read(files[name], SHA256[name])
+        return Examples(torch.from_numpy(images), torch.from_numpy(labels).long())
 
     return Dataset(
         pool=examples("train"),
