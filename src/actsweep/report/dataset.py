@@ -1,4 +1,4 @@
-"""The raw examples a run was trained on, for figures that show them: they need torch, the others don't."""
+"""The raw examples a run was trained and tested on, for what shows them. Only `pictures_of` may do without torch."""
 
 import contextlib
 import importlib
