@@ -111,10 +111,10 @@ def best_on_fresh_seeds(table: Floats) -> tuple[Estimate, Estimate]:
     by, on = (half @ table.T / half.sum(axis=1, keepdims=True) for half in (chosen, 1 - chosen))
     best = by.argmax(axis=1)
     worth = float(np.take_along_axis(on, best[:, None], axis=1).mean())
-    found = [mean(values) for values in table.tolist()]
-    scatter = float(table[best].std(axis=1, ddof=1).mean()) if seeds > 1 else math.nan
+    scatter = float(table.std(axis=1, ddof=1)[best].mean()) if seeds > 1 else math.nan
     reach = scatter * float(stats.t.ppf(1 - TAIL, judges - 1)) / math.sqrt(judges) if judges > 1 else math.nan
-    return found[int(table.mean(axis=1).argmax())], Estimate(worth, worth - reach, worth + reach, seeds)
+    flattered = mean(table[table.mean(axis=1).argmax()].tolist())
+    return flattered, Estimate(worth, worth - reach, worth + reach, seeds)
 
 
 def _halves(seeds: int) -> Floats:
