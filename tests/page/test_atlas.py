@@ -9,6 +9,7 @@ import pytest
 
 from actsweep.places import REPOSITORY
 from actsweep.report import atlas
+from actsweep.report.atlas.fashion import fashion_of
 from actsweep.report.atlas.standing import Standings, accuracies
 from actsweep.report.atlas.theory import correlation, cut, not_centred, theory_of
 from actsweep.statistics import inference, ranking
@@ -204,3 +205,24 @@ def test_an_atlas_of_few_functions_without_relu_or_edges_has_a_page(table: pd.Da
     single = table.assign(accuracies=table["accuracies"].str.split().str[0])[table["act"].isin(["relu", "tanh"])]
     html = atlas.write(single, made_up_atlas.excluded(), tmp_path).read_text()
     assert "2 different functions at the edge of chaos." in html
+
+
+def test_whether_those_that_led_on_digits_lead_on_fashion_mnist_is_said() -> None:
+    """Two are better than ReLU, one is worse, one is ReLU with other noise; on digits the order was the other way."""
+    rng = np.random.default_rng(0)
+    means = {"good": 0.9, "fine": 0.89, "relu": 0.88, "same": 0.88, "tanh": 0.87, "poor": 0.86}
+    values = {act: mean + rng.normal(scale=1e-3, size=10) for act, mean in means.items()}
+    table = pd.DataFrame({"act": [*values], "accuracies": list(map(made_up_atlas.joined, values.values()))})
+    digits = Standings("default", {act: {0: 100.0 - 100 * mean} for act, mean in means.items()}, {})
+    found = fashion_of(table.iloc[::-1], {"default": digits})
+    beside_relu, best, order = found["sentences"]
+    assert beside_relu.startswith("4 functions that led on digits. Beside ReLU’s 88.")
+    assert "2 are better, 1 worse, 1 can’t be told apart" in beside_relu
+    assert best.startswith("The best of them here is good, 90.")
+    assert "; of the six, relu, 88." in best
+    assert re.search(r"FashionMNIST: −(0\.9\d|1\.00) \[.*n = 6 functions\.$", order)
+    cells = {row["act"]: [cell["text"] for cell in row["cells"]] for row in found["rows"]}
+    assert [*cells] == sorted(values, key=lambda act: -values[act].mean())
+    assert cells["relu"][1] == "–"
+    assert cells["relu"][2] == cells["same"][2]
+    assert len({letters for _, _, letters in cells.values()}) == 5

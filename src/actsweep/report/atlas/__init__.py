@@ -13,13 +13,14 @@ import pandas as pd
 from markupsafe import Markup
 
 from actsweep.report.atlas import pictures
-from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Standings, accuracies, interval, percent, standings_of
+from actsweep.report.atlas.cells import Cell, accuracy, beside, cell
+from actsweep.report.atlas.fashion import fashion_of
+from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Standings, percent, standings_of
 from actsweep.report.atlas.theory import theory_of
 from actsweep.report.captions import span
 from actsweep.report.page import policy, script, template
-from actsweep.report.wording import fixed, number
+from actsweep.report.wording import number
 from actsweep.results.files import write_atomically
-from actsweep.statistics import inference, ranking
 from actsweep.statistics.setting import ACTS
 
 HERE = Path(__file__).parent
@@ -37,16 +38,11 @@ FILTERS = {
     "double": "Equal to another",
     "verdict": "Beside ReLU",
 }
-Cell = dict[str, Any]
-
-
-def _cell(text: str, sort: float | str | None, below: str = "") -> Cell:
-    return {"text": text, "sort": None if isinstance(sort, float) and math.isnan(sort) else sort, "below": below}
 
 
 def _number(value: float, scale: float = 1, digits: int = 3, below: str = "") -> Cell:
     value = float(value)
-    return _cell("∞" if math.isinf(value) else number(scale * value, digits), scale * value, below)
+    return cell("∞" if math.isinf(value) else number(scale * value, digits), scale * value, below)
 
 
 def _range(low: float, high: float) -> str:
@@ -64,18 +60,13 @@ def _initialised(table: pd.DataFrame) -> pd.DataFrame:
 def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]:
     """The columns of one initialisation."""
     if found is None or row is None or row["act"] not in found.values:
-        return dict.fromkeys(("accuracy, %", "vs ReLU", "rank", "trained, %"), _cell("–", None))
+        return dict.fromkeys(("accuracy, %", "vs ReLU", "rank", "trained, %"), cell("–", None))
     act = row["act"]
-    accuracy, pair, rank = found.accuracy[act], found.compared.get(act), found.ranks[found.same_as.get(act, act)]
-    beside = (
-        _cell(fixed(pair.difference.value), pair.difference.value, f"q = {number(found.rates[act], 2)}")
-        if pair
-        else _cell("–", None)
-    )
+    rank = found.ranks[found.same_as.get(act, act)]
     return {
-        "accuracy, %": _cell(fixed(accuracy.value), accuracy.value, interval(accuracy)),
-        "vs ReLU": beside,
-        "rank": _cell(number(rank.value, 4), rank.value, _rank(found, act)),
+        "accuracy, %": accuracy(found, act),
+        "vs ReLU": beside(found, act),
+        "rank": cell(number(rank.value, 4), rank.value, _rank(found, act)),
         "trained, %": _number(row["trained"], 100),
     }
 
@@ -117,9 +108,9 @@ def _row(
         "gradient, first ÷ last": _number(first["gradient_ratio"], digits=2),
         "step size": _number(first["lr"]),
         "cost ÷ ReLU’s": _number(first["cost"], digits=2),
-        "range": _cell(_range(first["low"], first["high"]), first["low"]),
-        "slope": _cell(_range(first["slope_low"], first["slope_high"]), first["slope_high"]),
-        "form": _cell(form := f"monotone: {first['monotone']}, {first['parity']}", form, _form(first)),
+        "range": cell(_range(first["low"], first["high"]), first["low"]),
+        "slope": cell(_range(first["slope_low"], first["slope_high"]), first["slope_high"]),
+        "form": cell(form := f"monotone: {first['monotone']}, {first['parity']}", form, _form(first)),
     }  # fmt: skip
     return {
         "act": act,
@@ -160,25 +151,6 @@ def _scatter(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> Marku
     return pictures.scatter(_points(table, found, own), title, x, y)
 
 
-def _fashion(table: pd.DataFrame) -> dict[str, Any]:
-    """The twelve and the six on FashionMNIST, best first."""
-    values = dict(zip(table["act"], accuracies(table["accuracies"]), strict=True))
-    found = {act: inference.mean(list(runs.values())).within(0, 100) for act, runs in values.items()}
-    ordered = sorted(found, key=lambda act: -found[act].value)
-    letters = ranking.letters(ordered, values)
-    axis = min(each.low for each in found.values()), max(each.high for each in found.values())
-    cells = [
-        [_cell(fixed(each.value), each.value, interval(each)), _cell(letters[act], letters[act])]
-        for act, each in ((act, found[act]) for act in ordered)
-    ]
-    pictures_of = [pictures.interval(found[act].value, found[act].low, found[act].high, axis) for act in ordered]
-    rows = [
-        {"act": act, "picture": picture, "cells": row}
-        for act, picture, row in zip(ordered, pictures_of, cells, strict=True)
-    ]
-    return {"rows": rows, "n": found[ordered[0]].n}
-
-
 def _context(
     table: pd.DataFrame, excluded: pd.DataFrame, own: Sequence[str], fashion: pd.DataFrame | None
 ) -> dict[str, Any]:
@@ -200,7 +172,7 @@ def _context(
         "edgeless": table[table["status"] == "no edge"].astype(object).fillna("").to_dict("records"),
         "scatters": [_scatter(table, found, own) for found in standings.values()],
         "theory": theory_of(table),
-        "fashion": None if fashion is None or fashion.empty else _fashion(fashion),
+        "fashion": None if fashion is None or fashion.empty else fashion_of(fashion, standings),
         "own": [_placed(act, found) for act in own for found in standings.values() if act in found.ranks],
     }
 

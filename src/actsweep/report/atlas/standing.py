@@ -99,19 +99,22 @@ class Standings:
             return ALIKE
         return BETTER if self.compared[act].difference.value > 0 else WORSE
 
+    def verdicts(self, acts: Sequence[str]) -> str:
+        """How many of these are better than ReLU, worse, or neither, and how that was tested."""
+        relu, found = self.accuracy[REFERENCE], [self.verdict(act) for act in acts]
+        return (
+            f"Beside ReLU’s {percent(relu)}, {found.count(BETTER)} are better, {found.count(WORSE)} worse, "
+            f"{found.count(ALIKE)} can’t be told apart from it: paired permutation tests over {relu.n} seeds, "
+            "5 % false discoveries (Benjamini & Hochberg)."
+        )
+
     def sentences(self) -> list[str]:
         """What the page says first."""
         if not self.different:
             return []
-        verdicts = [self.verdict(act) for act in self.different]
         said = [f"{counted(len(self.different), 'different function')} at {INITS[self.init]}."]
         if REFERENCE in self.values:
-            relu = self.accuracy[REFERENCE]
-            said[0] += (
-                f" Beside ReLU’s {percent(relu)}, {verdicts.count(BETTER)} are better, {verdicts.count(WORSE)} worse, "
-                f"{verdicts.count(ALIKE)} can’t be told apart from it: paired permutation tests over {relu.n} seeds, "
-                "5 % false discoveries (Benjamini & Hochberg)."
-            )
+            said[0] += f" {self.verdicts(self.different)}"
         return [*said, *([self._best()] if self._array.shape[1] > 1 else []), *self._doubles()]
 
     def _best(self) -> str:
