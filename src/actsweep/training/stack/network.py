@@ -228,10 +228,12 @@ class Stack:
         return torch.baddbmm(bias.unsqueeze(1), h, weight)
 
     def _activate(self, layer: int, pre: Tensor) -> Tensor:
+        if len(self.spans) == 1:
+            return self._activate_span(layer, self.spans[0], pre)
         # split and cat, not indexing: their backward passes touch each value once.
         parts = pre.split([span.rows.stop - span.rows.start for span in self.spans])
         outputs = [self._activate_span(layer, span, part) for span, part in zip(self.spans, parts, strict=True)]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return torch.cat(outputs)
 
     def _activate_span(self, layer: int, span: Span, pre: Tensor) -> Tensor:
         if span.works_in_place:
