@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.data import datamodule, digits, spiral
-from actsweep.diagnostics.activations import mean_and_std
+from actsweep.diagnostics.activations import mean_and_std, signal
 from actsweep.diagnostics.gradients import grad_max_abs, grad_mean_abs, grad_norm
 from actsweep.diagnostics.histograms import histogram
 from actsweep.diagnostics.observation import Layer, observe
@@ -46,6 +46,22 @@ K3 = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
 def test_a_quantity_of_three_networks_is_that_of_each(function: Any, oracle: Any) -> None:
     expected = [oracle(member) for member in K3.double().numpy()]
     assert function(K3.double()).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e-20, 1.0, 1e20, 1e30])
+def test_what_has_vanished_or_exploded_has_a_size_while_float32_holds_it(scale: float) -> None:
+    values = K3 * scale
+    exact = values.double()
+    for function in (grad_norm, lambda x: mean_and_std(x)[1], signal):
+        assert function(values).tolist() == pytest.approx(function(exact).tolist(), rel=1e-2 if scale < 1e-38 else 1e-5)
+    assert update_ratio(values, 1.5 * values).tolist() == pytest.approx([0.5] * 3, rel=1e-2 if scale < 1e-38 else 1e-5)
+    assert update_ratio(values, values).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_the_norm_of_many_halves_is_not_infinite(kind: torch.dtype) -> None:
+    found = grad_norm(torch.full((1, 10_000, 4), 6e4, dtype=kind))
+    assert found.item() == pytest.approx(200 * 6e4, rel=1e-2)
 
 
 def test_histograms_are_numpys() -> None:

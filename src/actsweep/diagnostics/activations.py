@@ -4,6 +4,7 @@ from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
 from actsweep.diagnostics.layers import Layer
+from actsweep.diagnostics.norms import norm
 
 
 def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -11,13 +12,13 @@ def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
     each = values.flatten(1)
     mean = each.mean(dim=1)
     # Ten times as fast as torch.var on a CPU.
-    return mean, (each - mean[:, None]).norm(dim=1) / each.shape[1] ** 0.5
+    return mean, norm(each - mean[:, None]) / each.shape[1] ** 0.5
 
 
 def signal(pre: Tensor) -> Tensor:
     """What tells examples apart: each unit's standard deviation over them, root mean square over units: (K, N, H) →
     (K,). Units' own means, as of biases, are no part of it."""
-    return (pre - pre.mean(dim=1, keepdim=True)).flatten(1).norm(dim=1) / pre[0].numel() ** 0.5
+    return norm(pre - pre.mean(dim=1, keepdim=True)) / pre[0].numel() ** 0.5
 
 
 class ActivationMoments(Diagnostic):

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
 from actsweep.diagnostics.layers import Layer
+from actsweep.diagnostics.norms import norm
 
 
 def grad_norm(gradient: Tensor) -> Tensor:
     """Euclidean norm of each network's gradient: (K, out, in) → (K,)."""
-    return gradient.flatten(1).norm(dim=1)
+    return norm(gradient)
 
 
 def grad_mean_abs(gradient: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from actsweep.diagnostics.diagnostic import check_counts, publish_table
 from actsweep.diagnostics.layers import find_taps
+from actsweep.diagnostics.norms import norm
 from actsweep.diagnostics.observation import recorded, undisturbed
 from actsweep.network.classifier import Classifier
 
@@ -68,7 +69,7 @@ class PerExample(L.Callback):
         names = {id(parameter): name for name, parameter in classifier.network.named_parameters()}
         for tap in taps:
             pre, post = seen[tap.name]
-            norms = gradients[names[id(tap.linear.weight)]].flatten(1).norm(dim=1)
+            norms = norm(gradients[names[id(tap.linear.weight)]])
             columns = {
                 "example": range(len(inputs)),
                 "x": inputs[:, 0].tolist() if inputs.shape[1] == 1 else [""] * len(inputs),

@@ -9,12 +9,13 @@ import pytorch_lightning as L
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, publish
+from actsweep.diagnostics.norms import norm
 from actsweep.diagnostics.watch import Watch
 
 
 def update_ratio(before: Tensor, after: Tensor) -> Tensor:
     """‖after − before‖₂ / ‖before‖₂ of each network's weights: two of (K, out, in) → (K,)."""
-    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+    return norm(after - before) / norm(before)
 
 
 class UpdateRatio(Diagnostic):
