@@ -15,14 +15,14 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from actsweep.atlas import fitness
-from actsweep.atlas.measure import fingerprint, measure
+from actsweep.atlas.measure import Trial, fingerprint, measure
 from actsweep.config.schema import Atlas, Settings
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
 from actsweep.statistics import atlas
 from actsweep.theory.integrals import Function
 from actsweep.theory.properties import properties
-from actsweep.training.stack.activating import by_member, one_by_one, takes_members
+from actsweep.training.stack.activating import by_member, members_last, one_by_one, way
 from actsweep.training.stack.stacks import train_group
 from tests.conftest import SMALL, names_in
 
@@ -124,11 +124,47 @@ def test_what_a_function_is_agrees_with_what_is_known_of_it(
 def test_functions_that_vmap_cant_follow_are_applied_member_by_member() -> None:
     module, learnt = Picking(), {"slope": torch.tensor([[0.5], [2.0]])}
     x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
-    assert not takes_members(module, ["slope"])
+    assert way(module, ["slope"]) is one_by_one
     assert torch.equal(one_by_one(module, learnt, x), torch.where(x < 0, x * learnt["slope"].view(2, 1, 1), x))
     prelu, own = nn.PReLU(), {"weight": torch.tensor([[0.5], [2.0]])}
-    assert takes_members(prelu, ["weight"])
+    assert way(prelu, ["weight"]) is by_member
     assert torch.equal(one_by_one(prelu, own, x), by_member(prelu, own, x))
+
+
+class Branching(nn.Module):
+    """Branches on what it learns; `whole`: on its numbers as well."""
+
+    def __init__(self, whole: bool = False) -> None:
+        super().__init__()
+        self.slope, self.whole = nn.Parameter(torch.tensor([0.5])), whole
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.whole and x.abs().max() > 2:
+            return 2 * self.slope * x
+        return self.slope * x.sin() if self.slope < 1 else self.slope + x
+
+
+@pytest.mark.parametrize("slopes", [(0.5, 0.7), (0.5, 2.0), (3.0, 2.0)])
+def test_functions_that_branch_on_what_they_learn_are_applied_at_once_where_members_agree(
+    slopes: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, learnt = Branching(), {"slope": torch.tensor(slopes).view(2, 1).requires_grad_()}
+    x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert way(module, ["slope"]) is members_last
+    with monkeypatch.context() as patch:
+        if (slopes[0] < 1) == (slopes[1] < 1):
+            patch.setattr("actsweep.training.stack.activating.one_by_one", None)
+        y = members_last(module, learnt, x)
+    expected = one_by_one(module, learnt, x)
+    torch.testing.assert_close(y, expected)
+    found, wanted = (torch.autograd.grad(each.cos().sum(), [x, learnt["slope"]]) for each in (y, expected))
+    torch.testing.assert_close(found, wanted)
+
+
+def test_functions_that_branch_on_all_their_numbers_are_applied_member_by_member() -> None:
+    module, learnt = Branching(whole=True), {"slope": torch.tensor([[0.5], [0.7]])}
+    x = torch.linspace(-3, 3, 24).view(2, 3, 4) * torch.tensor([1.0, 0.1]).view(2, 1, 1)  # one takes either branch
+    assert torch.equal(members_last(module, learnt, x), one_by_one(module, learnt, x))
 
 
 def of_atlas(settings: Settings, act: str, seeds: list[int]) -> Settings:
@@ -158,6 +194,41 @@ def test_a_function_is_measured_on_the_networks_that_ordinary_runs_train(setting
     row = atlas.tables([json.loads((tmp_path / "whole" / "result.json").read_text())])[0].iloc[0]
     assert [float(each) for each in row["accuracies"].split(" ")] == pytest.approx(found["accuracies"], abs=1e-6)
     assert (row["package"], row["status"], row["kinks"]) == ("torch", "measured", "-1 1")
+
+
+class Vanishing(nn.Module):
+    """A slope of about 3e-5: gradients that pass eight of it are smaller than any normal float32."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 3e-5 * x.tanh() + 0.5
+
+
+def test_numbers_too_small_for_weights_to_feel_are_0_in_the_steps_alone(
+    settings_for: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = of_atlas(settings_for(*TINY, "depth=8"), f"{__name__}.Vanishing", [0])
+    asked: list[bool] = []
+    flush = torch.set_flush_denormal
+
+    def noted(mode: bool) -> bool:
+        asked.append(mode)
+        return flush(mode)
+
+    def trained() -> tuple[Trial, list[torch.Tensor]]:
+        trial = Trial(settings, [(seed, 0.1) for seed in (0, 1)], observed=True)
+        return trial, [block.values.detach().clone() for block in trial.stack.blocks.values()]
+
+    monkeypatch.setattr(torch, "set_flush_denormal", noted)
+    (flushed, weights), epochs = trained(), settings.trainer.max_epochs
+    assert asked == [True, False] * epochs
+    tiny = torch.tensor([1e-39])
+    assert (tiny * 0.5).item() > 0
+    monkeypatch.setattr(torch, "set_flush_denormal", lambda mode: False)
+    kept, others = trained()
+    assert all(map(torch.equal, weights, others))
+    assert (flushed.scores, flushed.accuracies) == (kept.scores, kept.accuracies)
+    assert flushed.observations == kept.observations
+    assert 0 < max(kept.observations["gradient_ratios"]["untrained"]) < 1e-30
 
 
 def test_the_command_leaves_tables_and_page_and_repeats_nothing(command: Callable[..., int], tmp_path: Path) -> None:

@@ -3,20 +3,24 @@
 It is tried: on two networks, on each unit alone, in evaluation.
 """
 
+import copy
 import json
 import pickle
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.overrides import TorchFunctionMode
 
 from actsweep.network import activations
-from actsweep.training.stack.choosing import Choosing, chooses
+from actsweep.training.stack.choosing import RANGES, choosing, same
 
+Learnt = Mapping[str, Tensor]  # parameters by name, (K, …)
+Way = Callable[[nn.Module, Learnt, Tensor], Tensor]
 MIXES = "is not a function of one unit at a time"
 
 
@@ -54,8 +58,9 @@ def _reason_of(activation: nn.Module, pieces: int) -> str | None:
     if any(each is None for each in used):
         return "does not let a gradient pass to everything before it"
     if own:
-        with followed(chooses(activation), learns=True):
-            apart = by_member(activation, {name: torch.stack([one, one]) for name, one in own.items()}, x.clone())
+        with choosing(activation) or nullcontext():
+            both = {name: torch.stack([one, one]) for name, one in own.items()}
+            apart = way(activation, list(own))(activation, both, x.clone())
         if not torch.allclose(apart, together):
             return MIXES
     if not torch.equal(activation.eval()(x.clone()), together):
@@ -70,30 +75,80 @@ def state(activation: nn.Module) -> bytes:
     return pickle.dumps((activation, getattr(getattr(activation, "function", None), "__dict__", None)))
 
 
-def followed(is_choosing: bool, learns: bool) -> AbstractContextManager[object]:
-    """In which an activation is applied to many members: one that picks numbers by masks chooses instead."""
-    return Choosing(learns) if is_choosing else nullcontext()
-
-
-def by_member(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
+def by_member(activation: nn.Module, learnt: Learnt, x: Tensor) -> Tensor:
     """The activation of each of K members (K, N, H), with parameters of its own (K, …)."""
     return vmap(lambda own, each: functional_call(activation, own, (each,)))(learnt, x)
 
 
-def one_by_one(activation: nn.Module, learnt: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The same, for one that branches on its numbers or picks some out, which vmap can't follow."""
+def members_last(activation: nn.Module, learnt: Learnt, x: Tensor) -> Tensor:
+    """The same, with (N, H, K) beside (…, K), for one that branches on its parameters, which vmap can't follow: one by
+    one where members take different branches."""
+    try:
+        return _members_last(activation, learnt, x)
+    except DisagreementError:
+        return one_by_one(activation, learnt, x)
+
+
+def _members_last(activation: nn.Module, learnt: Learnt, x: Tensor) -> Tensor:
+    own = {name: each.movedim(0, -1) for name, each in learnt.items()}
+    with Agreeing(len(x)):
+        return functional_call(activation, own, (x.movedim(0, -1),)).movedim(-1, 0)
+
+
+def one_by_one(activation: nn.Module, learnt: Learnt, x: Tensor) -> Tensor:
+    """The same, slowly, for any."""
     each = [functional_call(activation, {name: own[k] for name, own in learnt.items()}, (x[k],)) for k in range(len(x))]
     return torch.stack(each)
 
 
-def takes_members(activation: nn.Module, learnt: Sequence[str]) -> bool:
-    """Whether `by_member` can apply it."""
+class DisagreementError(Exception):
+    """Members take different branches, or one depends on all their numbers."""
+
+
+class Agreeing(TorchFunctionMode):
+    """While it is open, a condition of K members, (…, K), is true or false if it is so for all of them."""
+
+    def __init__(self, members: int) -> None:
+        super().__init__()
+        self.members = members
+
+    def __torch_function__(
+        self, do: Callable[..., Any], types: Any, given: tuple[Any, ...] = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        if do is not Tensor.__bool__:
+            return do(*given, **named or {})
+        condition = given[0]
+        true = int(condition.count_nonzero())
+        if condition.shape[-1:] != (self.members,) or true not in (0, condition.numel()):
+            raise DisagreementError
+        return bool(true)
+
+
+def way(activation: nn.Module, learnt: Sequence[str]) -> Way:
+    """The fastest of these that can apply it, tried on two members."""
     own = {name: torch.stack([activation.get_parameter(name).detach()] * 2) for name in learnt}
     try:
         by_member(activation, own, torch.linspace(-3, 3, 16).view(2, 2, 4).to(next(iter(own.values()))))
     except RuntimeError:
+        return members_last if _can_be_last(activation, learnt) else one_by_one
+    return by_member
+
+
+def _can_be_last(activation: nn.Module, learnt: Sequence[str]) -> bool:
+    double = copy.deepcopy(activation).double()
+    given = {name: double.get_parameter(name).detach() for name in learnt}
+    own = {name: torch.stack([each, 1.01 * each]).requires_grad_() for name, each in given.items()}
+    try:
+        with torch.enable_grad():
+            return all(_equals_one_by_one(double, own, low, high) for low, high in RANGES)
+    except Exception:  # a forward may raise anything
         return False
-    return True
+
+
+def _equals_one_by_one(activation: nn.Module, own: Learnt, low: float, high: float) -> bool:
+    x = torch.linspace(low, high, 24, dtype=torch.float64).view(2, 3, 4).requires_grad_()
+    together, apart = _members_last(activation, own, x.clone()), one_by_one(activation, own, x.clone())
+    return same(together, apart, [x, *own.values()])
 
 
 def works_in_place(activation: nn.Module) -> bool:

@@ -6,7 +6,7 @@ with AVX-512, `where` 300, x[mask] 640. The values are the same; that is tried.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,13 +29,14 @@ def _is_mask(of: Any, index: Any) -> bool:
 class Choosing(TorchFunctionMode):
     """While it is open, x[mask] is all of x, and y[mask] = values takes the masked ones of as many values.
 
-    `learns`: the function has parameters. Then one of the picked numbers stands for those that are not picked, as
-    their part of the parameters' gradients is 0 times the function's slopes, which have to be finite.
+    What is not picked is 1 there, or `stands_in`: one of the picked numbers, for functions that are not finite at 1 or
+    have parameters: the part of what is not picked in a gradient is 0 times the function's slopes. `looks`: whether a
+    mask picks anything; what picks nothing has no numbers to stand in, and is left out.
     """
 
-    def __init__(self, learns: bool) -> None:
+    def __init__(self, stands_in: bool, looks: bool = False) -> None:
         super().__init__()
-        self.learns, self.chose = learns, False
+        self.stands_in, self.looks, self.chose = stands_in, looks, False
 
     def __torch_function__(
         self, do: Callable[..., Any], types: Any, given: tuple[Any, ...] = (), named: dict[str, Any] | None = None
@@ -43,10 +44,12 @@ class Choosing(TorchFunctionMode):
         if do is PICK and _is_mask(*given) and given[0].is_floating_point():
             self.chose = True
             x, mask = given[0], _ones(given[1], given[0])
-            return x * mask + (1 - mask) * (_one_of(x, mask) if self.learns else 1.0)
+            return x * mask + (1 - mask) * (_one_of(x, mask) if self.stands_in else 1.0)
         if do is PUT and _is_mask(*given[:2]):
             self.chose = True
             y, mask, values = given[0], _ones(given[1], given[0]), given[2]
+            if self.looks and not mask.count_nonzero():
+                return None
             return y.copy_(values * mask + y * (1 - mask))
         if do is ANY and len(given) == 1 and not named and given[0].dtype == torch.bool:
             return True  # what a mask guards does nothing where it picks nothing
@@ -60,37 +63,45 @@ def _ones(mask: Tensor, like: Tensor) -> Tensor:
 
 
 def _one_of(x: Tensor, mask: Tensor) -> Tensor:
-    """The largest of the picked numbers; 1 where there are none."""
-    largest = (x.detach() + (mask - 1) * BELOW_ALL).amax()
+    """The largest of the picked numbers that are finite; 1 where there are none."""
+    finite = x.detach().nan_to_num(-BELOW_ALL, -BELOW_ALL, -BELOW_ALL)
+    largest = (finite + (mask - 1) * BELOW_ALL).amax()
     return largest.where(largest > -BELOW_ALL / 2, 1.0)
 
 
-def chooses(activation: nn.Module) -> bool:
-    """Whether it picks numbers by masks, and gives the same values and gradients where they are chosen instead."""
+def choosing(activation: nn.Module) -> Choosing | None:
+    """In which it gives the same values and gradients as without, if it picks numbers by masks; None: it stays as it
+    is."""
     double = copy.deepcopy(activation).double()
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            return all(_is_same(double, low, high) for low, high in RANGES)
-    except Exception:  # a forward may raise anything
-        return False
+    own = [each for each in double.parameters() if each.requires_grad]
+    for mode in (Choosing(True), Choosing(True, looks=True)) if own else (Choosing(False), Choosing(True, looks=True)):
+        try:
+            with torch.random.fork_rng(devices=[]), torch.enable_grad():
+                if all(_is_same(double, own, mode, low, high) for low, high in RANGES):
+                    return mode
+        except Exception:  # a forward may raise anything
+            continue
+    return None
 
 
-def _is_same(activation: nn.Module, low: float, high: float) -> bool:
-    own = [each for each in activation.parameters() if each.requires_grad]
+def _is_same(activation: nn.Module, own: list[nn.Parameter], mode: Choosing, low: float, high: float) -> bool:
     x = torch.linspace(low, high, activations.inputs_for(activation, 48), dtype=torch.float64).view(1, 1, -1)
-    x, mode = x.requires_grad_(), Choosing(bool(own))
+    x = x.requires_grad_()
     picked = activation(x.clone())
     with mode:
         chosen = activation(x.clone())
-    if not mode.chose or picked.shape != chosen.shape:
+    return mode.chose and same(picked, chosen, [x, *own])
+
+
+def same(y: Tensor, other: Tensor, by: Sequence[Tensor]) -> bool:
+    """Whether both are equal, and their derivatives, up to rounding in float64."""
+    if y.shape != other.shape or y.requires_grad != other.requires_grad:
         return False
-    pairs = [(picked, chosen)]
-    if picked.requires_grad:
-        pairs += zip(_slopes(picked, [x, *own]), _slopes(chosen, [x, *own]), strict=True)
-    return all(torch.allclose(one, other, rtol=WITHIN, atol=WITHIN, equal_nan=True) for one, other in pairs)
+    pairs = [(y, other), *(zip(_slopes(y, by), _slopes(other, by), strict=True) if y.requires_grad else ())]
+    return all(torch.allclose(one, another, rtol=WITHIN, atol=WITHIN, equal_nan=True) for one, another in pairs)
 
 
-def _slopes(y: Tensor, of: list[Tensor]) -> tuple[Tensor, ...]:
+def _slopes(y: Tensor, of: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Gradients of a sum in which each value has a weight of its own."""
     weights = torch.linspace(1, 2, y.numel(), dtype=y.dtype).view(y.shape)
     return torch.autograd.grad((y * weights).sum(), of, allow_unused=True, materialize_grads=True)

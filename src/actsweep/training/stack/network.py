@@ -6,6 +6,7 @@ member k are views of row k, so that evaluating and watching it needs no copy.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
@@ -19,8 +20,8 @@ from actsweep.diagnostics.observation import Layer, slope
 from actsweep.diagnostics.theory import BATCH_NORMS
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
-from actsweep.training.stack.activating import by_member, followed, one_by_one, takes_members, works_in_place
-from actsweep.training.stack.choosing import chooses
+from actsweep.training.stack.activating import Way, way, works_in_place
+from actsweep.training.stack.choosing import Choosing, choosing
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
@@ -73,8 +74,8 @@ class Span:
     activation: nn.Module
     learnt: tuple[str, ...]
     works_in_place: bool
-    chooses: bool  # among numbers that masks pick
-    together: bool  # of what is learnt: one call for all members
+    choosing: Choosing | None  # among numbers that masks pick
+    way: Way | None  # in which it is applied with what each member learnt
 
 
 def described(member: Classifier) -> str:
@@ -112,10 +113,10 @@ class Stack:
             rows = list(group)
             activation = activations.build(self.members[rows[0]].hparams["network"]["act"])
             learnt = tuple(name for name, _ in activation.named_parameters())
-            in_place, choosing = works_in_place(activation), chooses(activation)
-            with followed(choosing, bool(learnt)):
-                together = not learnt or takes_members(activation, learnt)
-            spans.append(Span(slice(rows[0], rows[-1] + 1), activation, learnt, in_place, choosing, together))
+            in_place, mode = works_in_place(activation), choosing(activation)
+            with mode or nullcontext():
+                applied = way(activation, learnt) if learnt else None
+            spans.append(Span(slice(rows[0], rows[-1] + 1), activation, learnt, in_place, mode, applied))
         return spans
 
     def _blocks(self) -> Iterator[Block]:
@@ -241,10 +242,8 @@ class Stack:
         learnt = {
             name: self.blocks[f"layers.{self._place(layer)}.{name}", span.rows.start].values for name in span.learnt
         }
-        with followed(span.chooses, bool(learnt)):
-            if not learnt:
-                return span.activation(pre)
-            return (by_member if span.together else one_by_one)(span.activation, learnt, pre)
+        with span.choosing or nullcontext():
+            return span.way(span.activation, learnt, pre) if span.way else span.activation(pre)
 
     def observe(self, x: Tensor, labels: Tensor, losses: Losses) -> list[Layer]:
         """Every layer of all members on one batch (N, D), as diagnostics/observation.py shows it for one network."""

@@ -165,14 +165,7 @@ class Training:
         """Every member's optimiser steps, validation, measurements, and the end of those that end."""
         for member in self._present():
             member.current_epoch = epoch
-        self.feed.load(epoch)
-        self.sums.clear()
-        for done in range(epoch * self.feed.steps, (epoch + 1) * self.feed.steps):
-            self.diagnoses.before_step(done)
-            self.steps()
-            for member in self._present():
-                member.global_step = done + 1
-            self.diagnoses.after_step(done + 1)
+        self.step_through(epoch)
         means = self.means()
         for phase in ("val", "train") if self.settings.validates else ("train",):
             names = [name for name in means[0] if name.startswith(phase)]
@@ -195,6 +188,17 @@ class Training:
             self.finish(part)
         if self.records.bytes > MOST_BYTES:
             self.write_records()
+
+    def step_through(self, epoch: int) -> None:
+        """The optimiser steps of an epoch."""
+        self.feed.load(epoch)
+        self.sums.clear()
+        for done in range(epoch * self.feed.steps, (epoch + 1) * self.feed.steps):
+            self.diagnoses.before_step(done)
+            self.steps()
+            for member in self._present():
+                member.global_step = done + 1
+            self.diagnoses.after_step(done + 1)
 
     def write_records(self) -> None:
         """Bring the members' files up to date."""
