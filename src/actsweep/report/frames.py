@@ -16,7 +16,7 @@ import pandas as pd
 
 from actsweep.errors import UserError
 from actsweep.results import run_folder
-from actsweep.results.reading import Run
+from actsweep.results.reading import Run, natural
 from actsweep.statistics import inference
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting, act_order, settings_of
@@ -232,5 +232,5 @@ def functions(groups: Iterable[Setting]) -> dict[str, Setting]:
     acts = [act for act, _ in built]
     return {
         f"{act}, {said}" if acts.count(act) > 1 else act: group
-        for (act, said), group in sorted(built.items(), key=lambda each: (act_order(each[0][0]), each[0][1]))
+        for (act, said), group in sorted(built.items(), key=lambda each: (act_order(each[0][0]), natural(each[0][1])))
     }

@@ -17,15 +17,24 @@ from actsweep.results.reading import Run, natural, status, texts
 
 Identity = tuple[str, int | str]  # the setting's label and the seed
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
-CHANGES_NOTHING = {"report", "figures", "trainer.enable_progress_bar"}  # of what a run finds
+CHANGES_NOTHING = {"report", "figures", "diagnostics", "trainer.enable_progress_bar"}  # of what a run finds
+COMPUTED = ("init.weight.", "init.bias.")  # arguments that may be computed from keys of these parts:
+FROM_PARTS = {"names", "act", "init", "data"}
+NOTHING = ("", "none")  # values that a label needs not say
 ROOT = "data.source.root"
 OUTCOME = ("status", "test_accuracy", "test_loss")  # of a run that is repeated elsewhere
+TAKEN = {  # by what a label begins with, and by the other columns of results.csv and of `actsweep.load`'s tables
+    *("act", "depth", "seed", "status", "epochs", "best_epoch", "val_accuracy", "val_loss", "test_accuracy"),
+    *("test_loss", "trained", "grad_norm_first", "grad_norm_last", "dead_fraction", "saturated_fraction"),
+    *("dead_outputs", "hidden_sizes", "seconds", "device", "config_hash", "error", "folder", "repeats"),
+    *("run", "epoch", "step", "layer", "quantity", "value", "definition", "unit"),
+}
 NAME = re.compile(r"(.+?-d\d+-s)(\d+)(.*)")  # of a run's folder, around its seed
 
 
-def act_order(act: str) -> tuple[int, str]:
-    """Sorts the six main activations first, in the order of the tutorials."""
-    return (ACTS.index(act) if act in ACTS else len(ACTS), act)
+def act_order(act: str) -> tuple[int, Any]:
+    """Sorts the six main activations first, in the order of the tutorials; poly2 before poly10."""
+    return (ACTS.index(act) if act in ACTS else len(ACTS), natural(act))
 
 
 def _configs(runs: Sequence[Run]) -> list[dict[str, str]]:
@@ -48,33 +57,52 @@ def _source(config: Mapping[str, str]) -> str:
 
 
 def varied(configs: Sequence[dict[str, str]]) -> list[str]:
-    """The keys, other than the seed, whose values differ between runs; `names.act` stands for `act.*`."""
-    keys = dict.fromkeys(key for config in configs for key in config if key not in CHANGES_NOTHING)
+    """The keys that tell runs apart, other than the seed.
+
+    Without those that others imply: `names.act` and `names.PART` together may imply one of PART, and other keys what an
+    initialisation computes from them.
+    """
+    keys = dict.fromkeys(key for config in configs for key in config if not _changes_nothing(key))
     differing = [key for key in keys if len({config.get(key) for config in configs}) > 1]
-    named = {key.removeprefix("names.") for key in differing if key.startswith("names.")}
-    own = [key for key in differing if key.partition(".")[0] not in named | {"seed"}]
-    return [key for key in own if key == "names.act" or not _follows_from_act(key, configs)]
+    named = lambda key: ("names.act", f"names.{key.partition('.')[0]}")  # noqa: E731
+    own = [key for key in differing if key == "names.act" or not _follows(key, named(key), configs)]
+    given = [key for key in own if not key.startswith(COMPUTED)]
+    for key in (key for key in own if key.startswith(COMPUTED)):
+        if not _follows(key, [each for each in given if each.partition(".")[0] in FROM_PARTS], configs):
+            given.append(key)
+    return [key for key in own if key in given]
 
 
-def _follows_from_act(key: str, configs: Sequence[dict[str, str]]) -> bool:
-    """Whether a key's value is a matter of the activation alone, so that naming the activation names it."""
-    values = {(config["names.act"], config.get(key)) for config in configs}
-    return len(values) == len({config["names.act"] for config in configs})
+def _changes_nothing(key: str) -> bool:
+    return key == "seed" or not CHANGES_NOTHING.isdisjoint({key, key.partition(".")[0]})
+
+
+def _follows(key: str, others: Sequence[str], configs: Sequence[dict[str, str]]) -> bool:
+    """Whether a key's value is a matter of the others' alone, so that naming them names it."""
+    seen: dict[tuple[str | None, ...], str | None] = {}
+    pairs = ((tuple(map(config.get, others)), config.get(key)) for config in configs)
+    return all(seen.setdefault(names, value) == value for names, value in pairs)
 
 
 def labels(runs: Sequence[Run]) -> list[dict[str, str]]:
-    """What distinguishes each run from the others, seed apart, under short names; always its activation."""
+    """What distinguishes each run from the others, seed apart, under short names; always its activation.
+
+    A name is the whole key where the short one would be that of another key, or of a column that tables have anyway.
+    """
     shapes = {(run["depth"], tuple(run["hidden_sizes"])) for run in runs}
     depths = {depth for depth, _ in shapes}
     unsaid = {"names.act", "hidden_sizes"} if len(shapes) == len(depths) else {"names.act"}
     configs = _configs(runs)
     keys = [key for key in varied(configs) if key not in unsaid]
     short = [key.removeprefix("names.").rpartition(".")[2] for key in keys]
-    names = [name if short.count(name) == 1 else key for name, key in zip(short, keys, strict=True)]
+    names = [
+        name if short.count(name) == 1 and name not in TAKEN else key for name, key in zip(short, keys, strict=True)
+    ]
+    absent = ["unset" if any(config.get(key, "").lower() == "none" for config in configs) else "" for key in keys]
     return [
         {"act": run["act"]}
         | ({"depth": str(run["depth"])} if len(depths) > 1 else {})
-        | {name: config.get(key, "") for name, key in zip(names, keys, strict=True)}
+        | {name: config.get(key, unset) for name, key, unset in zip(names, keys, absent, strict=True)}
         for run, config in zip(runs, configs, strict=True)
     ]
 
@@ -97,7 +125,7 @@ class Setting:
     def besides(self, *keys: str) -> str:
         """What else than the activation and these keys distinguishes it, in words."""
         values = [(key, value) for key, value in self.values.items() if key not in {"act", *keys}]
-        return ", ".join(f"{key} {value}" for key, value in values if value.lower() != "none")
+        return ", ".join(f"{key} {value}" for key, value in values if value.lower() not in NOTHING)
 
     @cached_property
     def rest(self) -> str:
@@ -176,9 +204,11 @@ def settings_of(runs: Sequence[Run], missing: Sequence[Path] = ()) -> list[Setti
 
 
 def _setting(values: dict[str, str], runs: Sequence[Run], missing: Sequence[Path]) -> Setting:
-    """Of each seed the first run in the order of paths that did not fail: a crash says nothing of the network."""
+    """Of each seed the run that did not fail, as a crash says nothing of the network, and has most diagnostics; of
+    several the first in the order of paths."""
     by_seed: dict[int, Run] = {}
-    for run in sorted(runs, key=lambda run: (run["seed"], run["status"] == "failed")):
+    measured = lambda run: len(run["config"].get("diagnostics") or {})  # noqa: E731
+    for run in sorted(runs, key=lambda run: (run["seed"], run["status"] == "failed", -measured(run))):
         by_seed.setdefault(run["seed"], run)
     counted = list(by_seed.values())
     ended = {name: tuple(run for run in counted if status(run) == name) for name in ("completed", "diverged", "failed")}
