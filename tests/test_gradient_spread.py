@@ -36,6 +36,10 @@ def test_gradients_that_are_as_theory_says_are_said_to_be(tmp_path: Path) -> Non
     assert "Kolmogorov–Smirnov p = 1." in drawing.caption
 
 
+def test_one_network_has_no_variance(tmp_path: Path) -> None:
+    assert "variance – (theory 2.00)" in draw(spread_over_seeds(tmp_path, 1)).caption
+
+
 def test_without_a_known_initialisation_only_the_measured_is_said(tmp_path: Path) -> None:
     drawing = draw(sweep(tmp_path, acts=["relu"], seeds=range(3), sizes=[(5, 5)]))
     assert len(drawing.table) == 3

@@ -11,9 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from actsweep import load
 from actsweep.errors import UserError
 from actsweep.report import page, terminal, writing
+from actsweep.report.figures.accuracy_by_depth import draw as accuracy_by_depth
 from actsweep.report.figures.fair_ranking import draw as fair_ranking
+from actsweep.report.provenance import run_rows
 from actsweep.report.summary import summarise
 from actsweep.report.tasks import tasks_of
 from actsweep.report.verdict import judge, sentences
@@ -235,6 +238,28 @@ def test_of_regressions_the_highest_loss_stands_for_those_that_diverged(tmp_path
     assert verdict(runs)[0].endswith("n = 1. That mean leaves out 2 diverged.")
     counted = verdict(runs, with_diverged=True)
     assert counted[0].startswith("With diverged runs counted as the highest loss of any run here, 3 label²: tanh has")
+
+
+def test_a_run_whose_test_loss_is_infinite_has_diverged_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = sweep(tmp_path, acts=["relu"], seeds=range(3), loss="mse", test_accuracy=None, classes=0)
+    change(runs[1], test_loss="inf")
+    assert "2 completed, 1 diverged" in told([tmp_path], monkeypatch, capsys)
+    for table in (pd.read_csv(tmp_path / run_folder.RESULTS), load(tmp_path).runs):
+        assert table["status"].tolist() == ["completed", "diverged", "completed"]
+    settings = settings_of(read_runs([tmp_path]))
+    assert [row["status"] for row in run_rows(tasks_of(settings), tmp_path)].count("diverged") == 1
+
+
+def test_intervals_of_accuracies_end_at_100_percent_and_one_run_has_none(tmp_path: Path) -> None:
+    found = sweep(tmp_path, seeds=range(3), sizes=[(8,)], init="critical")
+    for run in found:
+        run["test_accuracy"] = (0.97, 0.999, 1.0)[run["seed"]]
+    assert set(fair_ranking(found).table["high"]) == {100}
+    alone = accuracy_by_depth(found[:1])
+    assert alone.table[["low", "high"]].isna().all(axis=None)
+    assert alone.caption.partition("mean ")[2].startswith("97 %. ")
 
 
 def test_the_fair_ranking_counts_a_run_of_both_parts_once_and_says_what_diverged(tmp_path: Path) -> None:

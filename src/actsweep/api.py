@@ -15,7 +15,7 @@ import pandas as pd
 
 from actsweep.results import run_folder
 from actsweep.results.files import read_json
-from actsweep.results.reading import Run, read_runs
+from actsweep.results.reading import Run, read_runs, status
 from actsweep.statistics.setting import labels
 
 FOUND = (
@@ -95,7 +95,7 @@ def load(folders: Sequence[Path]) -> Loaded:
     runs = read_runs(folders)
     varied = [{name: _number(value) for name, value in label.items()} for label in labels(runs)]
     said = [label | {"seed": run["seed"]} for run, label in zip(runs, varied, strict=True)]
-    found = [pd.DataFrame([{key: run.get(key) for key in FOUND}]) for run in runs]
+    found = [pd.DataFrame([{key: run.get(key) for key in FOUND} | {"status": status(run)}]) for run in runs]
     epochs, layers = [_rows(run, run_folder.EPOCHS) for run in runs], [_layers(run) for run in runs]
     parts = [[_labelled(*each) for each in zip(runs, said, tables, strict=True)] for tables in (found, epochs, layers)]
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))

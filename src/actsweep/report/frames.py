@@ -156,8 +156,8 @@ def outcomes(groups: Iterable[Setting], quantity: str = "test_accuracy", column:
 
 
 def averaged(values: Values, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[int, float, float, float]:
-    """n, mean, and the ends of its 95 % interval; of a single value, itself."""
-    low, high = t_interval(values, possible) or (values[0], values[0])
+    """n, mean, and the ends of its 95 % interval; NaN for a single value, which has none."""
+    low, high = t_interval(values, possible) or (math.nan, math.nan)
     return len(values), float(np.mean(values)), low, high
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from actsweep.report import wording
 from actsweep.report.tasks import Task
-from actsweep.results.reading import Run
+from actsweep.results.reading import Run, status
 
 MOST_VALUES = 12
 
@@ -62,7 +62,7 @@ def run_rows(tasks: Sequence[Task], page: Path) -> list[dict[str, Any]]:
                         "href": link(run["folder"], page),
                         "setting": group.label,
                         "seed": run["seed"],
-                        "status": "repeated" if run in group.repeated else run["status"],
+                        "status": "repeated" if run in group.repeated else status(run),
                         "value": "–" if value is None else task.metric.with_unit(value),
                         "sort": value,
                         "epochs": run.get("epochs"),

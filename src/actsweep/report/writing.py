@@ -20,7 +20,7 @@ from actsweep.report import as_data, as_text, figures, terminal, trial
 from actsweep.report.frames import mean_of
 from actsweep.report.summary import Summary, summarise
 from actsweep.results import files, locks, run_folder
-from actsweep.results.reading import Run, read_sweeps
+from actsweep.results.reading import Run, read_sweeps, status
 from actsweep.results.reading import read_runs as read_runs  # for those who report
 from actsweep.statistics import atlas
 from actsweep.statistics.inference import trained
@@ -33,7 +33,7 @@ OF_A_SWEEP = ("question", "command")
 
 def _found(run: Run) -> dict[str, Any]:
     """What a run found, in numbers that can be averaged."""
-    norms = (run if run["status"] == "completed" else run.get("initial") or {}).get("grad_norm") or [None]
+    norms = (run if status(run) == "completed" else run.get("initial") or {}).get("grad_norm") or [None]
     accuracy = run["test_accuracy"]
     return {
         "test_loss": run.get("test_loss"),
@@ -54,7 +54,7 @@ def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
         rows.append(
             label
             | {key: run.get(key) for key in ("seed", "status", "epochs", "best_epoch", "val_accuracy", "test_accuracy")}
-            | ({"status": "repeated"} if repeats else {})
+            | {"status": "repeated" if repeats else status(run)}
             | _found(run)
             | {
                 "dead_outputs": " ".join(str(int(count)) for count in dead) if dead else None,

@@ -78,9 +78,10 @@ def deepest(table: pd.DataFrame) -> str:
     said = []
     for row in own.to_dict("records"):
         share = proportion(row["trained"], row["of"])
+        interval = f" [{row['low']:.0f}, {row['high']:.0f}]" if row["n"] > 1 else ""
         said.append(
             f"{row['act']} {row['trained']} of {row['of']} [{100 * share.low:.0f}, {100 * share.high:.0f}] %, "
-            f"mean {row[PERCENT]:.0f} % [{row['low']:.0f}, {row['high']:.0f}]"
+            f"mean {row[PERCENT]:.0f} %{interval}"
         )
     what = "these runs closed a tenth of the gap between chance and perfection"
     return f"With {own['depth'].iloc[0]} layers at init=critical {what}: {'; '.join(said)}. " if said else ""

@@ -44,7 +44,7 @@ def _where(group: Setting) -> str:
 
 
 def _rows(cells: Cells) -> pd.DataFrame:
-    rows = [(*cell, rate, *averaged(list(found.values()))) for cell, (rate, found) in cells.items()]
+    rows = [(*cell, rate, *averaged(list(found.values()), (0, 100))) for cell, (rate, found) in cells.items()]
     table = pd.DataFrame(rows, columns=["init", "tuning", "act", "lr", "n", PERCENT, "low", "high"])
     table["rank"] = table.groupby(["init", "tuning"])[PERCENT].rank(ascending=False, method="min").astype(int)
     return table.sort_values(["init", "tuning", "rank"], ascending=[False, False, True], ignore_index=True)

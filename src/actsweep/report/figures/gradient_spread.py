@@ -12,6 +12,7 @@ from actsweep.report.captions import sample
 from actsweep.report.drawing import Drawing, Look, looks, panels
 from actsweep.report.frames import Runs, by_layer, keep
 from actsweep.report.reach import log_variance
+from actsweep.report.wording import fixed
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, settings_of
 
@@ -59,12 +60,13 @@ def said(own: pd.DataFrame) -> str:
     'relu: mean -0.50 (theory -0.50), variance 1.00 (theory 1.00), Kolmogorov–Smirnov p = 1'
     """
     found, (mean, variance) = own["log_ratio"], own[["theory_mean", "theory_variance"]].iloc[0]
+    measured = fixed(found.var())  # a dash of one network
     if not math.isfinite(variance):
-        return f"{own['setting'].iloc[0]}: mean {found.mean():.2f}, variance {found.var():.2f}, theory not known"
+        return f"{own['setting'].iloc[0]}: mean {found.mean():.2f}, variance {measured}, theory not known"
     p = stats.kstest(found, stats.norm(mean, math.sqrt(variance)).cdf).pvalue
     return (
         f"{own['setting'].iloc[0]}: mean {found.mean():.2f} (theory {mean:.2f}), "
-        f"variance {found.var():.2f} (theory {variance:.2f}), Kolmogorov–Smirnov p = {p:.2g}"
+        f"variance {measured} (theory {variance:.2f}), Kolmogorov–Smirnov p = {p:.2g}"
     )
 
 

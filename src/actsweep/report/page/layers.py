@@ -9,7 +9,7 @@ import numpy.typing as npt
 from actsweep.report.wording import plain_list, spoken, thinned
 from actsweep.results.folders import Folders
 from actsweep.results.measured import Floats, Measured, Names
-from actsweep.results.reading import Run, measured_at, natural
+from actsweep.results.reading import Run, measured_at, natural, status
 from actsweep.statistics.setting import Setting
 
 FIRST = ("grad_norm", "update_ratio", "dead_fraction", "saturated_fraction")
@@ -114,7 +114,7 @@ def layers_of(groups: Sequence[Setting], folders: Folders, declared: dict[str, d
     used = 0
     for position, group in enumerate(groups):
         pairs = [(run, found) for run in group.observed if (found := folders.layers(run))]
-        used += sum(run["status"] == "completed" for run, _ in pairs)
+        used += sum(status(run) == "completed" for run, _ in pairs)
         for name in dict.fromkeys(name for _, each in pairs for name in each):
             runs, parts = zip(*((run, each[name]) for run, each in pairs if name in each), strict=True)
             log = declared.get(name, {}).get("scale") == "log" and all(

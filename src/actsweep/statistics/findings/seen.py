@@ -11,7 +11,7 @@ import pandas as pd
 
 from actsweep.results.folders import Folders
 from actsweep.results.measured import Floats, Measured
-from actsweep.results.reading import Run
+from actsweep.results.reading import Run, status
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, HARMS, Fact
 from actsweep.statistics.inference import Estimate
@@ -102,7 +102,7 @@ class Seen:
 
     def trained(self, quantity: str) -> ByLayer | None:
         """At the last measurement, of the completed runs: a diverged one's is of what is no network any more."""
-        return self.at(quantity, lambda run, part: (run["status"] == "completed" and int(part.epochs.max())) or None)
+        return self.at(quantity, lambda run, part: (status(run) == "completed" and int(part.epochs.max())) or None)
 
     @cached_property
     def guessing(self) -> float:
@@ -176,8 +176,8 @@ class Seen:
 
 
 def _learnt(run: Run, tables: Tables) -> bool | None:
-    if run["status"] != "completed" or not run.get("epochs"):
-        return None if run["status"] == "completed" else False
+    if status(run) != "completed" or not run.get("epochs"):
+        return None if status(run) == "completed" else False
     accuracy = run.get("test_accuracy") if run.get("test_accuracy") is not None else run.get("val_accuracy")
     if accuracy is not None and run.get("classes"):
         return inference.trained(accuracy, run["classes"])
