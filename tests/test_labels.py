@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from actsweep.report import figures
 from actsweep.report.frames import functions
 from actsweep.report.writing import table_of
 from actsweep.statistics.setting import TAKEN, settings_of
@@ -66,6 +67,12 @@ def test_how_much_is_measured_distinguishes_no_settings_and_of_a_seed_the_run_wi
 def test_a_key_that_a_run_lacks_is_not_said_of_it_unless_another_has_none() -> None:
     assert labels_of({}, {"optim.nesterov": True}) == ["relu", "relu, nesterov True"]
     assert labels_of({}, {"act.approximate": "none"}) == ["relu", "relu, approximate unset"]
+
+
+def test_a_name_with_dollars_is_drawn_as_it_stands(tmp_path: Path) -> None:
+    names = ["overview", "accuracy_by_setting", "gradient_by_layer"]
+    drawn = figures.draw(names, sweep(tmp_path, acts=["cost $a_$", "tanh"]), tmp_path)
+    assert [path.stem for path in drawn[::3]] == names
 
 
 def test_numbers_in_names_are_in_order() -> None:

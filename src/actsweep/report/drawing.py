@@ -62,6 +62,11 @@ class Line:
     look: Look
 
 
+def literal(text: str) -> str:
+    """So that matplotlib draws what stands there, and reads no formula between two dollars."""
+    return text.replace("$", r"\$")
+
+
 def save(drawing: Drawing, stem: Path) -> list[Path]:
     """Write STEM.svg, STEM.png and STEM.csv; the same runs give the same bytes."""
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +74,9 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
     for path in (svg, png, csv):
         ownership.record(*listed_at(path))
     characters = int(drawing.figure.get_figwidth() * 17.5)  # of this size fill a line
-    drawing.figure.supxlabel(fill(drawing.caption, characters), fontsize=7.5, x=0.01, ha="left", color="#444444")
+    drawing.figure.supxlabel(
+        literal(fill(drawing.caption, characters)), fontsize=7.5, x=0.01, ha="left", color="#444444"
+    )
     if engine := drawing.figure.get_layout_engine():
         engine.execute(drawing.figure)
     drawing.figure.set_layout_engine(None)  # found once, instead of once per file
@@ -116,7 +123,7 @@ def roomy(groups: Sequence[Setting]) -> tuple[dict[str, list[Line]], str]:
 
 def legend(figure: Figure, looks: Mapping[str, Look], *more: Artist) -> None:
     """Name → look, in one legend for all panels, right of them."""
-    named = [Line2D([], [], label=name, **look) for name, look in looks.items()]
+    named = [Line2D([], [], label=literal(name), **look) for name, look in looks.items()]
     figure.legend(handles=[*named, *more], loc="outside right upper")
 
 
@@ -140,7 +147,7 @@ def panels(
     figure = Figure(figsize=(max(columns * size[0], 5), rows * size[1] + 0.5), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, **share).flat)
     for index, (each, title) in enumerate(zip(axes, titles, strict=False)):
-        each.set_title(title)
+        each.set_title(literal(title))
         if index + columns >= count:
             each.set_xlabel(xlabel)
             each.tick_params(labelbottom=True)
@@ -238,7 +245,7 @@ def rows(groups: Sequence[Setting], xlabel: str) -> tuple[Figure, Axes]:
 
 def name_rows(axes: Axes, labels: Sequence[str]) -> None:
     """A y axis of named rows, from top to bottom."""
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), list(map(literal, labels)))
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)

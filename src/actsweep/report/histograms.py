@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actsweep.report.captions import room, sample
-from actsweep.report.drawing import Drawing, looks
+from actsweep.report.drawing import Drawing, literal, looks
 from actsweep.report.frames import Runs, keep, layer_number, of_group, table, with_table
 from actsweep.results.reading import Run, measured_at
 from actsweep.statistics.setting import Setting
@@ -91,7 +91,7 @@ def grid(
                 each.set_xlabel(xlabel, fontsize=8)
         for each in axes[row][len(layers) :]:
             each.remove()
-        axes[row][0].set_ylabel(f"{fill(group.label, 18)}\n{ylabel}", fontsize=8)
+        axes[row][0].set_ylabel(literal(f"{fill(group.label, 18)}\n{ylabel}"), fontsize=8)
     if deepest.max() > MOST_COLUMNS:
         caption += f"Of deeper networks {MOST_COLUMNS} layers are shown, evenly spaced. "
     caption += room(len(shown), len(groups), more=", the table has all")

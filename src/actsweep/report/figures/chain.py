@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actsweep.report.captions import sample
-from actsweep.report.drawing import Drawing, layer_scale, layers_in_colours, plot_log, zeros
+from actsweep.report.drawing import Drawing, layer_scale, layers_in_colours, literal, plot_log, zeros
 from actsweep.report.frames import Runs, layer_number, loss_unit, of_group, table, with_table
 from actsweep.statistics.setting import Setting, act_order
 
@@ -37,7 +37,7 @@ def draw(runs: Runs) -> Drawing:
     for group in groups:
         tables.append(_values(group))
         row, column = 2 * rests.index(group.rest), acts.index(group.act)
-        axes[row, column].set_title(group.label)
+        axes[row, column].set_title(literal(group.label))
         for half, quantity in enumerate(QUANTITIES):
             _panel(axes[row + half, column], tables[-1], quantity)
     for upper, lower in zip(axes[::2], axes[1::2], strict=True):

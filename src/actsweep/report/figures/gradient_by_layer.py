@@ -8,6 +8,7 @@ from actsweep.report.drawing import (
     Drawing,
     Line,
     legend_of_lines,
+    literal,
     logarithmic,
     panels,
     plot_log,
@@ -46,7 +47,7 @@ def draw(runs: Runs) -> Drawing:
         _panel(each, by_panel[title], found)
         each.set_title(when, loc="right", color="#444444")
         if when == whens[0]:
-            each.set_title(title, loc="left")  # of the whole row
+            each.set_title(literal(title), loc="left")  # of the whole row
         tables += found
     legend_of_lines(figure, by_panel.values())
     caption = (
