@@ -24,11 +24,12 @@ def result_of(act: str, sizes: Sequence[int], seed: int, data: str, **more: Any)
     depth = len(sizes)
     norms = [(seed + 1) * 10.0 ** (layer - depth) for layer in range(depth + 1)]
     dead = [layer if act == "relu" else 0 for layer in range(depth)]
+    batch_size = 256 if data == "fashion_mnist" else "all"
     config = {
         "names": {"act": act, "init": "default", "data": data, "optim": "sgd"},
         "act": {"_target_": f"torch.nn.{act}"},
         "hidden_sizes": list(sizes),
-        "data": {"source": SOURCES[data], "val_size": 0, "split_seed": 42, "batch_size": "all"},
+        "data": {"source": SOURCES[data], "val_size": 0, "split_seed": 42, "batch_size": batch_size},
         "optim": {"_target_": "torch.optim.SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0},
         "loss": more.pop("loss", "cross_entropy"),
         "init": {"weight_variance": 2.0, "bias_variance": 0.05},

@@ -1,6 +1,7 @@
 """Correlations, Jacobians and the band of 95 % of networks beside theory: in the figure and on the page."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from actsweep.config.schema import Settings
+from actsweep.report import reach
+from actsweep.report.figures.accuracy_by_depth import draw as accuracy_by_depth
+from actsweep.report.figures.born_dead import draw as born_dead
 from actsweep.report.figures.theory_by_layer import draw
 from actsweep.report.page.layers import layers_of
 from actsweep.report.page.theory import theory_of
+from actsweep.results import run_folder
 from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import settings_of
@@ -76,6 +82,39 @@ def test_what_is_measured_later_in_the_first_epoch_is_not_of_the_untrained_netwo
 
 def page(runs: list[Run]) -> dict[str, Any]:
     return layers_of(settings_of(runs), Folders(), {})
+
+
+@pytest.mark.parametrize(
+    ("init", "variances", "changed"),
+    [
+        ("default", (1 / 3, 1 / 1536), "+init.weight._target_=torch.nn.init.orthogonal_"),
+        ("kaiming", (2, 0), "init.bias._target_=torch.nn.init.ones_"),
+        ("lecun", (1, 0), "+init.weight.mode=fan_out"),
+        ("variance", (1, 0), "init.weight.variance=4"),
+        ("critical", None, "init.weight.variance=4"),
+        ("xavier", None, "norm=none"),
+    ],
+)
+def test_theory_is_of_initialisations_as_they_are_named(
+    init: str, variances: tuple[float, float] | None, changed: str, settings_for: Callable[..., Settings]
+) -> None:
+    def run(*overrides: str) -> Run:
+        return run_folder.asked(settings_for("act=tanh", f"init={init}", *overrides), "run")
+
+    assert reach.variances(run()) == (variances and pytest.approx(variances))
+    assert math.isnan(reach.reach(run())) == (init == "xavier")
+    for other in (changed, "norm=layer", "norm=batch"):
+        assert reach.variances(run(other)) is None
+        assert math.isnan(reach.reach(run(other)))
+
+
+def test_depths_of_theory_are_not_drawn_of_normalised_networks(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid"], seeds=[0], sizes=[(8,), (8, 8)], norm="layer")
+    for run in runs:
+        run["config"] |= {"norm": "layer", "act": {"_target_": "torch.nn.Sigmoid"}}
+    assert accuracy_by_depth(runs).table["theory_depth"].isna().all()
+    with pytest.raises(ValueError, match="without normalisation"):
+        born_dead([run | {"act": "relu"} for run in runs])
 
 
 def test_the_page_says_how_far_they_are_without_claiming_what_was_not_looked_for(tmp_path: Path) -> None:

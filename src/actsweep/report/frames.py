@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from actsweep.config.descriptions import flat
 from actsweep.errors import UserError
 from actsweep.results import run_folder
 from actsweep.results.reading import Run, natural
@@ -33,6 +34,11 @@ SWITCH_ON = {
     "regions": "switch on diagnostics=[regions]",
     "predictions": "switch on diagnostics=[predictions]",
 }
+PLAIN_WITHOUT = (  # of which a published training has none unless it says so
+    *("optim.momentum", "optim.dampening", "optim.nesterov", "optim.weight_decay", "optim.l2"),
+    *("trainer.gradient_clip_val", "data.standardise", "data.replacement"),
+)
+TUTORIAL3 = {"optim.lr": 0.01, "optim.momentum": 0.9, "data.batch_size": 256}  # UvA DL notebooks
 PERCENT = "test_accuracy_percent"
 WHEN = ("untrained", "trained")
 
@@ -97,6 +103,13 @@ def of_group(group: Setting, found: pd.DataFrame) -> pd.DataFrame:
 def of_first(groups: Iterable[Setting], name: str) -> pd.DataFrame:
     """NAME.csv of each setting's lowest seed, as one table."""
     return pd.concat([of_group(group, table(group.first, name)) for group in groups], ignore_index=True)
+
+
+def trains_as(run: Run, published: Mapping[str, Any]) -> bool:
+    """Whether a run's configuration has these values, and otherwise none of what would change its training."""
+    found = flat(run["config"])
+    as_published = all(found.get(key) == value for key, value in published.items())
+    return as_published and not any(found.get(key) for key in PLAIN_WITHOUT if key not in published)
 
 
 def loss_unit(runs: Iterable[Run]) -> str:

@@ -3,7 +3,7 @@
 import json
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actsweep.network import activations
 from actsweep.results.reading import Run
@@ -14,8 +14,36 @@ if TYPE_CHECKING:
 TRAINS_TO = 6  # depth scales ξ_c: how deep networks train (Schoenholz et al. 2017)
 
 
+def _drawn(run: Run) -> dict[str, Any]:
+    """How the initialisation's name says that weights and biases are drawn, as configured; nothing of other names."""
+    init, zeros = run["config"].get("init") or {}, {"_target_": "torch.nn.init.zeros_"}
+    scaled = [{"_target_": "torch.nn.init.kaiming_normal_", "nonlinearity": each} for each in ("relu", "linear")]
+    normal = {part: {"_target_": f"actsweep.theory.critical.normal_{part}_"} for part in ("weight", "bias")}
+    computed = {"_recursive_": False, "act": run["config"]["act"], "q": init.get("q")}
+    drawn: dict[str, dict[str, Any]] = {
+        "default": {"weight": None, "bias": None},
+        "kaiming": {"weight": scaled[0], "bias": zeros},
+        "lecun": {"weight": scaled[1], "bias": zeros},
+        "variance": {part: each | {"variance": init.get(f"{part}_variance")} for part, each in normal.items()},
+        "critical": {
+            part: each | {"variance": {"_target_": f"actsweep.theory.critical.{part}_variance"} | computed}
+            for part, each in normal.items()
+        },
+    }
+    return drawn.get(run["init"], {})
+
+
+def _is_as_named(run: Run) -> bool:
+    """Whether weights and biases are drawn as the initialisation's name says, and no normalisation undoes it."""
+    init = run["config"].get("init") or {}
+    return run["norm"] == "none" and all(init.get(part, said) == said for part, said in _drawn(run).items())
+
+
 def variances(run: Run) -> tuple[float, float] | None:
-    """(σ_w², σ_b²) of the run's initialisation; None where its name and numbers don't say them."""
+    """(σ_w², σ_b²) of the run's initialisation; None where its name and numbers don't say them.
+
+    Nor with normalisation, of which the theory says nothing.
+    """
     init, width = run["config"].get("init") or {}, max(run["hidden_sizes"], default=1)
     known = {
         "default": (1 / 3, 1 / (3 * width)),
@@ -24,13 +52,13 @@ def variances(run: Run) -> tuple[float, float] | None:
         "variance": (init.get("weight_variance"), init.get("bias_variance")),
     }
     weight, bias = known.get(run["init"], (None, None))
-    return None if weight is None or bias is None else (weight, bias)
+    return None if weight is None or bias is None or not _is_as_named(run) else (weight, bias)
 
 
 def reach(run: Run) -> float:
     """6 ξ_c, the depth to which the run's activation and initialisation should train; NaN where that isn't known."""
     if run["init"] == "critical":
-        return math.inf
+        return math.inf if _is_as_named(run) else math.nan
     found = variances(run)
     return TRAINS_TO * depth_scale(_act(run), *found) if found else math.nan
 

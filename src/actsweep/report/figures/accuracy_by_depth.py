@@ -103,7 +103,8 @@ def draw(runs: Runs) -> Drawing:
     legend(figure, {act: look[act] for act in dict.fromkeys(table["act"])})
     caption = (
         "Test accuracy in % by depth: means over seeds, bands: 95 % t-intervals. Dotted: chance. Bars: the depth to "
-        "which theory expects training, 6 ξ_c (Schoenholz et al. 2017); no bar: the edge of chaos, or no limit. "
+        "which theory expects training, 6 ξ_c (Schoenholz et al. 2017); no bar: the edge of chaos, no limit, or not "
+        "known (initialisations that were changed, normalisation). "
         + sentence(table, 100 / groups[0].first["classes"]) + deepest(table)
         + with_diverged(groups) + sample(runs, groups)
     )  # fmt: skip

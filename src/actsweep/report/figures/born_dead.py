@@ -14,6 +14,7 @@ from actsweep.statistics.setting import Setting, settings_of
 
 NEEDS = "no completed run looked for layers that are off: switch on diagnostics=[taxonomy]"
 COLUMNS = ["act", "init", "width", "depth", "n", "born_dead", "share", "low", "high", "bound"]
+OF_RELU = "the bound is of ReLU networks without normalisation: use act=relu norm=none"
 
 
 def _born_dead(run: Run) -> bool | None:
@@ -51,7 +52,7 @@ def verdict(values: pd.DataFrame) -> str:
 
 def draw(runs: Runs) -> Drawing:
     measured = keep(settings_of(runs), lambda run: _born_dead(run) is not None, NEEDS)
-    groups = keep(measured, lambda run: run["act"] == "relu", "the bound is of ReLU networks: use act=relu")
+    groups = keep(measured, lambda run: (run["act"], run["norm"]) == ("relu", "none"), OF_RELU)
     values = _table(groups)
     widths = sorted(values["width"].unique())
     look: dict[Any, Look] = {

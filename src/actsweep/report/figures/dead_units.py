@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from actsweep.report.captions import sample
 from actsweep.report.drawing import Drawing, Look, looks, open_mark, panels
-from actsweep.report.frames import WHEN, Runs, at, keep
+from actsweep.report.frames import TUTORIAL3, WHEN, Runs, at, keep, trains_as
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, settings_of
 
@@ -33,6 +33,13 @@ def _worth_showing(run: Run) -> bool:
     return any(run["act"] == "relu" or any(counts) for counts in _counts(run))
 
 
+def _is_published(run: Run, when: str) -> bool:
+    """Whether the run is of the tutorial's networks, which differ in their layers, and trained as they were."""
+    named = run["act"], run["data"], run["init"], run["norm"]
+    is_alike = named == ("relu", "fashion_mnist", "default", "none") and not run["config"]["data"].get("standardise")
+    return is_alike and (when == "untrained" or (run["optim"] == "sgd" and trains_as(run, TUTORIAL3)))
+
+
 def _values(groups: list[Setting]) -> pd.DataFrame:
     rows: list[tuple[str, str, str, int | None, str, int, int, int]] = []
     for group in groups:
@@ -40,8 +47,7 @@ def _values(groups: list[Setting]) -> pd.DataFrame:
         for when in WHEN:
             found: list[tuple[str, int | None, Sequence[int]]]
             found = [("actsweep", run["seed"], at(when, run, "dead_outputs") or ()) for run in group.completed]
-            is_scaled = group.first["config"]["data"].get("standardise")
-            if any(run["act"] == "relu" and run["seed"] == 42 for run in group.completed) and not is_scaled:
+            if any(run["seed"] == 42 and _is_published(run, when) for run in group.completed):
                 published = zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False)
                 found += [(edition, None, counts) for edition, counts in published]
             for source, seed, counts in found:

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from actsweep.report.captions import sample
 from actsweep.report.drawing import Drawing, Line, legend_of_lines, open_mark, panels, plain_numbers, plot_log, roomy
-from actsweep.report.frames import Runs, loss_unit, table, thin, with_table
+from actsweep.report.frames import Runs, loss_unit, table, thin, trains_as, with_table
 from actsweep.results.reading import Run
 
 AT = (0, 1000, 2000, 3000, 4000, 5000, 49000)
@@ -13,17 +13,22 @@ PUBLISHED = {  # vanishing-gradients notebook of Stanford's CS231n: loss printed
     "sigmoid": (1.156405, 1.100737, 0.999698, 0.855495, 0.819427, 0.814825, 0.433092),
     "relu": (1.116188, 0.275047, 0.152297, 0.136370, 0.130853, 0.127878, 0.114522),
 }
+TRAINING = {
+    "optim.lr": 0.1,
+    "optim.weight_decay": 0.001,
+    "data.batch_size": "all",
+    "data.val_size": 0,
+    **{f"data.source.{key}": value for key, value in (("seed", 0), ("points", 100), ("classes", 3), ("noise", 0.2))},
+}
 SOURCE = "CS231n notebook"
 
 
 def _is_published(run: Run) -> bool:
-    optim = run["config"]["optim"]
     return (
-        run["data"] == "spiral"
-        and run["act"] in PUBLISHED
-        and (run["depth"], run["init"]) == (2, "notebook")
-        and (optim["lr"], optim.get("weight_decay")) == (0.1, 0.001)
-        and not (optim.get("l2") or run["config"]["data"].get("standardise"))
+        run["act"] in PUBLISHED
+        and run["hidden_sizes"] == [50, 50]
+        and (run["data"], run["init"], run["norm"], run["optim"]) == ("spiral", "notebook", "none", "sgd")
+        and trains_as(run, TRAINING)
     )
 
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actsweep.report.captions import sample, with_diverged
-from actsweep.report.drawing import Drawing, looks, open_mark, spread
-from actsweep.report.frames import Runs, Values, keep, outcomes
+from actsweep.report.drawing import Drawing, literal, looks, open_mark, spread
+from actsweep.report.frames import TUTORIAL3, Runs, Values, keep, outcomes, trains_as
 from actsweep.results.reading import Run
 from actsweep.statistics.agreement import one_more
 from actsweep.statistics.setting import Setting, settings_of
@@ -30,13 +30,11 @@ BREAK = 84  # %: what is above is magnified
 
 def _comparable(run: Run) -> bool:
     """Whether a run is of the published network, trained as published."""
-    optim = run["config"]["optim"]
     return (
         run["data"] == "fashion_mnist"
         and run["hidden_sizes"] == [512, 256, 256, 128]
         and (run["init"], run["norm"], run["optim"]) == ("default", "none", "sgd")
-        and (optim["lr"], optim.get("momentum"), optim.get("weight_decay", 0)) == (0.01, 0.9, 0)
-        and not (optim.get("l2") or run["config"]["data"].get("standardise"))
+        and trains_as(run, TUTORIAL3)
         and run["epochs"] > 0
         and run["test_accuracy"] is not None
     )
@@ -119,7 +117,7 @@ def draw(runs: Runs) -> Drawing:
             _draw_act(each, position, found, is_here, look[group.act]["color"])
     low, high = _magnified_range(values)
     upper.set_ylim(low, high)
-    lower.set_xticks(range(len(groups)), [fill(group.label, 18) for group in groups])
+    lower.set_xticks(range(len(groups)), [literal(fill(group.label, 18)) for group in groups])
     lower.set_xlim(-0.6, len(groups) - 0.4)
     upper.set_ylabel("test accuracy (%), magnified")
     lower.set_ylabel("(%)")
