@@ -1,5 +1,6 @@
 """The report reads a run's data set from its folder, and calls nothing else that the folder names."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from actsweep.data import fashion_mnist
+from actsweep.data import checked, fashion_mnist
+from actsweep.errors import UserError
 from actsweep.report.dataset import dataset_of, pictures_of, training_examples
-from tests.made_up_runs import sweep
+from actsweep.report.figures.samples import draw as samples
+from actsweep.report.tasks import tasks_of
+from actsweep.results.reading import Run
+from actsweep.statistics.setting import settings_of
+from tests.made_up_runs import result_of, sweep
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,46 @@ def test_a_report_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for opened in (dataset_of, pictures_of):
         with pytest.raises(ValueError, match="FashionMNIST is neither there nor in"):
             opened(run)
+
+
+def idx_folder(root: Path, intensity: int) -> str:
+    """20 training and 20 test images of 4 × 4 equal pixels, of two classes."""
+    root.mkdir(exist_ok=True)
+    for part in ("train", "t10k"):
+        for kind, shape, values in (("images", (20, 4, 4), [intensity] * 320), ("labels", (20,), [0, 1] * 10)):
+            head = struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape)
+            (root / f"{part}-{kind}-idx{len(shape)}-ubyte").write_bytes(head + bytes(values))
+    return str(root)
+
+
+def run_on(folder: Path) -> Run:
+    """A run that was trained on what a folder holds now."""
+    run = result_of("relu", [8], 0, "digits") | {"data": "mnist_folder", "folder": str(folder)}
+    source = {"_target_": "actsweep.data.mnist_folder.load", "root": str(folder)}
+    return run | {"config": run["config"] | {"data": {"source": source}, "content": checked.opened(source).digest[:12]}}
+
+
+def test_what_a_folder_holds_now_is_not_shown_as_what_a_run_was_trained_on(tmp_path: Path) -> None:
+    idx_folder(tmp_path, 7)
+    run = run_on(tmp_path)
+    assert pictures_of(run).test.max() == 7
+    idx_folder(tmp_path, 200)
+    for show in (dataset_of, pictures_of):
+        with pytest.raises(UserError, match=r"holds other data than the run had: \w{12}, not \w{12}$"):
+            show(run)
+
+
+def test_data_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    a, b = (run_on(Path(idx_folder(tmp_path / name, size))) for name, size in (("a", 7), ("b", 200)))
+    titles = [f"mnist_folder, root {tmp_path}/{name}" for name in "ab"]
+    assert [task.title for task in tasks_of(settings_of([a, b]))] == titles
+    assert samples([a, b]).table["data"].value_counts().to_dict() == dict.fromkeys(titles, 8)
+    b["config"]["data"] = a["config"]["data"]
+    contents = [f"mnist_folder, content {run['config']['content']}" for run in (a, b)]
+    assert {task.title for task in tasks_of(settings_of([a, b]))} == set(contents)
+    a["config"] |= {"content": b["config"]["content"], "loss": "mse"}
+    measures = ["mnist_folder, test_accuracy", "mnist_folder, test_loss"]
+    assert sorted(task.title for task in tasks_of(settings_of([a, b]))) == measures
 
 
 def test_the_examples_a_figure_shows_are_those_trained_on(tmp_path: Path) -> None:

@@ -41,11 +41,15 @@ def _source(run: dict[str, Any]) -> tuple[ModuleType, Callable[..., "Dataset"], 
 
 
 def dataset_of(run: dict[str, Any]) -> "Dataset":
-    """The run's data set. Raises UserError if it comes from elsewhere than data/."""
+    """The run's data set. Raises UserError if it comes from elsewhere than data/, or if its files hold others now."""
     _, function, arguments = _source(run)
     from actsweep.data.checked import checked  # here, because importing torch takes a second
 
-    return checked(function(**arguments))
+    dataset, trained_on = checked(function(**arguments)), run["config"].get("content") or ""
+    if "root" in arguments and not dataset.digest.startswith(trained_on):
+        where = f"data.source.root={arguments['root']}"
+        raise UserError(f"{where} holds other data than the run had: {dataset.digest[:12]}, not {trained_on}")
+    return dataset
 
 
 def pictures_of(run: dict[str, Any]) -> "Pictures":

@@ -1,6 +1,5 @@
 """What a report compares: settings, and the tasks that they were trained on."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -73,10 +72,9 @@ def tasks_of(settings: Sequence[Setting]) -> list[Task]:
     by_task: dict[tuple[str, str], list[Setting]] = {}
     for setting in settings:
         by_task.setdefault((data_of(setting.runs[0]), setting.measure), []).append(setting)
-    names = [members[0].runs[0].get("data", "data") for members in by_task.values()]
+    titles = titled([members[0].runs[0] for members in by_task.values()], [measure for _, measure in by_task])
     tasks = []
-    for name, ((source, measure), members) in zip(names, by_task.items(), strict=True):
-        title = name if names.count(name) == 1 else f"{name}, {_arguments(source) or measure}"
+    for title, ((_, measure), members) in zip(titles, by_task.items(), strict=True):
         runs = [run for setting in members for run in setting.runs]
         loss = Metric("test_loss", "test loss", loss_unit(runs), 1, higher_is_better=False)
         metric = Metric("test_accuracy", "test accuracy", "%", 100, True) if measure == "test_accuracy" else loss
@@ -84,9 +82,24 @@ def tasks_of(settings: Sequence[Setting]) -> list[Task]:
     return tasks
 
 
-def _arguments(source: str) -> str:
-    arguments = json.loads(source) or {}
-    return ", ".join(f"{key} {value}" for key, value in arguments.items() if key != "_target_")
+def titled(runs: Sequence[Run], measures: Sequence[str] = ()) -> list[str]:
+    """What to call the data of each run: by name and, of one name, by what tells them apart; its source's arguments,
+    else its content, else what is measured."""
+    titles = [str(run.get("data", "data")) for run in runs]
+    contents = [f"content {run['config'].get('content') or 'unknown'}" for run in runs]
+    for parts in (list(map(_arguments, runs)), contents, measures):
+        both = list(zip(titles, parts, strict=False))
+        alike = {title: {part for other, part in both if other == title} for title in titles}
+        titles = [
+            f"{title}, {part or 'no arguments'}" if len(alike[title]) > 1 else title
+            for title, part in zip(titles, parts or titles, strict=True)
+        ]
+    return titles
+
+
+def _arguments(run: Run) -> str:
+    source = (run["config"].get("data") or {}).get("source") or {}
+    return ", ".join(f"{key} {value}" for key, value in source.items() if key != "_target_")
 
 
 def sampled(settings: Iterable[Setting], used: int | None = None) -> str:

@@ -1,6 +1,6 @@
 """What do the examples that the networks learn look like?"""
 
-import json
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from actsweep.errors import UserError
 from actsweep.report.dataset import dataset_of
 from actsweep.report.drawing import Drawing, panels
 from actsweep.report.frames import Runs
+from actsweep.report.tasks import titled
+from actsweep.results.reading import data_of
 
 if TYPE_CHECKING:
     from actsweep.data.dataset import Dataset
@@ -28,8 +30,8 @@ def _images(dataset: "Dataset", rows: list[int]) -> npt.NDArray[Any]:
 
 
 def draw(runs: Runs) -> Drawing:
-    first = {json.dumps(run["config"]["data"]["source"]): run for run in reversed(runs)}
-    opened = {run["data"]: dataset_of(run) for run in first.values()}
+    first = list({data_of(run): run for run in reversed(runs)}.values())
+    opened = dict(zip(titled(first), map(dataset_of, first), strict=True))
     images = {name: data for name, data in opened.items() if len(data.shape) > 1 and data.classes}
     if not images:
         raise UserError(f"data={', '.join(opened)}: the examples are no images of classes")
@@ -39,7 +41,7 @@ def draw(runs: Runs) -> Drawing:
         for number, title in enumerate(data.classes)
     ]
     columns = min(10, max(len(data.classes) for data in images.values()))
-    titles = [title if number or len(images) == 1 else f"{name}\n{title}" for name, number, title, _ in rows]
+    titles = [title if number or len(images) == 1 else f"{fill(name, 18)}\n{title}" for name, number, title, _ in rows]
     figure, axes = panels(titles, (1, 3.1), "", "", columns)
     for each, (name, _, _, chosen) in zip(axes, rows, strict=True):
         each.imshow(_images(images[name], chosen), cmap="gray_r", interpolation="nearest")
