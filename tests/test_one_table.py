@@ -8,16 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
 
 from actsweep import load
+from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.places import REPOSITORY
 from actsweep.report import as_data, as_text, page, terminal, verdict
 from actsweep.report.findings import fact_in_words
+from actsweep.report.page.pictures import picture_of
 from actsweep.report.summary import Summary, summarise
+from actsweep.results import run_folder
+from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 from actsweep.statistics.findings import BREAKS, HARMS, Fact, Finding, Where
 from actsweep.statistics.setting import settings_of
@@ -181,3 +186,15 @@ def test_a_thousand_runs_fit_into_256_kilobytes_and_what_does_not_is_counted(
     assert report["left_out"]["settings"] == 0 if seeds == 3 else report["left_out"]["settings"] > 0
     means = [row["mean"]["value"] for row in report["settings"]]
     assert means == sorted(means, reverse=True)
+
+
+def test_gradients_of_a_regression_have_the_unit_of_its_loss(tmp_path: Path) -> None:
+    (run,) = sweep(tmp_path, acts=["relu"], seeds=[0], loss="mse")
+    rows = pd.DataFrame({"layer": ["layer_01", "layer_02"], "quantity": "grad_norm", "value": 1.0})
+    rows.assign(epoch=0, step=0).to_csv(Path(run["folder"], "layers.csv"), index=False)
+    run_folder.write_quantities(Path(run["folder"]), GradientNorm.quantities, "mse")
+    assert set(load(tmp_path).layers["unit"]) == {"label² per unit weight"}
+    (setting,) = settings_of([run])
+    shown = picture_of(findings_of(setting.label)[0], setting, Folders())
+    assert shown is not None
+    assert shown["caption"].startswith("grad_norm (label² per unit weight) by layer, untrained")

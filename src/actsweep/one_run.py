@@ -31,7 +31,7 @@ def build_trainer(
     """Lightning's Trainer with early stopping, best and last checkpoint, diagnostics, tables and TensorBoard."""
     diagnostics: list[L.Callback] = [part.make() for part in settings.diagnostics.values()]
     quantities = [quantity for each in diagnostics for quantity in getattr(each, "quantities", ())]
-    run_folder.write_quantities(folder, quantities)
+    run_folder.write_quantities(folder, quantities, settings.loss)
     return L.Trainer(
         **trainer_arguments.arguments(settings),
         default_root_dir=folder,

@@ -176,13 +176,15 @@ def _cut(folder: Path, sizes: dict[str, int]) -> None:
 
 
 @zero_only
-def write_quantities(folder: Path, quantities: Iterable[Any]) -> None:
-    write_atomically(folder / QUANTITIES, _described(tuple(quantities)), durable=False)
+def write_quantities(folder: Path, quantities: Iterable[Any], loss: str) -> None:
+    """Units are for losses in nats: that of a regression is the square of the labels' unit."""
+    write_atomically(folder / QUANTITIES, _described(tuple(quantities), loss == "mse"), durable=False)
 
 
 @lru_cache(maxsize=16)
-def _described(quantities: tuple[Any, ...]) -> str:
-    return as_json({quantity.name: vars(quantity) for quantity in quantities})
+def _described(quantities: tuple[Any, ...], squares: bool) -> str:
+    units = {each.name: each.unit.replace("nats", "label²") if squares else each.unit for each in quantities}
+    return as_json({each.name: vars(each) | {"unit": units[each.name]} for each in quantities})
 
 
 def asked(settings: "Settings", name: str) -> dict[str, Any]:

@@ -35,7 +35,6 @@ OVER_TIME = {  # … in the layer, over epochs
 }  # fmt: skip
 LOSSES = {"train_loss": "training", "val_loss": "validation, dashed"}
 BY_SEED = ("unstable", "too_few_seeds")
-UNITS = {"grad_norm": "nats per unit weight"}  # of the others: 1
 WIDTH, HEIGHT, LEFT, BELOW, ABOVE, MOST_POINTS = 250, 104, 50, 18, 8, 60
 
 
@@ -99,7 +98,8 @@ def _by_layer(
     predicted = [part.at(0) for _, part in _having([f"{name}_theory"], setting, folders)[1] if 0 in part.epochs]
     lines += [_line(predicted, log, "theory")] if predicted and when == "untrained" else []
     theory = ", dashed: theory" if len(lines) > 1 else ""
-    caption = f"{name} ({UNITS.get(name, '1')}) by layer, {when}{theory}; {_sample(len(parts), log)}"
+    unit = f"{loss_unit(setting.runs)} per unit weight" if (name,) == GRADIENT else "1"
+    caption = f"{name} ({unit}) by layer, {when}{theory}; {_sample(len(parts), log)}"
     return Picture(lines, caption, (f"layer {spoken(layers[0])}", spoken(layers[-1])), log)
 
 

@@ -91,7 +91,7 @@ class Member:
             if each.state_key in self.states:
                 each.load_state_dict(self.states[each.state_key])
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
-        run_folder.write_quantities(self.folder, quantities)
+        run_folder.write_quantities(self.folder, quantities, self.settings.loss)
         self.tables = Tables(self.folder)
         clock = lambda: self.at or time.time()  # noqa: E731
         events = TensorBoard(self.folder, self.settings.plain(), quantities, self.global_step, clock)
