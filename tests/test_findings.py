@@ -11,6 +11,7 @@ import pytest
 
 from actsweep.results.measured import Measured
 from actsweep.results.reading import Run
+from actsweep.statistics import findings
 from actsweep.statistics.findings import KINDS, Finding, Tables, find
 from actsweep.statistics.setting import Setting, settings_of
 
@@ -203,6 +204,27 @@ def test_of_diverged_runs_epoch_and_step_are_told_and_a_step_size_that_fits() ->
     assert (first.kind, first.where.epoch, first.where.step, first.where.share) == ("diverged", 3, 42, 1.0)
     assert first.remedy == ("optim.lr=0.0001",)  # 0.01 · 0.005 / 0.5
     assert [each.kind for each in others] == ["step_too_large"]
+
+
+def test_of_runs_that_diverged_in_one_epoch_the_step_that_is_known_counts() -> None:
+    runs = tuple(run(seed, status="diverged", test_accuracy=None, epochs=3) for seed in (0, 1))
+    steps = [pd.DataFrame({"step": [41, 42], "loss": losses}) for losses in ([2.0, 3.0], [2.0, math.nan])]
+
+    def read(each: Run) -> Tables:
+        return replace(tables([2.0, 5.0, math.nan]), read={"steps": steps[each["seed"]]}.get)
+
+    first = find([Setting({"act": "tanh"}, diverged=runs)], read)[0]
+    assert (first.kind, first.where.epoch, first.where.step) == ("diverged", 3, 42)
+
+
+def test_a_defect_of_a_rule_is_told_and_costs_no_other_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(seen: Any) -> list[Finding]:
+        raise TypeError("no such thing")
+
+    monkeypatch.setattr(findings, "RULES", (broken, *findings.RULES))
+    with pytest.warns(RuntimeWarning, match=r"(?s)^rule broken: TypeError: no such thing.*Traceback"):
+        first = found(*SICK["saturated"][:1])[0]
+    assert first.kind == "saturated"
 
 
 def two(n: int) -> list[Setting]:

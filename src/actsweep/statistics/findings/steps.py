@@ -99,7 +99,8 @@ def diverged(seen: Seen) -> list[Finding]:
     if not runs:
         return []
     share = inference.proportion(len(runs), seen.n)
-    epoch, step = min(_when(seen, run["seed"]) for run in runs)
+    times = [_when(seen, run["seed"]) for run in runs]
+    epoch, step = min(times, key=lambda when: (when[0], math.inf if when[1] is None else when[1]))
     first = first_step(seen)
     evidence = (
         fact("runs that diverged", share),
