@@ -244,6 +244,14 @@ def test_too_few_seeds_are_told_with_how_many_would_do() -> None:
     assert find(two(6), lambda run: tables()) == ()
 
 
+def test_where_some_settings_have_enough_seeds_those_that_have_too_few_are_named() -> None:
+    three = [each for each in two(10) if each.act == "tanh"] + [each for each in two(10) if each.act == "relu"]
+    three.append(Setting({"act": "elu"}, completed=tuple(run(seed, act="elu", test_accuracy=0.5) for seed in (0, 1))))
+    (few,) = find(three, lambda run: tables())
+    assert (few.kind, few.where.setting, few.evidence[0].value) == ("too_few_seeds", "elu", 2)
+    assert few.explanation.startswith("elu: 2 seeds can't show a difference")
+
+
 def test_a_sweeps_findings_are_sorted_by_gravity() -> None:
     settings = two(3)
     sick: Mapping[str, Tables] = {"tanh": tables(), "relu": tables(saturated_fraction=layers_of([0.9] * 3))}
