@@ -255,6 +255,12 @@ def test_a_setting_of_few_seeds_casts_no_doubt_on_the_others() -> None:
     assert verdict(runs)[3].startswith("Too few seeds for a verdict on elu. 2 seeds can't show a difference")
 
 
+def test_of_a_setting_that_is_ahead_in_the_seeds_of_both_the_interval_is_of_its_lead() -> None:
+    most = {0: 0.7, 1: 0.71, 2: 0.72} | dict.fromkeys((3, 4, 5), 0.95)
+    said = verdict(accuracies(relu=most, tanh={0: 0.72, 1: 0.73, 2: 0.75}))[1]
+    assert said.startswith("tanh is 2.33 percentage points ahead (95 % interval 0.90 to 3.77,")
+
+
 def test_of_regressions_the_highest_loss_stands_for_those_that_diverged(tmp_path: Path) -> None:
     runs = sweep(tmp_path, seeds=range(3), loss="mse", test_accuracy=None, classes=0)
     for run in runs:
@@ -264,6 +270,8 @@ def test_of_regressions_the_highest_loss_stands_for_those_that_diverged(tmp_path
     assert verdict(runs)[0].endswith("n = 1. That mean leaves out 2 diverged.")
     counted = verdict(runs, with_diverged=True)
     assert counted[0].startswith("With diverged runs counted as the highest loss of any run here, 3 label²: tanh has")
+    diverged = [run | {"status": "diverged", "test_loss": None} for run in runs]
+    assert tasks_of(settings_of(diverged))[0].stands == "the highest loss of any run here"  # and no number
 
 
 def test_the_fair_ranking_counts_a_run_of_both_parts_once_and_says_what_diverged(tmp_path: Path) -> None:

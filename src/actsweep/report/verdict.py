@@ -102,7 +102,9 @@ def _ahead(best: Found, other: Found, pair: Comparison, verdict: Verdict) -> str
     lacking = f"; {without}" if without else ""
     if other.mean.value == best.mean.value and pair.difference.value == 0:
         return f"{label} has the same mean (n = {other.mean.n}{lacking})."
-    size = f"{metric.text(abs(pair.difference.value))} {metric.difference_unit}"
+    where = "behind" if pair.difference.value >= 0 else "ahead"
+    pair = pair if pair.difference.value >= 0 else turned(pair)
+    size = f"{metric.text(pair.difference.value)} {metric.difference_unit}"
     low, high = pair.difference.low, pair.difference.high
     sure = (
         f"95 % interval {metric.text(low)} to {metric.text(high)}" if not math.isnan(low) else "too few for an interval"
@@ -110,7 +112,6 @@ def _ahead(best: Found, other: Found, pair: Comparison, verdict: Verdict) -> str
     together = f"{sure}, Holm-corrected {wording.p_value(pair.p_holm)}, {pairing(pair)}, n = {pair.n}"
     which = "one run" if pair.n == 1 else "these runs"
     ending = "that is a real difference." if pair.differ else f"{which} can’t tell the two apart."
-    where = "behind" if pair.difference.value >= 0 else "ahead"
     return f"{label} is {size} {where} ({together}{lacking}): {ending}"
 
 
