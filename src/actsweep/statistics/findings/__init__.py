@@ -4,6 +4,7 @@ Flow: results → setting → **findings** → report. A rule is a pure function
 nothing where that is not enough, and its threshold stands beside it with a reason.
 """
 
+import math
 import re
 import traceback
 import warnings
@@ -44,7 +45,7 @@ def find(settings: Sequence[Setting], read: Callable[[Run], Tables] = tables_of)
     watched = [seen(setting, read) for setting in settings if setting.observed]
     found = [finding for each in watched for finding in _of_setting(each)]
     found += _said_by(spread.too_few_seeds, [each.setting for each in watched])
-    found = [replace(each, explanation=in_words(each.explanation)) for each in found]
+    found = [replace(each, explanation=in_words(each.explanation), evidence=_known(each.evidence)) for each in found]
     return tuple(sorted(found, key=lambda each: (-each.severity, bool(each.follows))))
 
 
@@ -56,6 +57,11 @@ def _said_by(rule: Callable[[Looked], list[Finding]], looked: Looked) -> list[Fi
         said = f"rule {rule.__name__}: {type(error).__name__}: {error}; the report is without it"
         warnings.warn(f"{said}\n{traceback.format_exc()}", RuntimeWarning, stacklevel=2)
         return []
+
+
+def _known(evidence: Sequence[Fact]) -> tuple[Fact, ...]:
+    """The fact that decided, and the others whose value is a number."""
+    return (*evidence[:1], *(each for each in evidence[1:] if not math.isnan(each.value)))
 
 
 def in_words(text: str) -> str:

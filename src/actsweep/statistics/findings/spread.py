@@ -27,7 +27,7 @@ def unstable(seen: Seen) -> list[Finding]:
     if not classes or seen.setting.measure != "test_accuracy" or seen.n < 3:
         return []
     accuracies = np.sort(
-        [float(run["test_accuracy"]) if run.get("test_accuracy") else 1 / classes for run in seen.runs]
+        [1 / classes if run.get("test_accuracy") is None else float(run["test_accuracy"]) for run in seen.runs]
     )
     place = int(np.diff(accuracies).argmax()) + 1
     low, high = accuracies[:place], accuracies[place:]
@@ -70,9 +70,10 @@ def theory_deviates(seen: Seen) -> list[Finding]:
             measured, expected = (float(each.mean[each.layers.index(layer)]) for each in pairs if each)
             facts.append(Fact(f"{words} in {layer}", measured, "1", share.n, theory=expected))
             said.append(f"{words} {measured:.2g}, theory {expected:.2g}")
+    numbers = f" ({'; '.join(said)})" if said else ""
     words = (
         f"{share.value:.0%} of the layers deviate from mean-field theory by more than 4 standard deviations of layers "
-        f"so wide, most often {layer} ({'; '.join(said)}): layers are narrow for the depth, or weights and inputs "
+        f"so wide, most often {layer}{numbers}: layers are narrow for the depth, or weights and inputs "
         "aren’t independent. Believe the measurement."
     )
     remedy = better_init(seen) if "critical" not in str(seen.option("names.init")) else wider(seen)
