@@ -105,5 +105,7 @@ def test_only_settings_that_no_outcome_can_tell_from_any_other_have_too_few_seed
     assert list(few) == ["selu", "elu"]
     assert few["elu"].startswith("2 seeds can't show a difference")
     assert set(too_few_of(dict.fromkeys("abc", range(6)))) == set("abc")
+    many = {"relu": [2]} | {act: range(3) for act in ("tanh", "elu", "selu", "swish", "gelu")}
+    assert {why[:7] for act, why in too_few_of(many).items() if act != "relu"} == {"3 seeds"}
     best = {"a": ten, "b": ten, "c": range(6)}  # 3 pairs: Holm multiplies the two of c by 2
     assert "gives p = 0.062 after correction for 3 comparisons" in too_few_of(best)["c"]

@@ -151,17 +151,19 @@ def too_few_of(groups: Mapping[str, Collection[int]]) -> dict[str, str]:
     sets = [frozenset(seeds) for seeds in groups.values()]
     kinds = {seeds: place for place, seeds in enumerate(dict.fromkeys(sets))}
     sizes = [[_sizes(one, other) for other in kinds] for one in kinds]
-    kind, smallest = (
-        np.array([kinds[each] for each in sets]),
-        np.array([[smallest_p(*x) for x in row] for row in sizes]),
-    )
+    kind = np.array([kinds[each] for each in sets])
+    smallest = np.array([[smallest_p(*each) for each in row] for row in sizes])[kind[:, None], kind]
+    np.fill_diagonal(smallest, math.inf)
     one, other = np.triu_indices(len(sets), 1)
-    corrected = np.full((len(sets), len(sets)), math.inf)
-    corrected[one, other] = corrected[other, one] = holm(smallest[kind[one], kind[other]].tolist())
-    nearest = corrected.argmin(axis=1)
+    corrected = np.full(smallest.shape, math.inf)
+    corrected[one, other] = corrected[other, one] = holm(smallest[one, other].tolist())
+    nearest = smallest.argmin(axis=1)  # before the correction, which takes many to 1
     few = sorted(np.flatnonzero(corrected.min(axis=1) >= LEVEL).tolist(), key=lambda place: -len(sets[place]))
-    labels = list(groups)
-    return {labels[i]: _why(*sizes[kind[i]][kind[nearest[i]]], float(corrected[i, nearest[i]]), len(one)) for i in few}
+    labels, reasons = list(groups), {}
+    for place in few:
+        n, against = sizes[kind[place]][kind[nearest[place]]]
+        reasons[labels[place]] = _why(n, against, float(corrected[place, nearest[place]]), len(one))
+    return reasons
 
 
 def _sizes(one: Collection[int], other: Collection[int]) -> tuple[int, int | None]:

@@ -49,7 +49,8 @@ def _best_epoch(seen: Seen, run: Run, tables: Tables) -> int | None:
         return recorded
     if not len(curve := tables.epochs[score].dropna()):
         return recorded
-    return int(curve.idxmin() if score.endswith("loss") else curve.idxmax())
+    values = curve.to_numpy(dtype=float)
+    return int(curve.index.to_numpy()[values.argmin() if score.endswith("loss") else values.argmax()])
 
 
 def stopped_on_plateau(seen: Seen) -> list[Finding]:
