@@ -10,7 +10,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from actsweep.statistics.inference import Estimate, compare, compare_all, holm, mean, proportion, too_few
+from actsweep.statistics.inference import Estimate, compare, compare_all, holm, mean, proportion
+from actsweep.statistics.power import too_few
 from tests.test_statistics import EXACTLY, MAIZE, SLEEP, Floats, bounds, draw, seeds
 
 

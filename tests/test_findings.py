@@ -11,6 +11,7 @@ import pytest
 
 from actsweep.results.measured import Measured
 from actsweep.results.reading import Run
+from actsweep.statistics import findings
 from actsweep.statistics.findings import KINDS, Finding, Tables, find
 from actsweep.statistics.setting import Setting, settings_of
 
@@ -205,6 +206,27 @@ def test_of_diverged_runs_epoch_and_step_are_told_and_a_step_size_that_fits() ->
     assert [each.kind for each in others] == ["step_too_large"]
 
 
+def test_of_runs_that_diverged_in_one_epoch_the_step_that_is_known_counts() -> None:
+    runs = tuple(run(seed, status="diverged", test_accuracy=None, epochs=3) for seed in (0, 1))
+    steps = [pd.DataFrame({"step": [41, 42], "loss": losses}) for losses in ([2.0, 3.0], [2.0, math.nan])]
+
+    def read(each: Run) -> Tables:
+        return replace(tables([2.0, 5.0, math.nan]), read={"steps": steps[each["seed"]]}.get)
+
+    first = find([Setting({"act": "tanh"}, diverged=runs)], read)[0]
+    assert (first.kind, first.where.epoch, first.where.step) == ("diverged", 3, 42)
+
+
+def test_a_defect_of_a_rule_is_told_and_costs_no_other_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(seen: Any) -> list[Finding]:
+        raise TypeError("no such thing")
+
+    monkeypatch.setattr(findings, "RULES", (broken, *findings.RULES))
+    with pytest.warns(RuntimeWarning, match=r"(?s)^rule broken: TypeError: no such thing.*Traceback"):
+        first = found(*SICK["saturated"][:1])[0]
+    assert first.kind == "saturated"
+
+
 def two(n: int) -> list[Setting]:
     runs = [run(seed, test_accuracy=0.9 + 0.001 * seed) for seed in range(n)]
     others = [run(seed, test_accuracy=0.88 + 0.002 * seed % 0.01, act="relu") for seed in range(n)]
@@ -220,6 +242,14 @@ def test_too_few_seeds_are_told_with_how_many_would_do() -> None:
     assert would_do.low <= would_do.value <= would_do.high
     assert few.remedy == (f"seed=range({max(6, would_do.value):.0f})",)
     assert find(two(6), lambda run: tables()) == ()
+
+
+def test_where_some_settings_have_enough_seeds_those_that_have_too_few_are_named() -> None:
+    three = [each for each in two(10) if each.act == "tanh"] + [each for each in two(10) if each.act == "relu"]
+    three.append(Setting({"act": "elu"}, completed=tuple(run(seed, act="elu", test_accuracy=0.5) for seed in (0, 1))))
+    (few,) = find(three, lambda run: tables())
+    assert (few.kind, few.where.setting, few.evidence[0].value) == ("too_few_seeds", "elu", 2)
+    assert few.explanation.startswith("elu: 2 seeds can't show a difference")
 
 
 def test_a_sweeps_findings_are_sorted_by_gravity() -> None:

@@ -7,7 +7,18 @@ import pytest
 from scipy import special, stats
 
 from actsweep.statistics import inference
-from actsweep.statistics.power import SIMULATED, effect_of, needed, p_values, power, seeds_needed
+from actsweep.statistics.power import (
+    SIMULATED,
+    effect_of,
+    fewest,
+    needed,
+    p_values,
+    power,
+    seeds_needed,
+    smallest_p,
+    too_few,
+    too_few_of,
+)
 
 NOISE = 4 * math.sqrt(0.25 / SIMULATED)  # four standard errors of a simulated share
 
@@ -61,3 +72,40 @@ def test_what_few_seeds_leave_open_is_said() -> None:
     assert seeds_needed([0.3, 0.3, 0.3]).n == 3
     assert math.isnan(seeds_needed([0.3, 0.3, 0.3]).value)
     assert needed(1.0, comparisons=15) > needed(1.0)
+
+
+@pytest.mark.parametrize(("n", "other"), [(2, 5), (3, 3), (4, 4), (5, 7), (6, None), (9, None)])
+def test_where_all_agree_the_comparison_gives_the_smallest_p(n: int, other: int | None) -> None:
+    better = {seed: 1.0 + seed**2 for seed in range(n)}
+    worse = {seed: -float(seed) for seed in (range(n) if other is None else range(100, 100 + other))}
+    assert inference.compare(better, worse).p_value == pytest.approx(smallest_p(n, other), rel=1e-12)
+    assert fewest(3, other) <= fewest(3)
+
+
+def test_four_runs_against_four_of_other_seeds_can_show_a_difference_and_three_cant() -> None:
+    assert too_few(4, 1, other=4) is None
+    assert too_few(3, 1, other=3) == (
+        "3 seeds can't show a difference: even if all agree, the unpaired test gives p = 0.1; "
+        "at least 4 are needed, or 6 that both have"
+    )
+
+
+def test_one_run_against_thirty_shows_no_difference_though_p_is_small() -> None:
+    many, one = {seed: 0.9 + 0.001 * seed for seed in range(30)}, {50: 0.1}
+    assert inference.compare(many, one).p_value < 0.05
+    assert not inference.compare(many, one).differ
+    assert set(too_few_of({"relu": many, "tanh": one})) == {"relu", "tanh"}
+
+
+def test_only_settings_that_no_outcome_can_tell_from_any_other_have_too_few_seeds() -> None:
+    ten = range(10)
+    assert too_few_of({"relu": ten, "tanh": ten}) == {}
+    assert too_few_of({"relu": ten}) == {}
+    few = too_few_of({"relu": ten, "elu": range(2), "tanh": ten, "selu": range(5)})
+    assert list(few) == ["selu", "elu"]
+    assert few["elu"].startswith("2 seeds can't show a difference")
+    assert set(too_few_of(dict.fromkeys("abc", range(6)))) == set("abc")
+    many = {"relu": [2]} | {act: range(3) for act in ("tanh", "elu", "selu", "swish", "gelu")}
+    assert {why[:7] for act, why in too_few_of(many).items() if act != "relu"} == {"3 seeds"}
+    best = {"a": ten, "b": ten, "c": range(6)}  # 3 pairs: Holm multiplies the two of c by 2
+    assert "gives p = 0.062 after correction for 3 comparisons" in too_few_of(best)["c"]

@@ -13,7 +13,7 @@ from actsweep.report import provenance
 from actsweep.report.findings import as_row
 from actsweep.report.frames import endings
 from actsweep.report.summary import Judged, Summary, as_numbers
-from actsweep.report.verdict import SIGNIFICANT, Verdict, warning
+from actsweep.report.verdict import Verdict, warning
 from actsweep.report.wording import plain
 from actsweep.results.files import speakable
 from actsweep.statistics.inference import Comparison
@@ -112,7 +112,7 @@ def _compared(pair: Comparison, verdict: Verdict) -> dict[str, Any]:
         "better_by": as_numbers(pair.difference, verdict.task.metric),
         "p": plain(pair.p_value),
         "p_holm": plain(pair.p_holm),
-        "differ": pair.p_holm < SIGNIFICANT,
+        "differ": pair.differ,
         "effect_size": plain(pair.effect_size),
         "improvement": improvement,
     }

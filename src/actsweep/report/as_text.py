@@ -19,7 +19,7 @@ IN_MARKDOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient
 IN_LATEX = ("n", "trained", "mean", "mean_with_diverged")
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "∞": r"$\infty$",
     "|": "$|$", "…": r"\ldots{}", "−": "$-$", "÷": r"$\div$", "×": r"$\times$", "²": "$^2$", "–": "--",
 }  # fmt: skip
 

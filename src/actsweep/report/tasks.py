@@ -64,7 +64,7 @@ class Task:
         """What stands for a diverged run, in words."""
         values = [value for each in self.settings if (value := chance(each, self.settings)) is not None]
         what = "chance" if self.metric.higher_is_better else "the highest loss of any run here"
-        return f"{what}, {self.metric.with_unit(self.metric.factor * max(values, default=math.nan))}"
+        return f"{what}, {self.metric.with_unit(self.metric.factor * max(values))}" if values else what
 
 
 def tasks_of(settings: Sequence[Setting]) -> list[Task]:

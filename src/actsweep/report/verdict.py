@@ -9,9 +9,9 @@ from actsweep.report.frames import first_to_last, trained_share
 from actsweep.report.tasks import Metric, Task
 from actsweep.statistics import inference
 from actsweep.statistics.inference import Comparison, Estimate
+from actsweep.statistics.power import too_few_of
 from actsweep.statistics.setting import Setting
 
-SIGNIFICANT = 0.05
 MOST_COMPARED = 200  # settings: 19,900 pairs take six seconds
 MOST_NEXT = 3
 
@@ -102,15 +102,16 @@ def _ahead(best: Found, other: Found, pair: Comparison, verdict: Verdict) -> str
     lacking = f"; {without}" if without else ""
     if other.mean.value == best.mean.value and pair.difference.value == 0:
         return f"{label} has the same mean (n = {other.mean.n}{lacking})."
-    size = f"{metric.text(abs(pair.difference.value))} {metric.difference_unit}"
+    where = "behind" if pair.difference.value >= 0 else "ahead"
+    pair = pair if pair.difference.value >= 0 else turned(pair)
+    size = f"{metric.text(pair.difference.value)} {metric.difference_unit}"
     low, high = pair.difference.low, pair.difference.high
     sure = (
         f"95 % interval {metric.text(low)} to {metric.text(high)}" if not math.isnan(low) else "too few for an interval"
     )
     together = f"{sure}, Holm-corrected {wording.p_value(pair.p_holm)}, {pairing(pair)}, n = {pair.n}"
-    apart = pair.p_holm < SIGNIFICANT
-    ending = "that is a real difference." if apart else "these runs can’t tell the two apart."
-    where = "behind" if pair.difference.value >= 0 else "ahead"
+    which = "one run" if pair.n == 1 else "these runs"
+    ending = "that is a real difference." if pair.differ else f"{which} can’t tell the two apart."
     return f"{label} is {size} {where} ({together}{lacking}): {ending}"
 
 
@@ -139,7 +140,7 @@ def sentences(verdict: Verdict) -> list[str]:
         if (pair := verdict.between(best.setting.label, other.setting.label))
     ]
     said += [_ahead(best, other, pair, verdict) for other, pair in others[:MOST_NEXT]]
-    apart = [other.setting.label for other, pair in others if pair.p_holm < SIGNIFICANT]
+    apart = [other.setting.label for other, pair in others if pair.differ]
     if len(others) > MOST_NEXT:
         which = f": {wording.listed(apart)}" if apart else ""
         said.append(
@@ -152,6 +153,8 @@ def sentences(verdict: Verdict) -> list[str]:
         return said
     if nothing := [setting.label for setting in task.settings if not setting.completed]:
         said.append(f"No run completed of {wording.listed(nothing)}.")
+    if (few := _few(verdict)) and not warning(verdict):
+        said.append(f"Too few seeds for a verdict on {wording.listed(list(few))}. {next(iter(few.values()))}.")
     return said + _untrained(task)
 
 
@@ -173,8 +176,12 @@ def _untrained(task: Task) -> list[str]:
     return [f"Not every run learnt something: {wording.listed(facts)}."] if facts else []
 
 
+def _few(verdict: Verdict) -> dict[str, str]:
+    """Of the settings compared those of which there are too few seeds, with the reason."""
+    return too_few_of({each.setting.label: each.values for each in verdict.found[:MOST_COMPARED]})
+
+
 def warning(verdict: Verdict) -> str | None:
-    """Why there are too few seeds for a verdict, if there are."""
-    if len(verdict.found) < 2:
-        return None
-    return inference.too_few(min(pair.n for pair in verdict.pairs.values()), len(verdict.pairs))
+    """Why there are too few seeds for any verdict, if there are."""
+    few = _few(verdict)
+    return next(iter(few.values())) if few and len(few) == len(verdict.found[:MOST_COMPARED]) else None

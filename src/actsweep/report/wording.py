@@ -16,11 +16,13 @@ _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 def number(value: float | None, digits: int = 3) -> str:
     """At most so many significant digits; a dash where there is no number.
 
-    >>> number(0.33879), number(1.4e-05), number(-2.0), number(None)
-    ('0.339', '1.4e−5', '−2', '–')
+    >>> number(0.33879), number(1.4e-05), number(-2.0), number(None), number(math.inf)
+    ('0.339', '1.4e−5', '−2', '–', '∞')
     """
     if value is None or math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return NOT_FINITE if value > 0 else f"−{NOT_FINITE}"
     mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
     return (f"{mantissa}e{int(exponent)}" if exponent else mantissa).replace("-", "−")
 

@@ -199,7 +199,9 @@ def on_fashion(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "act": act,
-            "accuracies": _numbers(run["test_accuracy"] or 1 / run["classes"] for run in own),
+            "accuracies": _numbers(
+                1 / run["classes"] if run["test_accuracy"] is None else run["test_accuracy"] for run in own
+            ),
             "diverged": _numbers(run["seed"] for run in own if run["status"] == "diverged"),
             "epochs": _numbers(run["epochs"] for run in own),
         }

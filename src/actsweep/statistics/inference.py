@@ -23,7 +23,7 @@ improvement, unpaired *        97 96 95       96 96 96      96 96 95
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import combinations
@@ -67,6 +67,11 @@ class Comparison:
     p_holm: float  # corrected within the family given to compare_all; = p_value for a lone comparison
     effect_size: float  # mean difference / sd, Hedges-corrected; paired: sd of the differences, else pooled; or NaN
     improvement: Estimate  # P(first > second) + 1/2 P(equal); paired: over pairs, else over all n·m (Mann-Whitney)
+
+    @property
+    def differ(self) -> bool:
+        """Beyond chance: p < 0.05, of more than one run: one doesn't tell how far others would lie from it."""
+        return self.n > 1 and self.p_holm < 2 * TAIL
 
 
 def trained(accuracy: float, classes: int) -> bool:
@@ -135,8 +140,7 @@ def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparis
     the smaller one spreads more, p ≤ 0.05 comes too often (8 and 10 runs, 4-fold sd: 10 %; 5 and 15: 25 %). The
     interval leans on Student's t (unpaired: Welch's); where it disagrees with p, believe p.
     """
-    common, seeds = first.keys() & second.keys(), len(first.keys() | second.keys())
-    paired = len(common) == seeds or len(common) >= max(2, min(len(first), len(second)) / 2)
+    common, seeds, paired = first.keys() & second.keys(), len(first.keys() | second.keys()), are_paired(first, second)
     a, b = (_finite([group[seed] for seed in sorted(common if paired else group)]) for group in (first, second))
     if (n := min(len(a), len(b))) == 0:
         return Comparison(0, paired, seeds, Estimate(), math.nan, math.nan, math.nan, Estimate())
@@ -149,25 +153,17 @@ def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparis
     return Comparison(n, paired, seeds, difference, p, p, _effect_size(difference.value, groups, noise), improvement)
 
 
+def are_paired(first: Collection[int], second: Collection[int]) -> bool:
+    """Whether two settings with these seeds are compared in pairs."""
+    common = len(set(first) & set(second))
+    return common == len(first) == len(second) or common >= max(2, min(len(first), len(second)) / 2)
+
+
 def compare_all(groups: Mapping[str, Mapping[int, float]]) -> dict[tuple[str, str], Comparison]:
     """Every unordered pair of settings, in their order, with Holm's correction over all of them."""
     pairs = {(one, other): compare(groups[one], groups[other]) for one, other in combinations(groups, 2)}
     corrected = holm([pair.p_value for pair in pairs.values()])
     return {names: replace(pair, p_holm=p) for (names, pair), p in zip(pairs.items(), corrected, strict=True)}
-
-
-def too_few(n: int, comparisons: int) -> str | None:
-    """Why n seeds can't support a conclusion, if so: even where all agree, p = 2 / 2^n, times comparisons, is > 0.05.
-
-    >>> too_few(3, comparisons=1)
-    "3 seeds can't show a difference: even if all agree, the paired test gives p = 0.25; at least 6 are needed"
-    """
-    family = max(comparisons, 1)
-    if n >= (needed := 1 + math.ceil(math.log2(family / 0.05))):
-        return None
-    corrected = f" after correction for {family:,} comparisons" if family > 1 else ""
-    smallest = f"p = {min(1, family * 2.0 ** (1 - n)):.2g}{corrected}; at least {needed} are needed"
-    return f"{n} seed{'s' * (n != 1)} can't show a difference: even if all agree, the paired test gives {smallest}"
 
 
 def _sign_flip_p(differences: Floats, noise: float) -> float:

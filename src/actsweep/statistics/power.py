@@ -5,13 +5,13 @@ these are too few to show their distribution, normal ones. Equal numbers give eq
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from scipy import special, stats  # type: ignore[import-untyped]
 from scipy.optimize import brentq  # type: ignore[import-untyped]
 
-from actsweep.statistics.inference import ROUNDING, TAIL, Estimate, Floats
+from actsweep.statistics.inference import ROUNDING, TAIL, Estimate, Floats, are_paired, holm
 
 LEVEL, POWER = 2 * TAIL, 0.8
 SIMULATED = 2_000  # sweeps: 0.9 points, one standard error
@@ -95,3 +95,79 @@ def seeds_needed(differences: Sequence[float], comparisons: int = 1) -> Estimate
     near, far = sorted((abs(effect.low), abs(effect.high)))
     most = math.inf if effect.low <= 0 <= effect.high else needed(near, comparisons, shape)
     return Estimate(needed(effect.value, comparisons, shape), needed(far, comparisons, shape), most, effect.n)
+
+
+def smallest_p(n: int, other: int | None = None) -> float:
+    """The p-value of inference.compare where all runs agree: of n pairs, or of n runs against `other`, as many or more,
+    of other seeds. One run against others shows nothing, whatever p is.
+
+    >>> smallest_p(6), smallest_p(4, 4) == 2 / 70, smallest_p(1, 30)
+    (0.03125, True, 1.0)
+    """
+    if other is None:
+        return 2.0 ** (1 - min(n, 99))
+    return (1 + (n == other)) / math.comb(n + other, n) if n > 1 else 1.0
+
+
+def fewest(comparisons: int, other: int | None = None) -> int:
+    """So many pairs, or runs against `other` of other seeds, can show a difference if all agree."""
+    n = 1
+    while max(comparisons, 1) * smallest_p(n, other and max(n, other)) >= LEVEL:
+        n += 1
+    return n
+
+
+def too_few(n: int, comparisons: int, other: int | None = None) -> str | None:
+    """Why n pairs, or n runs against `other` of other seeds, can't support a conclusion, if so: even where all agree,
+    the smallest p, times comparisons, is not below 0.05.
+
+    >>> too_few(3, comparisons=1)
+    "3 seeds can't show a difference: even if all agree, the paired test gives p = 0.25; at least 6 are needed"
+    """
+    p = min(1, max(comparisons, 1) * smallest_p(n, other))
+    return _why(n, other, p, comparisons) if p >= LEVEL else None
+
+
+def _why(n: int, other: int | None, p: float, comparisons: int) -> str:
+    corrected = f" after correction for {comparisons:,} comparisons" if comparisons > 1 else ""
+    test = "paired" if other is None else "unpaired"
+    why = f"even if all agree, the {test} test gives p = {p:.2g}{corrected}"
+    if other is not None and n == 1:
+        why = "one run doesn't tell how far others would lie from it"
+    shared = "" if other is None else f", or {fewest(comparisons)} that both have"
+    needed = f"at least {fewest(comparisons, other)} are needed{shared}"
+    return f"{n} seed{'s' * (n != 1)} can't show a difference: {why}; {needed}"
+
+
+def too_few_of(groups: Mapping[str, Collection[int]]) -> dict[str, str]:
+    """Of settings, given by their seeds, those that no outcome tells from any other, each with the reason, those with
+    the most seeds first: what Holm leaves of the smallest p-values is not below 0.05.
+
+    >>> list(too_few_of({"relu": range(10), "tanh": range(10), "elu": range(2)}))
+    ['elu']
+    """
+    if len(groups) < 2:
+        return {}
+    sets = [frozenset(seeds) for seeds in groups.values()]
+    kinds = {seeds: place for place, seeds in enumerate(dict.fromkeys(sets))}
+    sizes = [[_sizes(one, other) for other in kinds] for one in kinds]
+    kind = np.array([kinds[each] for each in sets])
+    smallest = np.array([[smallest_p(*each) for each in row] for row in sizes])[kind[:, None], kind]
+    np.fill_diagonal(smallest, math.inf)
+    one, other = np.triu_indices(len(sets), 1)
+    corrected = np.full(smallest.shape, math.inf)
+    corrected[one, other] = corrected[other, one] = holm(smallest[one, other].tolist())
+    nearest = smallest.argmin(axis=1)  # before the correction, which takes many to 1
+    few = sorted(np.flatnonzero(corrected.min(axis=1) >= LEVEL).tolist(), key=lambda place: -len(sets[place]))
+    labels, reasons = list(groups), {}
+    for place in few:
+        n, against = sizes[kind[place]][kind[nearest[place]]]
+        reasons[labels[place]] = _why(n, against, float(corrected[place, nearest[place]]), len(one))
+    return reasons
+
+
+def _sizes(one: Collection[int], other: Collection[int]) -> tuple[int, int | None]:
+    """The number of pairs, or the smaller and the larger number of runs."""
+    if are_paired(one, other):
+        return len(set(one) & set(other)), None
+    return min(len(one), len(other)), max(len(one), len(other))

@@ -9,7 +9,8 @@ from actsweep.errors import UserError
 from actsweep.report.captions import sample, with_diverged
 from actsweep.report.drawing import Drawing, Look, legend, looks, panels
 from actsweep.report.frames import PERCENT, Runs, averaged, with_accuracy
-from actsweep.statistics.inference import compare_all, too_few
+from actsweep.statistics.inference import compare_all
+from actsweep.statistics.power import too_few_of
 from actsweep.statistics.setting import Setting, act_order, chance, settings_of
 
 SHARED, OWN = "one learning rate for all", "the learning rate that suits each"
@@ -65,15 +66,15 @@ def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> None:
 
 def claims(cells: Cells) -> str:
     """For each panel and side, how many pairs of functions the paired tests tell apart."""
-    said = []
+    said, why = [], dict[str, None]()
     for init, side in dict.fromkeys((init, side) for init, side, _ in cells):
         groups = {act: cell[1] for (i, s, act), cell in cells.items() if (i, s) == (init, side)}
         pairs = compare_all(groups)
-        apart = sum(pair.p_holm <= 0.05 for pair in pairs.values())
+        apart = sum(pair.differ for pair in pairs.values())
         said.append(f"{apart} of {len(pairs)} pairs at init={init} with {side}")
-    fewest, acts = min(len(cell[1]) for cell in cells.values()), len({act for _, _, act in cells})
-    why = too_few(fewest, acts * (acts - 1) // 2)
-    return f"Told apart by paired tests (Holm, 5 %): {'; '.join(said)}. " + (f"{why}. " if why else "")
+        few = too_few_of(groups)
+        why |= dict.fromkeys(few.values() if len(few) == len(groups) else ())
+    return f"Told apart by paired tests (Holm, 5 %): {'; '.join(said)}. " + "".join(f"{reason}. " for reason in why)
 
 
 def draw(runs: Runs) -> Drawing:

@@ -108,7 +108,7 @@ function differences(figure, width) {
       y: [i],
       text: [`${label(names[i])}: ${words(row)}, n = ${row.n}, ${pairing(row)}`],
       ...HOVER,
-      marker: { color: row.holm < 0.05 ? of : css("--page"), size: 10, line: { color: of, width: 2 } },
+      marker: { color: row.n > 1 && row.holm < 0.05 ? of : css("--page"), size: 10, line: { color: of, width: 2 } },
       ...(isNumber(row.low) ? { error_x: errorBars([row.low], [row.difference], [row.high], of) } : {}),
     };
   });

@@ -4,9 +4,13 @@ Flow: results → setting → **findings** → report. A rule is a pure function
 nothing where that is not enough, and its threshold stands beside it with a reason.
 """
 
+import math
 import re
+import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from actsweep.results.reading import Run
 from actsweep.statistics.findings import progress, signal, spread, steps, units
@@ -29,6 +33,7 @@ RULES: tuple[Callable[[Seen], list[Finding]], ...] = (
 )  # fmt: skip
 INDEPENDENT = {"theory_deviates", "too_few_seeds"}  # of everything else
 SCALE = {"exploding_signal", "exploding_gradient", "vanishing_signal", "vanishing_gradient"}
+Looked = TypeVar("Looked")
 HUNDREDFOLD, DECAYED = 100.0, "optim.weight_decay=0"
 
 
@@ -39,9 +44,24 @@ def find(settings: Sequence[Setting], read: Callable[[Run], Tables] = tables_of)
     """
     watched = [seen(setting, read) for setting in settings if setting.observed]
     found = [finding for each in watched for finding in _of_setting(each)]
-    found += spread.too_few_seeds([each.setting for each in watched])
-    found = [replace(each, explanation=in_words(each.explanation)) for each in found]
+    found += _said_by(spread.too_few_seeds, [each.setting for each in watched])
+    found = [replace(each, explanation=in_words(each.explanation), evidence=_known(each.evidence)) for each in found]
     return tuple(sorted(found, key=lambda each: (-each.severity, bool(each.follows))))
+
+
+def _said_by(rule: Callable[[Looked], list[Finding]], looked: Looked) -> list[Finding]:
+    """What a rule finds. Its defect is told, with its traceback, and must not cost the report."""
+    try:
+        return rule(looked)
+    except Exception as error:
+        said = f"rule {rule.__name__}: {type(error).__name__}: {error}; the report is without it"
+        warnings.warn(f"{said}\n{traceback.format_exc()}", RuntimeWarning, stacklevel=2)
+        return []
+
+
+def _known(evidence: Sequence[Fact]) -> tuple[Fact, ...]:
+    """The fact that decided, and the others whose value is a number."""
+    return (*evidence[:1], *(each for each in evidence[1:] if not math.isnan(each.value)))
 
 
 def in_words(text: str) -> str:
@@ -55,7 +75,7 @@ def in_words(text: str) -> str:
 
 def _of_setting(watched: Seen) -> list[Finding]:
     """A setting's findings, the cause first, as grave as all that follows from it."""
-    found = sorted((finding for rule in RULES for finding in rule(watched)), key=_rank)
+    found = sorted((finding for rule in RULES for finding in _said_by(rule, watched)), key=_rank)
     if not (dependent := [each for each in found if each.kind not in INDEPENDENT]):
         return found
     cause = _cause(dependent)

@@ -5,9 +5,10 @@ import math
 import numpy as np
 
 from actsweep.results.measured import Floats
+from actsweep.results.reading import Run
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import HARMS, Finding, Where
-from actsweep.statistics.findings.seen import Seen, average, fact, span
+from actsweep.statistics.findings.seen import Seen, Tables, average, fact, span
 
 FELL, MATTERS = 0.02, 0.01  # in the last fifth of the epochs, of the training loss, and of that of guessing
 ENOUGH = 50  # epochs, the default: patience ends them
@@ -20,10 +21,11 @@ LOST = 0.1  # of the loss of guessing, by which the validation loss rose again
 
 def not_finished(seen: Seen) -> list[Finding]:
     """The best epoch is the last that was allowed, in most runs, and the training loss is still falling."""
-    most, known = seen.number("trainer.max_epochs"), [run for run in seen.setting.completed if run.get("best_epoch")]
-    late = [run for run in known if run["best_epoch"] == run["epochs"] == most]
+    most, pairs = seen.number("trainer.max_epochs"), zip(seen.runs, seen.tables, strict=True)
+    known = [(run["epochs"], best) for run, tables in pairs if (best := _best_epoch(seen, run, tables))]
+    late = [best for epochs, best in known if best == epochs == most]
     curves = [curve for curve in seen.losses() if len(curve) > 1]
-    falls = [_last_fall(curve) / (_last_fall(curve) + curve[-1]) for curve in curves]
+    falls = [fall / (fall + float(curve[-1])) if (fall := _last_fall(curve)) else 0.0 for curve in curves]
     matters = bool(curves) and float(np.median([_last_fall(each) / _scale(seen, each) for each in curves])) > MATTERS
     if not most or len(late) * 2 <= len(known) or not matters or float(np.median(falls)) < FELL:
         return []
@@ -37,6 +39,18 @@ def not_finished(seen: Seen) -> list[Finding]:
     )
     where, remedy = Where(seen.label, None, int(most)), (f"trainer.max_epochs={max(ENOUGH, 4 * most):.0f}",)
     return [Finding("not_finished", seen.severity, where, evidence, said, remedy, "Prechelt 1998")]
+
+
+def _best_epoch(seen: Seen, run: Run, tables: Tables) -> int | None:
+    """Of a completed run. With test=last the recorded one is the last: then that of the score that was monitored."""
+    recorded = run.get("best_epoch") if run["status"] == "completed" else None
+    score = seen.option("monitor") or ("val_loss" if seen.setting.measure == "test_loss" else "val_accuracy")
+    if not recorded or seen.option("test") != "last" or score not in tables.epochs:
+        return recorded
+    if not len(curve := tables.epochs[score].dropna()):
+        return recorded
+    values = curve.to_numpy(dtype=float)
+    return int(curve.index.to_numpy()[values.argmin() if score.endswith("loss") else values.argmax()])
 
 
 def stopped_on_plateau(seen: Seen) -> list[Finding]:
@@ -81,14 +95,16 @@ def overfitting(seen: Seen) -> list[Finding]:
     if not (gap.value > GAP or rise.value > LOST):
         return []
     best = int(np.median([1 + int(curve.argmin()) for curve in losses]))
+    scale = "first epoch’s" if math.isnan(seen.guessing) else "loss of guessing"
     evidence = [
         fact("training − validation accuracy, last epoch", gap, threshold=GAP),
-        fact("rise of the validation loss since its lowest ÷ loss of guessing", rise, threshold=LOST),
+        fact(f"rise of the validation loss since its lowest ÷ {scale}", rise, threshold=LOST),
     ]
-    said = (
-        f"At the end, accuracy on training examples is {gap.value:.2f} above that on validation examples, and the "
-        f"validation loss, lowest in epoch {best}, has risen by {rise.value:.2f} of the loss of guessing."
-    )
+    known = {
+        f"accuracy on training examples is {gap.value:.2f} above that on validation examples": gap.value,
+        f"the validation loss, lowest in epoch {best}, has risen by {rise.value:.2f} of the {scale}": rise.value,
+    }
+    said = f"At the end, {', and '.join(part for part, value in known.items() if value >= 0.005)}."
     evidence = evidence if gap.value > GAP else evidence[::-1]
     remedy = _remedy(seen, rise.value > LOST)
     return [
@@ -105,8 +121,8 @@ def overfitting(seen: Seen) -> list[Finding]:
 
 
 def _scale(seen: Seen, curve: Floats) -> float:
-    """The loss of guessing; of a regression, the first epoch's."""
-    return float(curve[0]) if math.isnan(seen.guessing) else seen.guessing
+    """The loss of guessing; of a regression, the first epoch's, NaN where that is 0."""
+    return (float(curve[0]) or math.nan) if math.isnan(seen.guessing) else seen.guessing
 
 
 def _remedy(seen: Seen, rises: bool) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from actsweep.results.folders import Folders
 from actsweep.results.measured import Floats, Measured
 from actsweep.results.reading import Run, status
 from actsweep.statistics import inference
-from actsweep.statistics.findings.finding import BREAKS, HARMS, Fact
+from actsweep.statistics.findings.finding import BREAKS, HARMS, NOTE, Fact
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
 
@@ -108,7 +108,7 @@ class Seen:
     def guessing(self) -> float:
         """The cross-entropy of guessing, nats; NaN of a regression."""
         classes = next((run["classes"] for run in self.runs if run.get("classes")), None)
-        return math.log(classes) if classes and self.setting.measure == "test_accuracy" else math.nan
+        return math.log(classes) if classes and classes > 1 and self.setting.measure == "test_accuracy" else math.nan
 
     def curves(self, column: str) -> list[Floats]:
         """The finite numbers of a column of each run's epochs.csv, by epoch, where there are some."""
@@ -134,6 +134,9 @@ class Seen:
 
     @property
     def severity(self) -> int:
+        """Where nobody knows whether the runs learnt, as of untrained networks: worth knowing."""
+        if not self.learnt:
+            return NOTE
         return BREAKS if self.unlearnt.value > 0.5 else HARMS
 
     @cached_property
@@ -149,11 +152,19 @@ class Seen:
         late = self.waited.value >= 0.1 and self.waited.value * float(np.mean(epochs or [0])) >= 1.5
         return self.unlearnt.value > 0.5 or late
 
+    def lost(self) -> str:
+        """How many runs learnt nothing, in words."""
+        n = len(self.learnt)
+        return f"{self.learnt.count(False)} of {n} run{'s' * (n != 1)} learnt nothing"
+
     def said(self) -> str:
         """What came of the runs, in words."""
-        lost, n = self.learnt.count(False), len(self.learnt)
-        if lost:
-            return f"{lost} of {n} run{'s' * (n != 1)} learnt nothing{self._stopped()}."
+        if not self.learnt:
+            return "Whether the runs learn isn’t known yet."
+        if not all(self.learnt):
+            return f"{self.lost()}{self._stopped()}."
+        if not self.waited.value >= 0.005:  # or unknown, as of regressions
+            return "The runs learnt all the same."
         return (
             f"The runs learnt all the same, but spent {self.waited.value:.0%} of their epochs at the loss of guessing."
         )

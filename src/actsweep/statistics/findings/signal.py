@@ -21,12 +21,14 @@ PATIENCE = 1e-3  # what learns a thousand times slower no run waits for
 VANISHED = 1e-4  # layers this far behind stand still whatever the others learn
 WILD = 2.0  # first loss in losses of guessing: the outputs are so large that they are confidently wrong
 SOURCE = "Glorot & Bengio 2010; Schoenholz et al. 2017: √χ = 1"
-NO_EDGE = {"Softplus", "Maxout", "Step", "LogSigmoid", "Hardshrink", "Tanhshrink", "GLU"}  # no useful critical point
 TANH_LIKE = {"Tanh", "Identity", "Softsign", "SELU", "Hardtanh"}
 RELU_LIKE = {"ReLU", "LeakyReLU", "PReLU", "ReLU6", "ELU", "CELU", "GELU", "SiLU", "Mish", "Hardswish", "Maxout"}
 MADE_FOR = {"kaiming": RELU_LIKE, "xavier": TANH_LIKE, "lecun": TANH_LIKE, "orthogonal": TANH_LIKE}
 ADAM = ("optim=adam",)  # takes no notice of a gradient's size, where nothing else mends that
 KNOWN = TANH_LIKE | RELU_LIKE | {"Sigmoid", "Softplus"}
+# Functions with an edge of chaos whose variance settles there; Softplus and others have none, Softshrink's q runs away.
+EDGE = TANH_LIKE | RELU_LIKE - {"Maxout"} | {"Sigmoid", "Hardsigmoid"}
+NAMES = {name.lower(): name for name in KNOWN | EDGE}  # torch.nn.functional.leaky_relu is LeakyReLU
 
 
 class Passed(NamedTuple):
@@ -68,7 +70,9 @@ def gradient(seen: Seen) -> Passed | None:
     names, mean = norms.layers, norms.mean
     lowest, highest = names[int(mean.argmin())], names[int(mean.argmax())]
     if ratios is not None and len(ratios.layers) == len(names) - 1:
-        return Passed(ratios.values.prod(axis=1), len(ratios.layers), lowest, highest, _expected(seen))
+        with np.errstate(over="ignore"):
+            total = np.nan_to_num(ratios.values.prod(axis=1))
+        return Passed(total, len(ratios.layers), lowest, highest, _expected(seen))
     with np.errstate(divide="ignore", invalid="ignore"):
         total = np.nan_to_num(norms.values[:, 0] / norms.values[:, -1])
     return Passed(total, len(names) - 1, lowest, highest)
@@ -80,16 +84,18 @@ def _expected(seen: Seen) -> float:
 
 
 def activation(seen: Seen) -> str:
-    return str(seen.option("act._target_") or "").rpartition(".")[2]
+    """The name of its class; empty where that is not known, as of other people's modules."""
+    name = str(seen.option("act._target_") or "").rpartition(".")[2]
+    return NAMES.get(name.lower().replace("_", ""), name)
 
 
 def better_init(seen: Seen) -> tuple[str, ...]:
-    """The critical initialisation; where the activation has none, or it was used, normalisation instead."""
+    """The critical initialisation; where the activation has none that is known, or it was used, normalisation."""
     if activation(seen) == "Step":
         return ("act=relu", "init=critical")
     if seen.option("norm") == "layer":
         return ADAM
-    has_edge = activation(seen) not in NO_EDGE and seen.option("names.init") != "critical"
+    has_edge = activation(seen) in EDGE | {""} and seen.option("names.init") != "critical"
     return ("init=critical",) if has_edge else ("norm=layer",)
 
 
@@ -151,12 +157,13 @@ def _exploding(seen: Seen, name: str, each: Passed, passed: dict[str, Passed]) -
 
 
 def _wild(seen: Seen) -> str:
-    lost = seen.learnt.count(False)
+    if not seen.learnt:
+        return seen.said()
     first = [curve[0] for curve in seen.losses()]
     if first and not math.isnan(seen.guessing):
         loss = f"In the first epoch the loss is {np.median(first):.3g} nats, that of guessing {seen.guessing:.3g}"
-        return f"{loss}; {lost} of {len(seen.learnt)} runs learnt nothing."
-    return f"{lost} of {len(seen.learnt)} runs learnt nothing, or diverged."
+        return f"{loss}; {seen.lost()}."
+    return f"{seen.lost()}, or diverged."
 
 
 def first_layer(seen: Seen) -> str | None:

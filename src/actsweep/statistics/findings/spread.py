@@ -11,7 +11,7 @@ from actsweep.statistics.findings.finding import BREAKS, NOTE, Fact, Finding, Wh
 from actsweep.statistics.findings.seen import Seen, average, fact, wider
 from actsweep.statistics.findings.signal import better_init
 from actsweep.statistics.inference import Estimate
-from actsweep.statistics.power import POWER, seeds_needed
+from actsweep.statistics.power import POWER, fewest, seeds_needed, too_few_of
 from actsweep.statistics.setting import Setting
 
 SHARE = 0.25  # of the runs, at least, in either mode: a mean of them is of no run
@@ -27,7 +27,7 @@ def unstable(seen: Seen) -> list[Finding]:
     if not classes or seen.setting.measure != "test_accuracy" or seen.n < 3:
         return []
     accuracies = np.sort(
-        [float(run["test_accuracy"]) if run.get("test_accuracy") else 1 / classes for run in seen.runs]
+        [1 / classes if run.get("test_accuracy") is None else float(run["test_accuracy"]) for run in seen.runs]
     )
     place = int(np.diff(accuracies).argmax()) + 1
     low, high = accuracies[:place], accuracies[place:]
@@ -70,9 +70,10 @@ def theory_deviates(seen: Seen) -> list[Finding]:
             measured, expected = (float(each.mean[each.layers.index(layer)]) for each in pairs if each)
             facts.append(Fact(f"{words} in {layer}", measured, "1", share.n, theory=expected))
             said.append(f"{words} {measured:.2g}, theory {expected:.2g}")
+    numbers = f" ({'; '.join(said)})" if said else ""
     words = (
         f"{share.value:.0%} of the layers deviate from mean-field theory by more than 4 standard deviations of layers "
-        f"so wide, most often {layer} ({'; '.join(said)}): layers are narrow for the depth, or weights and inputs "
+        f"so wide, most often {layer}{numbers}: layers are narrow for the depth, or weights and inputs "
         "aren’t independent. Believe the measurement."
     )
     remedy = better_init(seen) if "critical" not in str(seen.option("names.init")) else wider(seen)
@@ -93,13 +94,15 @@ def _of_task(settings: Sequence[Setting]) -> list[Finding]:
     sign = 1 if settings[0].measure == "test_accuracy" else -1
     best, *others = sorted(settings, key=lambda each: -sign * float(np.mean(list(each.outcomes().values()))))
     pairs = len(settings) * (len(settings) - 1) // 2
-    n = min(len(each.outcomes()) for each in settings)
-    reason = inference.too_few(n, pairs)
-    if reason is None:
+    few = too_few_of({each.label: each.outcomes().keys() for each in settings})
+    if not few:
         return []
+    others = [each for each in others if best.label in few or each.label in few]
+    where = best.label if best.label in few else others[0].label
+    n = min(len(each.outcomes()) for each in settings)
     known = [(other, _seeds(best, other, pairs)) for other in others[:NEAREST]]
     shown = [each for each in known if each[1].n > 1]
-    least = 1 + math.ceil(math.log2(pairs / inference.TAIL / 2))
+    least = fewest(pairs)
     wanted = max([least, *(min(each.value, MOST_SEEDS) for _, each in shown[:1] if not math.isnan(each.value))])
     evidence = (
         Fact("seeds", n, "seeds", n, threshold=least),
@@ -108,11 +111,11 @@ def _of_task(settings: Sequence[Setting]) -> list[Finding]:
             for each, N in shown
         ),
     )
-    said = f"{reason}." + "".join(f" {_would_do(best, each, N)}" for each, N in shown)
+    more = f" and {len(few) - NEAREST} more" * (len(few) > NEAREST)
+    which = "" if len(few) == len(settings) else f"{', '.join([*few][:NEAREST])}{more}: "
+    said = f"{which}{next(iter(few.values()))}." + "".join(f" {_would_do(best, each, N)}" for each, N in shown)
     remedy = (f"seed=range({wanted:.0f})",)
-    return [
-        Finding("too_few_seeds", NOTE, Where(best.label), evidence, said, remedy, "Fisher 1935; Cohen 1988: power 0.8")
-    ]
+    return [Finding("too_few_seeds", NOTE, Where(where), evidence, said, remedy, "Fisher 1935; Cohen 1988: power 0.8")]
 
 
 def _seeds(best: Setting, other: Setting, pairs: int) -> Estimate:

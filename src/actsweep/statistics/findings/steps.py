@@ -55,7 +55,7 @@ def faster(seen: Seen) -> tuple[str, ...]:
 
 def too_small(seen: Seen) -> list[Finding]:
     """Even the layer that moves most hardly moves, and the loss has not come down."""
-    largest, falls = largest_step(seen), [curve[-1] / curve[0] for curve in seen.losses()]
+    largest, falls = largest_step(seen), [curve[-1] / curve[0] for curve in seen.losses() if curve[0]]
     if not largest.n or largest.value >= TOO_SMALL or not falls or float(np.median(falls)) < 0.5:
         return []
     evidence = (
@@ -84,7 +84,7 @@ def too_large(seen: Seen) -> list[Finding]:
         f"The first step changes the weights of the layer that moves most by {first.value:.2g} of their size (usual: "
         f"{USUAL:g})"
         + (f", and the training loss rose to {np.median(peaks):.2g} times that of guessing" if spikes else "")
-        + f". {seen.learnt.count(False)} of {len(seen.learnt)} runs learnt nothing."
+        + (f". {seen.lost()}." if seen.learnt else ".")
     )
     return [
         Finding(
@@ -99,7 +99,8 @@ def diverged(seen: Seen) -> list[Finding]:
     if not runs:
         return []
     share = inference.proportion(len(runs), seen.n)
-    epoch, step = min(_when(seen, run["seed"]) for run in runs)
+    times = [_when(seen, run["seed"]) for run in runs]
+    epoch, step = min(times, key=lambda when: (when[0], math.inf if when[1] is None else when[1]))
     first = first_step(seen)
     evidence = (
         fact("runs that diverged", share),

@@ -1,5 +1,7 @@
 """Units that are of no use: born dead, dying, saturated, always linear, collapsed; layers that stand still."""
 
+import math
+
 import numpy as np
 
 from actsweep.results.measured import Floats
@@ -68,10 +70,13 @@ def dying(seen: Seen) -> list[Finding]:
         *(Fact(name, value, "units a run", share.n) for name, value in zip(("died", "revived"), turnover, strict=True)),
     )
     epoch = _half_way(seen, layer)
+    died, revived = turnover
+    why = "too large a step throws units to where their slope is 0."
+    unknown = math.isnan(died) or math.isnan(revived)
     said = (
         f"{dead:.0%} of the units of {layer} are dead at the end, {share.value:.0%} more than before training; half "
-        f"of that by epoch {epoch}. {turnover[0]:.0f} deaths and {turnover[1]:.0f} revivals a run: too large a step "
-        "throws units to where their slope is 0."
+        f"of that by epoch {epoch}. "
+        + (why.capitalize() if unknown else f"{died:.0f} deaths and {revived:.0f} revivals a run: {why}")
     )
     where = Where(seen.label, layer, epoch, share=share.value)
     return [Finding("dying", seen.severity, where, evidence, said, slower(seen), "Lu et al. 2019; Maas et al. 2013")]
@@ -80,7 +85,7 @@ def dying(seen: Seen) -> list[Finding]:
 def _total(seen: Seen, name: str, layer: str) -> float:
     parts = [part for each in seen.tables if (part := each.layers.get(name)) is not None and layer in part.layers]
     sums = [float(np.nansum(part.values[:, part.layers.index(layer)])) for part in parts]
-    return float(np.mean(sums)) if sums else 0.0
+    return float(np.mean(sums)) if sums else math.nan
 
 
 def _half_way(seen: Seen, layer: str) -> int:
