@@ -14,6 +14,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from actsweep.diagnostics.diagnostic import Receiver
+
 if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
     from actsweep.statistics.findings import Finding
     from actsweep.statistics.findings.seen import Tables
@@ -21,7 +23,7 @@ if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
 NOTHING = "no rule found anything in what the callbacks measured"
 
 
-class Diagnosis(L.Callback):
+class Diagnosis(Receiver, L.Callback):
     """Says at the end of a fit what is wrong, how that is known and what to do: in the log, as text in TensorBoard,
     and as `findings`, worst first.
 

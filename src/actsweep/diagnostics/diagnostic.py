@@ -4,14 +4,14 @@ Times are counted in completed epochs: 0 is the initialisation.
 """
 
 import math
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import pytorch_lightning as L
 import torch
-from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
@@ -76,6 +76,19 @@ class Diagnostic(L.Callback):
         self._epochs: list[int] = []  # under which the watched step is recorded
         self._begun: int | None = None  # steps done when the last batch began
         self._watched: int | None = None  # steps done when the last watched step began
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint keeps its state: with a schedule of its own, it may stand beside another."""
+        schedule = {"every_n_epochs": self.every_n_epochs, "every_n_steps": self.every_n_steps}
+        usual = schedule == {"every_n_epochs": 1, "every_n_steps": None}
+        return type(self).__qualname__ if usual else self._generate_state_key(**schedule)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """In older checkpoints its state is under its class's name, whatever the schedule."""
+        states, name = checkpoint.get("callbacks") or {}, type(self).__qualname__
+        if name in states and all(each.state_key != name for each in trainer.callbacks):  # type: ignore[attr-defined]
+            states.setdefault(self.state_key, states[name])
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         """Values of shape (K,) by quantity name, of those scalar quantities that this layer has."""
@@ -205,11 +218,37 @@ def last_is_short(loader: Any, batches: int) -> bool:
     return batches * loader.batch_size > len(loader.sampler)
 
 
+class Receiver:
+    """What takes more of the diagnostics than Lightning's loggers do: a logger or callback of the trainer's that
+    derives from this has those of `log_layers(metrics, epoch, step)`, `log_histograms(found, epoch, step)`,
+    `log_table(name, columns)` and `log_image(tag, pixels)` that it has a place for. By their names alone they would be
+    taken for somebody else's methods: WandbLogger has a log_table too."""
+
+
+def receives(place: object, method: str) -> bool:
+    """Whether a logger or callback is a receiver with that method."""
+    return isinstance(place, Receiver) and hasattr(place, method)
+
+
+def receiving(trainer: L.Trainer, method: str) -> list[Callable[..., None]]:
+    """That method of each of a trainer's loggers and callbacks that has it as a receiver."""
+    places = (*trainer.loggers, *getattr(trainer, "callbacks", ()))  # a member of a stack has none
+    return [getattr(place, method) for place in places if receives(place, method)]
+
+
 def publish_table(trainer: L.Trainer, name: str, columns: dict[str, Any]) -> None:
     """Send rows, as values by column, to those of the trainer's loggers that keep tables."""
-    for logger in trainer.loggers:
-        if callable(log_table := getattr(logger, "log_table", None)):
-            log_table(name, columns)
+    for log_table in receiving(trainer, "log_table"):
+        log_table(name, columns)
+
+
+def keeps_tables(trainer: L.Trainer, owner: object) -> bool:
+    """Whether a logger of the trainer's does; says so where none does."""
+    if not (found := bool(receiving(trainer, "log_table"))):
+        rank_zero_info(
+            f"{type(owner).__name__} writes nothing: no logger keeps tables, as actsweep.callbacks.Tables does"
+        )
+    return found
 
 
 def by_network(measured: dict[str, dict[str, Tensor]]) -> list[dict[str, float]]:
@@ -228,8 +267,8 @@ def publish(trainer: L.Trainer, measured: dict[str, dict[str, Tensor]], epoch: i
 def send_layers(trainer: L.Trainer, metrics: dict[str, float], epoch: int, step: int | None = None) -> None:
     """Send one network's values by `quantity/layer` to the trainer's loggers, and to callbacks that take them."""
     step = trainer.global_step if step is None else step
-    for place in (*trainer.loggers, *getattr(trainer, "callbacks", ())):  # a member of a stack has none
-        if callable(log_layers := getattr(place, "log_layers", None)):
-            log_layers(metrics, epoch, step)
-        elif isinstance(place, Logger):
-            place.log_metrics(metrics, step)
+    for log_layers in receiving(trainer, "log_layers"):
+        log_layers(metrics, epoch, step)
+    for logger in trainer.loggers:
+        if not receives(logger, "log_layers"):
+            logger.log_metrics(metrics, step)

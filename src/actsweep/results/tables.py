@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from pytorch_lightning.loggers.logger import Logger
 
+from actsweep.diagnostics.diagnostic import Receiver
 from actsweep.results import ownership
 from actsweep.results.files import write_atomically
 from actsweep.results.rank import zero_only
@@ -42,16 +43,16 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-class Tables(Logger):
+class Tables(Receiver, Logger):
     """A Lightning logger that writes a run's tidy tables, in the first process only where there are several.
 
     What a LightningModule logs once per epoch goes to epochs.csv; what diagnostics measure goes to layers.csv and
     histograms.csv. Rows are in their files at the end of each epoch.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder = Path(folder)
         self.epochs = self._read_epochs()  # of a run that is resumed, else none
         self._changed: set[int] = set()  # epochs whose rows are not on disk as they are here
         self._columns: list[str] = []  # on disk
