@@ -103,8 +103,8 @@ class ActivationHistogram(Diagnostic):
         for layer in layers:
             sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
             for quantity, values in sources.items():
-                if values is not None:
-                    found[f"{quantity}/{layer.name}"] = histogram(values, self.bins)
+                if (real := self.real(values, tag := f"{quantity}/{layer.name}")) is not None:
+                    found[tag] = histogram(real, self.bins)
         return found
 
     def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
