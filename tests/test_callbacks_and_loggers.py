@@ -19,7 +19,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from actsweep.callbacks import ActivationHistogram, Diagnostic, GradientNorm, Layer, observe
+from actsweep.callbacks import (
+    ActivationHistogram,
+    DeadUnits,
+    Diagnostic,
+    EveryStep,
+    GradientNorm,
+    Layer,
+    Receiver,
+    observe,
+)  # fmt: skip
 from actsweep.data.datamodule import open_data
 from actsweep.network.build import build_network
 from tests.conftest import SMALL
@@ -117,6 +126,69 @@ def test_weights_and_biases_has_scalars_and_histograms(tmp_path: Path) -> None:
         counts, edges = np.histogram(pre.numpy(), bins=8)
         assert row[f"{tag}/values"] == counts.tolist()
         assert row[f"{tag}/bins"] == pytest.approx(edges, rel=1e-6)
+
+
+class Namesakes(L.Callback):
+    """Somebody's methods, called as ours are."""
+
+    def log_layers(self, trainer: L.Trainer) -> None:
+        raise AssertionError("called")
+
+
+class Tabular(Kept):
+    """As Lightning's logger for Weights & Biases."""
+
+    def log_table(self, key: str, columns: list[str] | None = None, data: Any = None) -> None:
+        raise AssertionError("called")
+
+    log_histograms = log_image = log_table
+
+
+def test_methods_that_are_only_called_as_ours_are_left_alone() -> None:
+    callbacks = [GradientNorm(), ActivationHistogram(), EveryStep(), Namesakes()]
+    trainer = fit(ForeignCNN(), DATA, callbacks, logger=Tabular())
+    assert "grad_norm/head" in trainer.logger.rows[0][1]  # type: ignore[union-attr]
+
+
+class OwnLogger(Receiver, Kept):
+    """Somebody's logger that has a place for tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: list[tuple[str, dict[str, Any]]] = []
+
+    def log_table(self, name: str, columns: dict[str, Any]) -> None:
+        self.tables.append((name, columns))
+
+
+def test_a_logger_of_ones_own_that_is_a_receiver_gets_tables_and_as_any_other_scalars() -> None:
+    fit(ForeignCNN(), DATA, [GradientNorm(), EveryStep()], logger=(logger := OwnLogger()))
+    [(name, columns)] = logger.tables
+    assert (name, list(columns["step"])) == ("steps", [0, 1])
+    assert [step for step, row in logger.rows if "grad_norm/head" in row] == [0, 1]
+
+
+def test_two_of_a_kind_with_two_schedules_stand_beside_each_other_and_each_resumes(tmp_path: Path) -> None:
+    callbacks = [DeadUnits(), DeadUnits(every_n_steps=1)]
+    trainer = fit(ForeignCNN(), DATA, callbacks)
+    trainer.save_checkpoint(tmp_path / "both.ckpt")
+    expected = [each.state_dict() for each in callbacks]
+    assert torch.load(tmp_path / "both.ckpt")["callbacks"].keys() == {each.state_key for each in callbacks}
+    again = [DeadUnits(every_n_steps=1), DeadUnits()]
+    fit(ForeignCNN(), DATA, again, ckpt_path=tmp_path / "both.ckpt")
+    torch.testing.assert_close([each.state_dict() for each in reversed(again)], expected)
+
+
+def test_a_checkpoint_from_before_schedules_were_told_apart_still_resumes() -> None:
+    states = {"DeadUnits": {"were_dead": {}}}
+    callback = DeadUnits(every_n_steps=2)
+    trainer = L.Trainer(callbacks=[callback], logger=False, enable_checkpointing=False, accelerator="cpu")
+    callback.on_load_checkpoint(trainer, ForeignCNN(), {"callbacks": states})
+    assert states[callback.state_key] == {"were_dead": {}}
+    beside = L.Trainer(callbacks=[callback, DeadUnits()], logger=False, enable_checkpointing=False, accelerator="cpu")
+    del states[callback.state_key]
+    callback.on_load_checkpoint(beside, ForeignCNN(), {"callbacks": states})
+    assert states.keys() == {"DeadUnits"}  # that is the other's
 
 
 def test_no_logger_is_needed() -> None:

@@ -1,5 +1,6 @@
 """`Diagnosis()` on somebody's own modules: what is wrong, in which layer, in the log and in TensorBoard; or nothing."""
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,63 @@ def test_a_fit_that_breaks_off_is_diagnosed_and_the_next_one_begins_afresh() -> 
     with pytest.raises(RuntimeError, match="broken off"):
         trainer.fit(module, DataLoader(TensorDataset(INPUTS, LABELS), batch_size=64))
     assert diagnosis.findings[0].kind == "vanishing_signal"
+
+
+class Slow(Mine):
+    """Hardly moves; logs what others call so, and is validated in every second epoch."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        self.log("step", -1.0)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", 10 + F.cross_entropy(self.net(batch[0]), batch[1]))
+
+
+def diagnosed_slow(**arguments: Any) -> tuple[Diagnosis, dict[str, Any]]:
+    diagnosis, data = Diagnosis(), DataLoader(TensorDataset(INPUTS, LABELS), batch_size=64)
+    trainer = L.Trainer(
+        max_epochs=EPOCHS, accelerator="cpu", logger=False, callbacks=[UpdateRatio(), diagnosis],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        check_val_every_n_epoch=2, **arguments,
+    )  # fmt: skip
+    module = Slow(*stack(nn.Tanh, 2), rate=1e-6)
+    trainer.fit(module, data, data)
+    return diagnosis, diagnosis._run(trainer, module)
+
+
+def test_losses_are_those_of_the_training_step_and_epochs_are_told_apart_by_one_kind_of_loss() -> None:
+    diagnosis, run = diagnosed_slow(accumulate_grad_batches=4)
+    plain, _ = diagnosed_slow()
+    losses = [each._epochs[0]["train_loss"] for each in (diagnosis, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert [row["step"] for row in diagnosis._epochs] == [2 * epoch for epoch in range(1, EPOCHS + 1)]
+    assert run["best_epoch"] in range(2, EPOCHS + 1, 2)  # of those with a validation, whose losses are larger
+    assert run["status"] == "completed"
+
+
+def test_a_remedy_multiplies_the_learning_rate_that_was_set_not_what_a_schedule_left_of_it() -> None:
+    diagnosis, run = diagnosed_slow()
+    assert run["config"]["optim"]["lr"] == 1e-6
+    [finding] = [each for each in diagnosis.findings if each.kind == "step_too_small"]
+    assert 1e-5 <= float(finding.remedy[0].removeprefix("optim.lr=")) < 1
+
+
+class Registered(Mine):
+    """Its layers were made in the reverse of the order in which they are used."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.parts, self.used = nn.ModuleList(reversed(layers)), layers
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return F.cross_entropy(functools.reduce(lambda x, layer: layer(x), self.used, batch[0]), batch[1])
+
+
+def test_layers_follow_each_other_as_they_are_used_not_as_they_were_made() -> None:
+    ordered = diagnosed(Mine(*stack(nn.Sigmoid, 8))).findings
+    reverse = diagnosed(Registered(*stack(nn.Sigmoid, 8))).findings
+    place = {f"parts.{16 - number}": f"net.{number}" for number in range(17)}
+    assert [(each.kind, place.get(each.where.layer or "")) for each in reverse] == [
+        (each.kind, each.where.layer) for each in ordered
+    ]

@@ -1,11 +1,16 @@
 """epochs.csv grows by a row an epoch, whole at each epoch's end, and goes on where a resumed run's was cut."""
 
+import csv
+import logging
 from pathlib import Path
 
 import pytest
 
+from actsweep.callbacks import GradientNorm
 from actsweep.results import run_folder, tables
 from actsweep.results.tables import Tables
+from tests.test_faults_of_callbacks import DATA, Plain
+from tests.test_zoo import fit
 
 
 def log(logger: Tables, epoch: int, **metrics: float) -> None:
@@ -77,3 +82,25 @@ def test_a_resumed_run_has_the_table_of_one_that_was_not_interrupted(further: in
         epoch(again, number)
     assert (cut / run_folder.EPOCHS).read_bytes() == (whole / run_folder.EPOCHS).read_bytes()
     assert again.epochs == straight.epochs
+
+
+def steps(folder: Path) -> list[str]:
+    with (folder / run_folder.LAYERS).open(newline="") as file:
+        return [row["step"] for row in csv.DictReader(file) if row["layer"] == "last"]
+
+
+def test_a_second_fits_rows_are_not_mixed_with_the_firsts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    watching = [GradientNorm(every_n_steps=1)]
+    with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
+        trainer = fit(Plain(), DATA, watching, logger=Tables(tmp_path / "a"))
+        trainer.save_checkpoint(tmp_path / "first.ckpt")
+        aside = tmp_path / "a" / run_folder.REPLACED
+        fit(Plain(), DATA, watching, tmp_path / "first.ckpt", logger=Tables(tmp_path / "a"), max_epochs=2)
+        assert not aside.exists()  # it was resumed
+        assert steps(tmp_path / "a") == [str(step) for step in range(6) for _ in range(3)]
+        for logger in (again := Tables(str(tmp_path / "a")), again):
+            fit(Plain(), DATA, watching, logger=logger)
+            assert steps(tmp_path / "a") == [str(step) for step in range(3) for _ in range(3)]
+    assert [len(steps(aside / number)) for number in ("1", "2")] == [18, 9]
+    said = f"{tmp_path / 'a'}: tables of an earlier fit, which this one doesn't resume, are in {aside}"
+    assert [message for message in caplog.messages if "earlier" in message] == [f"{said}/1", f"{said}/2"]

@@ -1,6 +1,7 @@
 """The callbacks on a LightningModule that isn't ours."""
 
 import csv
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import pytorch_lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, TensorDataset
 
 from actsweep.diagnostics.activations import ActivationMoments
+from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.layers import Layer
+from actsweep.diagnostics.table import watched
+from actsweep.diagnostics.taxonomy import Taxonomy
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
 from actsweep.results import run_folder
@@ -102,6 +107,25 @@ def test_an_update_ratio_is_that_of_the_step_itself(tmp_path: Path) -> None:
     assert float(found) == pytest.approx(expected.item(), rel=1e-6)
 
 
+class Steps(Diagnostic):
+    """Keeps each measured step, and its number of examples."""
+
+    def __init__(self, every_n_steps: int | None) -> None:
+        super().__init__(every_n_steps=every_n_steps)
+        self.seen: list[tuple[int | None, int]] = []
+
+    def record(self, trainer: L.Trainer, layers: list[Layer], epoch: int, step: int | None = None) -> None:
+        [pre] = [layer.pre for layer in layers if layer.name == "head" and layer.pre is not None]
+        self.seen.append((step, pre.shape[1]))
+
+
+class Unpacks(ForeignCNN):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step(
+            batch["x"] if isinstance(batch, dict) else batch[0] if len(batch) == 1 else batch, 0
+        )
+
+
 @pytest.mark.parametrize(
     ("examples", "arguments", "steps"),
     [
@@ -123,7 +147,75 @@ def test_an_epoch_is_measured_at_its_last_step_of_as_many_examples_as_others(
     assert [step for step, row in trainer.logger.rows if "grad_norm/head" in row] == steps  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["plain", "batch_sampler", "dict", "list"])
+@pytest.mark.parametrize(
+    ("every", "accumulated", "expected"),
+    [(None, 1, [(0, 8), (1, 8), (4, 8)]), (2, 1, [(0, 8), (3, 8), (4, 8)]), (1, 2, [(0, 16)])],
+)
+def test_a_short_last_batch_is_passed_over_whatever_the_loader_and_the_schedule(
+    kind: str, every: int | None, accumulated: int, expected: list[tuple[int, int]]
+) -> None:
+    data = TensorDataset(torch.randn(17, 1, 8, 8), torch.arange(17) % 10)  # 8, 8 and 1
+    keeps, batched = Steps(every_n_steps=every), BatchSampler(SequentialSampler(data), 8, drop_last=False)
+    loader = DataLoader(data, batch_sampler=batched) if kind == "batch_sampler" else DataLoader(data, batch_size=8)
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, callbacks=[keeps], enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, max_epochs=2 if accumulated == 1 else 1, accumulate_grad_batches=accumulated,
+    )  # fmt: skip
+    trainer.fit(Unpacks(), {"dict": {"x": loader}, "list": [loader]}.get(kind, loader))
+    assert keeps.seen == expected
+
+
 @pytest.mark.parametrize("schedule", [{"every_n_epochs": 0}, {"every_n_steps": 0}, {"probe_size": -1}])
 def test_a_schedule_that_never_comes_is_refused(schedule: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         GradientNorm(**schedule)
+
+
+class Breaks(ForeignCNN):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        raise RuntimeError("broken off")
+
+
+def test_after_a_fit_that_broke_off_in_its_first_step_the_next_is_measured_from_its_first() -> None:
+    callback, images = GradientNorm(), TensorDataset(torch.randn(24, 1, 8, 8), torch.arange(24) % 10)
+    with pytest.raises(RuntimeError, match="broken off"):
+        zoo_fit(Breaks(), images, [callback])
+    trainer = zoo_fit(ForeignCNN(), images, [callback])
+    assert [step for step, row in trainer.logger.rows if "grad_norm/head" in row] == [0, 2]  # type: ignore[union-attr]
+
+
+class ComplexAndEmpty(ForeignCNN):
+    """A complex layer, weights of no rows, and an expert that nothing is sent to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waves, self.expert = nn.Linear(10, 10, dtype=torch.cfloat), nn.Linear(10, 10)
+        self.bank = nn.Parameter(torch.zeros(0, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        chosen = torch.zeros(len(x), dtype=torch.bool)
+        idle = F.relu(self.expert(logits[chosen])).sum() + self.bank.sum()
+        return logits + self.waves(logits.cfloat()).abs() + idle
+
+
+def test_what_has_no_order_or_no_numbers_is_left_out_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    everything = [GradientNorm(), UpdateRatio(), ActivationMoments(), ActivationHistogram(bins=8), DeadUnits()]
+    images = TensorDataset(torch.randn(24, 1, 8, 8), torch.arange(24) % 10)
+    with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
+        trainer = zoo_fit(module := ComplexAndEmpty(), images, [*everything, Taxonomy()])
+    tags = {tag for _, row in trainer.logger.rows for tag in row}  # type: ignore[union-attr]
+    assert {"grad_norm/waves", "update_ratio/waves", "grad_norm/expert"} <= tags
+    measured = {tag for tag in tags if tag.startswith(("pre_", "post_", "signal", "dead", "saturated"))}
+    assert {tag.partition("/")[2] for tag in measured} == {"features.0", "features.2", "head"}
+    assert not [tag for tag in tags if "bank" in tag]
+    assert [message for message in caplog.messages if "left out" in message] == [
+        f"{name} is left out: complex numbers"
+        for name in (
+            "ActivationMoments: pre_activation/waves",
+            "ActivationHistogram: pre_activation/waves",
+            "ActivationHistogram: weight_gradient/waves",
+        )
+    ]
+    assert [row["gradient"] for row in watched(module) if row["layer"] == "bank"] == ["empty"]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,13 +99,15 @@ def examples(entry: Entry, number: int = 2 * EXAMPLES) -> TensorDataset:
     return TensorDataset(draw, torch.arange(number) % 3)
 
 
-def fit(module: L.LightningModule, data: Any, callbacks: list[Any], **arguments: Any) -> L.Trainer:
+def fit(
+    module: L.LightningModule, data: Any, callbacks: list[Any], ckpt_path: Path | None = None, **arguments: Any
+) -> L.Trainer:
     trainer = L.Trainer(**{
         "accelerator": "cpu", "max_epochs": 1, "logger": Kept(), "callbacks": callbacks, "log_every_n_steps": 1,
         "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False, **arguments,
     })  # fmt: skip
     torch.manual_seed(1)
-    trainer.fit(module, DataLoader(data, batch_size=EXAMPLES))
+    trainer.fit(module, DataLoader(data, batch_size=EXAMPLES), ckpt_path=ckpt_path)
     return trainer
 
 

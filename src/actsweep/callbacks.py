@@ -20,7 +20,7 @@ True
 from actsweep.diagnosis import Diagnosis
 from actsweep.diagnostics.activations import ActivationMoments
 from actsweep.diagnostics.curve import ActivationCurve
-from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, Receiver
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.histograms import ActivationHistogram
 from actsweep.diagnostics.layers import Layer
@@ -34,5 +34,5 @@ from actsweep.results.tables import Tables
 
 __all__ = [
     "ActivationCurve", "ActivationHistogram", "ActivationMoments", "DeadUnits", "Diagnosis", "Diagnostic", "EveryStep",
-    "GradientNorm", "Layer", "Quantity", "Tables", "Taxonomy", "UpdateRatio", "observe", "watched",
+    "GradientNorm", "Layer", "Quantity", "Receiver", "Tables", "Taxonomy", "UpdateRatio", "observe", "watched",
 ]  # fmt: skip

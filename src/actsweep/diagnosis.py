@@ -14,6 +14,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from actsweep.diagnostics.diagnostic import Receiver
+
 if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
     from actsweep.statistics.findings import Finding
     from actsweep.statistics.findings.seen import Tables
@@ -21,7 +23,7 @@ if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
 NOTHING = "no rule found anything in what the callbacks measured"
 
 
-class Diagnosis(L.Callback):
+class Diagnosis(Receiver, L.Callback):
     """Says at the end of a fit what is wrong, how that is known and what to do: in the log, as text in TensorBoard,
     and as `findings`, worst first.
 
@@ -38,6 +40,7 @@ class Diagnosis(L.Callback):
         self._layers: list[tuple[int, int, str, str, float]] = []  # epoch, step, layer, quantity, value
         self._epochs: list[dict[str, float]] = []
         self._losses: list[Tensor] = []
+        self._rate = 0.0
 
     def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
         """Values by `quantity/layer`, from the diagnostics."""
@@ -48,18 +51,28 @@ class Diagnosis(L.Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._begin()
 
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the largest learning rate of the first group: a schedule's last says little of what was set."""
+        groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
+        rate = groups[0].get("lr", 0.0) if groups else 0.0
+        if batch_idx == 0 or not isinstance(rate, Tensor):  # on a GPU it would be waited for at each step
+            self._rate = max(self._rate, float(rate))
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
-            self._losses.append(loss.detach().mean())
+            divided_by = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1  # by Lightning
+            self._losses.append(loss.detach().mean() * divided_by)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the epoch's losses and metrics, those of its validation too."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         mean = {"train_loss": float(torch.stack(self._losses).mean())} if self._losses else {}
-        self._epochs.append({"epoch": trainer.current_epoch + 1, "step": trainer.global_step} | mean | logged)
+        self._epochs.append(mean | logged | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step})
         self._losses = []
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -88,23 +101,24 @@ class Diagnosis(L.Callback):
 
     def _run(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
         """What a result.json would hold, as far as a trainer knows it."""
-        losses = [row.get("val_loss", row.get("train_loss", math.nan)) for row in self._epochs]
-        finite = [loss for loss in losses if math.isfinite(loss)]
+        kind = "val_loss" if any("val_loss" in row for row in self._epochs) else "train_loss"
+        losses = {row["epoch"]: row[kind] for row in self._epochs if kind in row}  # not each epoch has a validation
+        finite = {epoch: loss for epoch, loss in losses.items() if math.isfinite(loss)}
+        is_finite = not losses or next(reversed(losses)) in finite
         stops = trainer.early_stopping_callback
-        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
         config = {
             "trainer": {"max_epochs": trainer.max_epochs},
             "patience": stops.patience if stops else None,
-            "optim": {"lr": rates[0] if rates else None},
+            "optim": {"lr": self._rate or None},
         }
         return {
             "name": type(module).__name__,
             "act": type(module).__name__,
             "folder": "",
             "seed": 0,
-            "status": "completed" if finite and math.isfinite(losses[-1]) else "diverged" if losses else "completed",
+            "status": "completed" if is_finite else "diverged",
             "epochs": len(self._epochs),
-            "best_epoch": 1 + losses.index(min(finite)) if finite else None,
+            "best_epoch": min(finite, key=finite.__getitem__) if finite else None,
             "config": config,
         }
 

@@ -34,7 +34,9 @@ class ActivationMoments(Diagnostic):
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         measured = {}
-        for name, values in (("pre_activation", layer.pre), ("post_activation", layer.post)):
+        pre = self.real(layer.pre, f"pre_activation/{layer.name}")
+        post = self.real(layer.post, f"post_activation/{layer.name}")
+        for name, values in (("pre_activation", pre), ("post_activation", post)):
             if values is not None:
                 measured[f"{name}_mean"], measured[f"{name}_std"] = mean_and_std(values)
-        return measured if layer.pre is None else measured | {"signal": signal(layer.pre)}
+        return measured if pre is None else measured | {"signal": signal(pre)}

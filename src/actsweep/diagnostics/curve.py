@@ -7,9 +7,10 @@ from copy import deepcopy
 
 import pytorch_lightning as L
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import nn
 
-from actsweep.diagnostics.diagnostic import publish_table
+from actsweep.diagnostics.diagnostic import keeps_tables, publish_table
 from actsweep.diagnostics.elementwise import is_elementwise, slope
 from actsweep.diagnostics.layers import find_taps
 from actsweep.errors import UserError
@@ -34,7 +35,8 @@ def curve(activation: nn.Module, low: float, high: float, points: int, units: in
 class ActivationCurve(L.Callback):
     """Writes curves.csv: x, value and slope of the first hidden layer's activation on [low, high].
 
-    Nothing for a network without hidden layers, nor for an activation that is no function of one number.
+    Of a module that names its layers with a method `taps()`. Nothing for a network without hidden layers, nor for an
+    activation that is no function of one number.
     """
 
     def __init__(self, low: float = -5.0, high: float = 5.0, points: int = 201) -> None:
@@ -43,9 +45,13 @@ class ActivationCurve(L.Callback):
         self.low, self.high, self.points = low, high, points
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        first = next(iter(find_taps(pl_module)), None)
-        if trainer.global_step or not trainer.is_global_zero or first is None or first.activation is None:
+        if trainer.global_step or not trainer.is_global_zero or not keeps_tables(trainer, self):
             return  # of a resumed run the table is there
+        first = next(iter(find_taps(pl_module)), None)
+        if first is None:
+            rank_zero_info(f"ActivationCurve writes nothing: {type(pl_module).__name__} has no method taps()")
+        if first is None or first.activation is None:
+            return
         with torch.enable_grad(), torch.random.fork_rng(devices=[]):
             units = first.linear.weight.shape[0]
             if columns := curve(first.activation, self.low, self.high, self.points, units):

@@ -3,19 +3,18 @@
 Times are counted in completed epochs: 0 is the initialisation.
 """
 
-import math
-from collections.abc import Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import pytorch_lightning as L
 import torch
-from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
+from actsweep.diagnostics.batches import is_last_step, is_left_over
 from actsweep.diagnostics.layers import Layer
 from actsweep.diagnostics.observation import observe
 from actsweep.diagnostics.watch import Watch, is_sharded
@@ -76,6 +75,20 @@ class Diagnostic(L.Callback):
         self._epochs: list[int] = []  # under which the watched step is recorded
         self._begun: int | None = None  # steps done when the last batch began
         self._watched: int | None = None  # steps done when the last watched step began
+        self._said: set[str] = set()  # what was left out
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint keeps its state: with a schedule of its own, it may stand beside another."""
+        schedule = {"every_n_epochs": self.every_n_epochs, "every_n_steps": self.every_n_steps}
+        usual = schedule == {"every_n_epochs": 1, "every_n_steps": None}
+        return type(self).__qualname__ if usual else self._generate_state_key(**schedule)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """In older checkpoints its state is under its class's name, whatever the schedule."""
+        states, name = checkpoint.get("callbacks") or {}, type(self).__qualname__
+        if name in states and all(each.state_key != name for each in trainer.callbacks):  # type: ignore[attr-defined]
+            states.setdefault(self.state_key, states[name])
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         """Values of shape (K,) by quantity name, of those scalar quantities that this layer has."""
@@ -122,7 +135,8 @@ class Diagnostic(L.Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if self._watch:
             self._watch.close()
-        self._watch = None
+        self._watch = self._batch = self._begun = self._watched = None
+        _latest.pop(pl_module, None)
 
     def layers(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Layer]:
         """What the fixed batch shows now, from the pass that another diagnostic just made where there is one."""
@@ -159,11 +173,23 @@ class Diagnostic(L.Callback):
             self.record_watched(trainer, watch, epoch)
 
     def record_watched(self, trainer: L.Trainer, watch: Watch, epoch: int) -> None:
-        self.record(trainer, watch.layers, epoch, watch.step)
+        filled = {layer.name: _filled(layer) for layer in watch.layers if layer.weight.numel()}
+        self.record(trainer, [filled[name] for name in in_order(filled, watch.seen)], epoch, watch.step)
+
+    def real(self, values: Tensor | None, what: str) -> Tensor | None:
+        """The values; None where they are complex, and the log says once that they are left out."""
+        if values is None or not values.is_complex():
+            return values
+        if what not in self._said:
+            rank_zero_info(f"{type(self).__name__}: {what} is left out: complex numbers")
+        self._said.add(what)
+        return None
 
     def _due(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> list[int]:
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""
         done, before, every = trainer.global_step, self._begun, self.every_n_steps
+        if every and is_left_over(trainer, module, batch_idx):
+            return []  # the next step counts in its place
         self._begun = done
         is_last = is_last_step(trainer, module, batch_idx)
         if every and passes(every, before, done):  # a batch may have several steps
@@ -186,30 +212,54 @@ def passes(every: int | None, before: int | None, now: int) -> bool:
     return every is not None and before is not None and before // every < now // every
 
 
-def is_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> bool:
-    """Whether a batch is of its epoch's last step with as many examples as others: on a few left over, units look dead
-    that aren't. Of data without a length the last step is known at the last batch."""
-    batches = trainer.num_training_batches
-    if math.isinf(batches):
-        return bool(trainer.is_last_batch)
-    together = trainer.accumulate_grad_batches if module.automatic_optimization else 1
-    whole = int(batches) - last_is_short(trainer.train_dataloader, int(batches))
-    first = max(whole // together - 1, 0) * together
-    return first <= batch_idx < first + together
+def in_order(names: Iterable[str], seen: Iterable[str]) -> list[str]:
+    """Names in the order in which they were seen; others keep their places.
+
+    >>> in_order(["last", "norm", "first"], ["first", "last"])
+    ['first', 'norm', 'last']
+    """
+    names, places = list(names), {name: place for place, name in enumerate(seen)}
+    ordered = iter(sorted(places.keys() & set(names), key=places.__getitem__))
+    return [next(ordered) if name in places else name for name in names]
 
 
-def last_is_short(loader: Any, batches: int) -> bool:
-    """Whether the last of so many batches has fewer examples than the others."""
-    if not isinstance(loader, DataLoader) or loader.batch_size is None or not isinstance(loader.sampler, Sized):
-        return False
-    return batches * loader.batch_size > len(loader.sampler)
+def _filled(layer: Layer) -> Layer:
+    """Without activations where no example came by, as an expert that is chosen by none has it."""
+    is_empty = layer.pre is not None and not layer.pre.numel()
+    return replace(layer, pre=None, post=None, slope=None, max_slope=None) if is_empty else layer
+
+
+class Receiver:
+    """What takes more of the diagnostics than Lightning's loggers do: a logger or callback of the trainer's that
+    derives from this has those of `log_layers(metrics, epoch, step)`, `log_histograms(found, epoch, step)`,
+    `log_table(name, columns)` and `log_image(tag, pixels)` that it has a place for. By their names alone they would be
+    taken for somebody else's methods: WandbLogger has a log_table too."""
+
+
+def receives(place: object, method: str) -> bool:
+    """Whether a logger or callback is a receiver with that method."""
+    return isinstance(place, Receiver) and hasattr(place, method)
+
+
+def receiving(trainer: L.Trainer, method: str) -> list[Callable[..., None]]:
+    """That method of each of a trainer's loggers and callbacks that has it as a receiver."""
+    places = (*trainer.loggers, *getattr(trainer, "callbacks", ()))  # a member of a stack has none
+    return [getattr(place, method) for place in places if receives(place, method)]
 
 
 def publish_table(trainer: L.Trainer, name: str, columns: dict[str, Any]) -> None:
     """Send rows, as values by column, to those of the trainer's loggers that keep tables."""
-    for logger in trainer.loggers:
-        if callable(log_table := getattr(logger, "log_table", None)):
-            log_table(name, columns)
+    for log_table in receiving(trainer, "log_table"):
+        log_table(name, columns)
+
+
+def keeps_tables(trainer: L.Trainer, owner: object) -> bool:
+    """Whether a logger of the trainer's does; says so where none does."""
+    if not (found := bool(receiving(trainer, "log_table"))):
+        rank_zero_info(
+            f"{type(owner).__name__} writes nothing: no logger keeps tables, as actsweep.callbacks.Tables does"
+        )
+    return found
 
 
 def by_network(measured: dict[str, dict[str, Tensor]]) -> list[dict[str, float]]:
@@ -228,8 +278,8 @@ def publish(trainer: L.Trainer, measured: dict[str, dict[str, Tensor]], epoch: i
 def send_layers(trainer: L.Trainer, metrics: dict[str, float], epoch: int, step: int | None = None) -> None:
     """Send one network's values by `quantity/layer` to the trainer's loggers, and to callbacks that take them."""
     step = trainer.global_step if step is None else step
-    for place in (*trainer.loggers, *getattr(trainer, "callbacks", ())):  # a member of a stack has none
-        if callable(log_layers := getattr(place, "log_layers", None)):
-            log_layers(metrics, epoch, step)
-        elif isinstance(place, Logger):
-            place.log_metrics(metrics, step)
+    for log_layers in receiving(trainer, "log_layers"):
+        log_layers(metrics, epoch, step)
+    for logger in trainer.loggers:
+        if not receives(logger, "log_layers"):
+            logger.log_metrics(metrics, step)

@@ -14,7 +14,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts, receives, receiving
 from actsweep.diagnostics.layers import Layer
 
 CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -103,8 +103,8 @@ class ActivationHistogram(Diagnostic):
         for layer in layers:
             sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
             for quantity, values in sources.items():
-                if values is not None:
-                    found[f"{quantity}/{layer.name}"] = histogram(values, self.bins)
+                if (real := self.real(values, tag := f"{quantity}/{layer.name}")) is not None:
+                    found[tag] = histogram(real, self.bins)
         return found
 
     def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
@@ -116,9 +116,10 @@ class ActivationHistogram(Diagnostic):
 def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int, step: int | None = None) -> None:
     """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that can take them."""
     step = trainer.global_step if step is None else step
+    for log_histograms in receiving(trainer, "log_histograms"):
+        log_histograms(found, epoch, step)
     for logger in trainer.loggers:
-        if callable(log_histograms := getattr(logger, "log_histograms", None)):
-            log_histograms(found, epoch, step)
+        if receives(logger, "log_histograms"):
             continue
         experiment = getattr(logger, "experiment", None)
         if callable(add := getattr(experiment, "add_histogram_raw", None)):  # TensorBoard's writer

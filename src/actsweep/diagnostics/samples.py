@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from actsweep.data.dataset import Dataset
+from actsweep.diagnostics.diagnostic import receiving
 
 
 def sample_grid(dataset: Dataset, per_class: int = 6) -> Tensor | None:
@@ -29,6 +30,5 @@ class Samples(L.Callback):
         grid = sample_grid(dataset) if trainer.is_global_zero and isinstance(dataset, Dataset) else None
         if grid is None or trainer.global_step:
             return  # a resumed run has sent them
-        for logger in trainer.loggers:
-            if callable(log_image := getattr(logger, "log_image", None)):
-                log_image("samples", grid)
+        for log_image in receiving(trainer, "log_image"):
+            log_image("samples", grid)

@@ -5,6 +5,7 @@ of the magnitude: Stanford CS231n's notebook on vanishing gradients.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pytorch_lightning as L
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
-from actsweep.diagnostics.diagnostic import publish_table
+from actsweep.diagnostics.diagnostic import keeps_tables, publish_table
 from actsweep.diagnostics.layers import weights_of
+from actsweep.diagnostics.watch import is_sharded
 
 
 def grad_magnitude(sum_abs: Tensor, fan_out: int, fan_in: int) -> Tensor:
@@ -22,12 +24,14 @@ def grad_magnitude(sum_abs: Tensor, fan_out: int, fan_in: int) -> Tensor:
 
 
 def columns_of(
-    rows: Tensor, layers: Mapping[str, Sequence[int]], decays: Tensor, steps: int
+    rows: Tensor, layers: Mapping[str, Sequence[int]], decays: Tensor, steps: Sequence[int]
 ) -> dict[str, Iterable[float]]:
-    """The columns of steps.csv, up to so many steps. A row is a step's: the loss, Σ|∂L/∂W| of each layer, ‖W‖ of each
-    parameter that decays. `layers`: (out, in) by name."""
+    """The columns of steps.csv; `steps`: how many were done before each row's.
+
+    A row is a step's: the loss, Σ|∂L/∂W| of each layer, ‖W‖ of each parameter that decays. `layers`: (out, in) by name.
+    """
     penalty = 0.5 * rows[:, 1 + len(layers) :].square() @ decays
-    columns: dict[str, Iterable[float]] = {"step": range(steps - len(rows), steps)}
+    columns: dict[str, Iterable[float]] = {"step": steps}
     columns |= {"loss": rows[:, 0].tolist(), "penalty": penalty.tolist()}
     for (name, (fan_out, fan_in)), total in zip(layers.items(), rows[:, 1 : 1 + len(layers)].T, strict=True):
         columns[f"grad_mean_abs/{name}"] = (total / (fan_out * fan_in)).tolist()
@@ -38,40 +42,96 @@ def columns_of(
 class EveryStep(L.Callback):
     """Writes steps.csv: loss and penalty before each step, and per layer mean |∂L/∂W| and CS231n's magnitude.
 
-    The penalty is the term whose gradient weight decay and L2 add, Σ ½ · (weight_decay + l2/examples) · ‖W‖². The
-    gradients are those of the loss, without the penalty, before clipping.
+    The loss is the mean over the step's batches; where optimisation is manual, the sum of what went through
+    `manual_backward` for it, else what `training_step` returned, else not a number. Of an optimiser that computes the
+    loss several times in a step, the first. The penalty is the term whose gradient weight decay and L2 add, Σ ½ ·
+    (weight_decay + l2/examples) · ‖W‖². The gradients are those of the loss, without the penalty, before clipping.
     """
 
-    def __init__(self) -> None:
-        self._rows: list[Tensor] = []
-        self._loss = torch.zeros(())
-
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._is_kept = trainer.is_global_zero and not is_sharded(trainer, pl_module) and keeps_tables(trainer, self)
         weights = weights_of(pl_module)
         self._names, self._weights = list(weights), list(weights.values())
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         decays = {parameter: group.get("weight_decay", 0.0) for group in groups for parameter in group["params"]}
-        self._l2 = float(getattr(pl_module, "l2", 0.0))  # of this project's Classifier
+        self._l2 = _l2(pl_module)
         decayed = [parameter for parameter, decay in decays.items() if decay]
         self._decayed = decayed or (self._weights if self._l2 else [])
         self._decays = torch.tensor([decays[parameter] for parameter in self._decayed], dtype=torch.float64)
+        self._steps: list[int] = []
+        self._rows: list[Tensor] = []  # the loss, not a number where it isn't known
+        self._backward: list[Tensor] = []  # losses of the step that is being computed
+        self._done = -1  # steps before the last row's
+        self._before = 0  # rows before the batch
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._before = len(self._rows)
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
-        self._loss = loss.detach()
+        scaler = _scaler(trainer)
+        self._backward.append(loss.detach().mean() / (float(scaler.get_scale()) if scaler else 1.0))
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        losses, self._backward = self._backward, []
+        if not self._is_kept or trainer.global_step == self._done:
+            return
+        self._done = trainer.global_step
+        self._steps.append(self._done)
         # Behind an activation without a gradient there is none.
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._weights]
-        sums = [vector_norm(each, 1) for each in gradients]
-        norms = map(vector_norm, self._decayed)
-        self._rows.append(torch.stack([self._loss, *sums, *norms]))
+        scale = _scale(trainer, optimizer)
+        sums = [vector_norm(_plain(each), 1) / scale for each in gradients]
+        norms = [vector_norm(_plain(each)) for each in self._decayed]
+        self._rows.append(torch.stack([_loss(trainer, pl_module, losses), *sums, *norms]))
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Of a loss that went backward behind Lightning's back, take what the training step returned."""
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if pl_module.automatic_optimization or len(self._rows) != self._before + 1 or not isinstance(loss, Tensor):
+            return
+        row = self._rows[-1]
+        row[0] = loss.detach().mean().to(row).where(row[0].isnan(), row[0])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self._rows or not trainer.is_global_zero:
+        if not self._rows:
             return
         rows = torch.stack(self._rows).double().cpu()
         layers = {name: weight.flatten(1).shape for name, weight in zip(self._names, self._weights, strict=True)}
         decays = self._decays + (self._l2 and self._l2 / float(pl_module.examples))  # type: ignore[arg-type]
-        publish_table(trainer, "steps", columns_of(rows, layers, decays, trainer.global_step))
-        self._rows = []
+        publish_table(trainer, "steps", columns_of(rows, layers, decays, self._steps))
+        self._rows, self._steps = [], []
+
+
+def _loss(trainer: L.Trainer, module: L.LightningModule, losses: Sequence[Tensor]) -> Tensor:
+    """Of a step: Lightning has divided its batches' losses by how many were to be accumulated."""
+    if not losses:
+        return torch.full((), torch.nan, device=module.device)
+    together = trainer.accumulate_grad_batches / len(losses) if module.automatic_optimization else 1.0
+    return torch.stack(list(losses)).sum() * together
+
+
+def _scale(trainer: L.Trainer, optimizer: Optimizer) -> float:
+    """By which gradients are still multiplied under mixed precision, where the optimiser itself is to divide them."""
+    scaler, divides = _scaler(trainer), getattr(optimizer, "_step_supports_amp_scaling", False)
+    return float(scaler.get_scale()) if scaler and divides else 1.0
+
+
+def _scaler(trainer: L.Trainer) -> Any:
+    return getattr(trainer.precision_plugin, "scaler", None)
+
+
+def _l2(module: L.LightningModule) -> float:
+    """This project's Classifier's; others mean something else by these names, such as their second layer."""
+    l2 = getattr(module, "l2", None)
+    return l2 if isinstance(l2, float) and isinstance(getattr(module, "examples", None), int) else 0.0
+
+
+def _plain(values: Tensor) -> Tensor:
+    """Numbers whose sum is in range: of halves float32, of a sparse gradient those that it has."""
+    each = values.coalesce().values() if values.is_sparse else values
+    return each.float() if each.dtype.itemsize <= 2 else each

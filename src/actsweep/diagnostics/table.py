@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from actsweep.diagnostics.layers import weights_of
 from actsweep.diagnostics.sightings import Sighting
@@ -56,6 +57,7 @@ def _rows(
         weight = weights.get(name)
         kind = type(parts[name]).__name__ if name in parts else owners.get(id(weight), "function")
         gradient = "of its parameters" if weight is None else "yes" if weight.requires_grad else "frozen"
+        gradient = "empty" if weight is not None and not is_lazy(weight) and not weight.numel() else gradient
         activation = _activation(seen.get(name), unseen)
         rows.append({"layer": name, "kind": kind, "gradient": gradient, "activation": activation})
     return rows

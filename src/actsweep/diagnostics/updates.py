@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as L
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, publish
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, in_order, publish
 from actsweep.diagnostics.norms import norm
 from actsweep.diagnostics.watch import Watch
 
@@ -35,4 +35,5 @@ class UpdateRatio(Diagnostic):
 
     def record_watched(self, trainer: L.Trainer, watch: Watch, epoch: int) -> None:
         pairs = {name: (before[None], after[None]) for name, (before, after) in watch.updated.items() if before.any()}
-        publish(trainer, {name: {"update_ratio": update_ratio(*pair)} for name, pair in pairs.items()}, epoch)
+        names = in_order(pairs, watch.seen)
+        publish(trainer, {name: {"update_ratio": update_ratio(*pairs[name])} for name in names}, epoch)

@@ -17,7 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
 
+from actsweep.diagnostics.diagnostic import Receiver
 from actsweep.results import ownership
 from actsweep.results.files import write_atomically
 from actsweep.results.rank import zero_only
@@ -28,8 +32,10 @@ from actsweep.results.run_folder import (
     HISTOGRAMS,
     LAYER_COLUMNS,
     LAYERS,
+    REPLACED,
     SUMMARY,
     table,
+    table_sizes,
 )
 
 Numbers = npt.NDArray[np.float64]
@@ -42,16 +48,18 @@ def device_name(device: torch.device) -> str:
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
-class Tables(Logger):
+class Tables(Receiver, Logger):
     """A Lightning logger that writes a run's tidy tables, in the first process only where there are several.
 
     What a LightningModule logs once per epoch goes to epochs.csv; what diagnostics measure goes to layers.csv and
-    histograms.csv. Rows are in their files at the end of each epoch.
+    histograms.csv. Rows are in their files at the end of each epoch. The folder holds one fit's: those of an earlier
+    one that isn't resumed are moved into `.replaced/`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder = Path(folder)
+        self._has_earlier = bool(table_sizes(self.folder))  # a fit's tables
         self.epochs = self._read_epochs()  # of a run that is resumed, else none
         self._changed: set[int] = set()  # epochs whose rows are not on disk as they are here
         self._columns: list[str] = []  # on disk
@@ -78,6 +86,19 @@ class Tables(Logger):
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         pass  # they are in result.json
+
+    @zero_only
+    def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
+        """Lightning's call as it begins: a fit that doesn't resume moves an earlier one's tables aside, and says so."""
+        trainer = getattr(model, "trainer", None)
+        if trainer is None or trainer.state.fn != TrainerFn.FITTING:
+            return
+        sizes = table_sizes(self.folder)
+        if self._has_earlier and sizes and not (trainer.ckpt_path or trainer.global_step):
+            aside = ownership.move_aside(self.folder, [self.folder / name for name in sizes], REPLACED)
+            rank_zero_info(f"{self.folder}: tables of an earlier fit, which this one doesn't resume, are in {aside}")
+            self.epochs, self._columns, self._last = {}, [], 0
+        self._has_earlier = True
 
     @zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:

@@ -23,7 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import custom_scalars, hparams, image, text
 
-from actsweep.diagnostics.diagnostic import Quantity
+from actsweep.diagnostics.diagnostic import Quantity, Receiver
 from actsweep.results import ownership
 from actsweep.results.rank import zero_only
 from actsweep.results.tables import Numbers
@@ -79,7 +79,7 @@ def _framed(event: Event) -> bytes:
     return length + _masked(length) + content + _masked(content)
 
 
-class TensorBoard(Logger):
+class TensorBoard(Receiver, Logger):
     """Scalars by quantity, all layers of a run on one custom-scalar chart, histograms, the configuration as text, and
     the settings with the test's metrics as hyper-parameters. Events are appended to the file when they are saved, and
     no file stays open. `clock`: when it is now."""

@@ -22,6 +22,7 @@ from actsweep.config.schema import Settings
 from actsweep.network import lightning_loops
 from actsweep.results import claims, files, run_folder
 from actsweep.results.rank import zero_only
+from actsweep.results.tables import Tables
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -105,7 +106,7 @@ class BestAndLast(Checkpoint):
         found = trainer.callback_metrics.items()
         metrics = {name: float(value) for name, value in found if not name.startswith("val_")}
         for logger in trainer.loggers:
-            if callable(getattr(logger, "log_table", None)):
+            if isinstance(logger, Tables):
                 logger.log_metrics(metrics | {"epoch": trainer.current_epoch}, trainer.global_step)
             logger.save()
 

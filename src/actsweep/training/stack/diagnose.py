@@ -67,7 +67,8 @@ class Diagnoses:
         rows, self.steps = torch.stack(self.steps, dim=1).double().cpu(), []
         layers = {f"layer_{number:02d}": each.shape[1:] for number, each in enumerate(self.stack.weights(), start=1)}
         decaying = decays.double().cpu().unsqueeze(1).expand(-1, len(layers))
-        self.records.table("steps", lambda row, own: columns_of(row, layers, own, done), rows, decaying)
+        steps = range(done - rows.shape[1], done)
+        self.records.table("steps", lambda row, own: columns_of(row, layers, own, steps), rows, decaying)
 
     def end_epoch(self, epoch: int, decays: Tensor) -> None:
         """`epoch`: completed epochs; `decays`: (K,)."""

@@ -88,6 +88,7 @@ class Member:
         made = [part.make() for part in self.settings.diagnostics.values()]
         self.callbacks = [each for each in made if not isinstance(each, EveryStep)]  # which notes what the stack does
         for each in self.callbacks:
+            each.on_load_checkpoint(self, self.classifier, {"callbacks": self.states})  # type: ignore[arg-type]
             if each.state_key in self.states:
                 each.load_state_dict(self.states[each.state_key])
         quantities = [quantity for each in self.callbacks for quantity in getattr(each, "quantities", ())]
