@@ -118,7 +118,8 @@ def _theory(settings: Settings) -> dict[str, Any]:
     try:
         theory = MeanField(describe(activations.build(settings.act.plain())), weight, bias)
         q = theory.fixed_point(weight + bias or 1.0)
-        found |= {"q": q, "chi": theory.chi(q)}
+        found["q"] = q
+        found["chi"] = theory.chi(q)
         if found["chi"] > 1 and len(theory.act.breaks) > MOST_BREAKS:
             return found | {"no_theory": f"it jumps or bends at {len(theory.act.breaks)} places"}
         end = limit(theory, weight + bias or 1.0)
