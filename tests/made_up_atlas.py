@@ -47,7 +47,7 @@ def row(act: str, init: str, values: np.ndarray, mean: float, seeds: np.ndarray)
         "depth_scale": math.inf if init == "critical" else 10 * mean**3, "gradient_scale": 10 * mean**3, "lr": 0.1,
         "rates": "0.1 0.2 0.3 0.4 0.9", "accuracies": joined(accuracies), "diverged": None,
         "trained": float(np.mean(accuracies > 0.19)), "dead": 0.01, "saturated": 0.5, "gradient_ratio": 0.003,
-        "gradient_ratio_trained": 0.4,
+        "gradient_ratio_trained": 0.4, "protocol": "0123abcd",
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from actsweep.atlas import fitness
-from actsweep.atlas.measure import Trial, fingerprint, measure
+from actsweep.atlas.measure import Trial, measure
 from actsweep.config.schema import Atlas, Settings
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
@@ -247,48 +247,6 @@ def test_the_command_leaves_tables_and_page_and_repeats_nothing(command: Callabl
     assert command(*asked, "hydra.launcher.processes=1") == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")} == times
     assert f"{__name__}.Rectified" in (tmp_path / "atlas.html").read_text()
-
-
-def run_of(act: str, values: list[float], accuracies: list[float]) -> dict[str, object]:
-    found = {"unfit": None, "learnt": 0, "values": values, "accuracies": accuracies, "diverged": [], "curve": values}
-    config = {"atlas": {"rates": [0.1]}, "trainer": {"max_epochs": 20}, "act": {"_target_": act}}
-    return {"act": act, "init": "default", "status": "completed", "classes": 10, "config": config, "atlas": found}
-
-
-def test_the_table_marks_equal_functions_and_names_what_failed() -> None:
-    relu, other = fingerprint(nn.ReLU()), fingerprint(Rectified())
-    failed = run_of("torch_activation.Z", [], []) | {"status": "failed", "error": "ValueError: no"}
-    runs = [run_of("torch_activation.A", other, [0.1, 0.9]), run_of("relu", relu, [0.5, 0.7]), failed]
-    table, excluded = atlas.tables(runs)
-    assert list(table["act"]) == ["relu", "torch_activation.A"]
-    assert list(table["same_as"]) == ["", "relu"]
-    assert list(table["trained"]) == ["1", "0.5"]
-    assert excluded.to_dict("records") == [
-        {
-            "act": "torch_activation.Z",
-            "package": "torch_activation",
-            "kind": "raises",
-            "reason": "init=default: ValueError: no",
-        }
-    ]
-
-
-def test_a_persons_function_stands_among_those_of_the_committed_table_of_the_same_protocol(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = [run_of(f"torch_activation.F{place}", [float(place)], [place / 10] * 2) for place in range(6)]
-    committed, _ = atlas.tables(known)
-    other = committed.assign(protocol="0", act="torch_activation.Other")
-    pd.concat([committed, other]).to_csv(tmp_path / "atlas.csv", index=False)
-    committed.head(0).to_csv(tmp_path / "unfit.csv", index=False)
-    monkeypatch.setattr(atlas, "COMMITTED", tmp_path / "atlas.csv")
-    monkeypatch.setattr(atlas, "EXCLUDED", tmp_path / "unfit.csv")
-    table, _, own = atlas.among_all(*atlas.tables([run_of("torch.sin", [3.0], [0.35, 0.35])]))
-    assert own == ["torch.sin"]
-    assert len(table) == 7
-    assert table.loc[table["act"] == "torch.sin", "same_as"].item() == "torch_activation.F3"
-    assert atlas.best(3) == ["torch_activation.F5", "torch_activation.Other", "torch_activation.F4"]
-    assert atlas.places(table, own) == ["torch.sin, init=default: mean test accuracy 35.00%, place 3 of 7"]
 
 
 def test_a_persons_function_that_is_none_of_one_number_is_refused() -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from actsweep.config.schema import Settings
 from actsweep.network import activations
 from actsweep.theory.critical import Critical, critical, normal_weight_, of_layer, on_the_edge, variances
-from actsweep.theory.integrals import Function, mean, mean_of_pair
-from actsweep.theory.meanfield import MeanField, limit, scale, second_moment, slope_moment
+from actsweep.theory.integrals import Function, jumps, mean, mean_of_pair
+from actsweep.theory.meanfield import MeanField, limit, moments, scale, second_moment, slope_moment
 from tests.conftest import names_in
 
 SettingsFor = Callable[..., Settings]
@@ -29,6 +29,27 @@ class Staircase(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.where(x < -1.3, -1.0, torch.where(x < 2.7, (x - 0.4).abs(), 3.0 * torch.tanh(x)))
+
+
+class Stepped(nn.Module):
+    """Jumps by 2 at 0, and has a slope besides."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.3 * x + torch.sign(x)
+
+
+class SignedRoot(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sign(x) * x.abs().sqrt()
+
+
+class Spline(nn.Module):
+    """Of one number, although it has what Maxout calls so."""
+
+    pieces = 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
 
 
 class Undefined(nn.Module):
@@ -115,6 +136,20 @@ def test_kinks_and_jumps_are_found_where_they_are() -> None:
     assert Function(nn.Tanh()).breaks.size == Function(nn.GELU()).breaks.size == 0
 
 
+@pytest.mark.parametrize("name", ["exp", "sinh", "cosh", "expm1"])
+def test_smooth_functions_that_grow_fast_jump_nowhere(name: str) -> None:
+    smooth = Function(activations.build({"_target_": f"torch.{name}"}))
+    assert smooth.breaks.size == smooth.jumps.size == 0
+
+
+def test_small_jumps_poles_and_jumps_of_steep_functions_are_found() -> None:
+    assert jumps(lambda x: 1e-5 * (x > 0.3)) == pytest.approx([0.3], abs=1e-12)
+    assert jumps(lambda x: np.exp(x) + 1e7 * (x > 19.45)) == pytest.approx([19.45], abs=1e-12)
+    with np.errstate(divide="ignore"):
+        assert jumps(lambda x: 1 / (x - 0.3)) == pytest.approx([0.3], abs=1e-12)
+        assert jumps(lambda x: 1 / x) == pytest.approx([0, 0], abs=1e-12)  # from both sides
+
+
 def test_an_activation_without_a_formula_agrees_with_a_brute_sum() -> None:
     function = Function(Staircase())
     z = (np.arange(4_000_000) + 0.5) / 4e6 * 20 - 10
@@ -135,6 +170,10 @@ def test_an_activation_without_a_formula_agrees_with_a_brute_sum() -> None:
 def test_what_is_no_elementwise_function_is_named(act: nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Function(act)
+
+
+def test_a_function_of_one_number_may_have_pieces() -> None:
+    assert slope_moment(Function(Spline()), 1.0) == slope_moment(Function(nn.Tanh()), 1.0)
 
 
 def test_published_points_of_the_edge_of_chaos() -> None:
@@ -168,6 +207,23 @@ def test_an_activation_without_an_edge_of_chaos_is_refused(act: str, message: st
         settings_for(f"act={act}", "init=critical")
 
 
+def test_a_dead_zone_wider_than_q_reaches_is_no_edge_of_chaos() -> None:
+    with pytest.raises(ValueError, match="Hardshrink has no useful edge of chaos"):
+        critical(Function(nn.Hardshrink(5.0)), 0.1)
+    with pytest.raises(ValueError, match="Hardshrink has no useful edge of chaos"):  # nor is its slope 0 everywhere
+        critical(Function(nn.Hardshrink(20.0)), 0.1)
+
+
+def test_a_slope_whose_mean_square_is_infinite_has_no_chi_and_no_edge_of_chaos() -> None:
+    root = Function(SignedRoot())
+    assert second_moment(root, 1.0) == pytest.approx(math.sqrt(2 / math.pi), rel=1e-6)
+    for ask in (lambda: critical(root, 0.1), lambda: limit(MeanField(root, 1.0, 0.1)), lambda: moments(root, 1.0)):
+        with pytest.raises(ValueError, match="SignedRoot has no χ₁ and no edge of chaos"):
+            ask()
+    tame = Function(activations.build({"_target_": "torch.pow", "exponent": 2}))
+    assert slope_moment(tame, 1.0) == pytest.approx(4)
+
+
 def test_stated_variances_are_those_of_draws(settings_for: SettingsFor) -> None:
     for init in ("default", "kaiming", "xavier", "lecun", "orthogonal", "normal", "gain", "variance"):
         weight, bias = settings_for(f"init={init}").init.functions()
@@ -192,6 +248,42 @@ def test_limits_of_variances() -> None:
     chaos = limit(MeanField(Function(nn.Tanh()), 4.0, 0.05))
     assert chaos.chi > 1 > chaos.correlation > 0
     assert scale(math.exp(-0.5)) == pytest.approx(2)
+
+
+def test_where_a_function_jumps_inputs_do_not_end_alike() -> None:
+    step = limit(MeanField(Function(activations.Step()), 1.0, 0.0))
+    assert step.correlation == pytest.approx(0.5 + math.asin(step.correlation) / math.pi, abs=1e-8)
+    assert step.correlation == pytest.approx(0.78983, abs=1e-5)
+    slope = 1 / (math.pi * math.sqrt(1 - step.correlation**2))
+    assert step.correlation_scale == pytest.approx(scale(slope), rel=1e-5)
+    theory = MeanField(Function(Stepped()), 0.5, 0.1)
+    found, c = limit(theory), 0.9999
+    for _ in range(40):
+        c = theory.correlation(c, found.q)
+    assert found.chi < 1
+    assert found.correlation == pytest.approx(c, abs=1e-5)
+    near = theory.correlation(found.correlation + 1e-3, found.q) - found.correlation
+    assert found.correlation_scale == pytest.approx(scale(near / 1e-3), rel=1e-3)
+
+
+def test_where_variances_vanish_correlations_come_to_rest_nowhere() -> None:
+    """ReLU's go to 1 as powers of depth, tanh's stay where they are when z has vanished, Hardshrink's are of zeros."""
+    for act, weight in (
+        (nn.ReLU(), 1.0),
+        (nn.ReLU(), 1.9),
+        (nn.Tanh(), 0.5),
+        (nn.Tanh(), 0.99),
+        (nn.Hardshrink(), 1.0),
+    ):
+        found = limit(MeanField(Function(act), weight, 0.0))
+        assert found.q == 0
+        assert math.isnan(found.correlation)
+        assert math.isnan(found.correlation_scale)
+    assert found.q_scale == 0
+    assert limit(MeanField(Function(nn.ReLU()), 1.0, 0.0)).q_scale == pytest.approx(1 / math.log(2))
+    for critical_one in (nn.Tanh(), nn.ELU()):  # whose q goes to 0 at their edge of chaos
+        found = limit(MeanField(Function(critical_one), 1.0, 0.0))
+        assert (found.q, found.correlation, found.correlation_scale) == (0, 1, math.inf)
 
 
 def test_the_initialisers_fill_what_they_are_given() -> None:

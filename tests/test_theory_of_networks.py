@@ -146,6 +146,7 @@ def test_the_command_says_what_theory_is_not_about(
         (["act=tanh", "init=critical", "depth=50"], "edge of chaos"),
         (["act=sigmoid", "init=critical", "depth=3"], "standard deviation of 6.75"),
         (["act=step"], "no gradient passes"),
+        (["act=relu", "init=lecun"], "Pre-activations vanish with depth: q* = 0."),
         (["act=relu", "init=gain", "init.gain=3", "depth=20"], "explode"),
     ],
 )

@@ -95,7 +95,9 @@ def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
         sentences.append(
             f"{name}: gradients pass {depth} layers, {first:.2g} of the last hidden layer's reach the first."
         )
-    if math.isinf(end.q):
+    if end.q == 0 and math.isnan(end.correlation):
+        sentences.append("Pre-activations vanish with depth: q* = 0.")
+    elif math.isinf(end.q):
         sentences.append("Pre-activations diverge with depth: there is no q*.")
     elif math.isfinite(end.correlation_scale):
         reach = TRAINS_TO * end.correlation_scale

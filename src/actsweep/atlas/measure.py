@@ -33,7 +33,8 @@ from actsweep.training.stack.training import Training
 
 PROBE = 1024  # examples, as the diagnostics' own default
 MOST_BREAKS = 100  # more are rounding, and correlations would take minutes
-COMPARED = np.concatenate([np.linspace(-5.93, 6.07, 61), [-100.0, -30.0, -10.0, 10.0, 30.0, 100.0]])
+CLOSE = np.geomspace(1e-4, 0.2, 12)  # to 0, where most functions bend
+COMPARED = np.concatenate([np.linspace(-5.93, 6.07, 61), -CLOSE, CLOSE, [-100.0, -30.0, -10.0, 10.0, 30.0, 100.0]])
 TIMED, TURNS = (64, 1024), 31  # numbers that are activated at a time; turns of this function and of ReLU
 
 
@@ -62,7 +63,7 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
 
 
 def described(settings: Settings) -> dict[str, Any]:
-    """What can be said of the function alone; `values`: what tells it from others (see `alike`)."""
+    """What can be said of the function alone; `values`: what tells it from others (see `equals`)."""
     act = settings.act.plain()
     module = activations.build(act)
     found: dict[str, Any] = {"learnt": sum(each.numel() for each in module.parameters()), "cost": cost(module)}
@@ -118,7 +119,8 @@ def _theory(settings: Settings) -> dict[str, Any]:
     try:
         theory = MeanField(describe(activations.build(settings.act.plain())), weight, bias)
         q = theory.fixed_point(weight + bias or 1.0)
-        found |= {"q": q, "chi": theory.chi(q)}
+        found["q"] = q
+        found["chi"] = theory.chi(q)
         if found["chi"] > 1 and len(theory.act.breaks) > MOST_BREAKS:
             return found | {"no_theory": f"it jumps or bends at {len(theory.act.breaks)} places"}
         end = limit(theory, weight + bias or 1.0)

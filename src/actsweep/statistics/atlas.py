@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,10 +64,14 @@ def is_of_atlas(run: Run) -> bool:
 def tables(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table, text as it stands in a CSV file, and the functions that have no rows there, with why."""
     ordered = sorted(runs, key=lambda run: (_place(run["act"]), run["init"] != "default", run["init"]))
-    measured = [run for run in ordered if run["status"] == "completed" and run["atlas"]["unfit"] is None]
-    first = equals({run["act"]: run["atlas"]["values"] for run in measured})
-    rows = [_row(run) | {"same_as": first[run["act"]]} for run in measured]
-    excluded = {run["act"]: _excluded(run) for run in reversed(ordered) if run not in measured}
+    described = {
+        run["act"]: run["atlas"]
+        for run in reversed(ordered)
+        if run["status"] == "completed" and run["atlas"]["unfit"] is None
+    }
+    first = equals({act: _told_by(found) for act, found in reversed(described.items())})
+    rows = [_row(run, described[act]) | {"same_as": first[act]} for run in ordered if (act := run["act"]) in described]
+    excluded = {run["act"]: _excluded(run) for run in reversed(ordered) if run["act"] not in described}
     return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(reversed(excluded.values()), columns=OF_THE_EXCLUDED)
 
 
@@ -96,15 +101,24 @@ def equals(values: Mapping[str, Sequence[float]]) -> dict[str, str]:
     return found
 
 
-def _row(run: Run) -> dict[str, str]:
-    found = run["atlas"]
-    no_edge = found.get("no_edge")
+def _told_by(found: Mapping[str, Any]) -> list[float]:
+    """What functions are told apart by: their values, the ends of their slopes, where they jump and have kinks."""
+    ends = [found.get(name, math.nan) for name in ("slope_low", "slope_high")]
+    return [*found["values"], *ends, math.inf, *found.get("jumps", ()), math.inf, *found.get("kinks", ())]
+
+
+def _row(run: Run, described: Mapping[str, Any]) -> dict[str, str]:
+    """`described`: what a run of this function found; of one that failed, its row has no more than that."""
+    failed = run["status"] != "completed" or run["atlas"]["unfit"] is not None
+    found = {name: described.get(name) for name in OF_THE_FUNCTION} if failed else run["atlas"]
+    reason = _excluded(run)["reason"] if failed else found.get("no_edge")
+    status = "failed" if failed else "no edge" if reason else "measured"
     row = {"act": run["act"], "package": package_of(run["act"]), "init": run["init"], "learnt": str(found["learnt"])}
-    row |= {"status": "no edge" if no_edge else "measured", "reason": no_edge or "", "protocol": protocol(run)}
+    row |= {"status": status, "reason": reason or "", "protocol": protocol(run)}
     row |= {name: _number(found.get(name)) for name in (*NUMBERS, *SCALES, "lr", "dead", "saturated")}
-    row |= {name: found.get(name, "") for name in ("monotone", "parity")}
-    row |= {name: _numbers(found.get(name, ())) for name in ("jumps", "kinks", "rates", "accuracies", "diverged")}
-    row["curve"] = _numbers(np.round(found.get("curve", ()), 9) + 0.0, digits=4)
+    row |= {name: found.get(name) or "" for name in ("monotone", "parity")}
+    row |= {name: _numbers(found.get(name) or ()) for name in ("jumps", "kinks", "rates", "accuracies", "diverged")}
+    row["curve"] = _numbers(np.round(found.get("curve") or (), 9) + 0.0, digits=4)
     for name, column in (("untrained", "gradient_ratio"), ("trained", "gradient_ratio_trained")):
         row[column] = _number(_geometric_mean((found.get("gradient_ratios") or {}).get(name, ())))
     if accuracies := found.get("accuracies"):
@@ -154,9 +168,22 @@ def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame
     known = known[known["protocol"].isin(table["protocol"]) & ~known["act"].isin(table["act"])]
     first = {tuple(row[1:]): row[0] for row in known[["act", *OF_THE_FUNCTION]].iloc[::-1].itertuples(index=False)}
     mine = table[["act", "same_as", *OF_THE_FUNCTION]].astype(object).fillna("").itertuples(index=False)
-    same = [row[1] or (first.get(tuple(row[2:]), "") if row[0] in own else "") for row in mine]
-    everything = pd.concat([table.assign(same_as=same), known], ignore_index=True)
+    equal = dict(zip(known["act"], known["same_as"], strict=True))
+    for act, same_as, *text in mine:
+        equal[act] = same_as or (first.get(tuple(text), "") if act in own else "")
+    everything = pd.concat([table, known], ignore_index=True)
+    everything["same_as"] = [_first(act, equal) for act in everything["act"]]
     return everything, pd.concat([excluded, unfit]).drop_duplicates("act"), own
+
+
+def _first(act: str, equal: Mapping[str, str]) -> str:
+    """The last of the functions that each equal the next, from this one on; empty for itself."""
+    chain = [act]
+    while (after := equal.get(chain[-1], "")) and after not in chain:
+        chain.append(after)
+    ring = chain[chain.index(after) :] if after else []
+    found = min(ring) if ring else chain[-1]
+    return "" if found == act else found
 
 
 def _means(table: pd.DataFrame) -> "pd.Series[float]":
@@ -177,12 +204,12 @@ def best(count: int) -> list[str]:
 
 
 def places(table: pd.DataFrame, own: Sequence[str]) -> list[str]:
-    """Where each of these functions stands among all of the table, at each initialisation, in words."""
+    """Where each of these functions stands among all of its protocol in the table, at each initialisation, in words."""
     means = _means(table)
     measured = table.loc[means.index]
     lines = []
     for act in own:
-        for init, rows in measured.groupby("init"):
+        for (init, _), rows in measured.groupby(["init", "protocol"]):
             of_init = means[rows.index]
             for mean in of_init[rows["act"] == act]:
                 place = f"place {int((of_init > mean).sum()) + 1} of {len(of_init)}"

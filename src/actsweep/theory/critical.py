@@ -37,8 +37,10 @@ class Critical:
 
 
 def on_the_edge(act: Function, q: float) -> Critical:
-    """The only variances with χ₁ = 1 at the fixed point q. The bias variance may come out negative: there is none."""
-    weight = 1 / slope_moment(act, q)
+    """The only variances with χ₁ = 1 at the fixed point q. The bias variance may come out negative: there is none.
+    Both are infinite where q reaches no slope."""
+    slope = slope_moment(act, q)
+    weight = 1 / slope if slope else math.inf
     return Critical(weight, q - weight * second_moment(act, q), q)
 
 
@@ -49,11 +51,13 @@ def critical(act: nn.Module | Function, q: float) -> Critical:
     where there is none.
     """
     phi = describe(act)
-    if slope_moment(phi, max(q, 1.0)) == 0:
+    if slope_moment(phi, max(q, 1.0)) == slope_moment(phi, max(q, LARGEST_Q)) == 0:
         raise UserError(f"{phi.name} has no edge of chaos: its slope is 0, no gradient passes at any σ_w")
 
     def margin(log_q: float) -> float:
         point = on_the_edge(phi, math.exp(log_q))
+        if math.isinf(point.weight_variance):
+            return -1.0
         bias = point.bias_variance / point.q
         slope = MeanField(phi, point.weight_variance, 0.0).q_slope(point.q)
         return min(bias + ROUNDING, ROUNDING if abs(slope - 1) < ROUNDING else HOLDS - slope)

@@ -28,6 +28,8 @@ LANDMARKS = np.array([0.0, *(sign * 2.0**n for n in range(-3, 7) for sign in (-1
 SEARCHED = 64.0  # jumps are looked for on ± this
 CELLS = 4096
 SMALLEST_JUMP = 1e-6
+UNSETTLED, STEADY = 0.01, 0.95  # a mean grows by this share with the last doubling of points, as with the first
+ROUNDED, STEEP = 1e3, 16  # what rounding makes of a value, in its last places; of a slope, in those of x
 
 
 class Function:
@@ -79,27 +81,41 @@ class Function:
         return self._derivatives(x, order)[order]
 
     @cached_property
+    def jumps(self) -> Floats:
+        """Where φ jumps."""
+        with np.errstate(all="ignore"):
+            return jumps(self)
+
+    @cached_property
     def breaks(self) -> Floats:
         """Where φ, φ′ or φ″ jumps, sorted, each once."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            orders = range(len(self._derivatives(np.zeros(1), 2)))
+            orders = range(1, len(self._derivatives(np.zeros(1), 2)))
             places = [jumps(partial(self._derivative, order)) for order in orders]
-        together = np.sort(np.concatenate(places))
+        together = np.sort(np.concatenate([self.jumps, *places]))
         return together[np.diff(together, prepend=-np.inf) > 1e-9]
+
+    @cached_property
+    def slope_settles(self) -> bool:
+        """Whether E[φ′(z)²] settles as points double: not where φ′ grows as 1/√x or faster towards a point, for then it
+        is infinite, or ends closer to it than points come."""
+        with np.errstate(all="ignore"):
+            means = [mean(lambda x: self.slope(x) ** 2, 1.0, self.breaks, ORDER * 2**n) for n in range(4)]
+            first, _, last = np.diff(means)
+        return not (last > UNSETTLED * means[-1] and last > STEADY * first)
 
     def _check(self) -> None:
         x = np.linspace(-5, 4, 41)  # not symmetric: a mean over units must show
         generator = torch.random.get_rng_state()
         try:
-            if getattr(self.module, "pieces", 1) > 1:
-                raise UserError(f"{self.name} takes several inputs per unit: the theory is of elementwise functions")
             first, second = self(x), self(x)
             with torch.no_grad():
                 row = self.module(torch.as_tensor(x).view(1, -1).clone())
-        except UserError:
-            raise
         except Exception as error:  # a forward may raise anything
+            if hasattr(self.module, "pieces"):
+                several = f"{self.name} takes several inputs per unit: the theory is of elementwise functions"
+                raise UserError(several) from error
             raise UserError(f"{self.name} can't be applied to a column of numbers: {error}") from error
         finally:
             torch.random.set_rng_state(generator)
@@ -116,14 +132,21 @@ class Function:
 def jumps(function: Real) -> Floats:
     """Places in ± SEARCHED where a function of real numbers jumps, found by bisecting every cell of a fine grid.
 
-    A smooth function's change over a cell halves with the cell; a jump's stays.
+    A smooth function's change over a cell halves with the cell, down to rounding; a jump's stays.
     """
     left = np.linspace(-SEARCHED, SEARCHED, CELLS, endpoint=False)
     right = left + 2 * SEARCHED / CELLS
     low, high = function(left), function(right)
+    steep = np.zeros_like(left)
     for step in range(60):
-        keep = np.abs(high - low) > SMALLEST_JUMP * (1e-3 if step < 12 else 1)
-        left, right, low, high = left[keep], right[keep], low[keep], high[keep]
+        change = np.abs(high - low)
+        if step <= 12:
+            steep = change / (right - left)
+        rounding = ROUNDED * np.finfo(float).eps * np.minimum(np.abs(low), np.abs(high))
+        rounding += STEEP * steep * np.spacing(np.abs(left))
+        rounding[~np.isfinite(rounding)] = 0  # beside a pole
+        keep = change > np.maximum(SMALLEST_JUMP * (1e-3 if step < 12 else 1), rounding)
+        left, right, low, high, steep = left[keep], right[keep], low[keep], high[keep], steep[keep]
         if not left.size:
             break
         middle = (left + right) / 2

@@ -13,9 +13,11 @@ import numpy as np
 from scipy.optimize import brentq  # type: ignore[import-untyped]
 from torch import nn
 
+from actsweep.errors import UserError
 from actsweep.theory.integrals import Floats, Function, describe, mean, mean_of_pair, panels, rule
 
 SMALLEST, LARGEST = 1e-14, 1e14  # variances q beyond count as 0 and ∞
+NEARLY = 1e-6  # by which χ at q = 0 may be off: it is that at SMALLEST, where z is about 1e-7
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class MeanField:
         step = math.copysign(0.5, direction)
         while math.log(SMALLEST) < here < math.log(LARGEST):
             if growth(here + step) * direction <= 0:
-                return math.exp(brentq(growth, here, here + step, xtol=1e-14, rtol=1e-14))
+                found = math.exp(brentq(growth, here, here + step, xtol=1e-14, rtol=1e-14))
+                return found if found > 1.001 * SMALLEST else 0.0  # below, moments are those of SMALLEST
             here += step
         return math.inf if direction > 0 else 0.0
 
@@ -76,6 +79,11 @@ class MeanField:
         """σ_w² E[φ′(u) φ′(v)]: at c* the slope of the correlation map, times next_q(q) / q = 1."""
         q = min(max(q, SMALLEST), LARGEST)
         return self.weight_variance * mean_of_pair(self.act.slope, q, c, self.act.breaks)
+
+    def map_slope(self, c: float, q: float) -> float:
+        """d c_next / dc at c < 1, by differences: of functions that jump as well, whose φ′ lacks the jumps."""
+        step = 1e-3 * (1 - c)
+        return (self.correlation(c + step, q) - self.correlation(c - step, q)) / (2 * step)
 
     def fixed_correlation(self, q: float) -> float:
         """c*, where correlations go: 1 in the ordered phase, less in the chaotic one."""
@@ -91,7 +99,8 @@ class MeanField:
 
 @dataclass(frozen=True)
 class Limit:
-    """What happens in the limit of many layers. Scales are in layers; ∞ at criticality, NaN where there is no q*."""
+    """What happens in the limit of many layers. Scales are in layers; ∞ at criticality. NaN where z vanishes or
+    diverges: variances, or correlations, come to rest nowhere."""
 
     q: float  # q*
     chi: float  # χ₁ = χ(q*)
@@ -117,12 +126,17 @@ def limit(theory: MeanField, start: float = 1.0) -> Limit:
     q = theory.fixed_point(start)
     chi = theory.chi(q)
     gradient = math.inf if abs(chi - 1) < 1e-9 else 1 / abs(math.log(chi)) if chi > 0 else 0.0
-    if math.isinf(q):
-        return Limit(q, chi, math.nan, math.nan, math.nan, gradient)
-    # The map of variances is the correlation map's c = 1: at χ₁ > 1 that fixed point loses its stability.
-    c = 1.0 if chi <= 1 + 1e-9 else theory.fixed_correlation(q)
-    slope = chi if c == 1 else theory.chi_of_pair(c, q)
-    return Limit(q, chi, c, scale(abs(theory.q_slope(q))), scale(slope), gradient)
+    q_scale = math.nan if math.isinf(q) else scale(abs(theory.q_slope(q)))
+    if q == 0 and abs(chi - 1) < NEARLY:  # tanh's edge of chaos at σ_w² = 1, for one
+        return Limit(q, chi, 1.0, math.inf, math.inf, math.inf)
+    if not 0 < q < math.inf:
+        return Limit(q, chi, math.nan, q_scale, math.nan, gradient)
+    # The map of variances is the correlation map's c = 1: at χ₁ > 1 that fixed point loses its stability, and where φ
+    # jumps the map's slope there is infinite.
+    jumps = bool(theory.act.jumps.size)
+    c = theory.fixed_correlation(q) if jumps or chi > 1 + 1e-9 else 1.0
+    slope = chi if c == 1 else theory.map_slope(c, q) if jumps else theory.chi_of_pair(c, q)
+    return Limit(q, chi, c, q_scale, scale(slope), gradient)
 
 
 def second_moment(act: Function, q: float) -> float:
@@ -132,9 +146,18 @@ def second_moment(act: Function, q: float) -> float:
 
 
 def slope_moment(act: Function, q: float) -> float:
-    """E[φ′(√q z)²]."""
+    """E[φ′(√q z)²]. Raises UserError where that does not settle."""
+    _check_slope(act)
     q = min(max(q, SMALLEST), LARGEST)
     return mean(lambda x: act.slope(x) ** 2, q, act.breaks)
+
+
+def _check_slope(act: Function) -> None:
+    if not act.slope_settles:
+        raise UserError(
+            f"{act.name} has no χ₁ and no edge of chaos: its slope grows so fast towards a point that E[φ′(z)²] is "
+            "infinite, or beyond numerical averages"
+        )
 
 
 @dataclass(frozen=True)
@@ -206,7 +229,8 @@ class Moments:
 
 
 def moments(act: Function, q: float) -> Moments:
-    """All averages that a layer's prediction needs, from one evaluation."""
+    """All averages that a layer's prediction needs, from one evaluation. Raises UserError as `slope_moment` does."""
+    _check_slope(act)
     q = min(max(q, SMALLEST), LARGEST)
     z, w = rule(panels(q, act.breaks))
     value, slope = act.both(math.sqrt(q) * z)

@@ -43,7 +43,7 @@ def properties(act: Function) -> Properties:
     (0.0, inf, 1.0, 'increasing', 'neither', [0.0])
     """
     with np.errstate(all="ignore"):
-        at_jumps = _places(jumps(act))
+        at_jumps = _places(act.jumps)
         kinks = _places(jumps(act.slope))
         apart = np.abs(kinks[:, None] - at_jumps[None, :]).min(axis=1, initial=np.inf) > SAME_PLACE
         (low, high), (slope_low, slope_high) = _ends(act), _ends(act.slope)

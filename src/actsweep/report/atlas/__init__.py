@@ -15,7 +15,7 @@ from markupsafe import Markup
 from actsweep.report.atlas import pictures
 from actsweep.report.atlas.cells import Cell, accuracy, beside, cell
 from actsweep.report.atlas.fashion import fashion_of
-from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Standings, percent, standings_of
+from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Standings, comparable, percent, standings_of
 from actsweep.report.atlas.theory import theory_of
 from actsweep.report.captions import span
 from actsweep.report.page import policy, script, template
@@ -78,7 +78,7 @@ def _rank(found: Standings, act: str) -> str:
     return f"{between} {found.letters.get(first, '')}".strip()
 
 
-def _features(row: pd.Series, found: Standings | None, has_edge: bool) -> dict[str, str]:
+def _features(row: pd.Series, found: Standings | None, edge: pd.Series | None) -> dict[str, str]:
     """Filter → what it knows the function by."""
     act = row["act"]
     return {
@@ -87,7 +87,7 @@ def _features(row: pd.Series, found: Standings | None, has_edge: bool) -> dict[s
         "parity": row["parity"],
         "bounded": "yes" if math.isfinite(row["low"]) and math.isfinite(row["high"]) else "no",
         "learnt": "learnt" if row["learnt"] else "fixed",
-        "edge": "yes" if has_edge else "no",
+        "edge": "not known" if edge is None else {"measured": "yes", "no edge": "no"}.get(edge["status"], "not known"),
         "smooth": "jumps" if pd.notna(row["jumps"]) else "kinks" if pd.notna(row["kinks"]) else "yes",
         "double": "yes" if pd.notna(row["same_as"]) else "no",
         "verdict": found.verdict(act) if found else NOT_COMPARED,
@@ -98,7 +98,7 @@ def _row(
     first: pd.Series, edge: pd.Series | None, standings: dict[str, Standings], own: Sequence[str]
 ) -> dict[str, Any]:
     act, default = first["act"], standings.get("default")
-    features = _features(first, default, edge is not None and edge["status"] == "measured")
+    features = _features(first, default, edge)
     cells = _standing(default, first)
     cells |= {f"edge: {name}": cell for name, cell in _standing(standings.get("critical"), edge).items()}
     cells |= {
@@ -154,7 +154,9 @@ def _scatter(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> Marku
 def _context(
     table: pd.DataFrame, excluded: pd.DataFrame, own: Sequence[str], fashion: pd.DataFrame | None
 ) -> dict[str, Any]:
-    standings = {found.init: found for found in standings_of(table)}
+    compared = comparable(table)
+    standings = {found.init: found for found in standings_of(compared)}
+    others = [act for act in own if act not in {*compared["act"]}]
     edges = {row["act"]: row for _, row in table[table["init"] == "critical"].iterrows()}
     rows = [_row(row, edges.get(row["act"]), standings, own) for _, row in _initialised(table).iterrows()]
     default = standings.get("default")
@@ -170,10 +172,14 @@ def _context(
         "excluded": excluded.fillna("").to_dict("records"),
         "kinds": excluded["kind"].value_counts().to_dict(),
         "edgeless": table[table["status"] == "no edge"].astype(object).fillna("").to_dict("records"),
-        "scatters": [_scatter(table, found, own) for found in standings.values()],
-        "theory": theory_of(table),
+        "failed": table[table["status"] == "failed"].astype(object).fillna("").to_dict("records"),
+        "scatters": [_scatter(compared, found, own) for found in standings.values()],
+        "theory": theory_of(compared),
         "fashion": None if fashion is None or fashion.empty else fashion_of(fashion, standings),
-        "own": [_placed(act, found) for act in own for found in standings.values() if act in found.ranks],
+        "own": [
+            *(_placed(act, found) for act in own for found in standings.values() if act in found.ranks),
+            *(f"{act} was measured by another protocol than most here: it is compared with none." for act in others),
+        ],
     }
 
 
@@ -187,7 +193,7 @@ def _placed(act: str, found: Standings) -> str:
 
 def _read(table: pd.DataFrame) -> pd.DataFrame:
     """As from a file: text that is a number a number, empty cells missing, lists text."""
-    return pd.read_csv(StringIO(table.to_csv(index=False)), dtype=dict.fromkeys(LISTS, str))
+    return pd.read_csv(StringIO(table.to_csv(index=False)), dtype=dict.fromkeys((*LISTS, "protocol"), str))
 
 
 def write(

@@ -3,6 +3,7 @@
 Flow: statistics → **atlas** → its page. From the table that the study leaves (docs/atlas.csv): no run folders are read.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -143,6 +144,12 @@ def percent(found: Estimate) -> str:
 
 def interval(found: Estimate) -> str:
     return "" if np.isnan(found.low) else f"[{fixed(found.low)}, {fixed(found.high)}]"
+
+
+def comparable(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one protocol, of that which most measured ones have: accuracies of others say nothing beside them."""
+    counted_ones = Counter(table.loc[table["accuracies"].notna(), "protocol"]).most_common(1)
+    return table[table["protocol"] == counted_ones[0][0]] if counted_ones else table
 
 
 def standings_of(table: pd.DataFrame) -> Sequence[Standings]:
