@@ -14,6 +14,7 @@ from actsweep.network import activations
 from actsweep.theory.critical import Critical, critical, normal_weight_, of_layer, on_the_edge, variances
 from actsweep.theory.integrals import Function, mean, mean_of_pair
 from actsweep.theory.meanfield import MeanField, limit, scale, second_moment, slope_moment
+from tests import own_activations
 from tests.conftest import names_in
 
 SettingsFor = Callable[..., Settings]
@@ -135,6 +136,11 @@ def test_an_activation_without_a_formula_agrees_with_a_brute_sum() -> None:
 def test_what_is_no_elementwise_function_is_named(act: nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Function(act)
+
+
+def test_an_elementwise_function_has_a_theory_whatever_it_calls_its_numbers() -> None:
+    x = np.linspace(-3, 3, 7)
+    assert Function(own_activations.Pieces())(x) == pytest.approx(np.tanh(x))
 
 
 def test_published_points_of_the_edge_of_chaos() -> None:

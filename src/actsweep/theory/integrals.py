@@ -92,15 +92,14 @@ class Function:
         x = np.linspace(-5, 4, 41)  # not symmetric: a mean over units must show
         generator = torch.random.get_rng_state()
         try:
-            if getattr(self.module, "pieces", 1) > 1:
-                raise UserError(f"{self.name} takes several inputs per unit: the theory is of elementwise functions")
             first, second = self(x), self(x)
             with torch.no_grad():
                 row = self.module(torch.as_tensor(x).view(1, -1).clone())
-        except UserError:
-            raise
         except Exception as error:  # a forward may raise anything
-            raise UserError(f"{self.name} can't be applied to a column of numbers: {error}") from error
+            why = f"can't be applied to a column of numbers: {error}"
+            if hasattr(self.module, "pieces"):  # as Maxout's
+                why = "takes several inputs per unit: the theory is of elementwise functions"
+            raise UserError(f"{self.name} {why}") from error
         finally:
             torch.random.set_rng_state(generator)
         if not np.isfinite(first).all():
