@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -249,6 +250,45 @@ class Giving(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.KINDS[self.what](x)
+
+
+class FromNumPy(nn.Module):
+    """Has points in NumPy's float64, which it learns or not."""
+
+    def __init__(self, learnt: bool = False, persistent: bool = True) -> None:
+        super().__init__()
+        points = torch.from_numpy(np.linspace(-1, 1, 4))
+        self.points = nn.Parameter(points) if learnt else nn.Buffer(points, persistent=persistent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x[..., None] - self.points).relu().sum(-1)
+
+
+class Fixed(nn.Module):
+    """Has numbers that no state dict does: a tensor, and one that a tensor gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain, self.shift = float(torch.tensor(2.0).sqrt()), torch.full((1,), 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.gain * x + self.shift)
+
+
+class Larger(nn.Module):
+    """The larger of two neighbours, as Maxout's, without an attribute that says so."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, 2)).amax(-1)
+
+
+class Pieces(nn.Module):
+    """Calls something else what Maxout calls its inputs."""
+
+    pieces = 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.tanh()
 
 
 class Pair(nn.Module):

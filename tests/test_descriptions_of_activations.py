@@ -138,6 +138,11 @@ def test_every_activation_of_the_project_passes_in_every_precision(precision: st
         activations.check(described(name), [1, 2, 7], precision)
 
 
+def test_float64_is_refused_where_autocast_would_leave_it_so() -> None:
+    with pytest.raises(UserError, match=r"gives torch\.float64 for torch\.bfloat16"):
+        activations.check(own("Giving", what="float64"), [8], "bf16-mixed")
+
+
 def test_the_check_leaves_random_numbers_parameters_and_counters_alone() -> None:
     torch.manual_seed(3)
     before, slope = torch.random.get_rng_state(), own_activations.shared_slope.clone()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as L
 import torch
@@ -261,6 +262,17 @@ def test_a_sample_grid_shows_the_first_images_of_each_class() -> None:
     second_one = data.pool.inputs[data.pool.labels == 1][1].view(8, 8) / 16
     assert torch.equal(grid[8:16, 8:16], second_one)
     assert sample_grid(spiral.load()) is None
+
+
+def test_decision_regions_lie_around_what_the_network_sees(settings_for: SettingsFor, tmp_path: Path) -> None:
+    changed = ("data=spiral", "data.standardise=true", "diagnostics=[regions]", "trainer.max_epochs=1")
+    settings = settings_for(*SMALL, *changed)
+    one_run.train(settings, tmp_path)
+    dataset = datamodule.open_data(settings.data, 0).dataset
+    seen = dataset.scale(dataset.pool.inputs)
+    found = pd.read_csv(tmp_path / "regions.csv")
+    assert found.min()[:2].tolist() == pytest.approx((seen.amin(0) - 0.5).tolist(), abs=1e-5)
+    assert found.max()[:2].tolist() == pytest.approx((seen.amax(0) + 0.5).tolist(), abs=1e-5)
 
 
 def test_tensorboard_has_charts_histograms_images_text_and_hyperparameters(

@@ -83,6 +83,17 @@ def test_a_checkpoint_with_nested_parts_or_a_function_is_rebuilt(tmp_path: Path,
     assert torch.equal(from_file.load_checkpoint(path)[0](x), expected)
 
 
+@pytest.mark.parametrize(
+    "act",
+    [own("Fixed"), own("Larger"), *(own("FromNumPy", **{each: each == "learnt"}) for each in ("learnt", "persistent"))],
+)
+def test_an_allowed_activation_has_the_numbers_that_its_state_lacks(tmp_path: Path, act: dict[str, Any]) -> None:
+    path, allowed, x = checkpoint(tmp_path, act), (act["_target_"],), torch.rand(3, 64)
+    expected = Classifier.load_from_checkpoint(path, weights_only=True, allow=allowed)(x)
+    assert expected.dtype == torch.float32
+    assert torch.equal(from_file.load_checkpoint(path, allowed)[0](x), expected)
+
+
 def test_a_checkpoint_with_a_foreign_part_needs_it_to_be_allowed(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, {"_target_": "torch.nn.Sequential", "_args_": [own("Wrapped", inner=TANH)]})
     with pytest.raises(UserError, match=r"'tests\.own_activations\.Wrapped'"):

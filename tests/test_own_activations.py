@@ -15,6 +15,7 @@ from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.diagnostics.observation import observe
 from actsweep.diagnostics.units import count_over
+from actsweep.network.build import build_network
 from actsweep.results import run_folder
 from actsweep.training.stack.grouping import reason_against
 from tests import own_activations
@@ -182,6 +183,21 @@ def test_observing_restores_counters_lists_and_replaced_buffers() -> None:
         assert activation.__dict__.get("seen") is seen
         assert not seen
         assert "last" not in vars(activation)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_numpys_float64_is_trained_in_the_networks_type(command: Command, tmp_path: Path, engine: str) -> None:
+    act = f"act={OWN}.FromNumPy"
+    learnt = trained(command, tmp_path / "learnt", engine, act, "+act.learnt=true")
+    for folder in (*learnt.values(), *trained(command, tmp_path / "fixed", engine, act).values()):
+        assert {each.dtype for each in weights_of(folder / run_folder.LAST).values()} == {torch.float32}
+
+
+def test_numpys_float64_is_not_rounded_where_the_network_is_in_float64(settings_for: Make) -> None:
+    for learnt in (True, False):
+        settings = settings_for(*SMALL, f"act={OWN}.FromNumPy", f"+act.learnt={learnt}", "trainer.precision=64")
+        points = build_network(settings, 64, 10).network.state_dict()["layers.1.points"]
+        assert torch.equal(points, own_activations.FromNumPy().get_buffer("points"))
 
 
 @pytest.mark.parametrize("name", ["Frozen", "TwoFaced", "hard", "RandomStart", "bent", "half"])

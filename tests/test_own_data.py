@@ -1,6 +1,6 @@
 """A data set of one's own: what is harmless is converted; what it is, its digest says."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from actsweep.data import classification, digits, fashion_mnist, iris, line, spiral
+from actsweep.data.batches import Sampling, SplitData
 from actsweep.data.checked import checked
 from actsweep.data.dataset import Dataset, Examples, Scale, as_given
 from actsweep.network.losses import outputs_for
@@ -122,6 +123,45 @@ def test_scaling_leaves_the_raw_numbers_alone() -> None:
     raw = torch.tensor([[0.0, 255.0]])
     assert Scale(255, 0.5, 0.5)(raw).tolist() == [[-1, 1]]
     assert raw.tolist() == [[0, 255]]
+
+
+def standardised(scale: Any, inputs: torch.Tensor = INPUTS) -> torch.Tensor:
+    data = SplitData(checked(made(inputs, scale=scale)), Sampling("all", False, None, 0), 0, 0, standardise=True)
+    return data.dataset.scale(data.train.inputs)
+
+
+def test_an_input_that_ones_own_scale_makes_constant_is_standardised_to_0() -> None:
+    found = standardised(lambda raw: (raw > 0.3).float())
+    assert found[:, 3].tolist() == [0] * 6  # 1 in all examples
+    assert found[:, :3].mean(0).abs().max() < 1e-6
+    assert found[:, :3].std(0, correction=0).tolist() == pytest.approx([1] * 3)
+
+
+def test_an_input_that_ones_own_scale_makes_vary_is_standardised() -> None:
+    mixed = standardised(lambda raw: raw @ torch.ones(4, 4), INPUTS * torch.tensor([0, 1, 1, 1]))
+    assert mixed.std(0, correction=0).tolist() == pytest.approx([1] * 4)
+
+
+@pytest.mark.parametrize("spread", [1e-300, 1e-160, 1e-30, 1e30])
+def test_inputs_of_any_spread_are_standardised_to_finite_numbers(spread: float) -> None:
+    for kind in (torch.float64, torch.float32):
+        found = standardised(as_given, (INPUTS.double() * spread).to(kind))
+        assert found.isfinite().all()
+    assert standardised(as_given, torch.full((6, 4), 0.1 * spread, dtype=torch.float64)).abs().max() < 1e-15 * spread
+
+
+@dataclass
+class Shifted:
+    """A scale that can't be hashed, as ordinary dataclasses can't."""
+
+    shift: float
+
+    def __call__(self, raw: torch.Tensor) -> torch.Tensor:
+        return raw + self.shift
+
+
+def test_a_scale_that_cant_be_hashed_is_standardised_as_any() -> None:
+    assert torch.equal(standardised(Shifted(0.0)), standardised(as_given))
 
 
 def test_the_same_data_set_is_looked_at_once() -> None:

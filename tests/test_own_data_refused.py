@@ -64,6 +64,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: made(test=Examples(INPUTS, LABELS + 1)),
         "test labels run from 1 to 3: must run from 0 to 2 for 3 classes: subtract 1",
     ),
+    "a class that only the test has": (
+        lambda: made(labels=LABELS.clamp(max=1), test=PARTS),
+        "test labels hold 2, c, of which the pool has no example: split the data so that it has each class",
+    ),
     "soft labels": (
         lambda: made(labels=torch.full((6, 3), 1 / 3)),
         "pool labels (6, 3): each row must be one 1 among zeros",

@@ -58,6 +58,14 @@ def test_only_what_a_member_has_for_itself_may_differ_within_a_stack(settings_fo
         assert grouping.signature(settings_for(*SMALL, other)) != base, other
 
 
+def test_a_stacks_members_take_as_many_numbers_for_a_unit_whatever_they_say(settings_for: Make) -> None:
+    acts = ("relu", "tests.own_activations.Pieces", "maxout", "tests.own_activations.Larger")
+    each = [settings_for(*SMALL, f"act={act}") for act in acts]
+    assert [grouping.reason_against(settings) for settings in each] == [None] * 4
+    one, another, two, two_more = (grouping.signature(settings) for settings in each)
+    assert one == another != two == two_more
+
+
 def rows(path: Path, columns: Sequence[str]) -> list[tuple[str, ...]]:
     with path.open(newline="", encoding="utf-8") as file:
         return [tuple(row[column] for column in columns) for row in csv.DictReader(file)]

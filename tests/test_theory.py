@@ -14,6 +14,7 @@ from actsweep.network import activations
 from actsweep.theory.critical import Critical, critical, normal_weight_, of_layer, on_the_edge, variances
 from actsweep.theory.integrals import Function, jumps, mean, mean_of_pair
 from actsweep.theory.meanfield import MeanField, limit, moments, scale, second_moment, slope_moment
+from tests import own_activations
 from tests.conftest import names_in
 
 SettingsFor = Callable[..., Settings]
@@ -174,6 +175,11 @@ def test_what_is_no_elementwise_function_is_named(act: nn.Module, message: str) 
 
 def test_a_function_of_one_number_may_have_pieces() -> None:
     assert slope_moment(Function(Spline()), 1.0) == slope_moment(Function(nn.Tanh()), 1.0)
+
+
+def test_an_elementwise_function_has_a_theory_whatever_it_calls_its_numbers() -> None:
+    x = np.linspace(-3, 3, 7)
+    assert Function(own_activations.Pieces())(x) == pytest.approx(np.tanh(x))
 
 
 def test_published_points_of_the_edge_of_chaos() -> None:

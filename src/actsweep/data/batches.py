@@ -140,7 +140,7 @@ class SplitData:
         super().__init__()
         _check_sizes(len(dataset.pool), sampling, val_size)
         self.train, self.val = split(dataset.pool, val_size, split_seed)
-        scale = standardised(self.train, dataset.scale) if standardise else dataset.scale
+        scale = standardised(self.train, dataset) if standardise else dataset.scale
         self.dataset, self.sampling = replace(dataset, scale=scale), sampling
         self.test = dataset.test or dataset.pool
         if dataset.classes and val_size:

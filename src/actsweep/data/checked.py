@@ -62,6 +62,11 @@ def _canonical(given: Dataset) -> Dataset:
     classes = _names(given.classes)
     pool = _examples(given.pool, "pool", classes)
     test = None if given.test is None else _examples(given.test, "test", classes)
+    if test and classes and (absent := set(test.labels.tolist()) - set(pool.labels.tolist())):
+        raise UserError(
+            f"test labels hold {min(absent)}, {classes[min(absent)]}, of which the pool has no example: "
+            "split the data so that it has each class"
+        )
     if not callable(given.scale):
         raise UserError(f"scale is {_kind(given.scale)}: must be a function of a tensor, such as Scale or as_given")
     parts = {"pool": pool} | ({"test": test} if test else {})

@@ -86,23 +86,6 @@ def unscaled(scale: Callable[["Tensor"], "Tensor"]) -> Callable[["Tensor"], "Ten
     return torch.Tensor.float if type(scale) is Scale else scale
 
 
-@lru_cache(maxsize=2)  # the runs of a sweep share one
-def standardised(examples: Examples, scale: Callable[["Tensor"], "Tensor"]) -> Standardised:
-    """A scale that gives every input of these examples mean 0 and variance 1, one that never varies 0."""
-    import torch
-
-    numbers, (low, high) = unscaled(scale), examples.inputs.aminmax(dim=0)
-
-    def mean(of: Callable[["Tensor"], "Tensor"]) -> "Tensor":
-        parts = [of(numbers(part).double()).sum(0) for part in examples.inputs.split(2048)]
-        return torch.stack(parts).sum(0) / len(examples)
-
-    centre = mean(lambda x: x)
-    factor = mean(lambda x: (x - centre).square()).rsqrt().where(low != high, 1.0)
-    dtype = numbers(examples.inputs[:1]).dtype
-    return Standardised(numbers, (-centre * factor).to(dtype), factor.to(dtype))
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set as published: a pool for training and validation, a test set, and what they show.
@@ -143,6 +126,24 @@ class Dataset:
             content.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
             content.update(tensor.contiguous().numpy().data)
         return content.hexdigest()
+
+
+@lru_cache(maxsize=2)  # the runs of a sweep share one
+def standardised(examples: Examples, dataset: Dataset) -> Standardised:
+    """A scale that gives every input of these examples of a data set mean 0 and variance 1, one that never varies 0."""
+    import torch
+
+    numbers = unscaled(dataset.scale)
+    first = numbers(examples.inputs[:1])
+
+    def total(of: Callable[["Tensor"], "Tensor"]) -> "Tensor":
+        return torch.stack([of(numbers(part)).sum(0) for part in examples.inputs.split(2048)]).sum(0)
+
+    centre = total(lambda x: x.double()) / len(examples)
+    factor = (total(lambda x: (x.double() - centre).square()) / len(examples)).rsqrt()
+    varies = total(lambda x: x != first) > 0  # a variance of rounding alone is none, nor is one too small for the type
+    factor = factor.where(varies & factor.to(first.dtype).isfinite(), 1.0)
+    return Standardised(numbers, (-centre * factor).to(first.dtype), factor.to(first.dtype))
 
 
 @dataclass(frozen=True, eq=False)

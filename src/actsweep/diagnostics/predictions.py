@@ -6,6 +6,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
+from actsweep.data.dataset import Dataset
 from actsweep.diagnostics.diagnostic import publish_table
 from actsweep.errors import UserError
 from actsweep.network.classifier import Classifier
@@ -47,7 +48,8 @@ class Predictions(L.Callback):
 
 
 class DecisionRegions(L.Callback):
-    """Writes regions.csv, for data of two inputs only: prediction and probability on a grid around the data.
+    """Writes regions.csv, for data of two inputs only: prediction and probability on a grid around the data, as
+    the network sees them.
 
     The probability is that of class 1 where there are two classes, else that of the predicted class.
     """
@@ -58,9 +60,10 @@ class DecisionRegions(L.Callback):
         self.points, self.margin = points, margin
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        inputs: Tensor = trainer.datamodule.dataset.pool.inputs  # type: ignore[attr-defined]
-        if inputs.shape[1] != 2 or not trainer.is_global_zero:
+        dataset: Dataset = trainer.datamodule.dataset  # type: ignore[attr-defined]
+        if dataset.input_size != 2 or not trainer.is_global_zero:
             return
+        inputs = dataset.scale(dataset.pool.inputs)
         axes = [
             torch.linspace(float(values.min()) - self.margin, float(values.max()) + self.margin, self.points)
             for values in inputs.T

@@ -29,6 +29,7 @@ from actsweep.errors import UserError
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 LAYERS = (nn.Linear, nn.Bilinear, Convolution, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
 DTYPES = {"64": torch.float64, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": torch.bfloat16}
+CASTS = {torch.float64: nn.Module.double, torch.bfloat16: nn.Module.bfloat16, torch.float16: nn.Module.half}
 _trusted: ContextVar[tuple[str, ...] | None] = ContextVar("trusted", default=None)  # None: everything
 _passed: set[tuple[Any, ...]] = set()
 
@@ -115,6 +116,12 @@ def _built(description: Description) -> nn.Module:
     return kind(function, positional, named, description)
 
 
+def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module, with real parameters and buffers of this type, as all of a network's are: an activation of one's own
+    may bring NumPy's float64."""
+    return CASTS.get(dtype, nn.Module.float)(module)
+
+
 def _given(activation: nn.Module, inputs: int) -> int:
     """How many units it makes of so many inputs; 0 where it can't be applied to them."""
     try:
@@ -174,7 +181,7 @@ def _fault_on(description: Description, units: int, precision: str) -> str | Non
     dtype = DTYPES.get(precision, torch.float32)
     is_mixed = precision.endswith("mixed") and dtype is torch.bfloat16
     inputs = inputs_for(build(description), units)
-    activation = build(description) if is_mixed else build(description).to(dtype)
+    activation = cast(build(description), torch.float32 if is_mixed else dtype)
     points = torch.linspace(-3, 3, 13, dtype=dtype)  # 0 is one of them
     x = points[(torch.arange(13)[:, None] + torch.arange(inputs)) % 13].requires_grad_()  # each unit sees each
     own = _kinds(activation)
@@ -192,7 +199,7 @@ def _fault_on(description: Description, units: int, precision: str) -> str | Non
 def _fault_of(x: Tensor, y: Any, units: int, is_mixed: bool) -> str | None:
     if not isinstance(y, Tensor):
         return f"gives a {type(y).__name__}, not a tensor"
-    if y.dtype != x.dtype and not (is_mixed and y.is_floating_point()):
+    if y.dtype != x.dtype and not (is_mixed and y.is_floating_point() and y.dtype != torch.float64):
         return f"gives {y.dtype} for {x.dtype}: it must keep the type of its input"
     if y.shape != (len(x), units):
         made_of = (
@@ -243,18 +250,23 @@ def _is_known(path: str) -> bool:
     return any(found is each for those in get_overridable_functions().values() for each in those)
 
 
+def foreign(description: Description, allowed: tuple[str, ...] = ()) -> list[Any]:
+    """What a description would call besides torch's activations and operations on tensors, this module's, and
+    `allowed`, however deep inside."""
+    named = [description.get("_target_"), *targets(description)]
+    return [each for each in named if not isinstance(each, str) or not (each in allowed or _is_known(each))]
+
+
 def refuse_foreign(description: Description, allowed: tuple[str, ...] = ()) -> None:
-    """Raise UserError if a description read from a file would call anything but torch's activations and operations on
-    tensors, this module's, or `allowed`, however deep inside.
+    """Raise UserError if a description read from a file would call anything foreign.
 
     A checkpoint is data: a path in it must not decide what code is imported.
     """
-    for target in [description.get("_target_"), *targets(description)]:
-        if not isinstance(target, str) or not (target in allowed or _is_known(target)):
-            raise UserError(
-                f"the file names the activation {target!r}, which is neither torch.nn's nor this project's; "
-                f"if you trust it, add --allow {target}"
-            )
+    if found := foreign(description, allowed):
+        raise UserError(
+            f"the file names the activation {found[0]!r}, which is neither torch.nn's nor this project's; "
+            f"if you trust it, add --allow {found[0]}"
+        )
 
 
 @contextmanager

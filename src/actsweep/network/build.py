@@ -7,6 +7,7 @@ import torch
 
 from actsweep.config.schema import Settings
 from actsweep.data.dataset import Standardised
+from actsweep.network import activations
 from actsweep.network.classifier import Classifier
 from actsweep.network.mlp import initialise
 
@@ -25,7 +26,7 @@ def build_network(settings: Settings, input_size: int, output_size: int, scale: 
     classifier = Classifier(network, *described, scale.plain() if isinstance(scale, Standardised) else None)
     if settings.monitor and not settings.untrained:
         classifier.monitor = {"monitor": settings.monitor, "mode": "max" if "accuracy" in settings.monitor else "min"}
-    if str(settings.trainer.precision).startswith("64"):
-        classifier.double()  # before the initialisation, so that it isn't rounded to float32
+    # Before the initialisation, so that it isn't rounded to float32.
+    activations.cast(classifier, torch.float64 if str(settings.trainer.precision).startswith("64") else torch.float32)
     initialise(classifier.network, *settings.init.functions())
     return classifier

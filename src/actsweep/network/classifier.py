@@ -61,7 +61,7 @@ class Classifier(L.LightningModule):
     def load_from_checkpoint(cls, *arguments: Any, allow: Sequence[str] = (), **named: Any) -> "Classifier":
         """Lightning's. The file may name torch's activations and this project's, and those in `allow`, nothing else."""
         with activations.from_a_file(tuple(allow)):
-            return super().load_from_checkpoint(*arguments, **named)
+            return super().load_from_checkpoint(*arguments, **named).float()
 
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.network(x)

@@ -64,11 +64,13 @@ def standardised(path: Path, scale: Callable[[Tensor], Tensor]) -> Callable[[Ten
 
 
 def filled(arguments: dict[str, Any], state: Any, path: Path) -> MLP:
-    """The network with these weights, tried once. It is built without memory: a description may claim any size."""
+    """The network with these weights, tried once. It is built without memory: a description may claim any size. Only
+    what `--allow` lets it name has some from the start."""
     try:
         with torch.device("meta"):
             network = MLP(**arguments)
         network.load_state_dict(state, assign=True)
+        activations.cast(network, network.taps()[0].linear.weight.dtype)
         network.eval()(torch.zeros(2, arguments["input_size"]))
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: its weights don't fit the network that it describes") from error

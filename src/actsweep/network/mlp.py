@@ -4,8 +4,8 @@ With `norm=none` the state dict has the keys of UvA Tutorial 3's networks (`laye
 that the tutorial's files load as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -22,8 +22,13 @@ Weighted = nn.Linear | activations.Convolution
 WORTH_SHARING = 10_000_000  # multiply-adds a step, about a millisecond's: below, threads wait longer than they work
 
 
-# What an activation draws when it is made must not shift the weights, which are the same for every activation.
-_own_random_numbers = partial(torch.random.fork_rng, devices=[])
+@contextmanager
+def _apart(act: Mapping[str, Any]) -> Iterator[None]:
+    """Where an activation is made: what it draws must not shift the weights, which are the same for every activation;
+    and one of one's own has memory also in a network without any, as it may hold numbers that no state dict does."""
+    is_without = torch.get_default_device().type == "meta" and activations.foreign(act)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu") if is_without else nullcontext():
+        yield
 
 
 class Tap(NamedTuple):
@@ -53,11 +58,11 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [input_size, *hidden_sizes, output_size]
-        with _own_random_numbers():
+        with _apart(act):
             taken = {units: activations.inputs_for(activations.build(act), units) for units in set(hidden_sizes)}
         made = [*(taken[units] for units in hidden_sizes), output_size]
         linears = [nn.Linear(fan_in, outputs) for fan_in, outputs in zip(sizes, made, strict=False)]
-        with _own_random_numbers():
+        with _apart(act):
             between = [activations.build(act) for _ in hidden_sizes]  # a fresh activation for every layer
         layers: list[nn.Module] = []
         for linear, activation in zip(linears, between, strict=False):

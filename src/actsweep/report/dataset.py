@@ -71,5 +71,5 @@ def training_examples(run: dict[str, Any]) -> "tuple[Dataset, Examples]":
     dataset, settings = dataset_of(run), run["config"]["data"]
     examples = split(dataset.pool, settings["val_size"], settings["split_seed"])[0]
     if settings.get("standardise"):
-        dataset = replace(dataset, scale=standardised(examples, dataset.scale))
+        dataset = replace(dataset, scale=standardised(examples, dataset))
     return dataset, examples

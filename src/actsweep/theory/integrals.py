@@ -113,10 +113,10 @@ class Function:
             with torch.no_grad():
                 row = self.module(torch.as_tensor(x).view(1, -1).clone())
         except Exception as error:  # a forward may raise anything
-            if hasattr(self.module, "pieces"):
-                several = f"{self.name} takes several inputs per unit: the theory is of elementwise functions"
-                raise UserError(several) from error
-            raise UserError(f"{self.name} can't be applied to a column of numbers: {error}") from error
+            why = f"can't be applied to a column of numbers: {error}"
+            if hasattr(self.module, "pieces"):  # as Maxout's
+                why = "takes several inputs per unit: the theory is of elementwise functions"
+            raise UserError(f"{self.name} {why}") from error
         finally:
             torch.random.set_rng_state(generator)
         if not np.isfinite(first).all():

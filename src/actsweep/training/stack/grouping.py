@@ -58,7 +58,8 @@ def signature(settings: schema.Settings) -> str:
     shared = {name: part for name, part in settings.plain().items() if name not in MAY_DIFFER}
     shared["optim"] = {name: value for name, value in shared["optim"].items() if name not in OF_THE_OPTIMISER}
     if not settings.atlas:  # which has functions that can't be built
-        shared["inputs per unit"] = getattr(activations.build(settings.act.plain()), "pieces", 1)
+        activation = activations.build(settings.act.plain())
+        shared["inputs"] = [activations.inputs_for(activation, units) for units in sorted(set(settings.layer_sizes))]
     return json.dumps(shared, sort_keys=True, default=str)
 
 
