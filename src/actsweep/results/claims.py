@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actsweep.errors import UserError
-from actsweep.results import locks, ownership, run_folder
+from actsweep.results import locks, ownership, rank, run_folder
 
 if TYPE_CHECKING:
     from actsweep.config.schema import Settings
@@ -20,6 +20,7 @@ MOST_NAMED = 3
 def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
     """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
     there, and no run with other settings, unless `rerun` has that one replaced."""
+    rank.expect(settings.trainer.devices)  # before anything is written, or left to the first of several processes
     ownership.refuse_foreign(folder, besides)
     if run_folder.SWEEP in ownership.recorded(folder):
         raise UserError(f"{folder} is the folder of a sweep: a run needs one of its own")
