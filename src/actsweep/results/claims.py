@@ -4,7 +4,7 @@ Flow: around **training**, before anything is written.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,11 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
     ownership.refuse_foreign(folder, besides)
     if run_folder.SWEEP in ownership.recorded(folder):
         raise UserError(f"{folder} is the folder of a sweep: a run needs one of its own")
-    status = (run_folder.read_result(folder) or {}).get("status")
-    if settings.rerun == "all" or (settings.rerun == "failed" and status == "failed"):
+    if settings.rerun == "all":
         return
+    failed = settings.rerun == "failed" and (run_folder.read_result(folder) or {}).get("status") == "failed"
     there = run_folder.read_run(folder) or run_folder.read_result(folder) or {}
-    resumes = not there or there.get("config_hash") == settings.hash()
+    resumes = failed or not there or there.get("config_hash") == settings.hash()
     differing = _too_few_epochs(folder, settings) if resumes else settings.differences(there.get("config", {}))
     if differing:
         more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
@@ -40,8 +40,23 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
 
 def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:
     """A run can resume to more epochs, but not back."""
-    done, asked = (run_folder.read_result(folder) or {}).get("epochs", 0), settings.trainer.max_epochs
+    result, asked = run_folder.read_result(folder) or {}, settings.trainer.max_epochs
+    done = result["epochs"] if "epochs" in result else _epochs_at_hand(folder, settings)
     return [f"trainer.max_epochs={asked}, and it has trained {done} epochs"] if done > asked else []
+
+
+def _epochs_at_hand(folder: Path, settings: "Settings") -> int:
+    """After how many epochs a run that has no result would resume."""
+    for path in (folder / run_folder.LAST, folder / run_folder.BEST):
+        if not path.exists() or settings.untrained:
+            continue
+        import torch  # here, because most folders that are asked about hold no such run
+
+        with suppress(Exception):  # of many kinds: whoever resumes it sets a damaged one aside
+            found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            if found["run"]["config_hash"] == settings.hash():
+                return int(found["epoch"]) + 1
+    return 0
 
 
 def refuse_sweep(folder: Path) -> None:
