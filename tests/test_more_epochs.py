@@ -70,7 +70,7 @@ def test_a_run_that_would_resume_after_more_epochs_is_refused_before_any_work(
     if ended == "failed":
         run_folder.write_failure(whole, tmp_path, RuntimeError("unlucky"))
     claims.refuse(tmp_path, whole)
-    with pytest.raises(UserError, match="trainer.max_epochs=2, and it has trained 3 epochs"):
+    with pytest.raises(UserError, match=r"trainer\.max_epochs=2, and it has trained 3 epochs"):
         claims.refuse(tmp_path, fewer)
 
 

@@ -22,6 +22,7 @@ from actsweep import one_run
 from actsweep.config.command_line import ended_by_signals, one_line_errors
 from actsweep.config.schema import Settings
 from actsweep.results import locks, run_folder
+from actsweep.training import checkpoints
 from tests import processes
 from tests.conftest import SMALL
 
@@ -247,11 +248,10 @@ def test_what_the_system_cant_read_just_now_is_not_taken_for_damaged(
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
         return opened(path, *arguments, **named)
 
+    ask = run_folder.finished if name == run_folder.RESULT else checkpoints.prepare
     with monkeypatch.context() as patch, pytest.raises(OSError, match="Stale file handle"):
         patch.setattr(Path, "open", stale)
-        if name == run_folder.RESULT:
-            run_folder.finished(tmp_path / "run", settings)
-        one_run.train(settings, tmp_path / "run")
+        ask(tmp_path / "run", settings)
     assert sorted(tmp_path.rglob("*")) == there
 
 
