@@ -249,9 +249,10 @@ def test_what_the_system_cant_read_just_now_is_not_taken_for_damaged(
         return opened(path, *arguments, **named)
 
     ask = run_folder.finished if name == run_folder.RESULT else checkpoints.prepare
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="Stale file handle"):
-        patch.setattr(Path, "open", stale)
+    monkeypatch.setattr(Path, "open", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
         ask(tmp_path / "run", settings)
+    monkeypatch.undo()
     assert sorted(tmp_path.rglob("*")) == there
 
 
