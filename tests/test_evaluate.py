@@ -10,6 +10,7 @@ import torch
 
 from actsweep import evaluate, one_run
 from actsweep.config.schema import Settings
+from actsweep.errors import UserError
 from actsweep.network.build import build_network
 from actsweep.results import run_folder
 from tests.conftest import SMALL
@@ -43,6 +44,39 @@ def test_a_checkpoint_has_the_accuracy_of_its_run(
     assert len(found["grad_norm"]) == 3
     text = evaluated(monkeypatch, capsys, str(checkpoint))
     assert f"test accuracy {result['test_accuracy']:.2%}" in text
+
+
+def test_a_checkpoint_is_measured_on_the_data_of_its_run(
+    settings_for: SettingsFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ("data=classification", "loss=bce", "data.source.random_state=6", "data.source.class_sep=0.3")
+    result = one_run.train(settings_for(*SMALL, *own, "data.steps_per_epoch=9"), tmp_path)
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--json", str(tmp_path / run_folder.BEST)])
+    evaluate.main()
+    said = capsys.readouterr()
+    assert json.loads(said.out)["test_accuracy"] == result["test_accuracy"]
+    assert said.err.endswith("on the data of its run, data.source.class_sep=0.3, data.source.random_state=6\n")
+    usual = json.loads(
+        evaluated(monkeypatch, capsys, "--json", "--data=classification", str(tmp_path / run_folder.BEST))
+    )
+    assert usual["test_accuracy"] != result["test_accuracy"]
+    with pytest.raises(UserError, match="--root: data=classification lies in no folder"):
+        evaluated(monkeypatch, capsys, "--root", "somewhere", str(tmp_path / run_folder.BEST))
+
+
+def test_a_run_folder_cant_choose_what_is_imported(run: tuple[Path, dict[str, Any]]) -> None:
+    described = run[0].parent.parent / run_folder.RUN
+    asked = json.loads(described.read_text())
+    for source in ({"_target_": "os.system", "command": "touch exploded"},
+                   asked["config"]["data"]["source"] | {"x": [{"_target_": "os.system"}]}):  # fmt: skip
+        asked["config"]["data"]["source"] = source
+        described.write_text(json.dumps(asked))
+        with pytest.raises(UserError, match=r"was trained on data of os\.system: --allow"):
+            evaluate.open_trained_on(run[0], "digits")
+    asked["config"]["data"] = {"source": {"_target_": "actsweep.data.digits.load"}}
+    described.write_text(json.dumps(asked))
+    with pytest.raises(UserError, match="its data section can't be used"):
+        evaluate.open_trained_on(run[0], "digits")
 
 
 def test_an_untrained_network_is_counted_like_a_run(settings_for: SettingsFor, tmp_path: Path) -> None:

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from actsweep import one_run
+from actsweep.config.schema import Settings
+from actsweep.errors import UserError
 from actsweep.network import lightning_loops
-from actsweep.results import run_folder
+from actsweep.results import claims, run_folder
 from tests.conftest import SMALL
 from tests.test_data_files import idx_bytes
 from tests.test_resume import assert_same_run
@@ -55,6 +58,20 @@ def test_a_sweep_goes_on_to_more_epochs_in_its_own_folders(command: Command, tmp
     assert len(names) == 2
     for name in names:
         assert_same_run(tmp_path / "once" / name, tmp_path / "grown" / name)
+
+
+@pytest.mark.parametrize("ended", ["interrupted", "failed"])
+def test_a_run_that_would_resume_after_more_epochs_is_refused_before_any_work(
+    ended: str, settings_for: Callable[..., Settings], tmp_path: Path
+) -> None:
+    whole, fewer = (settings_for(*SMALL, "diagnostics=[]", f"trainer.max_epochs={epochs}") for epochs in (3, 2))
+    one_run.train(whole, tmp_path)
+    (tmp_path / run_folder.RESULT).unlink()
+    if ended == "failed":
+        run_folder.write_failure(whole, tmp_path, RuntimeError("unlucky"))
+    claims.refuse(tmp_path, whole)
+    with pytest.raises(UserError, match=r"trainer\.max_epochs=2, and it has trained 3 epochs"):
+        claims.refuse(tmp_path, fewer)
 
 
 def test_what_the_data_are_is_part_of_a_run_and_where_they_lie_is_not(command: Command, tmp_path: Path) -> None:

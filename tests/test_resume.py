@@ -1,5 +1,6 @@
 """What a kill, a signal or a full disk interrupts goes on where it stopped, and ends as if nothing had happened."""
 
+import errno
 import json
 import os
 import pickle
@@ -21,6 +22,7 @@ from actsweep import one_run
 from actsweep.config.command_line import ended_by_signals, one_line_errors
 from actsweep.config.schema import Settings
 from actsweep.results import locks, run_folder
+from actsweep.training import checkpoints
 from tests import processes
 from tests.conftest import SMALL
 
@@ -228,6 +230,30 @@ def test_what_cant_be_read_is_set_aside_and_the_run_goes_on_from_the_best_or_ane
     assert ("resumes after epoch" in shown.out) == (damage in {"truncated", "malicious"})
     assert not (tmp_path / "exploded").exists()
     assert_same_run(tmp_path / "whole", folder)
+
+
+@pytest.mark.parametrize("name", [run_folder.RESULT, str(run_folder.LAST), str(run_folder.BEST)])
+def test_what_the_system_cant_read_just_now_is_not_taken_for_damaged(
+    name: str, settings_for: SettingsFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(*SMALL, "diagnostics=[]", "trainer.max_epochs=1")
+    one_run.train(settings, tmp_path / "run")
+    if name == str(run_folder.BEST):
+        (tmp_path / "run" / run_folder.LAST).unlink()
+    there = sorted(tmp_path.rglob("*"))
+    opened = Path.open
+
+    def stale(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path == tmp_path / "run" / name:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return opened(path, *arguments, **named)
+
+    ask = run_folder.finished if name == run_folder.RESULT else checkpoints.prepare
+    monkeypatch.setattr(Path, "open", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        ask(tmp_path / "run", settings)
+    monkeypatch.undo()
+    assert sorted(tmp_path.rglob("*")) == there
 
 
 class Explosive:

@@ -117,6 +117,15 @@ def test_a_run_ends_where_scikit_learn_would_in_both_engines(mode: str, sign: in
     assert len({*ends}) > 10
 
 
+def test_a_validation_before_the_training_does_not_say_when_to_stop(settings_for: Make, tmp_path: Path) -> None:
+    held_out = ("monitor=val_loss", "data.val_size=100", "optim.lr=1e-4", "patience=1", "min_delta=0.5", "test=last")
+    epochs = [
+        one_run.train(settings_for(*PAPER, *held_out, *more), tmp_path / str(len(more)))["epochs"]
+        for more in ((), ("+trainer.num_sanity_val_steps=-1",))
+    ]
+    assert epochs == [2, 2]
+
+
 def test_nothing_is_validated_where_nothing_is_held_out_and_training_says_when_to_stop(
     settings_for: Make, tmp_path: Path
 ) -> None:

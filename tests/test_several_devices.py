@@ -138,5 +138,21 @@ def test_of_all_processes_of_a_run_one_writes(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert rank.is_zero() == is_zero
-    assert rank.zero_only(lambda: "written")() == ("written" if is_zero else None)
+    rank.expect(4)
+    try:
+        assert rank.is_zero() == is_zero
+        assert rank.zero_only(lambda: "written")() == ("written" if is_zero else None)
+    finally:
+        rank.expect(1)
+    assert rank.is_zero()  # these number something else
+
+
+def test_tasks_of_a_cluster_that_train_a_run_each_all_leave_a_result(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert command(*SMALL, "diagnostics=[]", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}") == 0
+    assert json.loads((tmp_path / "run" / run_folder.RESULT).read_text())["status"] == "completed"
+    assert (tmp_path / "run" / run_folder.LAST).exists()
+    assert command(*SMALL, "trainer.devices=auto", f"hydra.run.dir={tmp_path / 'other'}") == 2
+    assert "trainer.devices=auto: is one device here" in capsys.readouterr().err

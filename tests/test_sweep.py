@@ -72,6 +72,19 @@ def test_a_named_study_is_found_and_states_its_question(name: str, command: Comm
     small += ["trainer=cpu", "diagnostics=[]", "report=false", "figures=[]", f"hydra.sweep.dir={tmp_path}"]
     assert command(f"+sweeps={name}", *small) == 0
     assert len(pd.read_csv(tmp_path / "results.csv")) == 1
+    assert json.loads((tmp_path / "sweep.json").read_text())["question"] == question.removeprefix("# ")
+
+
+@pytest.mark.parametrize(("first", "question"), [("# Does it bend?", "Does it bend?"), ("", None)])
+def test_a_study_of_ones_own_is_found_in_a_folder_of_ones_own(
+    first: str, question: str | None, command: Command, tmp_path: Path
+) -> None:
+    study = tmp_path / "mine" / "sweeps" / "bends.yaml"
+    study.parent.mkdir(parents=True)
+    study.write_text(f"# @package _global_\n{first}\nhydra:\n  mode: MULTIRUN\n")
+    own = f"--config-dir={study.parent.parent}", "+sweeps=bends", "diagnostics=[]", "trainer.max_epochs=1"
+    assert command(*own, *SMALL[:3], *SMALL[4:], f"hydra.sweep.dir={tmp_path / 'out'}") == 0
+    assert json.loads((tmp_path / "out" / "sweep.json").read_text())["question"] == question
 
 
 def test_twenty_runs_in_one_sweep_keep_memory_flat(command: Command, tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def ask(tmp_path: Path, settings_for: SettingsFor) -> Callable[..., float]:
     return rate
 
 
+def test_the_first_part_is_looked_for_where_the_command_was_typed(
+    leave: Leave, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(0.1, 0, 0.6)
+    monkeypatch.chdir(tmp_path.parent)
+    asked = "${tuned_lr:" + tmp_path.name + ",relu,default}"
+    composition.register()
+    composed = composition.composed([*SMALL, *ASKS, f"optim.lr='{asked}'"])
+    monkeypatch.chdir("/")  # as hydra.job.chdir=true does
+    assert composed.optim.lr == 0.1
+
+
 def test_other_depths_norms_data_and_epochs_are_not_averaged_in(leave: Leave, ask: Callable[..., float]) -> None:
     leave(0.1, 0, 0.6)
     leave(0.01, 0, 0.5)

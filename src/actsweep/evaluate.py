@@ -8,14 +8,17 @@ nothing in them is executed.
 import argparse
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from pydantic import ValidationError
 from torch import Tensor
 
+from actsweep.config.descriptions import flat, targets
 from actsweep.config.schema import Data
 from actsweep.data.datamodule import DataModule, open_data
 from actsweep.diagnostics.gradients import grad_max_abs, grad_norm
@@ -26,9 +29,11 @@ from actsweep.network import from_file, tutorial_pair
 from actsweep.network.losses import LOSSES, Loss, outputs_for
 from actsweep.network.mlp import MLP
 from actsweep.places import REPOSITORY, door
+from actsweep.results import run_folder
 
 PROBE = 1024
 PAIR = {".config", ".tar"}
+TRAINING = {"batch_size", "replacement", "steps_per_epoch", "source.root"}  # don't say what is measured
 
 
 def load(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
@@ -78,14 +83,51 @@ def _number(value: Tensor) -> float | None:
 
 def open_named(name: str, root: str | None = None) -> DataModule:
     """The data set of conf/data/NAME.yaml. Raises UserError if there is no such file or no such data."""
-    known = sorted(path.stem for path in (REPOSITORY / "conf" / "data").glob("*.yaml"))
+    known = described()
     if name not in known:
-        raise UserError(f"data={name}: must be one of {', '.join(known)}")
-    description = OmegaConf.to_container(OmegaConf.load(REPOSITORY / "conf" / "data" / f"{name}.yaml"), resolve=True)
-    assert isinstance(description, dict)
-    if root is not None and "root" in description["source"]:
-        description["source"]["root"] = root
+        raise UserError(f"data={name}: must be one of {', '.join(sorted(known))}")
+    return _opened(name, known[name], root)
+
+
+def described() -> dict[str, dict[str, Any]]:
+    """What conf/data/ says of each data set."""
+    files = (REPOSITORY / "conf" / "data").glob("*.yaml")
+    return {path.stem: OmegaConf.to_container(OmegaConf.load(path), resolve=True) for path in files}  # type: ignore[misc]
+
+
+def _opened(name: str, description: dict[str, Any], root: str | None) -> DataModule:
+    source = description["source"]
+    if root is not None:
+        if "root" not in source:
+            raise UserError(f"--root: data={name} lies in no folder")
+        description = description | {"source": source | {"root": root}}
     return open_data(Data.model_validate(description), seed=0)
+
+
+def open_trained_on(path: Path, name: str, root: str | None = None, allowed: tuple[str, ...] = ()) -> DataModule:
+    """The data that a checkpoint's network was trained on, as the run.json of its run describes them; where there is
+    none, what conf/data says of a data set of this name. Raises UserError for a source that is neither this project's
+    nor allowed: a file doesn't say what is imported."""
+    folder = path.absolute().parent.parent
+    asked = run_folder.read_run(folder).get("config", {})
+    if path.suffix in PAIR or asked.get("names", {}).get("data") != name:
+        return open_named(name, root)
+    known, data = described(), asked["data"]
+    named, trusted = list(targets(data)), {each["source"]["_target_"] for each in known.values()}
+    if foreign := [each for each in named if each not in {*trusted, *allowed}]:
+        raise UserError(
+            f"{path} was trained on data of {foreign[0]}: --allow {foreign[0]} if you trust that, or --data NAME"
+        )
+    try:
+        opened = _opened(name, data, root)
+    except ValidationError as error:
+        raise UserError(f"{folder / run_folder.RUN}: its data section can't be used; --data NAME stands in") from error
+    usual, now = flat(known.get(name, {})), {key: value for key, value in flat(data).items() if key not in TRAINING}
+    if own := [f"data.{key}={value}" for key, value in now.items() if usual.get(key) != value]:
+        print(f"{path}: on the data of its run, {', '.join(own)}", file=sys.stderr)
+    if asked.get("content") and asked["content"] != opened.dataset.digest[: len(asked["content"])]:
+        print(f"warning: {path}: the data have changed since it was trained on them", file=sys.stderr)
+    return opened
 
 
 def _percent(fraction: float | None) -> str:
@@ -111,13 +153,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=door("evaluate"), description="Measure checkpoints.")
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT", help=".ckpt, .config or .tar")
     parser.add_argument("--json", action="store_true", help="one JSON object a checkpoint")
-    parser.add_argument("--data", help="a name from conf/data/ (default: the data set it was trained on)")
-    parser.add_argument("--root", help="where FashionMNIST lies (default: as conf/data says)")
-    parser.add_argument("--allow", nargs="*", default=[], metavar="PATH", help="further activation classes to trust")
+    parser.add_argument("--data", help="a name from conf/data/ (default: the data it was trained on)")
+    parser.add_argument("--root", help="where the data lie (default: where they lay)")
+    parser.add_argument(
+        "--allow",
+        nargs="*",
+        default=[],
+        metavar="PATH",
+        help="further activation classes, and sources of data, to trust",
+    )
     arguments = parser.parse_args()
     for path in arguments.checkpoints:
         network, trained_on, loss = load(path, tuple(arguments.allow))
-        data = open_named(arguments.data or trained_on, arguments.root)
+        named = arguments.data and open_named(arguments.data, arguments.root)
+        data = named or open_trained_on(path, trained_on, arguments.root, tuple(arguments.allow))
         if not LOSSES[loss].classifies:
             raise UserError(f"{path} is a regression: evaluate measures classifiers")
         taps, given = network.taps(), data.dataset.input_size

@@ -4,12 +4,12 @@ Flow: around **training**, before anything is written.
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actsweep.errors import UserError
-from actsweep.results import locks, ownership, run_folder
+from actsweep.results import locks, ownership, rank, run_folder
 
 if TYPE_CHECKING:
     from actsweep.config.schema import Settings
@@ -20,14 +20,15 @@ MOST_NAMED = 3
 def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
     """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
     there, and no run with other settings, unless `rerun` has that one replaced."""
+    rank.expect(settings.trainer.devices)  # before anything is written, or left to the first of several processes
     ownership.refuse_foreign(folder, besides)
     if run_folder.SWEEP in ownership.recorded(folder):
         raise UserError(f"{folder} is the folder of a sweep: a run needs one of its own")
-    status = (run_folder.read_result(folder) or {}).get("status")
-    if settings.rerun == "all" or (settings.rerun == "failed" and status == "failed"):
+    if settings.rerun == "all":
         return
+    failed = settings.rerun == "failed" and (run_folder.read_result(folder) or {}).get("status") == "failed"
     there = run_folder.read_run(folder) or run_folder.read_result(folder) or {}
-    resumes = not there or there.get("config_hash") == settings.hash()
+    resumes = failed or not there or there.get("config_hash") == settings.hash()
     differing = _too_few_epochs(folder, settings) if resumes else settings.differences(there.get("config", {}))
     if differing:
         more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
@@ -39,8 +40,23 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
 
 def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:
     """A run can resume to more epochs, but not back."""
-    done, asked = (run_folder.read_result(folder) or {}).get("epochs", 0), settings.trainer.max_epochs
+    result, asked = run_folder.read_result(folder) or {}, settings.trainer.max_epochs
+    done = result["epochs"] if "epochs" in result else _epochs_at_hand(folder, settings)
     return [f"trainer.max_epochs={asked}, and it has trained {done} epochs"] if done > asked else []
+
+
+def _epochs_at_hand(folder: Path, settings: "Settings") -> int:
+    """After how many epochs a run that has no result would resume."""
+    for path in (folder / run_folder.LAST, folder / run_folder.BEST):
+        if not path.exists() or settings.untrained:
+            continue
+        import torch  # here, because most folders that are asked about hold no such run
+
+        with suppress(Exception):  # of many kinds: whoever resumes it sets a damaged one aside
+            found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            if found["run"]["config_hash"] == settings.hash():
+                return int(found["epoch"]) + 1
+    return 0
 
 
 def refuse_sweep(folder: Path) -> None:

@@ -82,9 +82,10 @@ def _as_written(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; nothing where there is none that can be read."""
+    """The object in a file; nothing where there is no file, or something else in it. Raises OSError where the system
+    can't read it now: that says nothing of what is in there."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
     return _as_written(found) if isinstance(found, dict) else {}

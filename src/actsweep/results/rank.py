@@ -1,6 +1,7 @@
 """Whether this process is a run's first: of several on several devices, one writes.
 
 Flow: around **results**. Asked of the environment, as Lightning does, so that whoever only reads runs needn't load it.
+Of a run on one device the environment's numbers are of something else, such as srun's tasks that each do another run.
 """
 
 import os
@@ -12,8 +13,17 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # the firs
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+_shared = {"run": False}  # whether several processes may be at work on this one's run
+
+
+def expect(devices: object) -> None:
+    """Say on which devices this process's run trains, as `trainer.devices` does: of one alone it is the first."""
+    _shared["run"] = not (devices == 1 or (isinstance(devices, list) and len(devices) == 1))
+
 
 def is_zero() -> bool:
+    if not _shared["run"]:
+        return True
     rank = next((os.environ[name] for name in RANKS if name in os.environ), "0")
     return rank == os.environ.get("NODE_RANK", "0") == "0"  # each machine may count its own processes
 

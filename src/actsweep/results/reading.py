@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,16 @@ def _folders(folders: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:
 def read_runs(folders: Iterable[Path]) -> list[Run]:
     """The summaries of all runs in or below the folders, sorted by path. Hidden folders hold runs moved aside."""
     paths = [folder for folder, files in _folders(folders) if run_folder.RESULT in files]
-    summaries = ((path, run_folder.read_result(path)) for path in sorted(paths, key=lambda path: natural(str(path))))
+    summaries = ((path, _summary(path)) for path in sorted(paths, key=lambda path: natural(str(path))))
     return [summary | {"folder": str(folder)} for folder, summary in summaries if summary]
+
+
+def _summary(folder: Path) -> Run | None:
+    try:
+        return run_folder.read_result(folder)
+    except OSError as error:
+        print(f"warning: {error}: that run is left out", file=sys.stderr)
+        return None
 
 
 def read_sweeps(folders: Iterable[Path]) -> dict[Path, dict[str, Any]]:

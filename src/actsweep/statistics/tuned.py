@@ -11,12 +11,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from actsweep.errors import UserError
-from actsweep.places import REPOSITORY, command
+from actsweep.places import command
 from actsweep.results import run_folder
 from actsweep.results.reading import Run, read_runs, texts
 
@@ -31,9 +32,10 @@ def learning_rate(folder: str, act: str, init: str, asked: DictConfig | None = N
 
     Of the folder's runs of this activation and initialisation, those that differ from the configuration that asks in
     the learning rate and the seed alone; each seed once. A run that diverged counts as chance (of regressions, as
-    infinite loss), one that failed not at all. Raises UserError where the folder, within the repository, has none.
+    infinite loss), one that failed not at all. Raises UserError where the folder, seen from where the
+    command was typed, has none.
     """
-    place = Path(REPOSITORY, folder)
+    place = Path(HydraConfig.get().runtime.cwd if HydraConfig.initialized() else "", folder)
     versions = tuple(sorted(path.stat().st_mtime_ns for path in place.glob(f"*/{run_folder.RESULT}")))
     wanted = None if asked is None else _asked(asked, act, init)
     scores: dict[float, dict[Any, float]] = {}

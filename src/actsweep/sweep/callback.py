@@ -51,11 +51,12 @@ def jobs(config: DictConfig) -> Shared:
 
 
 def question(config: DictConfig) -> str | None:
-    """What a named study asks: the first comment of its file in sweeps/."""
-    name = config.hydra.runtime.choices.get("sweeps")
-    if not name:
-        return None
-    lines = (REPOSITORY / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    """What a named study asks: the first comment of its file, where that lies in a folder."""
+    name, sources = config.hydra.runtime.choices.get("sweeps"), config.hydra.runtime.config_sources
+    roots = [{"file": each.path, "studies": REPOSITORY}.get(each.schema) for each in sources]  # in Hydra's order
+    files = [Path(root, "sweeps", f"{name}.yaml") for root in roots if root] if name else []
+    file = next((path for path in files if path.is_file()), None)
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
     return next(
         (line.removeprefix("# ") for line in lines if line.startswith("# ") and not line.startswith("# @")), None
     )

@@ -129,11 +129,15 @@ class BestAndLast(Checkpoint):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, nothing where there is none; one that can't be read is set aside."""
+    """A checkpoint's content, nothing where there is none; a damaged one is set aside. Raises OSError and MemoryError
+    where the system can't read it now: that says nothing of what is in there."""
     if not path.exists():
         return {}
+    content = io.BytesIO(path.read_bytes())
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(content, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # of many kinds, for the many ways in which a file can be damaged or malicious
         run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
         return {}

@@ -27,7 +27,8 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
-        self._remember(trainer.callback_metrics)
+        if not trainer.sanity_checking:  # what that finds, the superclass has passed over too
+            self._remember(trainer.callback_metrics)
 
     def _remember(self, metrics: dict[str, Any]) -> None:
         score = metrics.get(self.monitor)

@@ -25,6 +25,7 @@ from pytorch_lightning.strategies import ParallelStrategy
 from actsweep.config.command_line import quiet_libraries
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError
+from actsweep.results.rank import expect, is_zero
 
 logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # it greets
 ENDS = 5.0  # seconds that a process gets to end by itself after one has failed
@@ -34,6 +35,12 @@ Process = subprocess.Popen[bytes]
 def check(settings: Settings, devices: int) -> None:
     """Raise UserError for what can't be shared out over so many devices."""
     if devices == 1:
+        expect(asked := settings.trainer.devices)
+        if not is_zero():
+            raise UserError(
+                f"trainer.devices={asked}: is one device here, and by the environment another process would write the "
+                "run's result; use trainer.devices=1 for a run in each process"
+            )
         return
     batch = settings.data.batch_size
     if batch != "all" and batch % devices:

@@ -27,9 +27,14 @@ VERSION = version("pytorch-lightning")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint, its tensors still on disk; nothing where there is none that can be read."""
+    """A checkpoint, its tensors still on disk; nothing where there is none, or a damaged one. Raises OSError and
+    MemoryError where the system can't read it now."""
+    if not path.exists():
+        return {}
     try:
         found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (OSError, MemoryError):
+        raise
     except Exception:  # of many kinds; whoever prepares the run's folder sets a damaged one aside
         return {}
     return found if isinstance(found, dict) else {}
