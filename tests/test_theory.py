@@ -262,11 +262,12 @@ def test_where_a_function_jumps_inputs_do_not_end_alike() -> None:
     assert step.correlation == pytest.approx(0.78983, abs=1e-5)
     slope = 1 / (math.pi * math.sqrt(1 - step.correlation**2))
     assert step.correlation_scale == pytest.approx(scale(slope), rel=1e-5)
+    assert step.depth_scale == 0  # for no gradient passes
     theory = MeanField(Function(Stepped()), 0.5, 0.1)
     found, c = limit(theory), 0.9999
     for _ in range(40):
         c = theory.correlation(c, found.q)
-    assert found.chi < 1
+    assert found.depth_scale == found.gradient_scale < found.correlation_scale
     assert found.correlation == pytest.approx(c, abs=1e-5)
     near = theory.correlation(found.correlation + 1e-3, found.q) - found.correlation
     assert found.correlation_scale == pytest.approx(scale(near / 1e-3), rel=1e-3)

@@ -100,11 +100,13 @@ def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
     elif math.isinf(end.q):
         sentences.append("Pre-activations diverge with depth: there is no q*.")
     elif math.isfinite(end.correlation_scale):
-        reach = TRAINS_TO * end.correlation_scale
+        reach = TRAINS_TO * end.depth_scale
+        lasts = f"ξ_c = {end.correlation_scale:.3g} layers"
+        sooner = f", gradients 1/|ln χ₁| = {end.gradient_scale:.3g}" if end.depth_scale < end.correlation_scale else ""
         trains = "should train" if depth <= reach else "should not train"
         sentences.append(
-            f"What tells inputs apart lasts ξ_c = {end.correlation_scale:.3g} layers; networks train to about "
-            f"{TRAINS_TO}·ξ_c = {reach:.3g}, so {depth} {trains}."
+            f"What tells inputs apart lasts {lasts}{sooner}; networks train to about "
+            f"{TRAINS_TO}{' times the shorter' if sooner else '·ξ_c'} = {reach:.3g}, so {depth} {trains}."
         )
     else:
         sentences.append("This is the edge of chaos (χ₁ = 1): depth alone does not stop training.")

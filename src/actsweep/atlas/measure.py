@@ -126,7 +126,7 @@ def _theory(settings: Settings) -> dict[str, Any]:
         end = limit(theory, weight + bias or 1.0)
     except (UserError, ArithmeticError, ValueError) as error:
         return found | {"no_theory": str(error) or repr(error)}
-    scales = {"depth_scale": end.correlation_scale, "q_scale": end.q_scale, "gradient_scale": end.gradient_scale}
+    scales = {"depth_scale": end.depth_scale, "q_scale": end.q_scale, "gradient_scale": end.gradient_scale}
     return found | scales
 
 

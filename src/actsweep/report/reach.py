@@ -11,7 +11,7 @@ from actsweep.results.reading import Run
 if TYPE_CHECKING:
     from actsweep.theory.integrals import Function
 
-TRAINS_TO = 6  # depth scales ξ_c: how deep networks train (Schoenholz et al. 2017)
+TRAINS_TO = 6  # depth scales, ξ_c mostly: how deep networks train (Schoenholz et al. 2017)
 
 
 def _drawn(run: Run) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def variances(run: Run) -> tuple[float, float] | None:
 
 
 def reach(run: Run) -> float:
-    """6 ξ_c, the depth to which the run's activation and initialisation should train; NaN where that isn't known."""
+    """6 depth scales, to which the run's activation and initialisation should train; NaN where that isn't known."""
     if run["init"] == "critical":
         return math.inf if _is_as_named(run) else math.nan
     found = variances(run)
@@ -75,11 +75,11 @@ def _act(run: Run) -> str:
 
 @lru_cache(maxsize=1024)
 def depth_scale(act: str, weight_variance: float, bias_variance: float) -> float:
-    """ξ_c of an activation, described in JSON; NaN where there is none."""
+    """The depth scale of an activation, described in JSON; NaN where there is none."""
     from actsweep.theory.meanfield import MeanField, limit  # here: only these figures need torch
 
     try:
-        return limit(MeanField(_function(act), weight_variance, bias_variance)).correlation_scale
+        return limit(MeanField(_function(act), weight_variance, bias_variance)).depth_scale
     except ValueError:
         return math.nan
 

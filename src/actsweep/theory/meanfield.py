@@ -109,6 +109,11 @@ class Limit:
     correlation_scale: float  # ξ_c: layers in which c − c* shrinks by e
     gradient_scale: float  # 1/|ln χ₁|: layers in which the squared gradient changes by e
 
+    @property
+    def depth_scale(self) -> float:
+        """What tells inputs apart and gradients both last so long: ξ_c; where φ jumps, gradients may end sooner."""
+        return min(self.correlation_scale, self.gradient_scale if self.chi < 1 else math.inf)
+
 
 def scale(factor: float) -> float:
     """Layers in which what is multiplied by `factor` shrinks by e: −1/ln factor; ∞ for a factor of 1 or more.
