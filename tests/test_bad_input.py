@@ -104,6 +104,22 @@ def test_a_mistake_ends_with_one_line_before_any_work(
 
 @pytest.mark.parametrize(
     ("given", "named"),
+    [
+        ("patience=7", "patience=7: must be null for an atlas"),
+        ("monitor=val_loss", "monitor=val_loss: must be null or"),
+    ],
+)
+def test_an_atlas_whose_networks_would_end_at_different_times_or_be_chosen_by_a_loss_is_refused(
+    given: str, named: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    atlas = ["atlas={rates:[0.1],choosing:[5],seeds:[0]}", "patience=null", f"hydra.run.dir={tmp_path}/out"]
+    assert command(*SMALL, *atlas, given) == 2
+    assert capsys.readouterr().err.startswith(f"error: {named}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
     [("seed=range(0)", "seed=range(0)"), ("seed=range(5,1)", "seed=range(5,1)"), ("depth=10000 width=100000", "GB")],
 )
 def test_a_sweep_of_nothing_or_of_giants_is_refused(
@@ -226,6 +242,16 @@ def test_a_folder_that_cant_be_made_is_named(
     many = ["-m", "seed=0,1"] if key == "hydra.sweep.dir" else []
     assert command(*many, *SMALL, f"{key}={tmp_path}/file/out") == 2
     assert f"{tmp_path}/file" in only_line(capsys)
+
+
+def test_a_sweeps_folder_that_depends_on_what_a_run_chooses_is_refused(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"hydra.sweep.dir={tmp_path}/${{names.act}}"
+    assert command("-m", *SMALL, "act=relu,tanh", "hydra.sweep.subdir=s", where) == 2
+    line = f"hydra.sweep.dir would be {tmp_path}/tanh for s, {tmp_path}/relu for the sweep: a sweep has one folder"
+    assert capsys.readouterr().err == f"error: {line}; what a run chooses belongs into hydra.sweep.subdir\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_value_given_twice_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

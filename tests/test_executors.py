@@ -22,6 +22,7 @@ from tests.conftest import SMALL, weights_of
 Command = Callable[..., int]
 SettingsFor = Callable[..., Settings]
 MARKS = "ACTSWEEP_TEST_MARKS"
+SEARCH = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize"]
 
 
 class OncePerAct(L.Callback):
@@ -167,6 +168,14 @@ def test_optuna_finds_the_largest_accuracy_with_every_launcher(
         (["hydra.sweeper.direction=minimize", "optim.lr=interval(0.1,1)"], "hydra.sweeper.direction=minimize: must be"),
         (["hydra.sweeper.direction=maximize", "optim.lr=interval(-1,1)"], "optim.lr=-1"),
         (["hydra.sweeper.direction=maximize", "act=choice(relu,rleu)"], "act=rleu: must be one of"),
+        (
+            ["hydra.sweeper.direction=maximize", "+trainer.limit_val_batches=0", "seed=choice(1,2)"],
+            "trainer.limit_val_batches=0: ",
+        ),
+        (
+            ["hydra.sweeper.direction=maximize", "data.val_size=0", "monitor=train_loss", "act=choice(relu,tanh)"],
+            "data.val_size=0 ",
+        ),
     ],
 )
 def test_a_search_is_checked_before_it_starts(
@@ -188,3 +197,30 @@ def test_a_score_is_the_larger_the_better_the_run() -> None:
     assert scored("completed", "mse", None, 0.3) == -0.3
     assert scored("diverged", "mse", None, None) == -float("inf")
     assert scored("failed", "mse", None, None) is None
+    assert scored("completed", "mse", None, None) is None  # nothing was validated
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # optuna 2's own
+@pytest.mark.parametrize("members", [1, 64])
+def test_a_trial_that_a_search_asks_for_twice_at_once_trains_once(
+    command: Command, tmp_path: Path, members: int
+) -> None:
+    searched = [*SEARCH, "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=5", *SMALL]
+    space = ["act=choice(relu,tanh)", "diagnostics=[gradients]", f"hydra.launcher.max_members={members}"]
+    assert command(*searched, *space, "hydra.launcher.processes=1", "rerun=all", f"hydra.sweep.dir={tmp_path}") == 0
+    assert [each["status"] for each in found_in(tmp_path).values()] == ["completed"] * 2
+    for table in tmp_path.glob("*/layers.csv"):
+        rows = [line.rpartition(",")[0] for line in table.read_text().splitlines()]
+        assert len(rows) == len(set(rows))
+    assert not list(tmp_path.glob(f"*/{run_folder.REPLACED}"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # optuna 2's own
+def test_a_search_whose_run_failed_ends_with_1_also_where_hydra_leaves_no_files(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searched = [*SEARCH, "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2", *SMALL]
+    faulty = "+diagnostics.faulty._target_=tests.test_stacked_launcher.FailsForSeedOne"
+    space = ["seed=1", "act=choice(relu,tanh)", "diagnostics=[]", faulty, "hydra.output_subdir=null"]
+    assert command(*searched, *space, f"hydra.sweep.dir={tmp_path}") == 1
+    assert " runs failed: " in capsys.readouterr().err

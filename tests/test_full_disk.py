@@ -1,16 +1,21 @@
 """A disk without room or right to write costs nothing that is there already."""
 
+import errno
 import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from actsweep.results import run_folder
 from actsweep.training.checkpoints import WholeFiles
+from actsweep.training.stack import stack_checkpoint
+from actsweep.training.stack.stack_checkpoint import FOLDER
+from actsweep.training.stack.training import Training
 from tests import processes
 from tests.conftest import SMALL
 from tests.test_resume import Command, assert_same_run
@@ -103,3 +108,27 @@ def test_a_checkpoint_that_cant_be_written_leaves_the_one_before(tmp_path: Path)
         WholeFiles().save_checkpoint({"x": torch.zeros(100_000)}, path)
     assert len(torch.load(path, weights_only=True)["x"]) == 100
     assert sorted(each.name for each in tmp_path.iterdir()) == [".actsweep", "last.ckpt"]
+
+
+def test_a_stacks_checkpoint_that_cant_be_written_leaves_the_one_before_and_training_goes_on(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[Any] = []
+    epoch, write = Training.epoch, WholeFiles.save_checkpoint
+
+    def full(self: WholeFiles, checkpoint: dict[str, Any], path: Path, *rest: Any) -> None:
+        if Path(path).parent.name == FOLDER and checkpoint["epochs"] > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, checkpoint, path, *rest)
+
+    def noted(self: Training, number: int) -> None:
+        trained.append((number, [torch.load(path)["epochs"] for path in tmp_path.glob(f"{FOLDER}/*.ckpt")]))
+        epoch(self, number)
+
+    monkeypatch.setattr(stack_checkpoint, "MOST_TIME", 1e9)
+    monkeypatch.setattr(WholeFiles, "save_checkpoint", full)
+    monkeypatch.setattr(Training, "epoch", noted)
+    sweep = ["-m", *SMALL, "seed=0,1", "diagnostics=[]", "trainer.max_epochs=4", "hydra.launcher.save_every=0"]
+    assert command(*sweep, "hydra.launcher.processes=1", f"hydra.sweep.dir={tmp_path}") == 0
+    assert trained == [(0, []), (1, [1]), (2, [1]), (3, [1])]
+    assert "could not be written, its training goes on: [Errno 28] No space left on device" in capsys.readouterr().err

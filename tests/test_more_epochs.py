@@ -121,3 +121,12 @@ def test_a_run_of_an_earlier_version_resumes_with_its_own_count_of_steps(command
     for folder in ("grown", "once"):
         assert command(*run, "trainer.max_epochs=3", f"hydra.run.dir={tmp_path}/{folder}") == 0
     assert_same_run(tmp_path / "once", tmp_path / "grown")
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_a_regression_that_validates_nothing_is_completed(many: bool, command: Command, tmp_path: Path) -> None:
+    words = [*SMALL, "data=sine", "loss=mse", "data.val_size=0", "monitor=train_loss", "diagnostics=[]"]
+    where = [f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*(["-m", "seed=0,1"] if many else []), *words, *where) == 0
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("*/result.json")]
+    assert [(each["status"], each["val_loss"]) for each in found] == [("completed", None)] * (2 if many else 1)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from actsweep.config.schema import Data
+from actsweep.data import checked
 from actsweep.data.datamodule import open_data
 from actsweep.data.dataset import Dataset, Examples, Scale
 from actsweep.errors import UserError
@@ -217,6 +218,16 @@ def test_what_ones_own_function_raised_is_the_cause() -> None:
         opened("an error")
     assert type(refused.value.__cause__) is KeyError
     assert traceback.extract_tb(refused.value.__cause__.__traceback__)[-1].name == "raising"
+
+
+def refusing() -> None:
+    raise UserError("there are none")
+
+
+def test_a_mistake_that_ones_own_function_names_is_not_the_cause_of_itself() -> None:
+    with pytest.raises(UserError, match="there are none") as refused:
+        checked.opened({"_target_": f"{__name__}.refusing"})
+    assert refused.value.__context__ is None
 
 
 @pytest.mark.parametrize(

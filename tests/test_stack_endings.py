@@ -47,6 +47,10 @@ def test_every_way_of_saying_that_memory_is_out_is_understood() -> None:
     wrapped = RuntimeError("Error in call to target")
     wrapped.__cause__ = MemoryError()
     assert is_out_of_memory(wrapped)
+    circle = ValueError("a file is missing")
+    circle.__context__ = RuntimeError("Error in call to target")
+    circle.__context__.__cause__ = circle
+    assert not is_out_of_memory(circle)
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(OSError(28, "No space left on device"))
 
@@ -230,3 +234,18 @@ def test_the_limit_of_open_files_is_raised_and_where_it_can_t_be_stacks_are_smal
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 10**15)
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1024))
     assert grouping.most_members(100, 10, 2, 8, CPU) == (1024 - grouping.FILES) // grouping.FILES_OF_A_MEMBER == 256
+
+
+@pytest.mark.parametrize("asked", [["trainer.max_epochs=3"], ["trainer.max_epochs=1", "rerun=all"]])
+def test_a_run_that_was_not_done_is_told_although_an_earlier_result_is_there(
+    command: Command, tmp_path: Path, asked: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    sweep = [*QUICK, "seed=0,1", "hydra.sweep.subdir=s${seed}", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*sweep, "trainer.max_epochs=1") == 0
+    with in_use(tmp_path / "s1"):
+        capfd.readouterr()
+        assert command(*sweep, *asked) == 1
+        last = capfd.readouterr().err.splitlines()[-1]
+        told = "1 of 2 runs were not done, an earlier command's result is there: s1; the same command does them again"
+        assert last == f"error: {told}"
+    assert command(*sweep, *asked) == 0

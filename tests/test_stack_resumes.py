@@ -13,7 +13,7 @@ import torch
 from actsweep import one_run
 from actsweep.results import run_folder
 from actsweep.sweep.launcher import SweepLaunch
-from actsweep.training.stack import stacks
+from actsweep.training.stack import stack_checkpoint, stacks
 from actsweep.training.stack.stack_checkpoint import FOLDER
 from actsweep.training.stack.steps import Steps
 from tests.conftest import SMALL
@@ -196,3 +196,20 @@ def test_what_is_left_of_a_grid_is_cut_as_it_would_have_been(
         (tmp_path / f"s{seed}" / run_folder.BEST).unlink()
     assert command(*grid) == 0
     assert cut == [[["s0", "s1", "s2"], ["s3", "s4", "s5"], ["s6", "s7", "s8"]], [["s0", "s1", "s2"], ["s4"]]]
+
+
+def test_an_interrupted_stack_cant_go_back_to_fewer_epochs(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ["-m", *SMALL, "seed=0,1", "diagnostics=[]", "hydra.sweep.subdir=s${seed}", f"hydra.sweep.dir={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(stack_checkpoint, "MOST_TIME", 1e9)
+        interrupt_at(45, patch)
+        assert command(*grid, "trainer.max_epochs=9", "hydra.launcher.save_every=0") == 130
+    [checkpoint] = (tmp_path / FOLDER).glob("*.ckpt")
+    capsys.readouterr()
+    assert command(*grid, "trainer.max_epochs=1") == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "s0 holds a run with other settings: trainer.max_epochs=1, and it has trained 2 epochs" in line
+    assert checkpoint.exists()
+    assert command(*grid, "trainer.max_epochs=1", "rerun=all") == 0

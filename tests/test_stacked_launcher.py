@@ -2,6 +2,8 @@
 
 import csv
 import json
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 
 from actsweep import evaluate, one_run
+from actsweep.errors import exits_are_errors
 from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
 from actsweep.sweep import launcher
@@ -180,6 +183,34 @@ def test_a_member_whose_callback_fails_fails_alone(command: Command, tmp_path: P
     }
     errors = [path.read_text() for path in tmp_path.glob("*/error.txt")]
     assert ["seed 1 is unlucky" in error for error in errors] == [True, True]
+
+
+class ExitsForSeedOne(L.Callback):
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if pl_module.hparams["seed"] == 1:
+            sys.exit()
+
+
+@pytest.mark.parametrize("members", [1, 64])
+def test_code_of_a_persons_own_that_exits_fails_its_run_alone(command: Command, tmp_path: Path, members: int) -> None:
+    exits = "+diagnostics.exits._target_=tests.test_stacked_launcher.ExitsForSeedOne"
+    how = ["diagnostics=[]", f"hydra.launcher.max_members={members}", exits]
+    assert command(*STACKED, *how, "seed=0,1,2", f"hydra.sweep.dir={tmp_path}") == 1
+    assert list(statuses(tmp_path).values()).count("failed") == 1
+    [error] = tmp_path.glob("*/error.txt")
+    assert "RuntimeError: sys.exit() was called" in error.read_text()
+    assert command(*SMALL, "diagnostics=[]", exits, "seed=1", f"hydra.run.dir={tmp_path}/alone") == 1
+
+
+def test_an_exit_that_a_signal_asks_for_ends_the_program() -> None:
+    before = signal.signal(signal.SIGUSR2, lambda *_: sys.exit(-1))  # as submitit does
+    try:
+        with pytest.raises(SystemExit), exits_are_errors():
+            signal.raise_signal(signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    with pytest.raises(RuntimeError, match=r"sys.exit\(3\) was called"), exits_are_errors():
+        sys.exit(3)
 
 
 def test_a_stack_holds_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:

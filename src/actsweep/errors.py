@@ -1,9 +1,11 @@
 """The person's mistakes, apart from the program's own."""
 
 import re
+import signal
 import sysconfig
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,14 +22,15 @@ class UserError(ValueError):
     """
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, what caused it, and so on. Hydra and OmegaConf hide some causes, which are their contexts."""
+def causes(error: BaseException, contexts: bool = False) -> Iterator[BaseException]:
+    """The exception, what caused it, and so on. Hydra and OmegaConf hide some causes, which are their contexts;
+    `contexts`: those of others count too."""
     seen: BaseException | None = error
     visited: set[int] = set()
     while seen is not None and id(seen) not in visited:
         visited.add(id(seen))
         yield seen
-        hides = type(seen).__module__.partition(".")[0] in HYDRAS_PACKAGES
+        hides = contexts or type(seen).__module__.partition(".")[0] in HYDRAS_PACKAGES
         seen = seen.__cause__ or (seen.__context__ if hides else None)
 
 
@@ -64,3 +67,25 @@ def refuse(part: str, error: Exception) -> NoReturn:
     if is_ours(first):
         raise error
     raise UserError(f"{part}: {first if str(first) else repr(first)}") from error
+
+
+@contextmanager
+def exits_are_errors() -> Iterator[None]:
+    """Code of a person's own that calls sys.exit() ends the run that it is part of, as an error does, not the program.
+
+    Raises RuntimeError instead.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        if _comes_from_a_signal(error):
+            raise
+        raise RuntimeError(f"sys.exit({'' if error.code is None else repr(error.code)}) was called") from error
+
+
+def _comes_from_a_signal(error: SystemExit) -> bool:
+    """Whether the program is to end: with an exit of a kind of its own, as ours or Lightning's is; upon Ctrl-C; or
+    because a signal's handler says so, as submitit's and Ray's do."""
+    handlers = {getattr(signal.getsignal(each), "__code__", None) for each in signal.valid_signals()}
+    in_handler = any(frame.f_code in handlers for frame, _ in traceback.walk_tb(error.__traceback__))
+    return in_handler or type(error) is not SystemExit or isinstance(error.__context__, KeyboardInterrupt)

@@ -36,12 +36,13 @@ def job(cfg: DictConfig) -> float | None:
     with claims.held(folder, settings, HydraConfig.get()):
         done = run_folder.finished(folder, settings)  # a repeated sweep doesn't repeat its runs
         try:
-            return run_folder.score(done or _trained(settings, folder))
+            result = done or _trained(settings, folder)
         except Exception as error:
             run_folder.write_failure(settings, folder, error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 return None  # the sweep goes on; its end reports the failure
             raise stop(f"{folder.name} failed: {error} (traceback: {folder / run_folder.ERROR})", code=1) from error
+        return run_folder.score(result)
 
 
 def main() -> None:

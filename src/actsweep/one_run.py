@@ -13,6 +13,7 @@ import torch
 
 from actsweep.config import schema
 from actsweep.data import datamodule
+from actsweep.errors import exits_are_errors
 from actsweep.network.build import build_network
 from actsweep.network.losses import outputs_for
 from actsweep.network.mlp import threads_for
@@ -46,6 +47,7 @@ def build_trainer(
     )
 
 
+@exits_are_errors()
 def train(settings: schema.Settings, folder: Path) -> dict[str, Any]:
     """Train, from the last checkpoint where there is one, test the best epoch, and write everything a run leaves
     behind. Returns what result.json holds."""

@@ -42,14 +42,16 @@ def checked(given: object) -> Dataset:
 def opened(source: Mapping[str, Any]) -> Dataset:
     """What `data.source` describes, checked. Raises UserError, with whatever its function raised as the cause."""
     where = f"data.source={source['_target_']}"
+    cause: Exception | None = None
     try:
         found = instantiate({"_convert_": "all"} | dict(source))
     except Exception as error:  # a function of one's own may raise anything
         cause = error
         while isinstance(cause, InstantiationException) and isinstance(cause.__cause__, Exception):
             cause = cause.__cause__
-        if isinstance(cause, UserError):
-            raise cause from cause.__cause__
+    if isinstance(cause, UserError):  # raised here: above, it would become the context of its own cause
+        raise cause
+    if cause:
         said = " ".join(str(cause).split())
         raise UserError(f"{where}: {type(cause).__name__}: {said}") from cause
     try:

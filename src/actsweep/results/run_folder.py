@@ -75,11 +75,21 @@ def finished(folder: Path, settings: "Settings") -> dict[str, Any] | None:
     found = read_result(folder)
     if found is None and (folder / RESULT).exists() and RESULT in ownership.recorded(folder):
         set_aside(folder / RESULT, "no JSON of a run's summary")
-    if found is None or settings.rerun == "all" or found.get("config_hash") != settings.hash():
+    if found is None or settings.rerun == "all" or not is_of(found, settings):
         return None
-    if found.get("config", {}).get("trainer", {}).get("max_epochs") != settings.trainer.max_epochs:
-        return None  # it resumes
     return None if found["status"] == "failed" and settings.rerun == "failed" else found
+
+
+def is_of(result: Mapping[str, Any], settings: "Settings") -> bool:
+    """Whether it is what these settings ask for; one of other epochs isn't: its run resumes."""
+    epochs = result.get("config", {}).get("trainer", {}).get("max_epochs")
+    return result.get("config_hash") == settings.hash() and epochs == settings.trainer.max_epochs
+
+
+def when_written(folder: Path) -> int | None:
+    """When a run's result was written, in ns since 1970; None where there is none."""
+    path = folder / RESULT
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -222,14 +232,15 @@ def describe(settings: "Settings", folder: Path) -> dict[str, Any]:
 def score(result: Mapping[str, Any]) -> float | None:
     """What a sweeper may maximise: the validation accuracy at the best epoch; in a regression, minus the best loss.
 
-    A diverged run has the worst score there is, a failed one none.
+    A diverged run has the worst score there is; one that failed, or validated nothing, has none.
     """
     if result["status"] == "failed":
         return None
     is_regression = result["config"]["loss"] == "mse"
     if result["status"] == "diverged":
         return -math.inf if is_regression else 0.0
-    return -result["val_loss"] if is_regression else result["val_accuracy"]
+    found: float | None = result.get("val_loss" if is_regression else "val_accuracy")
+    return -found if is_regression and found is not None else found
 
 
 @zero_only

@@ -12,14 +12,14 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -79,7 +79,9 @@ class Sweep(Callback):
     """Checks every run of a command before the first one starts; ends a sweep with results.csv and a table."""
 
     progress: "SweepProgress | None" = None
-    names: Sequence[str] = ()  # of the command's runs
+    asked: Mapping[str, Settings] = {}  # of the command's runs, by name; of a search, which are not known, nothing
+    before: Mapping[str, int | None] = {}  # when the results were written that were there already
+    trials: Mapping[str, bool] = {}  # of a search that runs here, by name: whether it returned a score
     collected = math.inf  # when a sweep's garbage was; a single run leaves it to the end of its process
     reported: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
     unreported = 0  # runs whose end could not be reported
@@ -98,34 +100,37 @@ class Sweep(Callback):
         with check.in_a_folder_of_ours():
             claims.refuse_sweep(Path(config.hydra.sweep.dir))
         began = time.perf_counter()
-        runs = check.at_sight(asked := jobs(config))
+        runs = check.at_sight(asked := jobs(config), Path(config.hydra.sweep.dir))
         seconds = (time.perf_counter() - began) / len(runs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
+            check.of_search(runs)
             search.spell_out(config, GlobalHydra.instance().config_loader())
         check.launcher(config)
         if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
             start_none()
         settings, names = check.tried(runs), [run.name for run in runs]
+        check.interrupted_stacks(Path(config.hydra.sweep.dir), runs, settings)
         asked.note(zip(settings, names, strict=True))
         self._end_with_plan(config, settings, seconds)
-        self._begin(config, names)
+        self._begin(config, {} if search.is_search(config) else dict(zip(names, settings, strict=True)))
 
-    def _begin(self, config: DictConfig, names: list[str]) -> None:
+    def _begin(self, config: DictConfig, asked: dict[str, Settings]) -> None:
         """Take the sweep's folder, and note there what shall be done."""
         from actsweep.training.progress import SweepProgress  # here, because it imports Lightning
 
-        folder, count = Path(config.hydra.sweep.dir), len(names)
-        if search.is_search(config):
-            names, count = [], int(config.hydra.sweeper.get("n_trials", 0))
+        folder, count = Path(config.hydra.sweep.dir), len(asked)
+        if is_search := search.is_search(config):
+            count = int(config.hydra.sweeper.get("n_trials", 0))
         with check.in_a_folder_of_ours():
             locks.take(folder)
-            run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), names)
-        self.names = names
+            run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), list(asked))
+        self.asked = asked
+        self.before = {name: run_folder.when_written(folder / name) for name in asked}
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
         self.collected = time.monotonic()
-        if search.is_search(config) or not is_ours(config.hydra.launcher):  # ours says more
+        if is_search or not is_ours(config.hydra.launcher):  # ours says more
             print(f"{count} runs → {folder}", flush=True)
         self.progress = SweepProgress(count)
         at_early_end.append(partial(self._end_early, config))
@@ -163,6 +168,9 @@ class Sweep(Callback):
             # Lightning's objects refer to each other in circles: the data of many runs would pile up.
             gc.collect()
             self.collected = time.monotonic()
+        if self.progress and not self.asked:
+            has_score = job_return.status == JobStatus.COMPLETED and job_return.return_value is not None
+            self.trials = {**self.trials, str(config.hydra.sweep.subdir): has_score}
         self.ended(Path(config.hydra.runtime.output_dir))
         job_return.cfg = job_return.hydra_cfg = None  # copies of `config` that launchers keep: 0.2 MB a run
 
@@ -208,17 +216,33 @@ class Sweep(Callback):
             raise stop("; ".join(found), FAILED)
 
     def _unfinished(self, folder: Path) -> list[str]:
-        """Which of the command's runs failed, and which are missing."""
-        names = self.names or sorted(path.parent.name for path in folder.glob("*/.hydra"))
-        statuses = {name: run_folder.read_result(folder / name) for name in names}
-        failed = [name for name, result in statuses.items() if result and result["status"] == "failed"]
-        missing = [name for name, result in statuses.items() if not result]
-        found = [
+        """Which of the command's runs failed, and which are missing, or left from an earlier command."""
+        there = sorted(path.parent.name for path in folder.glob("*/.hydra"))  # of a search in other processes
+        names = list(self.asked or self.trials or there)
+        results = {name: run_folder.read_result(folder / name) for name in names}
+        missing = [name for name, result in results.items() if not result]
+        found = {name: result for name, result in results.items() if result}
+        older = [name for name, result in found.items() if self._is_older(folder / name, name, result)]
+        failed = [name for name, result in found.items() if result["status"] == "failed" and name not in older]
+        told = [
             f"{len(some)} of {len(names)} runs {what}: {', '.join(some)}"
-            for some, what in ((failed, "failed"), (missing, "left no result"))
+            for some, what in (
+                (failed, "failed"),
+                (missing, "left no result"),
+                (older, "were not done, an earlier command's result is there"),
+            )
             if some
         ]
-        return [*found, f"see {run_folder.ERROR} in their folders; the same command does them again"] if found else []
+        told += [f"see {run_folder.ERROR} in the folders of those that failed"] if failed else []
+        return [*told, "the same command does them again"] if told else []
+
+    def _is_older(self, folder: Path, name: str, result: Mapping[str, Any]) -> bool:
+        """Whether a result is not of what the command asks for, or, where it has all done again, was there before."""
+        if (settings := self.asked.get(name)) is None:
+            return result["status"] != "failed" and not self.trials.get(name, True)
+        if settings.rerun == "all" and run_folder.when_written(folder) == self.before[name]:
+            return True
+        return not run_folder.is_of(result, settings)
 
 
 def _report(folder: Path, with_page: bool) -> list[str]:

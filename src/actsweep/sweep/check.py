@@ -24,10 +24,10 @@ from actsweep import composition
 from actsweep.config.command_line import quiet_libraries
 from actsweep.config.descriptions import SPECIAL, parameters
 from actsweep.config.schema import Data, Settings
-from actsweep.errors import UserError, refuse
+from actsweep.errors import UserError, exits_are_errors, refuse
 from actsweep.imports import uncollected
 from actsweep.report import figures
-from actsweep.results import claims, ownership
+from actsweep.results import claims, ownership, run_folder
 from actsweep.sweep.composing import use
 from actsweep.training import trainer_arguments
 
@@ -63,13 +63,18 @@ def in_a_folder_of_ours() -> Iterator[None]:
         raise UserError(str(error)) from error
 
 
-def at_sight(configs: Iterable[DictConfig]) -> list[Asked]:
-    """The runs of a command. Raises UserError for what is wrong with one of them before anything that it names is
-    tried, which takes imports of seconds."""
+def at_sight(configs: Iterable[DictConfig], sweep: Path | None = None) -> list[Asked]:
+    """The runs of a command, of a `sweep` in that folder. Raises UserError for what is wrong with one of them before
+    anything that it names is tried, which takes imports of seconds."""
     found = []
     for config in configs:
         use(config)
         found.append(_asked(config))
+        if sweep is not None and (own := Path(config.hydra.sweep.dir)) != sweep:
+            raise UserError(
+                f"hydra.sweep.dir would be {own} for {found[-1].name}, {sweep} for the sweep: a sweep has one folder; "
+                "what a run chooses belongs into hydra.sweep.subdir"
+            )
         of_settings(found[-1].settings)
         with in_a_folder_of_ours():
             ownership.refuse_foreign(found[-1].folder, found[-1].besides)
@@ -92,12 +97,50 @@ def tried(runs: Sequence[Asked]) -> list[Settings]:
     return found
 
 
+def of_search(runs: Sequence[Asked]) -> None:
+    """Raise UserError for a search whose runs would have no score."""
+    for settings in (run.settings for run in runs):
+        given = None if settings.validates else f"data.val_size=0 monitor={settings.monitor}"
+        if (settings.trainer.model_extra or {}).get("limit_val_batches") == 0:
+            given = "trainer.limit_val_batches=0"
+        if given:
+            raise UserError(f"{given}: nothing is validated, and a search needs a validation for each run's score")
+
+
+def interrupted_stacks(sweep: Path, runs: Sequence[Asked], asked: Sequence[Settings]) -> None:
+    """Raise UserError for runs that an interrupted stack of the sweep has trained for more epochs than are asked."""
+    from actsweep.training.stack import member_checkpoint, stack_checkpoint  # here, because they import Lightning
+
+    known = {run.folder.resolve(): settings for run, settings in zip(runs, asked, strict=True)}
+    for path in stack_checkpoint.paths(sweep.resolve()):
+        state = member_checkpoint.read(path)
+        for folder, digest in stack_checkpoint.rows(state, path) if {"rows", "epochs"} <= state.keys() else ():
+            settings = known.get(folder)
+            if settings is None or settings.rerun == "all" or run_folder.read_result(folder):
+                continue
+            if state["epochs"] > (most := settings.trainer.max_epochs) and digest == settings.hash():
+                raise UserError(
+                    f"{folder} holds a run with other settings: trainer.max_epochs={most}, and it has trained "
+                    f"{state['epochs']} epochs; choose another folder, or have rerun=all do it again"
+                )
+
+
 def of_settings(settings: Settings) -> None:
     """Raise UserError if the settings alone, with nothing tried, show that a run could not start."""
     figures.check(settings.figures)
     trainer_arguments.refuse(settings.trainer.plain())
+    _check_atlas(settings)
     _check_counts(settings)
     _check_memory(settings)
+
+
+def _check_atlas(settings: Settings) -> None:
+    if settings.atlas and settings.patience is not None:
+        raise UserError(f"patience={settings.patience}: must be null for an atlas, whose networks are tested together")
+    if settings.atlas and settings.monitor not in {None, "val_accuracy"}:
+        raise UserError(
+            f"monitor={settings.monitor}: must be null or val_accuracy for an atlas, which chooses step sizes by it"
+        )
 
 
 def _check_counts(settings: Settings) -> None:
@@ -140,7 +183,8 @@ def _check_memory(settings: Settings) -> None:
 @lru_cache(maxsize=64)
 def _try(part: str, description: str) -> object:
     try:
-        return TRIED[part](json.loads(description))
+        with exits_are_errors():
+            return TRIED[part](json.loads(description))
     except Exception as error:
         refuse(part, error)
 

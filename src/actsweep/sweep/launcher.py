@@ -174,8 +174,22 @@ class SweepLaunch:
         return task
 
     def units(self, tasks: Sequence[GridJob]) -> list[Unit]:
-        """The units of the tasks that still have to run. What nobody has begun with is cut as in the whole grid,
-        whatever has ended meanwhile: a stack's last bits depend on its size."""
+        """The units of the tasks that still have to run. A folder is one unit's: of what a search asks for twice, all
+        have the first one's; what has other settings is left to its own turn, which resumes or refuses it."""
+        first: dict[Path, GridJob] = {}
+        for task in tasks:
+            if task.job:
+                first.setdefault(task.job[1], task)
+        units = self._units(list(first.values()))
+        for task in tasks:
+            other = first[task.job[1]] if task.job else task
+            if other is not task and task.job == other.job:
+                task.unit = other.unit
+        return units
+
+    def _units(self, tasks: Sequence[GridJob]) -> list[Unit]:
+        """What nobody has begun with is cut as in the whole grid, whatever has ended meanwhile: a stack's last bits
+        depend on its size."""
         units = self._interrupted(tasks)
         known = [(task, task.job) for task in tasks if task.job]
         left = [(task, job) for task, job in known if not task.unit and unfinished([job])]
@@ -242,17 +256,20 @@ class SweepLaunch:
             ownership.adopt(folder, *hydra_files)
             if not unit.trained and unfinished([task.job]):
                 unit.train_stack(self)
-        done = run_folder.read_result(folder) if folder in self.over else None
+        is_over = folder in self.over or (unit.trained and not unit.saving)
+        done = run_folder.read_result(folder) if is_over else None
         if unit.away and (done := done or run_folder.finished(folder, settings)):
             ownership.adopt(folder, *hydra_files)
         if done or unit.away:
             return run_folder.score(done) if done else None
         try:
-            return self.task_function(cfg)
+            score = self.task_function(cfg)
         except locks.InUseError as error:
             if not unit.saving:  # else its stack has said so
                 print(f"error: {error}", file=sys.stderr, flush=True)
             return None
+        unit.trained = True
+        return score
 
 
 def _number(count: int, what: str) -> str:

@@ -69,8 +69,12 @@ class Saving:
         started = time.perf_counter()
         if started - self.waiting_since < max(self.every, self.cost / MOST_TIME):
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        WholeFiles().save_checkpoint(state_of(training, epochs, self.path.parent.parent), self.path)
+        state = state_of(training, epochs, self.path.parent.parent)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            WholeFiles().save_checkpoint(state, self.path)
+        except OSError as error:  # a full disk: the one before is there still
+            log.warning("the checkpoint of a stack could not be written, its training goes on: %s", error)
         self.waiting_since = time.perf_counter()
         self.cost = self.waiting_since - started
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from actsweep.errors import UserError
+from actsweep.errors import UserError, exits_are_errors
 from actsweep.results import locks, run_folder
 from actsweep.training import checkpoints
 from actsweep.training.progress import UNSEEN, Watcher
@@ -85,6 +85,7 @@ class Attempt:
             return f"{type(error).__name__}: {error}", is_out_of_memory(error)
         return None
 
+    @exits_are_errors()
     def _train(self) -> None:
         steps = 0
         if self.state is None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from actsweep.data.batches import Sampling, SplitData
 from actsweep.data.dataset import Examples
+from actsweep.errors import causes
 from actsweep.network.losses import Sums
 from actsweep.training.stack.network import Losses, Stack
 from actsweep.training.stack.optimisers import Optimiser, clip
@@ -28,9 +29,12 @@ NO_MEMORY = re.compile("(can(no|')t allocate|not enough|out of) memory|alloc_fai
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it, or what it came from, says that no memory is left: CUDA, its libraries, torch on a CPU, NumPy, Python
     and the system each say so in their own way."""
-    kinds = isinstance(error, torch.OutOfMemoryError | MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
-    cause = error.__cause__ or error.__context__
-    return kinds or bool(NO_MEMORY.search(str(error))) or (cause is not None and is_out_of_memory(cause))
+    return any(
+        isinstance(each, torch.OutOfMemoryError | MemoryError)
+        or getattr(each, "errno", None) == errno.ENOMEM
+        or NO_MEMORY.search(str(each))
+        for each in causes(error, contexts=True)
+    )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from actsweep.config import schema
 from actsweep.data import datamodule
 from actsweep.data.dataset import Examples
+from actsweep.errors import exits_are_errors
 from actsweep.network.build import build_network
 from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import WORTH_SHARING
@@ -109,7 +110,8 @@ class Training:
             if member is None:
                 continue
             try:
-                do(row, member)
+                with exits_are_errors():
+                    do(row, member)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
