@@ -1,16 +1,20 @@
 """The public API: what `train` is given is what the command would be given, and `load` reads what runs leave."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import actsweep
 from actsweep.api import words
 from actsweep.errors import UserError
+from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
 from tests.conftest import SMALL, weights_of
 
@@ -44,6 +48,28 @@ def test_what_the_command_refuses_is_refused(overrides: dict[str, object], line:
     with pytest.raises(UserError, match=line):
         actsweep.train(folder=tmp_path / "run", **(TINY | overrides))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_plan_is_no_training_and_a_folder_that_is_not_there_no_table(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="plan=true: says what a command would take"):
+        actsweep.train(folder=tmp_path / "run", plan=True, **TINY)
+    with pytest.raises(UserError, match="nosuch: there is no such folder"):
+        actsweep.load(tmp_path, tmp_path / "nosuch")
+
+
+def test_train_may_be_called_where_hydra_is_in_use_and_by_several_threads(tmp_path: Path) -> None:
+    tiny = TINY | {"diagnostics": [], "trainer": TINY["trainer"] | {"max_epochs": 1}}
+    with initialize_config_dir(str(REPOSITORY / "conf" / "act"), version_base=None):
+        hydra = GlobalHydra.instance().hydra
+        torch.manual_seed(1)
+        expected = torch.rand(3)
+        torch.manual_seed(1)
+        with ThreadPoolExecutor(2) as pool:
+            runs = [pool.submit(actsweep.train, seed=seed, folder=tmp_path / str(seed), **tiny) for seed in (0, 1)]
+            assert [run.result()["seed"] for run in runs] == [0, 1]
+        assert torch.equal(torch.rand(3), expected)
+        assert GlobalHydra.instance().hydra is hydra
+        assert compose("relu")["_target_"] == "torch.nn.ReLU"
 
 
 def test_load_gives_tidy_tables_that_say_what_was_varied(tmp_path: Path) -> None:

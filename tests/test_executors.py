@@ -14,6 +14,7 @@ import torch
 
 from actsweep import one_run
 from actsweep.config.schema import Settings
+from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.results import run_folder
 from actsweep.sweep import executors
 from actsweep.training.stack.stack_checkpoint import FOLDER
@@ -25,7 +26,7 @@ MARKS = "ACTSWEEP_TEST_MARKS"
 SEARCH = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize"]
 
 
-class OncePerAct(L.Callback):
+class OncePerAct(Diagnostic):
     """When the first run of ReLU is tested, its process dies; when the first of tanh is, Slurm wants its place."""
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -17,6 +17,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 
+from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.results import locks, run_folder
 from actsweep.sweep.launcher import SweepLaunch
 from actsweep.training.stack import grouping, stack_checkpoint, stacks
@@ -55,7 +56,7 @@ def test_every_way_of_saying_that_memory_is_out_is_understood() -> None:
     assert not is_out_of_memory(OSError(28, "No space left on device"))
 
 
-class HungryForSeedOne(L.Callback):
+class HungryForSeedOne(Diagnostic):
     """Asks for more memory than there is."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

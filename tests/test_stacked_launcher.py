@@ -14,6 +14,7 @@ import torch
 from omegaconf import OmegaConf
 
 from actsweep import evaluate, one_run
+from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.errors import exits_are_errors
 from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
@@ -41,6 +42,10 @@ def test_every_activation_of_the_project_can_be_stacked(settings_for: Make) -> N
         (["optim=rmsprop", "+optim.centered=true"], "torch.optim.RMSprop: centered is not written per member"),
         (["+optim.dampening=0.1"], "torch.optim.SGD: dampening is not written per member"),
         (["diagnostics=[per_example]"], "diagnostics=per_example: on_train_batch_start is not called in a stack"),
+        (
+            ["+diagnostics.asks._target_=tests.test_stacked_launcher.AsksTheTrainer"],
+            "diagnostics=asks: on_train_start may ask for more of a trainer than a stack has",
+        ),
         (["trainer.devices=2"], "trainer.devices=2: a stack trains on one device"),
         (["trainer.precision=16-mixed"], "trainer.precision=16-mixed is not known to the stack"),
         (["+trainer.limit_train_batches=3"], "trainer.limit_train_batches is not known to the stack"),
@@ -119,7 +124,15 @@ def test_checkpoints_of_a_stack_load_as_a_lone_runs(settings_for: Make, tmp_path
         assert measured["test_accuracy"] == json.loads((folder / run_folder.RESULT).read_text())["test_accuracy"]
 
 
-class FailsForSeedOne(L.Callback):
+class AsksTheTrainer(L.Callback):
+    """As callbacks of Lightning's and of other people's do."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert trainer.max_epochs
+        assert trainer.optimizers
+
+
+class FailsForSeedOne(Diagnostic):
     """A callback with a fault that one run meets."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

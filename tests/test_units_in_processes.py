@@ -15,6 +15,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 
+from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.results import run_folder
 from actsweep.results.provenance import provenance
 from actsweep.sweep.processes import Processes
@@ -118,7 +119,7 @@ def test_single_runs_in_processes_leave_what_one_run_after_another_leaves_and_sp
         assert all(torch.equal(values, weights[key]) for key, values in weights_of(one / run_folder.LAST).items())
 
 
-class DiesInAChild(L.Callback):
+class DiesInAChild(Diagnostic):
     """Takes its process with it, if another one has started that."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

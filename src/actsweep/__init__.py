@@ -22,7 +22,8 @@ def train(*, folder: str | Path | None = None, **overrides: Any) -> dict[str, An
 
     `overrides`: the command's keys. Those of a section may be a dict, or have dots in a dict that is passed with `**`.
     `folder`: where the run's files go, by default one below outputs/runs; one that holds the same run, finished, is
-    read and not trained again. Raises UserError for what the command would refuse.
+    read and not trained again. Raises UserError for what the command would refuse. Threads take turns; Hydra, which the
+    caller may be using, and torch's random numbers are left as they were.
 
     >>> import tempfile
     >>> tiny = {"trainer.accelerator": "cpu", "trainer.enable_progress_bar": False, "depth": 1, "width": 8}
@@ -50,6 +51,8 @@ def load(*folders: str | Path) -> "Loaded":
     layers   one row per epoch (0: untrained), step, layer and quantity: value; `definition` and `unit` say what it is
     report   what report.json holds (docs/report.schema.json), computed when it is first asked for; its lists as
              frames: settings (estimates with intervals and n), comparisons, findings (worst first)
+
+    Raises UserError for a folder that isn't there.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

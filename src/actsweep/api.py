@@ -4,8 +4,9 @@ Flow: around everything, as the command.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from actsweep.errors import UserError
 from actsweep.results import run_folder
 from actsweep.results.files import read_json
 from actsweep.results.reading import Run, read_runs, status
@@ -28,6 +30,9 @@ FOUND_WRONG = (
 )
 MEANT = ("definition", "unit")
 RESERVED = {"true", "false", "null", "nan", "inf"}
+
+
+_alone = threading.RLock()  # what a run is composed with, and its random numbers, are a process's
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataF
 
 def load(folders: Sequence[Path]) -> Loaded:
     """See `actsweep.load`."""
+    if missing := [str(folder) for folder in folders if not folder.is_dir()]:
+        raise UserError(f"{', '.join(missing)}: there is no such folder")
     runs = read_runs(folders)
     varied = [{name: _number(value) for name, value in label.items()} for label in labels(runs)]
     said = [label | {"seed": run["seed"]} for run, label in zip(runs, varied, strict=True)]
@@ -133,21 +140,23 @@ def _word(value: Any) -> str:
 
 def train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """See `actsweep.train`."""
-    import torch
-    from hydra.core.hydra_config import HydraConfig
+    with _alone, _as_it_was():
+        return _train(folder, overrides)
 
+
+def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     from actsweep import composition, one_run
     from actsweep.config import schema
     from actsweep.config.command_line import mistake, quiet_libraries
-    from actsweep.errors import UserError
     from actsweep.results import claims
     from actsweep.sweep import check
 
-    before, threads = HydraConfig.instance().cfg, torch.get_num_threads()
     quiet_libraries()
     try:
         config = composition.composed(words(overrides))
-        check.of_settings(composition.validated(config))
+        check.of_settings(settings := composition.validated(config))
+        if settings.plan:
+            raise UserError("plan=true: says what a command would take, and is the command's alone")
         check.try_parts(settings := composition.read(config))
         place = folder or Path(config.hydra.run.dir)
         with claims.held(place, settings, config.hydra):
@@ -157,6 +166,22 @@ def train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
         if said is None or isinstance(error, UserError):
             raise
         raise UserError(said) from error
+
+
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Leave Hydra, which the caller may be using, torch's threads and its random numbers as they were."""
+    import torch
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra, config, threads = GlobalHydra.instance().hydra, HydraConfig.instance().cfg, torch.get_num_threads()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    GlobalHydra.instance().clear()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
     finally:
-        HydraConfig.instance().cfg = before
+        GlobalHydra.instance().hydra = hydra
+        HydraConfig.instance().cfg = config
         torch.set_num_threads(threads)

@@ -41,16 +41,21 @@ STACKED = (
 
 
 def unsupported(diagnostics: dict[str, Any]) -> str | None:
-    """Why callbacks of these settings can't watch a stack; None if all can."""
+    """Why callbacks of these settings can't watch a stack; None if all can: this project's own, and Diagnostics, which
+    do with what a Member has. Any other callback may ask Lightning's Trainer for anything."""
     for name, part in diagnostics.items():
         kind = type(part.make())
         base = Diagnostic if issubclass(kind, Diagnostic) else L.Callback
         own = {
             hook for hook in dir(kind) if hook.startswith("on_") or hook in {"layers", "record", "setup", "teardown"}
         }
-        changed = sorted(hook for hook in own - set(HOOKS) if getattr(kind, hook) is not getattr(base, hook, None))
+        called = HOOKS if base is Diagnostic or kind.__module__.startswith("actsweep.") else ()
+        changed = sorted(hook for hook in own - {*called} if getattr(kind, hook) is not getattr(base, hook, None))
         if changed and kind not in STACKED:
-            return f"diagnostics={name}: {changed[0]} is not called in a stack"
+            why = (
+                "may ask for more of a trainer than a stack has" if changed[0] in HOOKS else "is not called in a stack"
+            )
+            return f"diagnostics={name}: {changed[0]} {why}"
     return None
 
 
