@@ -61,6 +61,16 @@ def test_each_layers_is_the_product_of_weights_and_slopes_above_it() -> None:
         torch.testing.assert_close(layer.jacobian[0, 0], expected.detach(), rtol=1e-12, atol=1e-14)
 
 
+def test_below_a_function_without_a_gradient_it_is_0() -> None:
+    act = {"_target_": "tests.own_activations.hard"}
+    network = {"input_size": 5, "hidden_sizes": [4, 3], "output_size": 2, "act": act}
+    module = Classifier(network, {"_target_": "torch.optim.SGD"})
+    first, second, last = (layer.jacobian for layer in differentiated(module, torch.rand(2, 5)))
+    assert not first.any()
+    assert not second.any()
+    torch.testing.assert_close(last[0, 1], module.network.taps()[-1].linear.weight.detach())
+
+
 @pytest.mark.parametrize("init", ["lecun", "orthogonal"])
 @pytest.mark.parametrize("act", ["tanh", "relu"])
 def test_the_mean_square_is_theorys_within_two_percent(act: str, init: str, settings_for: SettingsFor) -> None:

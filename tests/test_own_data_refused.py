@@ -201,7 +201,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "an error": (lambda: raising(INPUTS), "KeyError: 'mean'"),
     "an error of several lines": (lambda: exec("raise ValueError('one\\n  two')"), "ValueError: one two"),
 }
-CASES: dict[str, Callable[[], Any]] = {name: make for name, (make, _) in REFUSED.items()} | {"good": made}
+CASES: dict[str, Callable[[], Any]] = {name: make for name, (make, _) in REFUSED.items()} | {
+    "others": lambda: made(torch.rand(6, 4))
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -211,6 +213,17 @@ def test_what_would_go_wrong_in_every_run_is_refused_in_one_line(case: str) -> N
     line = f"data.source={__name__}.mine: {REFUSED[case][1]}"
     assert str(refused.value) == line or (case == "ragged" and str(refused.value).startswith(line))
     assert "\n" not in str(refused.value)
+
+
+def test_data_that_are_others_at_every_call_are_refused(
+    command: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = [f"data.source._target_={__name__}.mine", "+data.source.name=others"]
+    where = [*source, "data.val_size=0", "data.batch_size=all", f"hydra.sweep.dir={tmp_path}/out"]
+    assert command("-m", "seed=0,1", *SMALL, *where) == 2
+    line = "gives other data at every call; fix what it draws by a seed of its own"
+    assert capsys.readouterr().err == f"error: data.source={__name__}.mine: {line}\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_ones_own_function_raised_is_the_cause() -> None:

@@ -116,6 +116,8 @@ class Dataset:
 
         A scale of one's own counts by what it makes of the first examples.
         """
+        import torch
+
         scale = [float(number) for number in astuple(self.scale)] if type(self.scale) is Scale else None
         content = hashlib.sha256(repr((self.classes, self.shape, scale)).encode())
         parts = [self.pool, *([self.test] if self.test else [])]
@@ -124,7 +126,7 @@ class Dataset:
             tensors.append(self.scale(self.pool.inputs[:SCALED]))
         for tensor in tensors:
             content.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
-            content.update(tensor.contiguous().numpy().data)
+            content.update(tensor.contiguous().view(torch.uint8).numpy().data)  # NumPy has no bfloat16
         return content.hexdigest()
 
 

@@ -17,11 +17,15 @@ from actsweep.errors import UserError
 
 
 def curve(activation: nn.Module, low: float, high: float, points: int, units: int = 1) -> dict[str, list[float]] | None:
-    """x, φ(x) and φ′(x) at equally spaced points, in float64; None unless φ is a function of one number.
+    """x, φ(x) and φ′(x) at equally spaced points, in float64; None unless φ is a function of one number, of which a
+    copy can be made.
 
     Of one that exists only for a whole layer of `units`, such as a PReLU with a slope for each, the first unit's.
     """
-    activation = deepcopy(activation).to("cpu", torch.float64).eval()
+    try:
+        activation = deepcopy(activation).to("cpu", torch.float64).eval()
+    except Exception:  # of what it holds: a lock, for instance
+        return None
     x = torch.linspace(low, high, points, dtype=torch.float64).unsqueeze(1)
     layer = x.expand(-1, units)
     if not is_elementwise(activation, layer):

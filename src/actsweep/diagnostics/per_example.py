@@ -15,6 +15,7 @@ from actsweep.diagnostics.diagnostic import check_counts, publish_table
 from actsweep.diagnostics.layers import find_taps
 from actsweep.diagnostics.norms import norm
 from actsweep.diagnostics.observation import recorded, undisturbed
+from actsweep.diagnostics.theory import BATCH_NORMS
 from actsweep.network.classifier import Classifier
 
 
@@ -28,17 +29,18 @@ def per_example_gradients(module: Classifier, inputs: Tensor, labels: Tensor) ->
         return value
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # of a "performance drop"
+        with undisturbed(module), warnings.catch_warnings(action="ignore"):  # of a "performance drop"
             together = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
             gradients: dict[str, Tensor] = together(parameters, inputs, labels)
         return gradients
     except RuntimeError:  # torch can't do it for all at once, as with most of torch.autograd.Function
         for parameter in parameters.values():
             parameter.requires_grad_()
-        each = [
-            torch.autograd.grad(loss(parameters, x, label), list(parameters.values()), materialize_grads=True)
-            for x, label in zip(inputs, labels, strict=True)
-        ]
+        with undisturbed(module):
+            each = [
+                torch.autograd.grad(loss(parameters, x, label), list(parameters.values()), materialize_grads=True)
+                for x, label in zip(inputs, labels, strict=True)
+            ]
         return {name: torch.stack(own) for name, own in zip(parameters, zip(*each, strict=True), strict=True)}
 
 
@@ -46,7 +48,7 @@ class PerExample(L.Callback):
     """Writes examples.csv: for each probe example and layer the mean activation over units and ‖∂Lₙ/∂W‖₂.
 
     x is the input where there is just one. The output layer's activation is the sigmoid of its output, the prediction
-    of a network with one output.
+    of a network with one output. Nothing where examples depend on each other.
     """
 
     def __init__(self, probe_size: int = 1024) -> None:
@@ -58,14 +60,15 @@ class PerExample(L.Callback):
     ) -> None:
         if trainer.global_step or batch_idx or not trainer.is_global_zero:
             return
+        if any(isinstance(part, BATCH_NORMS) for part in pl_module.modules()):
+            return
         classifier = cast(Classifier, pl_module)
         inputs, labels = trainer.datamodule.probe(self.probe_size)  # type: ignore[attr-defined]
         inputs = inputs.flatten(1).to(next(pl_module.parameters()).dtype)
         taps = find_taps(pl_module)
-        with undisturbed(pl_module):
-            gradients = per_example_gradients(classifier, inputs, labels)
-            with torch.no_grad(), recorded(taps) as seen:
-                pl_module(inputs)
+        gradients = per_example_gradients(classifier, inputs, labels)
+        with undisturbed(pl_module), torch.no_grad(), recorded(taps) as seen:
+            pl_module(inputs)
         names = {id(parameter): name for name, parameter in classifier.network.named_parameters()}
         for tap in taps:
             pre, post = seen[tap.name]

@@ -188,6 +188,8 @@ def _fault_on(description: Description, units: int, precision: str) -> str | Non
     with torch.autocast("cpu", dtype) if is_mixed else nullcontext():
         y = activation(x.clone())
         fault = _fault_of(x, y, units, is_mixed) or _fault_of_slope(x, y)
+        if fault is None and any(each.requires_grad for each in activation.buffers()):
+            fault = "keeps a buffer that depends, by its graph, on the batch it was computed from: detach it"
         if fault is None and _kinds(activation) != own:
             fault = "makes parameters while it is applied, too late to be learnt: make them in its __init__"
         detached = {name: each.detach().clone() for name, each in _own(activation).items()}

@@ -159,7 +159,8 @@ def _check_counts(settings: Settings) -> None:
 def try_parts(*settings: Settings) -> None:
     """Raise UserError if a run with one of these settings could not start. Parts that several share are tried once."""
     for each in settings:
-        parts = {"data": each.data.plain(), "loss": each.loss, "trainer": each.trainer.plain()}
+        parts = {name: getattr(each, name).plain() for name in ("data", "trainer")}
+        parts |= {"loss": each.loss, "content": each.content}
         _try("data", json.dumps(parts))
         _try("optim", json.dumps(each.optim.plain()))
     with uncollected():
@@ -220,7 +221,11 @@ def _try_data(parts: dict[str, Any]) -> None:
     from actsweep.data.batches import SplitData, described
     from actsweep.network.losses import outputs_for
 
-    data = SplitData(*described(Data.model_validate(parts["data"]), seed=0))
+    arguments = described(Data.model_validate(parts["data"]), seed=0)
+    if not arguments[0].digest.startswith(parts["content"]):
+        source = parts["data"]["source"]["_target_"]
+        raise UserError(f"data.source={source}: gives other data at every call; fix what it draws by a seed of its own")
+    data = SplitData(*arguments)
     outputs_for(parts["loss"], data.dataset)
     trainer_arguments.check_batches(parts["trainer"], data)
 

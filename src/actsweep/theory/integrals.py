@@ -35,12 +35,15 @@ ROUNDED, STEEP = 1e3, 16  # what rounding makes of a value, in its last places; 
 class Function:
     """An activation module as a function of real numbers, with its slope and the places where it isn't smooth.
 
-    Raises UserError unless it is elementwise, keeps the shape, gives the same finite numbers each time.
+    Raises UserError unless it can be copied, is elementwise, keeps the shape, gives the same finite numbers each time.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = deepcopy(module).to("cpu", torch.float64).eval().requires_grad_(False)
         self.name = type(module).__name__
+        try:
+            self.module = deepcopy(module).to("cpu", torch.float64).eval().requires_grad_(False)
+        except Exception as error:  # of what it holds: a lock, for instance
+            raise UserError(f"{self.name} can't be copied: {error}") from error
         self._check()
 
     def __call__(self, x: Floats) -> Floats:
@@ -206,7 +209,9 @@ def describe(module: Any) -> Function:
         return module
     try:
         return _described(pickle.dumps(module))
-    except (pickle.PickleError, AttributeError, TypeError):  # of a class without a name, for instance
+    except UserError:
+        raise
+    except Exception:  # of a class without a name, for instance, or of a module with parametrised parts
         return Function(module)
 
 
