@@ -33,6 +33,7 @@ RUNS = [
     ("hidden_sizes=[64,32]", "hidden_sizes=[64,32]", "depth=2 layers of 16 units stand in its place"),
     ("model=deep10", "model=deep10", "depth=2 layers of 16 units stand in its place"),
     ("hidden_sizes=[3,0]", "hidden_sizes.1=0", "greater than or equal to 1"),
+    ("+trainer._target_=nosuch.Trainer", "trainer._target_=nosuch.Trainer", "pytorch_lightning.Trainer"),
     ("seed=abc", "seed=abc", "valid integer"),
     ("seed=-1", "seed=-1", "greater than or equal to 0"),
     ("seed=4294967296", "seed=4294967296", "less than"),
@@ -156,6 +157,31 @@ def test_unicode_and_spaces_in_paths_and_names_too_long_for_a_file_work(command:
     assert command("-m", *SMALL, "diagnostics=[gradients]", *noise, f"hydra.sweep.dir='{folder}'") == 0
     [result] = folder.glob("*/result.json")
     assert len(result.parent.name) < 200
+
+
+def test_a_name_is_no_longer_than_a_file_systems_in_any_script() -> None:
+    for letter, length in (("x", 120), ("é", 120), ("大", 80), ("𝛗", 60)):
+        name = composition.run_name("relu", 1, 0, ["+x=" + letter * 300])
+        assert len(name.encode()) <= 255
+        assert name.count(letter) >= length - 14
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-m", "--cfg", "job", "seed=0,1"], "Only one of --run, --multirun, --cfg"),
+        (["--resolve"], "The --resolve flag can only be used"),
+        (["-m", "seed=0,1", "hydra.sweep.dir='~/x'"], "~/x: ~ is the shell's"),
+        (["hydra.run.dir='~/x'"], "~/x: ~ is the shell's"),
+        (["hydra.run.dir=~/x"], "hydra.run.dir=~/x: ~ is the shell's; write hydra.run.dir=$HOME/x"),
+    ],
+)
+def test_options_and_folders_that_mean_something_else_are_refused(
+    words: list[str], said: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(*words, *SMALL) == 2
+    assert only_line(capsys).startswith(f"error: {said}")
+    assert not Path("~").exists()
 
 
 def test_a_value_cant_lead_out_of_the_sweeps_folder(command: Command, tmp_path: Path) -> None:

@@ -132,6 +132,14 @@ def test_a_mistake_in_a_launchers_arguments_creates_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_may_be_named_after_its_number(command: Command, tmp_path: Path) -> None:
+    sweep = ["-m", *QUICK, "seed=0,1", "hydra.sweep.subdir=${hydra.job.num}", f"hydra.sweep.dir={tmp_path}"]
+    for _ in range(2):
+        assert command(*sweep) == 0
+    seeds = {path.parent.name: json.loads(path.read_text())["seed"] for path in tmp_path.glob("*/result.json")}
+    assert seeds == {"0": 0, "1": 1}
+
+
 SELECTIONS = [[], ["act=torch.nn.Hardshrink"], ["act=tanh", "init=matching", "optim=adam"]]
 SELECTIONS += [[f"+experiment={name}"] for name in names_in("experiment") if name != "tuned"]  # needs a sweep's results
 

@@ -93,6 +93,26 @@ def test_a_sweep_is_refused_for_each_kind_of_file(name: str, tmp_path: Path) -> 
     assert {each: text for each, text in content(tmp_path).items() if each in before} == before
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("run", ["hydra.job_logging.handlers.file.filename=${hydra.runtime.output_dir}/my.log"]),
+        ("run", ["+hydra.callbacks.kept._target_=hydra.experimental.callbacks.PickleJobInfoCallback"]),
+        ("sweep", ["-m", "hydra.job_logging.handlers.file.filename=${hydra.runtime.output_dir}/my.log"]),
+    ],
+)
+def test_what_hydra_writes_besides_is_not_somebody_elses(
+    mode: str, words: list[str], command: Command, tmp_path: Path
+) -> None:
+    run = [*words, *SMALL, "diagnostics=[]", "trainer.max_epochs=1", "act=relu", f"hydra.{mode}.dir={tmp_path}"]
+    assert command(*run) == 0
+    assert list(tmp_path.rglob("my.log")) or list(tmp_path.glob(".hydra/*.pickle"))
+    assert command(*run, "rerun=all") == 0
+    for folder in {path.parent for path in tmp_path.rglob("result.json")}:
+        (folder / "notes.txt").write_text("mine")
+    assert command(*run, "rerun=all") == 2
+
+
 def test_a_run_may_lie_in_the_folder_where_the_person_is(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,3 +122,18 @@ def test_a_run_that_cant_be_tried_is_named(
     assert command(*SMALL, failing, "plan=true", f"hydra.run.dir={tmp_path}/out") == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith("FailsInTraining: trying a run failed: a defect of this activation")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+trainer.limit_train_batches=0.1"],
+        ["+trainer.overfit_batches=0.3"],
+        ["+trainer.val_check_interval=10"],
+        ["+trainer.val_check_interval=30", "+trainer.check_val_every_n_epoch=null"],
+    ],
+)
+def test_what_counts_in_an_epochs_batches_is_no_matter_of_a_dry_runs_short_ones(
+    words: list[str], settings_for: SettingsFor
+) -> None:
+    assert dry_run.measure([settings_for(*SMALL, "diagnostics=[]", *words)]).epoch > 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from actsweep import one_run
+from actsweep.config.command_line import outlive_readers
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
 from tests import processes
@@ -52,6 +53,15 @@ def test_a_sweep_goes_on_when_nobody_reads_it_any_more(processes: int, tmp_path:
     found = [json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").glob("*/result.json")]
     assert found == ["completed"] * 4
     assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 5
+
+
+def test_a_terminal_that_lacks_characters_costs_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "latin").open("w", encoding="latin-1") as latin:
+        monkeypatch.setattr(sys, "stdout", latin)
+        monkeypatch.setattr(sys, "__stdout__", latin)
+        outlive_readers()
+        print("2 runs → here", flush=True)
+    assert (tmp_path / "latin").read_text(encoding="latin-1") == "2 runs ? here\n"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")

@@ -262,6 +262,8 @@ def test_out_of_memory_halves_the_stack_and_goes_on(
         ("hydra.launcher.processes=0", "hydra.launcher.processes=0: must be at least 1"),
         ("hydra.launcher.devices=[99]", "hydra.launcher.devices=[99]: torch finds"),
         ("hydra.launcher.devices=[]", "hydra.launcher.devices=[]: torch finds"),
+        ("hydra.launcher.devices=0", "hydra.launcher.devices=0: must be a list, such as [0,1], or null"),
+        ("+hydra.launcher.nosuch=1", "hydra.launcher.nosuch: there is no such key; there are max_members, devices"),
         ("hydra.launcher.save_every=-1", "hydra.launcher.save_every=-1: must be a number of seconds"),
     ],
 )

@@ -30,7 +30,7 @@ OPERATIONAL = (
     *("data.source.root", "trainer.enable_progress_bar", "trainer.max_epochs"),
 )
 LOCATION, SHOWN = "data.source.root=", 12  # characters of a digest
-LONGEST = 120
+LONGEST, BYTES = 120, 240  # of a name: characters; and of those what fits beside a digest into 255
 
 
 def run_name(act: str, depth: int, seed: object, overrides: list[str], content: str = "") -> str:
@@ -46,9 +46,10 @@ def run_name(act: str, depth: int, seed: object, overrides: list[str], content: 
             parts.append(f"{key.rpartition('.')[2]}={value}")
     name = "-".join([*parts, content] if content else parts)
     safe = re.sub(r"[^\w.=+,\[\]-]", "_", name)
-    if safe == name and len(name) <= LONGEST:
+    short = safe[:LONGEST].encode()[:BYTES].decode(errors="ignore")
+    if short == name:
         return name
-    return f"{safe[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{short}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _run_name_of(root: DictConfig) -> str:

@@ -135,6 +135,8 @@ def _ungrammatical(error: OverrideParseException) -> str:
     key, _, value = override.partition("=")
     if not value or reason.startswith("Error parsing"):  # no value, or a function given wrong arguments
         return str(error)
+    if key.startswith("hydra.") and value.startswith("~/"):  # quoted, it would be a folder of that name
+        return f"{override}: ~ is the shell's; write {key}=$HOME{value[1:]}"
     if reason.startswith("LexerNoViableAlt"):
         character = override[str(error).splitlines()[1].index("^") - len(reason) + len(override) :][:1]
         reason = f"Hydra reads {character!r} only within quotes"
@@ -180,8 +182,16 @@ def mistake(error: Exception, known_keys: Sequence[str] = ()) -> str | None:
         return None if any(map(is_ours, causes(error))) else translate(error, known_keys)
     if own := mistake_in(error):
         return str(own) if own is error else None
+    if isinstance(error, ValueError) and _is_about_options(error):
+        return str(error)
     unwritable = (each for each in causes(error) if isinstance(each, OSError) and not is_ours(error))
     return next(map(str, unwritable), None)
+
+
+def _is_about_options(error: Exception) -> bool:
+    """Whether Hydra itself raised it over words such as --cfg that don't go together."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code.co_name == "_run_hydra"
 
 
 class _Output(io.FileIO):
@@ -203,7 +213,8 @@ class _Output(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """Have this process end its work, and leave its files, whatever becomes of its terminal or of who reads it."""
+    """Have this process end its work, and leave its files, whatever becomes of its terminal or of who reads it, and
+    whichever characters that knows."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None or stream is not getattr(sys, f"__{name}__"):
@@ -212,6 +223,8 @@ def outlive_readers() -> None:
         raw = _Output(stream.fileno(), "w", closefd=False)
         buffer = raw if stream.write_through else io.BufferedWriter(raw)  # as `python -u` asks
         form = {part: getattr(stream, part) for part in ("encoding", "errors", "line_buffering", "write_through")}
+        if form["errors"] == "strict":
+            form["errors"] = "replace"  # a terminal that has no → shows ?
         setattr(sys, name, io.TextIOWrapper(buffer, **form))
 
 

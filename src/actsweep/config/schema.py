@@ -103,7 +103,7 @@ class Optim(Target):
 
 
 class Trainer(Target):
-    target: str = Field(default="pytorch_lightning.Trainer", alias="_target_")
+    target: Literal["pytorch_lightning.Trainer"] = Field(default="pytorch_lightning.Trainer", alias="_target_")
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
     devices: Size | Literal["auto", -1] | list[int]
     precision: Precision

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf, read_write
+
 from actsweep.errors import UserError
 from actsweep.results import locks, ownership, rank, run_folder
 
@@ -20,6 +22,7 @@ MOST_NAMED = 3
 def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
     """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
     there, and no run with other settings, unless `rerun` has that one replaced."""
+    _refuse_tilde(folder)
     rank.expect(settings.trainer.devices)  # before anything is written, or left to the first of several processes
     ownership.refuse_foreign(folder, besides)
     if run_folder.SWEEP in ownership.recorded(folder):
@@ -36,6 +39,11 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
             f"{folder} holds a run with other settings: {', '.join(differing[:MOST_NAMED])}{more}; choose another "
             "folder, or have rerun=all do it again and move what is there aside"
         )
+
+
+def _refuse_tilde(folder: Path) -> None:
+    if str(folder).startswith("~"):
+        raise UserError(f"{folder}: ~ is the shell's, and would be a folder of that name here; write $HOME")
 
 
 def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:
@@ -61,16 +69,30 @@ def _epochs_at_hand(folder: Path, settings: "Settings") -> int:
 
 def refuse_sweep(folder: Path) -> None:
     """Raise UserError unless a sweep may write into the folder."""
+    _refuse_tilde(folder)
     ownership.refuse_foreign(folder)
     if run_folder.RUN in ownership.recorded(folder):
         raise UserError(f"{folder} is the folder of a run: a sweep needs one of its own")
 
 
 def hydra_files(hydra: Any) -> list[str]:
-    """What Hydra itself writes into a run's folder, by the section `hydra` of its configuration."""
-    subfolder, log = hydra.output_subdir, f"{hydra.job.name}.log"
-    names = ("config.yaml", "hydra.yaml", "overrides.yaml") if subfolder is not None else ()
-    return [log, *(f"{subfolder}/{name}" for name in names)]
+    """What Hydra itself, and its callbacks, write into a run's folder, by the section `hydra` of its configuration."""
+    subfolder = hydra.output_subdir
+    names = ("config.yaml", "hydra.yaml", "overrides.yaml", "*") if subfolder is not None else ()
+    return [*_logs(hydra), *(f"{subfolder}/{name}" for name in names)]
+
+
+def _logs(hydra: Any) -> list[str]:
+    """The files of a job's logging that lie in its folder, and what becomes of them when they are full."""
+    folder = OmegaConf.to_container(hydra.runtime, resolve=False)["output_dir"]  # missing before the job starts
+    with read_write(hydra):
+        hydra.runtime.output_dir = somewhere = "/folder"
+        try:
+            files = [str(each.get("filename")) for each in (hydra.job_logging.get("handlers") or {}).values()]
+        finally:
+            hydra.runtime.output_dir = folder
+    inside = [each.removeprefix(f"{somewhere}/") for each in files if each.startswith(f"{somewhere}/")]
+    return [name for each in inside for name in (each, f"{each}.*")]
 
 
 @contextmanager

@@ -64,9 +64,9 @@ def foreign(folder: Path) -> Iterator[str]:
 
 
 def refuse_foreign(folder: Path, besides: Iterable[str] = ()) -> None:
-    """Raise UserError if anything but what actsweep wrote lies in the folder, and these."""
+    """Raise UserError if anything but what actsweep wrote lies in the folder, and these, named as in a list."""
     allowed = set(besides)
-    if found := list(islice((name for name in foreign(folder) if name not in allowed), MOST_NAMED + 1)):
+    if found := list(islice((name for name in foreign(folder) if not _is_listed(name, allowed)), MOST_NAMED + 1)):
         raise UserError(_refusal(folder, found))
 
 

@@ -176,11 +176,13 @@ class Shared(Iterable[DictConfig]):
         self.loader.known.update(zip(map(tuple, self.grid), found, strict=True))
 
     def __iter__(self) -> Iterator[DictConfig]:
-        for overrides in self.grid:
+        for number, overrides in enumerate(self.grid):
             model, values = self.loader._model(self.master, overrides)
             config = _with_values(model.shared, overrides, values - model.shown)
             model.shown.clear()
             model.shown.update(values)
+            with read_write(config.hydra):
+                config.hydra.job.id = config.hydra.job.num = number
             use(config)
             yield config
 

@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from actsweep import one_run
-from actsweep.config.schema import Settings, Target
+from actsweep.config.schema import Settings, Target, Trainer
 from actsweep.data import datamodule
 from actsweep.errors import UserError, causes, is_ours
 from actsweep.training.stack import grouping
@@ -26,6 +26,9 @@ from actsweep.training.stack.steps import is_out_of_memory
 from actsweep.training.stack.training import Training
 
 EPOCHS, STEPS = 3, 8  # the first epoch and the last have more to do than those between
+OF_EPOCHS = {  # arguments of Lightning's Trainer that count in whole epochs' batches, which a dry run's haven't got
+    *("limit_train_batches", "overfit_batches", "val_check_interval", "check_val_every_n_epoch"),
+}
 FOREIGN = (MisconfigurationException, OSError, MemoryError)  # not our fault, though they arise below our code
 MOST_MEMBERS = 32  # in a dry run; a larger stack is reckoned to take time in proportion
 
@@ -91,11 +94,13 @@ def _brief(settings: Settings) -> tuple[Settings, int]:
     """The same for a few epochs, and the steps of each, which hardly change the weights, so that nothing diverges."""
     data = datamodule.open_data(settings.data, settings.seed)
     steps = min(STEPS, data.sampling.steps(len(data.train)))
+    trainer = {key: value for key, value in settings.trainer.model_dump(by_alias=True).items() if key not in OF_EPOCHS}
+    brief = {"max_epochs": EPOCHS, "enable_progress_bar": False}
     changes = {
         "patience": None,
         "data": settings.data.model_copy(update={"steps_per_epoch": steps}),
         "optim": settings.optim.model_copy(update={"lr": 1e-9}),
-        "trainer": settings.trainer.model_copy(update={"max_epochs": EPOCHS, "enable_progress_bar": False}),
+        "trainer": Trainer.model_validate(trainer | brief),
     }
     return settings.model_copy(update=changes), steps
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from actsweep.errors import UserError
@@ -21,6 +21,16 @@ class Limits:
     processes: int | None = None
     save_every: float = 60
 
+    @classmethod
+    def asked(cls, given: Mapping[str, Any]) -> "Limits":
+        """What stands in a configuration. Raises UserError for what a person can get wrong."""
+        names = [each.name for each in fields(cls)]
+        if unknown := [name for name in given if name not in names]:
+            raise UserError(f"hydra.launcher.{unknown[0]}: there is no such key; there are {', '.join(names)}")
+        limits = cls(**given)
+        limits.check()
+        return limits
+
     def check(self) -> None:
         """Raise UserError for what a person can get wrong."""
         meanings = {"max_members": "as many as fit", "processes": "one for each core, where that pays"}
@@ -33,6 +43,8 @@ class Limits:
             raise UserError(f"hydra.launcher.save_every={every}: must be a number of seconds, at least 0")
         if self.devices is None:
             return
+        if isinstance(self.devices, str) or not isinstance(self.devices, Sequence):
+            raise UserError(f"hydra.launcher.devices={self.devices}: must be a list, such as [0,1], or null")
         import torch  # here, because it takes seconds: most mistakes are answered without it
 
         present = torch.cuda.device_count()
