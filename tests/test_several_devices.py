@@ -142,9 +142,10 @@ def test_of_all_processes_of_a_run_one_writes(
     try:
         assert rank.is_zero() == is_zero
         assert rank.zero_only(lambda: "written")() == ("written" if is_zero else None)
-    finally:
         rank.expect(1)
-    assert rank.is_zero()  # these number something else
+        assert rank.is_zero()  # these number something else
+    finally:
+        rank.expect("auto")  # as at first, when nobody has said
 
 
 def test_tasks_of_a_cluster_that_train_a_run_each_all_leave_a_result(
@@ -154,5 +155,8 @@ def test_tasks_of_a_cluster_that_train_a_run_each_all_leave_a_result(
     assert command(*SMALL, "diagnostics=[]", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}") == 0
     assert json.loads((tmp_path / "run" / run_folder.RESULT).read_text())["status"] == "completed"
     assert (tmp_path / "run" / run_folder.LAST).exists()
+    sweep = [*SMALL, "diagnostics=[]", "trainer.max_epochs=1", "seed=0,1", "hydra.launcher.processes=1"]
+    assert command("-m", *sweep, f"hydra.sweep.dir={tmp_path / 'sweep'}") == 0
+    assert len([*(tmp_path / "sweep").glob("*/result.json")]) == 2
     assert command(*SMALL, "trainer.devices=auto", f"hydra.run.dir={tmp_path / 'other'}") == 2
     assert "trainer.devices=auto: is one device here" in capsys.readouterr().err

@@ -13,7 +13,7 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # the firs
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-_shared = {"run": False}  # whether several processes may be at work on this one's run
+_shared = {"run": True}  # whether several processes may be at work on it; not known of other people's
 
 
 def expect(devices: object) -> None:

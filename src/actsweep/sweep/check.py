@@ -27,7 +27,7 @@ from actsweep.config.schema import Data, Settings
 from actsweep.errors import UserError, exits_are_errors, refuse
 from actsweep.imports import uncollected
 from actsweep.report import figures
-from actsweep.results import claims, ownership, run_folder
+from actsweep.results import claims, ownership, rank, run_folder
 from actsweep.sweep.composing import use
 from actsweep.training import trainer_arguments
 
@@ -127,6 +127,7 @@ def interrupted_stacks(sweep: Path, runs: Sequence[Asked], asked: Sequence[Setti
 
 def of_settings(settings: Settings) -> None:
     """Raise UserError if the settings alone, with nothing tried, show that a run could not start."""
+    rank.expect(settings.trainer.devices)  # before anything is written
     figures.check(settings.figures)
     trainer_arguments.refuse(settings.trainer.plain())
     _check_atlas(settings)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from actsweep.errors import UserError, exits_are_errors
-from actsweep.results import locks, run_folder
+from actsweep.results import locks, rank, run_folder
 from actsweep.training import checkpoints
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping
@@ -56,6 +56,7 @@ def train_group(
     With `state`, a checkpoint of these jobs, from there on, else from their own last.ckpt, if they have some. What
     can't be trained as a stack, or is in use, is left without a result; what is finished is not touched.
     """
+    rank.expect(1)  # this may be a process of its own
     with locked(jobs) as others:
         if len(others) < len(jobs):
             _train(Attempt(jobs, device, saving, state, watcher, others))
