@@ -4,9 +4,12 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from actsweep.config.schema import Settings
+from actsweep.diagnostics.layers import weights_of
+from actsweep.diagnostics.observation import observe
 from actsweep.network.build import build_network
 from actsweep.network.mlp import MLP
 from tests.conftest import names_in
@@ -112,3 +115,39 @@ def test_an_activation_without_a_matching_gain_is_told_how_to_give_one(settings_
     ):
         settings_for("act=prelu", "init=matching")
     assert settings_for("act=prelu", "init=matching", "+init.by_act.prelu=1.2").init.gain == 1.2
+
+
+class Filter(nn.Module):
+    """Has a method `taps` of its own, which says nothing of layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.ones(1, 1, 3))
+
+    def taps(self) -> Tensor:
+        return self.kernel.flatten()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x[:, None], self.kernel, padding=1)[:, 0]
+
+
+def test_taps_count_only_where_they_say_it_of_all_layers() -> None:
+    def network() -> MLP:
+        return MLP(4, [4], 4, {"_target_": "torch.nn.ReLU"})
+
+    names = {}
+    for name, net in {
+        "one": nn.Sequential(network()),
+        "two": nn.Sequential(network(), network()),
+        "beside": nn.Sequential(nn.Linear(4, 4), network()),
+        "another's": nn.Sequential(Filter(), nn.Linear(4, 4)),
+    }.items():
+        names[name] = list(weights_of(net))
+        shown = [layer.name for layer in observe(net, lambda net=net: net(torch.randn(5, 4)).sum())]  # type: ignore[misc]
+        assert shown == names[name]
+    assert names == {
+        "one": ["layer_01", "layer_02"],
+        "two": ["0.layers.0", "0.layers.2", "1.layers.0", "1.layers.2"],
+        "beside": ["0", "1.layers.0", "1.layers.2"],
+        "another's": ["0.kernel", "1"],
+    }

@@ -3,27 +3,35 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 from torchvision.models import VisionTransformer
 
 from tests.zoo_parts import (
     Entry,
     Lora,
+    Matrix,
     Of,
     Own,
     Raw,
     StraightThrough,
     averaged,
+    batch_norm_by_hand,
+    beside_inference,
     frozen,
     gelu,
     gelu_by_hand,
+    in_many_steps,
+    layer_norm_by_hand,
     masked_in_place,
     mobilenet,
+    nested,
     normed,
+    penalised,
     quantisation_aware,
     relu,
     resnet,
+    rms_norm_by_hand,
     routed,
     sorted_in_pairs,
     swish,
@@ -217,6 +225,71 @@ ZOO = {
     ),
     "weight norm": Entry(normed(parametrizations.weight_norm), follows={"0": relu}),
     "spectral norm": Entry(normed(parametrizations.spectral_norm), follows={"0": relu}),
+    "orthogonal weights": Entry(normed(parametrizations.orthogonal), follows={"0": relu}),
+    "pruned": Entry(normed(lambda layer: prune.l1_unstructured(layer, "weight", 0.5)), follows={"0.weight_orig": relu}),
+    "a matrix of one's own": Entry(
+        lambda: nn.Sequential(Matrix(4, 6), nn.ReLU(), Matrix(6, 3)), follows={"0.matrix": relu, "2.matrix": None}
+    ),
+    "embedding of bounded norm": Entry(
+        lambda: averaged(body=nn.Sequential(nn.Embedding(9, 4, max_norm=1.0), nn.ReLU()), head=nn.Linear(4, 3)),
+        (5,),
+        {"body.0": relu},
+        words=9,
+    ),
+    "RMS norm by hand": Entry(lambda: two(lambda x: F.relu(rms_norm_by_hand(x))), follows={"a": relu}),
+    "layer norm by hand": Entry(lambda: two(layer_norm_by_hand), follows={"a": None}),
+    "batch norm by hand": Entry(lambda: two(batch_norm_by_hand), follows={"a": None}),
+    "a penalty": Entry(lambda: Of(penalised, a=nn.Linear(4, 6), b=nn.Linear(6, 3)), follows={"a": relu}),
+    "detached": Entry(lambda: two(lambda x: x.detach()), follows={"a": None}),
+    "detached before": Entry(lambda: two(lambda x: F.relu(x.detach())), follows={"a": relu}),
+    "a probe beside": Entry(
+        lambda: Of(
+            lambda s, x: s.probe((h := s.a(x)).detach()) + s.b(F.relu(h)),
+            a=nn.Linear(4, 6),
+            b=nn.Linear(6, 3),
+            probe=nn.Linear(6, 3),
+        ),
+        follows={"a": relu},
+    ),
+    "both halves": Entry(
+        lambda: Of(
+            lambda s, x: s.b(torch.cat([F.relu(h := s.a(x)), F.relu(-h)], dim=1)), a=nn.Linear(4, 6), b=nn.Linear(12, 3)
+        ),
+        follows={"a": relu},
+    ),
+    "ReLU and dropout in one": Entry(
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.ReLU(), nn.Dropout(0.5)), nn.Linear(6, 3)),
+        follows={"0": relu},
+    ),
+    "ReLU and its square in one": Entry(
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.Sequential(nn.ReLU(), Own(torch.square)), nn.Linear(6, 3)),
+        follows={"0": lambda x: relu(x) ** 2},
+    ),
+    "swish with a module": Entry(
+        lambda: nn.Sequential(
+            nn.Linear(4, 6), Of(lambda s, x: x * s.gate(1.702 * x), gate=nn.Sigmoid()), nn.Linear(6, 3)
+        ),
+        follows={"0": swish},
+    ),
+    "inference beside": Entry(
+        lambda: Of(beside_inference, teacher=two(F.relu_), a=nn.Linear(4, 6), b=nn.Linear(6, 3)),
+        follows={"a": relu, "teacher.a": relu},
+    ),
+    "no examples": Entry(
+        lambda: Of(
+            lambda s, x: s.b(F.relu(s.a(x))) + F.relu(s.idle(x[:0])).sum(),
+            idle=nn.Linear(4, 11),
+            a=nn.Linear(4, 11),
+            b=nn.Linear(11, 3),
+        ),
+        follows={"a": relu},
+        unwatched=("idle",),
+    ),
+    "in many steps": Entry(lambda: two(in_many_steps), follows={"a": None}),
+    "vmapped": Entry(
+        lambda: Of(lambda s, x: torch.func.vmap(s.body)(x), body=two(F.relu)), unwatched=("body.a", "body.b")
+    ),
+    "nested": Entry(lambda: Of(nested, a=nn.Linear(4, 6), b=nn.Linear(6, 3)), unwatched=("a", "b")),
     "frozen": Entry(frozen, follows={"a": relu}),
     "checkpointed": Entry(lambda: two(lambda x: checkpoint(F.relu, x, use_reentrant=False)), follows={"a": relu}),
     "softmax": Entry(lambda: nn.Sequential(nn.Linear(4, 6), nn.Softmax(dim=-1), nn.Linear(6, 3)), follows={"0": None}),

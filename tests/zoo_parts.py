@@ -183,3 +183,53 @@ def relu(x: Tensor) -> Tensor:
 
 def gelu(x: Tensor) -> Tensor:
     return 0.5 * x * (1 + torch.erf(x / 2**0.5))
+
+
+class Matrix(nn.Module):
+    """A layer of somebody's own, whose weights have a name of their own."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.randn(inputs, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.matrix
+
+
+def rms_norm_by_hand(x: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+
+
+def layer_norm_by_hand(x: Tensor) -> Tensor:
+    mean = x.mean(-1, keepdim=True)
+    return (x - mean) / torch.sqrt(((x - mean) ** 2).mean(-1, keepdim=True) + 1e-6)
+
+
+def batch_norm_by_hand(x: Tensor) -> Tensor:
+    return (x - x.mean(0)) / torch.sqrt(((x - x.mean(0)) ** 2).mean(0) + 1e-6)
+
+
+def penalised(self: Any, x: Tensor) -> Tensor:
+    """The square of what enters the ReLU is in the loss, and that of what leaves it."""
+    h = self.a(x)
+    penalty = h.square().mean()
+    after = F.relu(h)
+    return self.b(after) + penalty + after.square().mean()
+
+
+def beside_inference(self: Any, x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        wanted = self.teacher(x)
+    return self.b(F.relu(self.a(x))) + wanted.clone()
+
+
+def nested(self: Any, x: Tensor) -> Tensor:
+    tokens = torch.nested.as_nested_tensor([x[:3], x[3:]], layout=torch.jagged)
+    return self.b(F.relu(self.a(tokens))).values()
+
+
+def in_many_steps(x: Tensor) -> Tensor:
+    """More than Python calls deep."""
+    for _ in range(1100):
+        x = x + 1
+    return x

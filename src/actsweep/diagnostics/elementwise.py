@@ -42,7 +42,10 @@ def is_elementwise(activation: nn.Module, like: Tensor) -> bool:
     key = activation.training, like.shape[1]
     if key not in found:
         x = random_like(like[:1].expand(EXAMPLES, *like.shape[1:])).to(like)
-        found[key] = takes_each_alone(lambda x: _undrawn(activation, x), x)
+        try:
+            found[key] = keeps_apart(lambda x: _undrawn(activation, x), x)
+        except Exception:  # not kept: the next time there may be enough memory
+            return False
     return found[key]
 
 
@@ -52,33 +55,40 @@ def _undrawn(activation: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-@torch.no_grad()
 def takes_each_alone(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Whether it `keeps_apart`; not where it raises: a forward may raise anything, it was not made for this shape."""
+    try:
+        return keeps_apart(function, x)
+    except Exception:
+        return False
+
+
+@torch.no_grad()
+def keeps_apart(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     """Hold some numbers while the others grow threefold: those held must give the same, but for rounding, which may
     depend on a vector's neighbours.
 
     No number changes its sign: functions with a random part then draw the same for each.
     """
     held = (random_like(x, seed=1) < 0).to(x.device)
-    try:
-        y = function(x)
-        if y.shape != x.shape:
-            return False
-        rounding = 1e-5 * float(y[y.isfinite()].abs().amax()) if y.isfinite().any() else 0.0
-        for those in (held, ~held):
-            found = function(torch.where(those, x, 3 * x))
-            torch.testing.assert_close(found[those], y[those], rtol=1e-4, atol=rounding, equal_nan=True)
-    except Exception:  # a forward may raise anything: it was not made for this shape
+    y = function(x)
+    if y.shape != x.shape:
         return False
+    rounding = 1e-5 * float(y[y.isfinite()].abs().amax()) if y.isfinite().any() else 0.0
+    for those in (held, ~held):
+        found = function(torch.where(those, x, 3 * x))
+        if not torch.allclose(found[those], y[those], rtol=1e-4, atol=rounding, equal_nan=True):
+            return False
     return True
 
 
+@torch.no_grad()
 def is_affine(function: Callable[[Tensor], Tensor], like: Tensor) -> bool:
-    """Whether an elementwise function is a·x + b, with any a and b at each place."""
-    one, other = (random_like(like, seed).requires_grad_() for seed in (2, 3))
-    with torch.enable_grad():
-        first, second = function(one), function(other)
-        slopes = slope(one, first), slope(other, second)
-    line = first + slopes[0] * (other - one)
-    pairs = (slopes, (second.detach(), line.detach()))
-    return all(torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True) for a, b in pairs)
+    """Whether an elementwise function is a·x + b, with any a and b at each place: halfway between two inputs it then
+    gives what lies halfway. Its derivative isn't asked for, which may be cut off, as by `detach`.
+    """
+    one, other = (random_like(like, seed) for seed in (2, 3))
+    first, second, halfway = (function(x).float() for x in (one, other, (one + other) / 2))
+    size = torch.cat([each[each.isfinite()].abs() for each in (first, second)])
+    rounding = 1e-4 * float(size.amax()) if size.numel() else 0.0
+    return torch.allclose(halfway, (first + second) / 2, rtol=1e-3, atol=rounding, equal_nan=True)

@@ -50,12 +50,15 @@ class Stretch:
     name: str
     is_module: bool = False
 
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing else is done with what enters."""
+        return set(self.start.uses) <= set(self.calls)
+
     def __call__(self, x: Tensor) -> Tensor:
         """The same calls on another input, with the random numbers that they drew."""
         values = {self.start: x}
-        everything = not self.calls[
-            -1
-        ].differentiated  # under no_grad as a whole: the function has a slope all the same
+        everything = not self.calls[-1].differentiated  # under no_grad: the function has a slope all the same
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             for call in self.calls:
                 torch.set_rng_state(call.generator)
@@ -138,13 +141,17 @@ def meeting(trace: Trace, start: Value) -> Value | None:
     return None
 
 
+def modules(trace: Trace, start: Value) -> list[Stretch]:
+    """The modules that took a value, inner ones first: those that all its uses are in, then the others."""
+    passages = trace.passages.get(start, ())
+    found = [between(start, each.given, type(each.module).__name__, is_module=True) for each in passages]
+    there = [each for each in found if each]
+    return [each for each in there if each.is_all] + [each for each in reversed(there) if not each.is_all]
+
+
 def candidates(trace: Trace, start: Value) -> Iterator[Stretch]:
-    """What may be the activation: modules, outer ones first, then where all uses meet, then each use by itself."""
-    for passage in reversed(trace.passages):
-        if passage.taken is start:
-            found = between(start, passage.given, type(passage.module).__name__, is_module=True)
-            if found:
-                yield found
+    """What may be the activation: modules, then where all uses meet, then each use by itself."""
+    yield from modules(trace, start)
     ends = [meeting(trace, start), *(next(iter(use.made.values())) for use in start.uses if len(use.made) == 1)]
     for end in dict.fromkeys(ends):
         if end is not None and (found := between(start, end)):

@@ -38,11 +38,23 @@ class Layer:
 
 
 def find_taps(module: nn.Module) -> list[Tap]:
-    """What the method `taps()` of a module, or of a part of it, says of its layers; nothing where there is none."""
+    """What the method `taps()` of a module, or of a part of it, says of its layers; nothing where there is none that
+    says it of all of them."""
     for candidate in module.modules():
-        if callable(taps := getattr(candidate, "taps", None)):
-            return list(taps())
+        taps = _taps_of(candidate)
+        parts = [part for tap in taps for part in (tap.linear, tap.activation) if part is not None]
+        named = {id(each) for part in parts for each in part.parameters()}
+        if taps and all(id(each) in named for each in module.parameters() if is_weights(each)):
+            return taps
     return []
+
+
+def _taps_of(module: nn.Module) -> list[Tap]:
+    try:
+        taps = list(method()) if callable(method := getattr(module, "taps", None)) else []
+    except Exception:  # somebody's method of the same name
+        return []
+    return taps if all(isinstance(each, Tap) for each in taps) else []
 
 
 def weights_of(module: nn.Module) -> dict[str, Tensor]:
@@ -54,7 +66,7 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def is_weights(parameter: Tensor) -> bool:
-    return is_lazy(parameter) or parameter.ndim >= 2
+    return is_lazy(parameter) or (parameter.ndim >= 2 and parameter.numel() > 0)
 
 
 class Namer:
@@ -76,8 +88,11 @@ class Namer:
         if call.module is not None and (path := self.paths.get(call.module)):
             is_made = len(origins) > 1 or ".parametrizations." in name
             own = {id(each) for each in call.module.parameters(recurse=is_made) if is_weights(each)}
-            name = path if own == origins else name
-        counts, units = self.counts[name], len(output(call).units)
+            name = path if own == origins and (is_made or name.rpartition(".")[0] != path) else name
+        try:
+            counts, units = self.counts[name], len(output(call).units)
+        except Exception:  # its sighting says what it is
+            return name
         if units not in counts:
             counts.append(units)
         return f"{name}-{counts.index(units) + 1}" if counts.index(units) else name
@@ -86,9 +101,15 @@ class Namer:
 def seen_in(trace: Trace, name_of: Namer) -> dict[str, list[Sighting]]:
     """Each layer's uses in a trace."""
     found: dict[str, list[Sighting]] = defaultdict(list)
-    for call in trace.layers():
-        if seen := sighting(trace, call):
-            found[name_of(call)].append(seen)
+    calls = trace.layers()
+    seen = [sighting(trace, call) for call in reversed(calls)]  # an earlier layer's search ends where a later one's did
+    for call, use in zip(calls, reversed(seen), strict=True):
+        found[name_of(call)].append(use)
+    for weights, reason in trace.missed:
+        for weight in weights:
+            if name := name_of.names.get(id(weight)):
+                found[name].append(Sighting(weight.detach(), None, lacks=reason))
+    trace.forget()
     return found
 
 
@@ -101,8 +122,8 @@ def assembled(
         weight = weights[name] if name in weights else seen[name][0].weight
         gradient = gradients.get(name)
         matrices = as_matrix(weight.detach()), None if gradient is None else as_matrix(gradient)
-        if name in seen:
-            use = together(seen[name])
+        if uses := [each for each in seen.get(name, ()) if each.pre is not None]:
+            use = together(uses)
             layers.append(Layer(name, *matrices, use.pre, use.post, use.slope, use.max_slope))
         else:
             layers.append(Layer(name, *matrices, None))

@@ -7,24 +7,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actsweep.diagnostics.elementwise import is_affine, random_like, slope, takes_each_alone
-from actsweep.diagnostics.following import NORMALISATIONS, CannotRepeatError, Place, Stretch, between, candidates
-from actsweep.diagnostics.trace import CONVOLUTIONS, Call, Trace, Value
+from actsweep.diagnostics.elementwise import is_affine, keeps_apart, random_like, slope
+from actsweep.diagnostics.following import (
+    NORMALISATIONS,
+    CannotRepeatError,
+    Place,
+    Stretch,
+    between,
+    candidates,
+    modules,
+)
+from actsweep.diagnostics.trace import CONVOLUTIONS, Call, Trace, Value, reason
 
 GRID = 201  # points on [-10, 10]
+MOST_VALUES = 100  # values at most in which an activation, or the next layer, is looked for
 
 _known: dict[tuple[str, Hashable], Any] = {}
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One use of a layer as Layer has it: (1, N, H). `activation` names what follows; `lacks` says why it has no slope.
+    """One use of a layer as Layer has it: (1, N, H). `activation` names what follows; `lacks` says why it has no slope,
+    or, where it has no `pre`, why nothing could be seen.
 
     `weight`: what the layer multiplied by, which may be computed from parameters.
     """
 
     weight: Tensor
-    pre: Tensor
+    pre: Tensor | None
     post: Tensor | None = None
     slope: Tensor | None = None
     max_slope: Tensor | None = None
@@ -34,44 +44,95 @@ class Sighting:
 
 def output(call: Call) -> Place:
     """Where a layer's units are in its output: the channels of a convolution, else the last dimension."""
-    (value,) = call.made.values()
+    value = next(iter(call.made.values()))  # another may be the weight: an embedding with `max_norm` changes it
     axis = value.tensor.ndim - CONVOLUTIONS.get(call.name, 0) - 1
     return Place(value, axis, torch.arange(value.tensor.shape[axis]))
 
 
-def sighting(trace: Trace, call: Call) -> Sighting | None:
-    """What one use of a layer shows; None where its output was overwritten unseen."""
+def sighting(trace: Trace, call: Call) -> Sighting:
+    """What one use of a layer shows, or why it shows nothing: tensors may be of any kind."""
     assert call.weight is not None
-    place = output(call)
     try:
-        if found := activation_behind(trace, place, set()):
-            return _with_activation(call.weight.tensor.detach(), *found)
+        return _seen(trace, output(call), call.weight.tensor.detach())
+    except Exception as error:
+        return Sighting(call.weight.origins()[0].detach(), None, lacks=reason(error))
+
+
+def _seen(trace: Trace, place: Place, weight: Tensor) -> Sighting:
+    if place.value.tensor.is_nested:
+        return Sighting(weight, None, lacks="a nested tensor")
+    if place.value.tensor.numel() == 0:
+        return Sighting(weight, None, lacks="no examples came to it")
+    try:
+        if found := activation_behind(trace, place):
+            return _with_activation(weight, *found)
     except CannotRepeatError:
         pass
     now = place.value.now
-    return None if now is None or now.numel() == 0 else Sighting(call.weight.tensor.detach(), place.by_unit(now))
+    return Sighting(weight, None, lacks="overwritten unseen") if now is None else Sighting(weight, place.by_unit(now))
 
 
-def activation_behind(trace: Trace, place: Place, seen: set[Value]) -> tuple[Place, Stretch] | None:
+def activation_behind(trace: Trace, place: Place) -> tuple[Place, Stretch] | None:
     """The activation that a layer's output, or what has become of it, goes through, and where it enters."""
-    value = place.value
-    if value in seen or not value.tensor.is_floating_point() or value.now is None:
-        return None
-    seen.add(value)
-    for stretch in candidates(trace, value):
-        if _is_inside(stretch) and is_activation(stretch):
-            return place, stretch if stretch.is_module else _prolonged(trace, stretch)
-    for use in value.uses:
-        further = passed(place, use) if use.weight is None else None
-        if further and (found := activation_behind(trace, further, seen)):
-            return found
+    ahead: list[tuple[Place, Call | None, bool]] = [(place, None, True)]
+    seen: dict[Value, bool] = {}
+    while ahead and len(seen) < MOST_VALUES:
+        before, use, is_all = ahead.pop()
+        here = before if use is None else passed(before, use)
+        if here is None or here.value in seen or (here.value, is_all) in trace.barren or not _has_numbers(here.value):
+            continue
+        seen[here.value] = is_all
+        for stretch in candidates(trace, here.value):
+            is_one = _is_inside(stretch) and is_activation(trace, stretch)
+            if is_one and ((is_all and stretch.is_all) or _leads_on(here, stretch)):
+                return here, _widened(trace, stretch) if stretch.is_module else _prolonged(trace, stretch)
+        uses = here.value.uses
+        ahead += [(here, each, is_all and len(uses) == 1) for each in reversed(uses) if each.weight is None]
+    if not ahead:
+        trace.barren.update(seen.items())
     return None
+
+
+def _has_numbers(value: Value) -> bool:
+    return value.tensor.is_floating_point() and value.tensor.numel() > 0 and value.now is not None
 
 
 def _is_inside(stretch: Stretch) -> bool:
     """Whether it belongs to the network, not to the loss: it leads to a layer, or is in a forward of one tensor."""
     last = stretch.calls[-1]
     return last.reaches_layer or (last.module is not None and last.alone)
+
+
+def _leads_on(place: Place, stretch: Stretch) -> bool:
+    """Whether one of several things that are done with a value is more than a statistic of it, such as the square in a
+    norm or in a penalty: its units come to a layer, or it is what the forward in which it is gives."""
+    module = stretch.calls[-1].module
+    uses = stretch.end.uses
+    if uses and module is not None and stretch.calls[-1].alone and all(use.module is not module for use in uses):
+        return True
+    ahead: list[tuple[Value, Place | None]] = [(stretch.end, Place(stretch.end, place.axis, place.units))]
+    seen: set[Value] = set()
+    while ahead and len(seen) < MOST_VALUES:
+        value, there = ahead.pop()
+        seen.add(value)
+        for use in value.uses:
+            if any(each.is_weight and each.tensor.ndim >= 2 for each in use.given.values()):
+                return True
+            made = next(iter(use.made.values()))
+            further = passed(there, use) if there else None
+            if made not in seen and (further or not _shrinks(value, use)) and not _is_spread(value, made, use):
+                ahead.append((made, further))
+    return False
+
+
+def _shrinks(value: Value, use: Call) -> bool:
+    return sum(each.tensor.numel() for each in use.made.values()) < value.tensor.numel()
+
+
+def _is_spread(value: Value, made: Value, use: Call) -> bool:
+    """Whether one number of a value meets many of another, as a mean does."""
+    shape = made.tensor.shape
+    return shape != value.tensor.shape and any(each.tensor.shape == shape for each in use.given.values())
 
 
 def known(what: str, stretch: Stretch, find: Callable[[], Any]) -> Any:
@@ -84,35 +145,46 @@ def known(what: str, stretch: Stretch, find: Callable[[], Any]) -> Any:
     return _known[what, key]
 
 
-def is_activation(stretch: Stretch) -> bool:
-    """Whether it is elementwise and not affine."""
-    return bool(known("is an activation", stretch, lambda: _is_activation(stretch)))
+def is_activation(trace: Trace, stretch: Stretch) -> bool:
+    """Whether it is elementwise and not affine; what can't be tried isn't, this time."""
+    ends = stretch.start, stretch.end
+    if ends not in trace.found:
+        try:
+            trace.found[ends] = bool(known("is an activation", stretch, lambda: _is_activation(stretch)))
+        except Exception:  # the calls are anybody's
+            trace.found[ends] = False
+    return trace.found[ends]
 
 
 def _is_activation(stretch: Stretch) -> bool:
     like = stretch.start.now
     if like is None or stretch.end.tensor.shape != like.shape or not stretch.end.tensor.is_floating_point():
         return False
-    try:
-        return takes_each_alone(stretch, random_like(like)) and not is_affine(stretch, like)
-    except Exception:  # the calls are anybody's
-        return False
+    return keeps_apart(stretch, random_like(like)) and not is_affine(stretch, like)
+
+
+def _widened(trace: Trace, stretch: Stretch) -> Stretch:
+    """The module around it, where what that does besides is an activation too; a dropout, for one, isn't."""
+    for outer in modules(trace, stretch.start):
+        rest = between(stretch.end, outer.end) if outer.end is not stretch.end else None
+        if rest and is_activation(trace, rest):
+            stretch = outer
+    return stretch
 
 
 def _prolonged(trace: Trace, stretch: Stretch) -> Stretch:
     """With what follows at once and is one too, such as the square of a squared ReLU."""
-    for more in candidates(trace, stretch.end):
-        if _is_inside(more) and is_activation(more) and (both := between(stretch.start, more.end)):
-            return both
-        break
-    return stretch
+    more = next(candidates(trace, stretch.end), None)
+    is_one = more and more.is_all and _is_inside(more) and is_activation(trace, more)
+    both = between(stretch.start, more.end) if more and is_one else None
+    return both or stretch
 
 
 def passed(place: Place, call: Call) -> Place | None:
     """Where the units are behind a call that keeps them apart; None if it mixes them."""
     (made, *others) = call.made.values()
     like = place.value.now
-    if others or like is None or not made.tensor.is_floating_point():
+    if others or like is None or not _has_numbers(made):
         return None
     if call.name in NORMALISATIONS:
         return Place(made, place.axis, place.units)
@@ -120,7 +192,7 @@ def passed(place: Place, call: Call) -> Place | None:
         return Place(made, place.axis, place.units) if made.tensor.shape == like.shape else None
     step = Stretch(place.value, made, [call], call.name)
     try:
-        if made.tensor.shape == like.shape and takes_each_alone(step, random_like(like)):
+        if made.tensor.shape == like.shape and keeps_apart(step, random_like(like)):
             return Place(made, place.axis, place.units) if is_affine(step, like) else None
         return _located(step, place, like)
     except Exception:  # the calls are anybody's
@@ -183,8 +255,8 @@ def together(uses: Sequence[Sighting]) -> Sighting:
     chosen = with_slope or with_post or uses
     if len(chosen) == 1:
         return chosen[0]
-    values: dict[str, Any] = {"pre": torch.cat([each.pre for each in chosen], dim=1)}
-    for name in ("post", "slope"):
+    values: dict[str, Any] = {}
+    for name in ("pre", "post", "slope"):
         if parts := [part for each in chosen if (part := getattr(each, name)) is not None]:
             values[name] = torch.cat(parts, dim=1)
     if with_slope:

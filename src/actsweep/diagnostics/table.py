@@ -12,6 +12,7 @@ from actsweep.diagnostics.layers import weights_of
 from actsweep.diagnostics.sightings import Sighting
 
 _tables: WeakKeyDictionary[nn.Module, list[dict[str, str]]] = WeakKeyDictionary()
+_told: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
 def watched(module: nn.Module) -> list[dict[str, str]]:
@@ -19,7 +20,10 @@ def watched(module: nn.Module) -> list[dict[str, str]]:
 
     What follows is known after the first step that was watched.
     """
-    return _tables.get(module) or _rows(module, weights_of(module), {}, "known after the first step")
+    weights = weights_of(module)
+    if rows := _tables.get(module):
+        return [row | {"gradient": _gradient(weights.get(row["layer"]))} for row in rows]
+    return _rows(module, weights, {}, "known after the first step")
 
 
 def say(module: nn.Module, seen: Mapping[str, Sequence[Sighting]], compiled: bool) -> None:
@@ -43,6 +47,13 @@ def refuse(module: nn.Module, reason: str) -> None:
         rank_zero_info(f"{type(module).__name__}: nothing is watched: {reason}")
 
 
+def tell(module: nn.Module, line: str) -> None:
+    """Say something of a module once."""
+    if line not in _told.setdefault(module, set()):
+        _told[module].add(line)
+        rank_zero_info(line)
+
+
 def _counted(words: Sequence[str]) -> str:
     return ", ".join(f"{word} ({count})" for word, count in Counter(words).items())
 
@@ -56,17 +67,24 @@ def _rows(
     for name in dict.fromkeys((*weights, *seen)):
         weight = weights.get(name)
         kind = type(parts[name]).__name__ if name in parts else owners.get(id(weight), "function")
-        gradient = "of its parameters" if weight is None else "yes" if weight.requires_grad else "frozen"
-        gradient = "empty" if weight is not None and not is_lazy(weight) and not weight.numel() else gradient
         activation = _activation(seen.get(name), unseen)
-        rows.append({"layer": name, "kind": kind, "gradient": gradient, "activation": activation})
+        rows.append({"layer": name, "kind": kind, "gradient": _gradient(weight), "activation": activation})
     return rows
+
+
+def _gradient(weight: Tensor | None) -> str:
+    if weight is None:
+        return "of its parameters"
+    if not is_lazy(weight) and not weight.numel():
+        return "empty"
+    return "yes" if weight.requires_grad else "frozen"
 
 
 def _activation(uses: Sequence[Sighting] | None, unseen: str) -> str:
     if not uses:
         return unseen
     names = dict.fromkeys(
-        f"{use.activation}, not watched: {use.lacks}" if use.lacks else use.activation for use in uses
+        ", ".join(filter(None, (use.activation, f"not watched: {use.lacks}"))) if use.lacks else use.activation
+        for use in uses
     )
     return " and ".join(name for name in names if name) or "none"

@@ -4,8 +4,9 @@ Nothing runs a second time and nothing is changed: torch's public `TorchFunction
 operators, and hooks for all modules in whose forward they are. A recorded call can be repeated on other inputs.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from inspect import signature
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
 CONVOLUTIONS = {f"conv{kind}{n}d": n for n in (1, 2, 3) for kind in ("", "_transpose")}
@@ -39,20 +41,29 @@ class Value:
     uses: list["Call"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.version, self.had_gradient = self.tensor._version, self.tensor.requires_grad
+        self.version, self.had_gradient = version_of(self.tensor), self.tensor.requires_grad
 
     @property
     def now(self) -> Tensor | None:
         """What it was at its time; None where that was overwritten unseen, as through a view."""
         if self.before is not None:
             return self.before
+        if self.version is None:
+            return self.tensor.clone()  # an ordinary one, of which a derivative can be asked for
         return self.tensor.detach() if self.tensor._version == self.version else None
 
     def origins(self) -> list[Tensor]:
         """The weights that it was made from, if it was made from weights."""
-        if self.by is None:
-            return [self.tensor]
-        return [each for value in self.by.given.values() for each in value.origins()]
+        found, ahead, met = [], [self], {self}
+        while ahead:
+            value = ahead.pop()
+            if value.by is None:
+                found.append(value.tensor)
+            else:
+                further = set(value.by.given.values()) - met
+                met |= further
+                ahead += further
+        return found
 
 
 @dataclass(eq=False)
@@ -94,6 +105,20 @@ def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", "")
 
 
+def version_of(tensor: Tensor) -> int | None:
+    """How often it was changed in place; None of one made under `torch.inference_mode`, which isn't counted."""
+    try:
+        return tensor._version
+    except RuntimeError:
+        return None
+
+
+def reason(error: Exception) -> str:
+    """What is wrong, in a few words."""
+    said = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {said if len(said) <= 80 else said[:79] + '…'}"
+
+
 def mapped(item: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Arguments with each tensor changed."""
     if isinstance(item, Tensor):
@@ -130,14 +155,20 @@ def overwrites(function: Callable[..., Any], arguments: tuple[Any, ...], named: 
 
 
 class Trace(TorchFunctionMode):
-    """Records while it is entered: everything that is computed from these weights and this batch."""
+    """Records while it is entered: everything that is computed from these weights and this batch.
+
+    A call that can't be recorded goes on all the same; `missed` has the weights that it was given, and why.
+    """
 
     def __init__(self, weights: list[Tensor], batch: Any = ()) -> None:
         super().__init__()
         self.values = {id(each): Value(each) for each in tensors_in(batch)}
         self.values |= {id(each): Value(each, is_weight=True) for each in weights}
         self.calls: list[Call] = []
-        self.passages: list[Passage] = []
+        self.passages: dict[Value, list[Passage]] = defaultdict(list)  # by what they took, inner ones first
+        self.missed: list[tuple[list[Tensor], str]] = []
+        self.found: dict[tuple[Value, Value], bool] = {}  # whether from one to the other there is an activation
+        self.barren: set[tuple[Value, bool]] = set()  # what no activation follows; whether as all of a layer's output
         self._forwards: list[tuple[nn.Module, Any]] = []
         self._hooks = ExitStack()
 
@@ -155,10 +186,12 @@ class Trace(TorchFunctionMode):
         self._forwards.append((module, [self.values.get(id(each)) for each in tensors_in(arguments)]))
 
     def _end(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        if not self._forwards or self._forwards[-1][0] is not module:
+            return  # another's hook broke off its beginning
         _, taken = self._forwards.pop()
         given = self.values.get(id(output))
         if len(taken) == 1 and taken[0] is not None and given is not None and given is not taken[0]:
-            self.passages.append(Passage(module, taken[0], given))
+            self.passages[taken[0]].append(Passage(module, taken[0], given))
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
@@ -167,32 +200,41 @@ class Trace(TorchFunctionMode):
         given = {id(each): self.values[id(each)] for each in tensors_in((args, named)) if id(each) in self.values}
         if not given:
             return func(*args, **named)
-        if in_place := overwrites(func, args, named):
-            self._save(given)
-        generator = torch.get_rng_state()
+        in_place, generator = overwrites(func, args, named), torch.get_rng_state()
+        with self._going_on(given):
+            if in_place:
+                self._save(given)
         result = func(*args, **named)
-        made = {place: each for place, each in enumerate(tensors_in(result)) if id(each) not in given}
-        made |= {-key: value.tensor for key, value in given.items() if value.tensor._version != value.version}
-        if name_of(func) == "__setitem__":
-            made |= {-id(args[0]): args[0]}
-        if made:
-            module, taken = self._forwards[-1] if self._forwards else (None, ())
-            weight = _weight(func, args, named, given)
-            call = Call(
-                func, mapped(args, _kept), mapped(named, _kept), given, module, len(taken) == 1, in_place, weight,
-                torch.is_grad_enabled(), generator, len(self.calls),
-            )  # fmt: skip
-            self._add(call, made)
+        with self._going_on(given):
+            if made := _made(func, args, result, given, in_place):
+                module, taken = self._forwards[-1] if self._forwards else (None, ())
+                call = Call(
+                    func, mapped(args, _kept), mapped(named, _kept), given, module, len(taken) == 1, in_place,
+                    self._weight(func, args, named, given), torch.is_grad_enabled(), generator, len(self.calls),
+                )  # fmt: skip
+                self._add(call, made)
         return result
+
+    @contextmanager
+    def _going_on(self, given: Mapping[int, Value]) -> Iterator[None]:
+        """Note what was missed where a call can't be recorded."""
+        try:
+            yield
+        except Exception as error:  # tensors may be of any kind
+            weights = [each for value in given.values() if value.is_weight for each in value.origins()]
+            self.missed.append((weights, reason(error)))
 
     def _save(self, given: Mapping[int, Value]) -> None:
         for value in given.values():
-            if value.before is None and not value.is_weight and value.tensor._version == value.version:
+            if value.before is None and not value.is_weight and version_of(value.tensor) == value.version:
                 value.before = value.tensor.detach().clone()
 
     def _add(self, call: Call, made: Mapping[int, Tensor]) -> None:
         is_weight = call.weight is None and all(value.is_weight for value in call.given.values())
-        call.made = {place: Value(each, call, is_weight) for place, each in made.items()}
+        for place, each in made.items():
+            changed = call.given.get(-place)
+            is_root = changed is not None and changed.is_weight and changed.by is None  # by an optimiser, say
+            call.made[place] = Value(each, is_weight=True) if is_root else Value(each, call, is_weight)
         for value in call.given.values():
             value.uses.append(call)
         self.values |= {id(value.tensor): value for value in call.made.values()}
@@ -204,6 +246,35 @@ class Trace(TorchFunctionMode):
             later = [use for value in call.made.values() for use in value.uses]
             call.reaches_layer = any(use.weight is not None or use.reaches_layer for use in later)
         return [call for call in self.calls if call.weight is not None]
+
+    def forget(self) -> None:
+        """Let go of all tensors at once: they know of each other, and would stay until a garbage collection."""
+        for call in self.calls:
+            for value in (*call.made.values(), *call.given.values()):
+                value.by = None
+                value.uses.clear()
+            call.made.clear()
+        for kept in (self.calls, self.values, self.passages, self.found, self.barren, self.missed):
+            kept.clear()
+
+    def _weight(
+        self, function: Any, args: tuple[Any, ...], named: Mapping[str, Any], given: Mapping[int, Value]
+    ) -> Value | None:
+        """The weights in a call that is a layer's; what makes weights, such as a parametrization, is none."""
+        if any(isinstance(module, ParametrizationList) for module, _ in self._forwards):
+            return None
+        return _weight(function, args, named, given)
+
+
+def _made(
+    function: Any, args: tuple[Any, ...], result: Any, given: Mapping[int, Value], in_place: bool
+) -> dict[int, Tensor]:
+    """What a call has made, as Call has it."""
+    results = list(tensors_in(result))
+    made = {place: each for place, each in enumerate(results) if id(each) not in given}
+    made |= {-key: value.tensor for key, value in given.items() if version_of(value.tensor) != value.version}
+    made |= {-id(each): each for each in results if in_place and id(each) in given and version_of(each) is None}
+    return made | {-id(args[0]): args[0]} if name_of(function) == "__setitem__" else made
 
 
 def _kept(tensor: Tensor) -> Tensor:

@@ -88,8 +88,9 @@ class DeadUnits(Diagnostic):
             "dead_fraction": dead.float().mean(dim=1),
             "saturated_fraction": saturated_fraction(layer.slope, layer.max_slope),
         }
-        if layer.name in self._were_dead:
-            before = self._were_dead[layer.name].to(dead.device)  # a resumed run's comes from the file
+        before = self._were_dead.get(layer.name)
+        if before is not None and before.shape == dead.shape:  # a layer's width may change
+            before = before.to(dead.device)  # a resumed run's comes from the file
             measured |= {"units_died": (dead & ~before).sum(dim=1), "units_revived": (before & ~dead).sum(dim=1)}
         self._were_dead[layer.name] = dead
         return measured

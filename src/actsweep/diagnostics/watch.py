@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import cached_property, wraps
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,6 +23,7 @@ from actsweep.diagnostics.sightings import Sighting
 from actsweep.diagnostics.trace import Trace
 
 SHARDED = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}  # no process has a layer's whole weights
+COMPILED = "_torchdynamo_orig_callable"  # what a compiled function has
 _open: WeakKeyDictionary[L.LightningModule, "Watch"] = WeakKeyDictionary()
 
 
@@ -30,7 +32,7 @@ def is_compiled(module: nn.Module) -> bool:
     return any(
         type(part).__name__ == "OptimizedModule"
         or getattr(part, "_compiled_call_impl", None) is not None
-        or any(hasattr(each, "_torchdynamo_orig_callable") for each in vars(part).values())
+        or any(isinstance(each, FunctionType) and hasattr(each, COMPILED) for each in vars(part).values())
         for part in module.modules()
     )
 
@@ -85,14 +87,34 @@ class Watch:
         """Watch the optimisers."""
         self._listen()
         for optimizer in self.optimizers:
-            self._undo.callback(optimizer.register_step_post_hook(self._after_step).remove)
+            self._hook(optimizer, "register_step_post_hook", self._after_step, "updates")
 
     def _listen(self) -> None:
         """Where optimisation is manual, a step may be taken without Lightning's hook."""
         if not self.module.automatic_optimization:
             for optimizer in self.optimizers:
-                hook = optimizer.register_step_pre_hook(lambda optimizer, *_: self.before_step(optimizer))
-                self._undo.callback(hook.remove)
+                self._hook(optimizer, "register_step_pre_hook", self._at_step, "steps without Lightning")
+
+    def _hook(self, optimizer: Optimizer, register: str, hook: Callable[..., Any], what: str) -> None:
+        try:
+            self._undo.callback(getattr(optimizer, register)(hook).remove)
+        except AttributeError:  # a wrapper that isn't initialised as torch's optimisers are
+            table.tell(self.module, f"{type(optimizer).__name__} takes no hooks: {what} not watched")
+
+    def _at_step(self, optimizer: Optimizer, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Look before a step, or, where the step calls a closure for the gradients, once that has been called."""
+        closure = arguments[1] if len(arguments) > 1 else named.get("closure")
+        if closure is None:
+            return self.before_step(optimizer)
+
+        def then_look() -> Any:
+            loss = closure()
+            self.before_step(optimizer)
+            return loss
+
+        if len(arguments) > 1:
+            return (optimizer, then_look, *arguments[2:]), named
+        return arguments, named | {"closure": then_look}
 
     def _watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(step)
