@@ -84,7 +84,8 @@ def hydra_files(hydra: Any) -> list[str]:
 
 def _logs(hydra: Any) -> list[str]:
     """The files of a job's logging that lie in its folder, and what becomes of them when they are full."""
-    folder = OmegaConf.to_container(hydra.runtime, resolve=False)["output_dir"]  # missing before the job starts
+    is_missing = OmegaConf.is_missing(hydra.runtime, "output_dir")  # as before the job starts
+    folder = "???" if is_missing else hydra.runtime.output_dir
     with read_write(hydra):
         hydra.runtime.output_dir = somewhere = "/folder"
         try:
