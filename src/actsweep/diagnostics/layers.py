@@ -66,7 +66,7 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def is_weights(parameter: Tensor) -> bool:
-    return is_lazy(parameter) or (parameter.ndim >= 2 and parameter.numel() > 0)
+    return is_lazy(parameter) or parameter.ndim >= 2
 
 
 class Namer:
