@@ -99,6 +99,14 @@ def test_a_sweep_is_refused_for_each_kind_of_file(name: str, tmp_path: Path) -> 
         ("run", ["hydra.job_logging.handlers.file.filename=${hydra.runtime.output_dir}/my.log"]),
         ("run", ["+hydra.callbacks.kept._target_=hydra.experimental.callbacks.PickleJobInfoCallback"]),
         ("sweep", ["-m", "hydra.job_logging.handlers.file.filename=${hydra.runtime.output_dir}/my.log"]),
+        (
+            "sweep",
+            [
+                "-m",
+                "hydra/launcher=basic",
+                "hydra.job_logging.handlers.file.filename=${hydra.runtime.output_dir}/my.log",
+            ],
+        ),
     ],
 )
 def test_what_hydra_writes_besides_is_not_somebody_elses(

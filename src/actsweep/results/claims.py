@@ -84,15 +84,16 @@ def hydra_files(hydra: Any) -> list[str]:
 
 def _logs(hydra: Any) -> list[str]:
     """The files of a job's logging that lie in its folder, and what becomes of them when they are full."""
-    is_missing = OmegaConf.is_missing(hydra.runtime, "output_dir")  # as before the job starts
-    folder = "???" if is_missing else hydra.runtime.output_dir
+    is_begun = not OmegaConf.is_missing(hydra.runtime, "output_dir")
+    folder = str(hydra.runtime.output_dir) if is_begun else "/folder"
     with read_write(hydra):
-        hydra.runtime.output_dir = somewhere = "/folder"
+        hydra.runtime.output_dir = folder
         try:
-            files = [str(each.get("filename")) for each in (hydra.job_logging.get("handlers") or {}).values()]
+            handlers = ((hydra.job_logging or {}).get("handlers") or {}).values()
+            files = [str(each.get("filename")) for each in handlers if each]
         finally:
-            hydra.runtime.output_dir = folder
-    inside = [each.removeprefix(f"{somewhere}/") for each in files if each.startswith(f"{somewhere}/")]
+            hydra.runtime.output_dir = folder if is_begun else "???"
+    inside = [each.removeprefix(f"{folder}/") for each in files if each.startswith(f"{folder}/")]
     return [name for each in inside for name in (each, f"{each}.*")]
 
 
