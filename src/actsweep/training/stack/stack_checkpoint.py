@@ -18,6 +18,7 @@ import torch
 from actsweep.config import schema
 from actsweep.results import ownership, run_folder
 from actsweep.training.checkpoints import WholeFiles
+from actsweep.training.stack.steps import is_out_of_memory
 from actsweep.training.stack.training import Training
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,18 @@ def paths(sweep: Path) -> list[Path]:
 
 
 def read(path: Path, mmap: bool = True) -> dict[str, Any] | None:
-    """A checkpoint, its tensors still on disk; None, and set aside, where it can't be read."""
+    """A checkpoint, its tensors still on disk; None, and set aside, where it is damaged. Raises OSError where the
+    system can't read it now, and where memory runs out."""
     try:
         found: dict[str, Any] = torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
         [(row["folder"], row["hash"], row["ended"]) for row in found["rows"]]
     except FileNotFoundError:  # its stack has ended meanwhile
         return None
+    except OSError:
+        raise
     except Exception as error:  # of many kinds, for the many ways in which a file can be damaged
+        if is_out_of_memory(error):
+            raise
         run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
         return None
     return found
