@@ -33,7 +33,7 @@ from actsweep.results import run_folder
 
 PROBE = 1024
 PAIR = {".config", ".tar"}
-TRAINING = {"batch_size", "replacement", "steps_per_epoch", "source.root"}  # don't say what is measured
+TRAINING = {"batch_size", "replacement", "steps_per_epoch", "standardise", "source.root"}  # don't say what is measured
 
 
 def load(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
@@ -119,7 +119,7 @@ def open_trained_on(path: Path, name: str, root: str | None = None, allowed: tup
             f"{path} was trained on data of {foreign[0]}: --allow {foreign[0]} if you trust that, or --data NAME"
         )
     try:
-        opened = _opened(name, data, root)
+        opened = _opened(name, data | {"standardise": False}, root)  # the checkpoint knows how its inputs were
     except ValidationError as error:
         raise UserError(f"{folder / run_folder.RUN}: its data section can't be used; --data NAME stands in") from error
     usual, now = flat(known.get(name, {})), {key: value for key, value in flat(data).items() if key not in TRAINING}

@@ -268,7 +268,7 @@ class SweepLaunch:
             if not unit.saving:  # else its stack has said so
                 print(f"error: {error}", file=sys.stderr, flush=True)
             return None
-        unit.trained = True
+        unit.trained = unit.trained or not unit.saving  # of a stack one member may have ended before the others train
         return score
 
 
