@@ -54,7 +54,7 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
     monkeypatch.setattr(type(loader), "load_sweep_config", counted)
     shared = composing.each(master, [[*COMMON[:1], *each] for each in GRID])
     for number, (config, own) in enumerate(zip(shared, expected, strict=True)):
-        own["hydra"]["job"] |= {"id": number, "num": number}  # as Hydra numbers a job that runs
+        own["hydra"]["job"] |= {"id": str(number), "num": number}  # as Hydra numbers a job that runs
         assert plain(config) == own
         own["hydra"]["job"] |= {"id": "???", "num": "???"}
     assert len(composed) == 7
