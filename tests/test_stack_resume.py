@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from actsweep.results import ownership, run_folder
-from actsweep.training.stack import stack_checkpoint
+from actsweep.training.stack import member_checkpoint, stack_checkpoint
 from actsweep.training.stack.steps import Steps
 from tests import processes
 from tests.conftest import SMALL, weights_of
@@ -119,3 +119,13 @@ def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_resumes(
     assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0
     assert_same_sweep(whole, sweep)
     assert before.items() <= written(sweep).items()
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
+def test_a_members_checkpoint_that_was_cut_short_is_damaged_not_out_of_reach(share: float, tmp_path: Path) -> None:
+    """Of some of them torch says OSError."""
+    path = tmp_path / "last.ckpt"
+    torch.save({"weights": torch.zeros(3_000), "epoch": 1}, path)
+    assert member_checkpoint.read(path)["epoch"] == 1
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    assert member_checkpoint.read(path) == {}

@@ -4,6 +4,7 @@ Lightning's ModelCheckpoint writes last.ckpt only in epochs that are the best so
 systems, which a kill or a full disk can catch half way.
 """
 
+import errno
 import io
 import shutil
 import signal
@@ -128,6 +129,14 @@ class BestAndLast(Checkpoint):
         self.best, self.stopped = state_dict["best"], state_dict["stopped"]
 
 
+def is_of_the_system(error: Exception) -> bool:
+    """Whether the system, or a lack of memory, kept a file from being read, which says nothing of what is in there.
+
+    Of a file that was cut short torch says EINVAL.
+    """
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno != errno.EINVAL)
+
+
 def _read(path: Path) -> dict[str, Any]:
     """A checkpoint's content, nothing where there is none; a damaged one is set aside. Raises OSError and MemoryError
     where the system can't read it now: that says nothing of what is in there."""
@@ -136,9 +145,9 @@ def _read(path: Path) -> dict[str, Any]:
     content = io.BytesIO(path.read_bytes())
     try:
         checkpoint = torch.load(content, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
     except Exception as error:  # of many kinds, for the many ways in which a file can be damaged or malicious
+        if is_of_the_system(error):
+            raise
         run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
         return {}
     return checkpoint if isinstance(checkpoint, dict) else {}

@@ -18,7 +18,7 @@ from actsweep.config import schema
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.network.lightning_loops import counters
 from actsweep.results import run_folder
-from actsweep.training.checkpoints import BestAndLast
+from actsweep.training.checkpoints import BestAndLast, is_of_the_system
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser
@@ -33,9 +33,9 @@ def read(path: Path) -> dict[str, Any]:
         return {}
     try:
         found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception:  # of many kinds; whoever prepares the run's folder sets a damaged one aside
+    except Exception as error:  # of many kinds; whoever prepares the run's folder sets a damaged one aside
+        if is_of_the_system(error):
+            raise
         return {}
     return found if isinstance(found, dict) else {}
 

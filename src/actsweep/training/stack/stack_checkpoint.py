@@ -17,7 +17,7 @@ import torch
 
 from actsweep.config import schema
 from actsweep.results import ownership, run_folder
-from actsweep.training.checkpoints import WholeFiles
+from actsweep.training.checkpoints import WholeFiles, is_of_the_system
 from actsweep.training.stack.steps import is_out_of_memory
 from actsweep.training.stack.training import Training
 
@@ -45,10 +45,8 @@ def read(path: Path, mmap: bool = True) -> dict[str, Any] | None:
         [(row["folder"], row["hash"], row["ended"]) for row in found["rows"]]
     except FileNotFoundError:  # its stack has ended meanwhile
         return None
-    except OSError:
-        raise
     except Exception as error:  # of many kinds, for the many ways in which a file can be damaged
-        if is_out_of_memory(error):
+        if is_of_the_system(error) or is_out_of_memory(error):
             raise
         run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
         return None
