@@ -2,7 +2,6 @@
 
 import csv
 import json
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from omegaconf import OmegaConf
 
 from actsweep import evaluate, one_run
 from actsweep.diagnostics.diagnostic import Diagnostic
-from actsweep.errors import exits_are_errors
 from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
 from actsweep.sweep import launcher
@@ -213,17 +211,6 @@ def test_code_of_a_persons_own_that_exits_fails_its_run_alone(command: Command, 
     [error] = tmp_path.glob("*/error.txt")
     assert "RuntimeError: sys.exit() was called" in error.read_text()
     assert command(*SMALL, "diagnostics=[]", exits, "seed=1", f"hydra.run.dir={tmp_path}/alone") == 1
-
-
-def test_an_exit_that_a_signal_asks_for_ends_the_program() -> None:
-    before = signal.signal(signal.SIGUSR2, lambda *_: sys.exit(-1))  # as submitit does
-    try:
-        with pytest.raises(SystemExit), exits_are_errors():
-            signal.raise_signal(signal.SIGUSR2)
-    finally:
-        signal.signal(signal.SIGUSR2, before)
-    with pytest.raises(RuntimeError, match=r"sys.exit\(3\) was called"), exits_are_errors():
-        sys.exit(3)
 
 
 def test_a_stack_holds_what_fits_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:

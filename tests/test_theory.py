@@ -44,15 +44,6 @@ class SignedRoot(nn.Module):
         return torch.sign(x) * x.abs().sqrt()
 
 
-class Spline(nn.Module):
-    """Of one number, although it has what Maxout calls so."""
-
-    pieces = 5
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(x)
-
-
 class Undefined(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.sqrt()
@@ -171,10 +162,6 @@ def test_an_activation_without_a_formula_agrees_with_a_brute_sum() -> None:
 def test_what_is_no_elementwise_function_is_named(act: nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Function(act)
-
-
-def test_a_function_of_one_number_may_have_pieces() -> None:
-    assert slope_moment(Function(Spline()), 1.0) == slope_moment(Function(nn.Tanh()), 1.0)
 
 
 def test_an_elementwise_function_has_a_theory_whatever_it_calls_its_numbers() -> None:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from actsweep.diagnostics.diagnostic import keeps_tables, publish_table
 from actsweep.diagnostics.layers import weights_of
-from actsweep.diagnostics.watch import is_sharded
+from actsweep.diagnostics.watch import is_sharded, scale_of
 
 
 def grad_magnitude(sum_abs: Tensor, fan_out: int, fan_in: int) -> Tensor:
@@ -82,7 +82,7 @@ class EveryStep(L.Callback):
         self._steps.append(self._done)
         # Behind an activation without a gradient there is none.
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._weights]
-        scale = _scale(trainer, optimizer)
+        scale = scale_of(_scaler(trainer), optimizer)
         sums = [vector_norm(_plain(each), 1) / scale for each in gradients]
         norms = [vector_norm(_plain(each)) for each in self._decayed]
         self._rows.append(torch.stack([_loss(trainer, pl_module, losses), *sums, *norms]))
@@ -113,12 +113,6 @@ def _loss(trainer: L.Trainer, module: L.LightningModule, losses: Sequence[Tensor
         return torch.full((), torch.nan, device=module.device)
     together = trainer.accumulate_grad_batches / len(losses) if module.automatic_optimization else 1.0
     return torch.stack(list(losses)).sum() * together
-
-
-def _scale(trainer: L.Trainer, optimizer: Optimizer) -> float:
-    """By which gradients are still multiplied under mixed precision, where the optimiser itself is to divide them."""
-    scaler, divides = _scaler(trainer), getattr(optimizer, "_step_supports_amp_scaling", False)
-    return float(scaler.get_scale()) if scaler and divides else 1.0
 
 
 def _scaler(trainer: L.Trainer) -> Any:

@@ -137,12 +137,7 @@ class Watch:
         for name, weight in self._weights_of(optimizer):
             self.before[name] = weight.detach().clone()
             if self._looks and weight.grad is not None:
-                self.gradients[name] = weight.grad.detach() / self._scale(optimizer)
-
-    def _scale(self, optimizer: Optimizer) -> float:
-        """By which the gradients are still multiplied, where the optimiser itself is to divide them."""
-        divides = self.scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
-        return float(self.scaler.get_scale()) if self.scaler is not None and divides else 1.0
+                self.gradients[name] = weight.grad.detach() / scale_of(self.scaler, optimizer)
 
     def _weights_of(self, optimizer: Optimizer) -> Iterable[tuple[str, Tensor]]:
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
@@ -172,3 +167,9 @@ class Watch:
         self._undo.close()
         if _open.pop(self.module, None) is self and self._looks:
             table.say(self.module, self.seen, self.is_compiled)
+
+
+def scale_of(scaler: Any, optimizer: Optimizer) -> float:
+    """By which gradients are still multiplied under mixed precision, where the optimiser itself is to divide them."""
+    divides = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
+    return float(scaler.get_scale()) if divides else 1.0
