@@ -4,7 +4,6 @@ import gc
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import weakref
@@ -19,7 +18,6 @@ import pytorch_lightning as L
 import torch
 
 from actsweep.diagnostics.diagnostic import Diagnostic
-from actsweep.errors import exits_are_errors
 from actsweep.results import locks, run_folder
 from actsweep.sweep.launcher import SweepLaunch
 from actsweep.training.stack import grouping, stack_checkpoint, stacks
@@ -252,14 +250,3 @@ def test_a_run_that_was_not_done_is_told_although_an_earlier_result_is_there(
         told = "1 of 2 runs were not done, an earlier command's result is there: s1; the same command does them again"
         assert last == f"error: {told}"
     assert command(*sweep, *asked) == 0
-
-
-def test_an_exit_that_a_signal_asks_for_ends_the_program() -> None:
-    before = signal.signal(signal.SIGUSR2, lambda *_: sys.exit(-1))  # as submitit does
-    try:
-        with pytest.raises(SystemExit), exits_are_errors():
-            signal.raise_signal(signal.SIGUSR2)
-    finally:
-        signal.signal(signal.SIGUSR2, before)
-    with pytest.raises(RuntimeError, match=r"sys.exit\(3\) was called"), exits_are_errors():
-        sys.exit(3)

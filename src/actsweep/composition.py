@@ -15,7 +15,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from pydantic import ValidationError
 
 from actsweep.config.schema import Settings
-from actsweep.errors import UserError
+from actsweep.errors import UserError, exits_are_errors
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY
 from actsweep.statistics import tuned
@@ -187,7 +187,8 @@ def tried(settings: Settings) -> Settings:
     except UserError as error:
         raise UserError(f"act={settings.names.act}: {error}") from error
     try:
-        settings.init.functions()
+        with exits_are_errors():
+            settings.init.functions()
     except Exception as error:  # of whatever the initialisation names
         raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error}") from error
     return settings

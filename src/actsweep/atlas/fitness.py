@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from actsweep.config.descriptions import Description, find, reason
 from actsweep.diagnostics.elementwise import takes_each_alone
-from actsweep.errors import UserError
+from actsweep.errors import UserError, exits_are_errors
 from actsweep.network import activations
 from actsweep.statistics import atlas
 from actsweep.training.stack.activating import state
@@ -81,7 +81,8 @@ def _unsteady(act: Description) -> Unfit | None:
     module, x = activations.build(act), torch.linspace(-3, 3, 16 * UNITS).view(16, UNITS)
     before = _state(module)
     try:
-        y, again = module(x.clone()), module(x.clone())
+        with exits_are_errors():
+            y, again = module(x.clone()), module(x.clone())
     except Exception as error:  # a forward may raise anything
         return Unfit("raises", reason(error))
     if not isinstance(y, Tensor) or y.shape != x.shape:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
-from actsweep.errors import UserError
+from actsweep.errors import UserError, exits_are_errors
 from actsweep.places import PACKAGE
 
 Description = Mapping[str, Any]
@@ -42,11 +42,12 @@ def find(path: str) -> Any:
     """
     parts = str(path).split(".")
     try:
-        found: Any = importlib.import_module(parts[0])
-        for place, part in enumerate(parts[1:], start=2):
-            if isinstance(found, ModuleType) and not hasattr(found, part):
-                importlib.import_module(".".join(parts[:place]))
-            found = getattr(found, part)
+        with exits_are_errors():
+            found: Any = importlib.import_module(parts[0])
+            for place, part in enumerate(parts[1:], start=2):
+                if isinstance(found, ModuleType) and not hasattr(found, part):
+                    importlib.import_module(".".join(parts[:place]))
+                found = getattr(found, part)
     except Exception as error:  # whatever a module does when it is imported
         raise UserError(f"{path} is nothing that can be imported: {reason(error)}") from error
     return found

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from actsweep.data.dataset import Dataset, Examples, Scale
-from actsweep.errors import UserError
+from actsweep.errors import UserError, exits_are_errors
 
 ROWS = 2048  # scaled at a time
 KEPT = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64}
@@ -44,7 +44,8 @@ def opened(source: Mapping[str, Any]) -> Dataset:
     where = f"data.source={source['_target_']}"
     cause: Exception | None = None
     try:
-        found = instantiate({"_convert_": "all"} | dict(source))
+        with exits_are_errors():
+            found = instantiate({"_convert_": "all"} | dict(source))
     except Exception as error:  # a function of one's own may raise anything
         cause = error
         while isinstance(cause, InstantiationException) and isinstance(cause.__cause__, Exception):
@@ -199,7 +200,8 @@ def _alike(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 def _scaled(scale: Any, raw: Tensor, name: str) -> Tensor:
     before = raw.clone()
     try:
-        found = scale(raw := before.clone())
+        with exits_are_errors():
+            found = scale(raw := before.clone())
     except Exception as error:  # a function of one's own
         raise UserError(f"scale raises {type(error).__name__} for the {name}: {error}") from error
     if not isinstance(found, Tensor) or found.shape != raw.shape or found.requires_grad or found.device != raw.device:

@@ -24,7 +24,7 @@ from torch.func import functional_call
 from torch.overrides import get_overridable_functions
 
 from actsweep.config.descriptions import Description, arguments, as_call, find, instantiate, reason, targets
-from actsweep.errors import UserError
+from actsweep.errors import UserError, exits_are_errors
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 LAYERS = (nn.Linear, nn.Bilinear, Convolution, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
@@ -87,7 +87,8 @@ def build(description: Description) -> nn.Module:
     if (allowed := _trusted.get()) is not None:
         refuse_foreign(description, allowed)
     try:
-        return _built(description)
+        with exits_are_errors():
+            return _built(description)
     except Exception as error:  # a constructor may raise anything
         why = str(error) if isinstance(error, UserError) else reason(error)
         is_of_it = why.startswith(str(description["_target_"]))  # that it can't be imported
@@ -125,7 +126,8 @@ def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 def _given(activation: nn.Module, inputs: int) -> int:
     """How many units it makes of so many inputs; 0 where it can't be applied to them."""
     try:
-        y = activation(torch.zeros(2, inputs))
+        with exits_are_errors():
+            y = activation(torch.zeros(2, inputs))
         return int(y.shape[1]) if y.ndim == 2 and len(y) == 2 else 0
     except Exception:  # a forward may raise anything: `check` says what
         return 0
@@ -168,7 +170,8 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
             raise UserError(f"{as_call(description)}: its layers would share parameters; make them in its __init__")
         for units in key[1]:
             try:
-                fault = _fault_on(description, units, str(precision))
+                with exits_are_errors():
+                    fault = _fault_on(description, units, str(precision))
             except Exception as error:  # a forward may raise anything
                 fault = reason(error)
             if fault:
