@@ -5,7 +5,7 @@ set -u
 out=${OUT:-bench/results}
 python=${PYTHON:-python}
 mkdir -p "$out"
-"$python" -m pytest -q tests/test_stack_gpu.py >"$out/tests.log" 2>&1
+"$python" -m pytest -q tests/training/stack/test_stack_gpu.py >"$out/tests.log" 2>&1
 echo "GPU tests: exit code $?"    # 5: there are none here
 status=0
 precisions="32-true bf16-mixed"

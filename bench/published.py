@@ -35,7 +35,7 @@ from actsweep.results import run_folder
 from actsweep.theory.integrals import Function
 from actsweep.theory.meanfield import MeanField, layers, limit
 from bench import spiral
-from tests.test_published_theory import DEPTH_SCALES, ON_THE_EDGE
+from tests.theory.test_published_theory import DEPTH_SCALES, ON_THE_EDGE
 
 PAGE, RESULTS = REPOSITORY / "docs/published.md", REPOSITORY / "bench/results"
 GRADIENTS = {  # UvA Tutorial 3's network, seed 42, first 256 training images: norm and largest magnitude by layer

@@ -9,7 +9,7 @@ from actsweep import one_run
 from actsweep.network import lightning_loops
 from actsweep.results import run_folder
 from tests.conftest import SMALL
-from tests.test_stack import Make
+from tests.training.stack.test_stack import Make
 
 VALIDATION = "epoch_loop.val_loop.batch_progress"  # of the last validation: nothing resumes within one
 

@@ -22,7 +22,7 @@ from actsweep.results import run_folder
 from actsweep.statistics import tuned
 from actsweep.training.stack import stacks
 from tests.conftest import weights_of
-from tests.test_stack import CPU
+from tests.training.stack.test_stack import CPU
 
 SettingsFor = Callable[..., Settings]
 STUDIES = sorted(path.stem for path in Path(REPOSITORY, "sweeps").glob("*.yaml"))

@@ -1,0 +1,134 @@
+"""steps.csv of somebody's own module: a row a step, each with the loss that its step was taken for."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.plugins import MixedPrecision
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from actsweep.callbacks import ActivationCurve, EveryStep, Tables
+from tests.diagnostics.test_faults_of_callbacks import DATA, Plain
+from tests.diagnostics.test_zoo import fit
+
+
+class Noting(Plain):
+    """Notes its losses, and breaks off at a batch if told to."""
+
+    def __init__(self, breaks_at: int | None = None) -> None:
+        super().__init__()
+        self.breaks_at, self.losses = breaks_at, list[float]()
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        if batch_idx == self.breaks_at:
+            raise RuntimeError("broken off")
+        loss = F.cross_entropy(self(batch[0]), batch[1])
+        self.losses.append(float(loss.detach()))
+        return loss
+
+
+class ByHand(Noting):
+    """Manual optimisation; `way`: how the loss goes backward."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.automatic_optimization, self.way = False, way
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        optimizer: Any = self.optimizers()
+        loss = super().training_step(batch, batch_idx)
+        optimizer.zero_grad()
+        if self.way == "raw":
+            loss.backward()
+        else:
+            self.manual_backward(loss)
+        optimizer.step()
+        return None if self.way == "Lightning's" else loss
+
+
+class Bfgs(Noting):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.LBFGS(self.parameters(), lr=0.1, max_iter=5)
+
+
+def steps_of(module: Noting, folder: Path, data: Any = DATA, **arguments: Any) -> pd.DataFrame:
+    fit(module, data, [EveryStep()], logger=Tables(folder), **arguments)
+    return pd.read_csv(folder / "steps.csv")
+
+
+def test_the_loss_of_an_accumulated_step_is_the_mean_of_its_batches(tmp_path: Path) -> None:
+    data = TensorDataset(*(each.repeat(2, *[1] * (each.ndim - 1))[:40] for each in DATA.tensors))
+    found = steps_of(module := Noting(), tmp_path, data, accumulate_grad_batches=3)  # three batches, then two
+    means = [sum(each) / len(each) for each in (module.losses[:3], module.losses[3:])]
+    assert found["step"].tolist() == [0, 1]
+    assert found["loss"].tolist() == pytest.approx(means, rel=1e-6)
+
+
+def test_mixed_precision_scales_neither_loss_nor_gradients(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    found = steps_of(module := Noting(), tmp_path / "mixed", plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    assert found["loss"].tolist() == pytest.approx(module.losses, rel=1e-3)
+    torch.manual_seed(0)
+    whole = steps_of(Noting(), tmp_path / "whole")
+    assert found["grad_mean_abs/first"].tolist() == pytest.approx(whole["grad_mean_abs/first"].tolist(), rel=1e-2)
+
+
+def test_a_step_that_computes_the_loss_several_times_is_one_row_with_the_first(tmp_path: Path) -> None:
+    found = steps_of(module := Bfgs(), tmp_path)
+    assert len(module.losses) > 3
+    assert found["step"].tolist() == [0, 1, 2]
+    assert found["loss"][0] == pytest.approx(module.losses[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("way", ["raw", "Lightning's", "both"])
+def test_a_loss_that_goes_backward_by_hand_is_noted(way: str, tmp_path: Path) -> None:
+    found = steps_of(module := ByHand(way), tmp_path)
+    assert found["loss"].tolist() == pytest.approx(module.losses, rel=1e-6)
+
+
+def test_a_fit_that_broke_off_leaves_nothing_in_the_next_ones_rows(tmp_path: Path) -> None:
+    callback = EveryStep()
+    with pytest.raises(RuntimeError, match="broken off"):
+        fit(Noting(breaks_at=2), DATA, [callback], logger=Tables(tmp_path / "first"))
+    fit(Noting(), DATA, [callback], logger=Tables(tmp_path / "second"))
+    assert pd.read_csv(tmp_path / "second" / "steps.csv")["step"].tolist() == [0, 1, 2]
+
+
+class SecondLayer(Noting):
+    """Calls its layers as many people do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l2 = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.l2(super().forward(x))
+        return outputs
+
+
+def test_a_layer_called_l2_is_no_penalty(tmp_path: Path) -> None:
+    assert steps_of(SecondLayer(), tmp_path)["penalty"].tolist() == [0, 0, 0]
+
+
+def test_where_no_logger_keeps_tables_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
+        fit(Noting(), DATA, [EveryStep(), ActivationCurve()])
+    said = "writes nothing: no logger keeps tables, as actsweep.callbacks.Tables does"
+    assert [message for message in caplog.messages if "writes" in message] == [
+        f"EveryStep {said}",
+        f"ActivationCurve {said}",
+    ]
+
+
+def test_a_curve_of_a_module_that_names_no_activation_is_missed_aloud(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
+        fit(Noting(), DATA, [ActivationCurve()], logger=Tables(tmp_path))
+    assert "ActivationCurve writes nothing: Noting has no method taps()" in caplog.messages

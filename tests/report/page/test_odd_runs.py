@@ -1,0 +1,106 @@
+"""The page of runs that are damaged, missing, many or named to do harm: it says so, and draws the rest."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.report.page.conftest import Open, add_run, written
+
+HOSTILE = (
+    '<img src=x onerror="window.owned=1"></script><script>window.owned=2</script>\'&amp;%{x} 名前 \u2028 ' + "x" * 250
+)
+
+
+def test_hostile_names_are_shown_and_do_nothing(tmp_path: Path, open_page: Open) -> None:
+    for act in ("tanh", HOSTILE):
+        for seed in (0, 1):
+            run = add_run(tmp_path, act, seed, name=f"{len(act)}-{seed}: {HOSTILE}")
+            (run / "quantities.json").write_text(
+                json.dumps({"grad_norm": {"unit": HOSTILE, "definition": HOSTILE, "scale": "log"}})
+            )
+    add_run(tmp_path, "relu", 0, status="failed", error=HOSTILE, test_accuracy=None, name="javascript:alert(1)")
+    path = written(tmp_path, question=HOSTILE, command=HOSTILE, missing=[tmp_path / HOSTILE[:100]])
+    opened = open_page(path, 390)
+    assert opened.problems == []
+    assert opened.view.evaluate("window.owned") is None
+    assert opened.view.locator("img:not([src^='data:'])").count() == 0
+    assert opened.width() == (390, 390)
+    assert "<img src=x onerror=" in opened.text("h1 + .question")
+    assert "<img src=x" in opened.view.locator("[data-figure=accuracy] .plot").inner_text().replace("\xa0", " ")
+    protocols = opened.view.eval_on_selector_all("a", "links => [...new Set(links.map(a => a.protocol))]")
+    assert protocols == ["file:"]
+
+
+def sections_without_data(tmp_path: Path) -> Path:
+    for run in (add_run(tmp_path, "tanh", seed) for seed in (0, 1)):
+        for path in [*run.glob("*.csv"), run / "quantities.json"]:
+            path.unlink()
+    return tmp_path
+
+
+def one_run(tmp_path: Path) -> Path:
+    add_run(tmp_path, "tanh", 0)
+    return tmp_path
+
+
+def no_completed_run(tmp_path: Path) -> Path:
+    broken = {"test_accuracy": None, "val_accuracy": None, "test_loss": None, "best_epoch": None}
+    add_run(tmp_path, "tanh", 0, status="diverged", **broken)
+    add_run(tmp_path, "relu", 0, status="failed", error="x", **broken)
+    return tmp_path
+
+
+def damaged_tables(tmp_path: Path) -> Path:
+    for seed in (0, 1):
+        run = add_run(tmp_path, "tanh", seed)
+        for name in ("layers", "histograms", "epochs", "predictions", "curves"):
+            content = (run / f"{name}.csv").read_bytes()
+            (run / f"{name}.csv").write_bytes(content[: len(content) // 2] if seed else b"\xff\x00" + content[:20])
+        (run / "quantities.json").write_text('{"grad_norm": {"un')
+    return tmp_path
+
+
+def different_sweeps(tmp_path: Path) -> Path:
+    """Two data sets, one of them a regression of one layer; and one run twice."""
+    for seed in (0, 1):
+        add_run(tmp_path / "a", "tanh", seed, (8, 8, 8))
+        add_run(tmp_path / "a again", "tanh", seed, (8, 8, 8))
+        run = add_run(
+            tmp_path / "b", "relu", seed + 5, (4,), data="spiral", test_accuracy=None, classes=0, test_loss=0.25 + seed
+        )
+        result = json.loads((run / "result.json").read_text())
+        result["config"]["loss"] = "mse"
+        (run / "result.json").write_text(json.dumps(result))
+    return tmp_path
+
+
+SAID = {
+    one_run: ["the highest mean test accuracy: 88.00 %, one run, so no interval, n = 1.", "nothing to compare"],
+    no_completed_run: ["No run completed, so there is nothing to compare.", "no completed run has a test accuracy"],
+    sections_without_data: ["switch on diagnostics=[gradients]", "diagnostics=[histograms]", "diagnostics=[curve]"],
+    damaged_tables: ["could not be read whole", "layers.csv is cut off in its last line", "quantities.json can’t"],
+    different_sweeps: ["A regression has no accuracy", "lower is better", "2 repeated a seed", "0.75 label²"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("build", SAID, ids=lambda build: build.__name__)
+def test_what_is_missing_is_said_and_the_rest_is_drawn(
+    build: Callable[[Path], Path], tmp_path: Path, open_page: Open
+) -> None:
+    opened = open_page(written(build(tmp_path)), 390)
+    text = " ".join((opened.view.locator("main").text_content() or "").split())
+    assert [sentence for sentence in SAID[build] if sentence not in text] == []
+    assert opened.problems == []
+    assert opened.width() == (390, 390)
+
+
+def test_of_many_settings_the_best_are_shown_first(tmp_path: Path, open_page: Open) -> None:
+    for number in range(14):
+        add_run(tmp_path, f"act{number:02d}", 0, test_accuracy=0.5 + 0.01 * number)
+    opened = open_page(written(tmp_path), 390)
+    chosen = opened.view.locator("[data-figure=accuracy] .chip:has(:checked)").all_text_contents()
+    assert chosen == [f"act{number:02d}" for number in range(2, 14)]
+    assert opened.view.locator("[data-figure=differences] .main-svg").count() > 0
+    assert opened.problems == []

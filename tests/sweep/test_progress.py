@@ -1,0 +1,79 @@
+"""What a person is told while a sweep runs."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from actsweep.results import run_folder
+from actsweep.training import progress
+from actsweep.training.stack.training import Training
+from tests.conftest import SMALL
+from tests.training.stack.test_stack import CPU, Make, several
+
+Command = Callable[..., int]
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.said: list[tuple[str, int | None]] = []
+        self.left: list[float] = []
+
+    def ended(self, folder: Path) -> None:
+        result = run_folder.read_result(folder)
+        assert result is not None
+        self.said.append((folder.name, result["epochs"]))
+
+    def reached(self, runs: int, left: float, each: float) -> None:
+        self.said.append(("at work", runs))
+        self.left.append(left)
+
+
+def test_a_stack_tells_of_every_run_when_it_ends_not_when_all_have(settings_for: Make, tmp_path: Path) -> None:
+    settings = several(
+        settings_for, "patience=1", "trainer.max_epochs=12", "optim.lr=0.4", "diagnostics=[]", acts=["relu", "tanh"]
+    )
+    listener = Listener()
+    Training([(each, tmp_path / str(row)) for row, each in enumerate(settings)], CPU, watcher=listener).run()
+    at_work, epoch, ended = len(settings), 1, {}
+    for name, number in listener.said:
+        if name == "at work":
+            assert number == at_work
+            epoch += 1
+        else:
+            ended[name] = number
+            assert number == epoch
+            at_work -= 1
+    assert len(ended) == len(settings)
+    assert len(set(ended.values())) > 1, "the test is of runs that end at different times"
+    assert all(seconds >= 0 for seconds in listener.left)
+
+
+def test_a_stacked_sweep_names_each_run_once(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = ["-m", *SMALL, "act=relu,tanh", "diagnostics=[]", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*sweep, "seed=0,1", "hydra/launcher=stacked") == 0
+    said = re.findall(r"^(\d)/4, about \d+ s left: (\w+)", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(said) == [("1", "relu"), ("2", "relu"), ("3", "tanh"), ("4", "tanh")]
+    assert command(*sweep, "seed=0") == 0
+    assert "1/2: relu" in capsys.readouterr().out  # found done: that tells nothing of the time left
+
+
+def test_time_left_is_of_the_runs_that_were_done_now(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "time", lambda: now)
+    shown = progress.SweepProgress(6)
+    for is_new in (False, False):
+        shown.ended({"name": "a"}, "found", is_new)
+    now += 30
+    shown.ended({"name": "b"}, "done", True)
+    shown.reached(2, 45.0, 20.0)
+    now += 5
+    shown.ended({"name": "c"}, "stacked", True)
+    assert capsys.readouterr().out.splitlines() == [
+        "1/6: found", "2/6: found", "3/6, about 90 s left: done", "4/6, about 40 s left: stacked",
+    ]  # fmt: skip
