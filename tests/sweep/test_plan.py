@@ -64,6 +64,14 @@ def test_a_longer_epoch_costs_more_by_its_steps(settings_for: SettingsFor) -> No
     assert long.epoch_seconds == pytest.approx(0.1 + 100)
 
 
+@pytest.mark.usefixtures("_only_diagnostics_take_time")
+def test_an_epoch_costs_the_batches_that_it_is_limited_to(settings_for: SettingsFor) -> None:
+    epoch = ["data.replacement=true", "data.steps_per_epoch=100_000"]
+    limits = ["+trainer.limit_train_batches=0.1", "+trainer.limit_train_batches=20", "+trainer.overfit_batches=50"]
+    costs = plan.plan([settings_for(*SLOW, *epoch, limit) for limit in limits])
+    assert [cost.epoch_seconds for cost in costs] == pytest.approx([0.1 + 10, 0.1 + 0.02, 0.1 + 0.05])
+
+
 def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) -> None:
     runs = [settings_for(*SMALL, f"act={act}", f"seed={seed}") for act in ("relu", "tanh") for seed in range(3)]
     alone = settings_for(*SMALL, "act=torch.nn.RReLU")

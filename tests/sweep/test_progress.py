@@ -61,6 +61,19 @@ def test_a_stacked_sweep_names_each_run_once(
     assert "1/2: relu" in capsys.readouterr().out  # found done: that tells nothing of the time left
 
 
+@pytest.mark.parametrize("launcher", [[], ["hydra.launcher.processes=2", "hydra.launcher.max_members=1"]])
+def test_what_is_done_already_is_told_first_so_that_the_time_left_is_of_the_others(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], launcher: list[str]
+) -> None:
+    sweep = ["-m", *SMALL, "act=relu,tanh", "diagnostics=[]", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*sweep, "seed=1") == 0
+    capsys.readouterr()
+    assert command(*sweep, "seed=0,1", *launcher) == 0
+    said = re.findall(r"^(\d)/4(.*?): \w+-d2-s(\d)", capsys.readouterr().out, re.MULTILINE)
+    assert [(number, seed) for number, _, seed in said] == [("1", "1"), ("2", "1"), ("3", "0"), ("4", "0")]
+    assert [time[:8] for _, time, _ in said] == ["", "", ", about ", ", about "]
+
+
 def test_time_left_is_of_the_runs_that_were_done_now(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,6 +101,9 @@ class SweepLaunch:
         units = self.units(tasks)
         executor, how = self._executor(units)
         self._say(tasks, units, how)
+        for task in tasks:  # what is done is told first: the time left is of the others
+            if task.job and not task.unit and run_folder.finished(task.job[1], task.job[0]):
+                self._watcher().ended(task.job[1])
         if executor is None:
             return
         if not self.engine:  # a run on several devices starts its own processes

@@ -19,6 +19,7 @@ from actsweep.sweep import dry_run
 from actsweep.sweep.cutting import ToCut, cut
 from actsweep.sweep.limits import Limits, is_ours
 from actsweep.threads import all_threads
+from actsweep.training import trainer_arguments
 from actsweep.training.progress import duration
 from actsweep.training.stack import grouping
 
@@ -97,7 +98,8 @@ def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds:
 def _cost(units: Sequence[list[Settings]], epochs: int, parts: dry_run.Parts, run_seconds: float) -> Cost:
     first, together = units[0][0], len(units[0])
     data = datamodule.open_data(first.data, first.seed)
-    epoch = parts.epoch + parts.step * data.sampling.steps(len(data.train))
+    batches = trainer_arguments.training_batches(first.trainer.plain(), data.sampling.steps(len(data.train)))
+    epoch = parts.epoch + parts.step * batches
     size = parts.bytes + epochs * parts.epoch_bytes
     return Cost(first, len(units) * together, together, epochs, parts.start + together * run_seconds, epoch, size)
 
@@ -117,9 +119,10 @@ def _shape(unit: Sequence[Settings]) -> str:
     if len(unit) > 1:
         return f"{len(unit)} {grouping.signature(unit[0])}"
     parts = unit[0].plain()
+    parts["trainer"] |= {"max_epochs": 0}
     if unit[0].atlas:
         return unit[0].names.init  # whichever function, one stands for all
-    keys = ("act", "hidden_sizes", "norm", "data", "optim", "loss", "threads", "diagnostics", "untrained")
+    keys = ("act", "hidden_sizes", "norm", "data", "optim", "loss", "threads", "diagnostics", "untrained", "trainer")
     return json.dumps({key: parts[key] for key in keys})
 
 

@@ -134,13 +134,18 @@ def check_batches(given: dict[str, Any], data: "SplitData") -> None:
     for name, batches, limit in counts:
         if not _limited(batches, limit):
             raise UserError(f"trainer.{name}={limit}: of {batches} batches; must be at least {1 / batches:.3g}")
-    steps = _limited(training, given.get("overfit_batches") or given.get("limit_train_batches"))
+    steps = training_batches(given, training)
     interval = given.get("val_check_interval")
     if type(interval) is int and interval > steps and given.get("check_val_every_n_epoch", 1) is not None:
         raise UserError(
             f"trainer.val_check_interval={interval}: an epoch has {steps} batches; to count through epochs give "
             "+trainer.check_val_every_n_epoch=null too"
         )
+
+
+def training_batches(given: dict[str, Any], batches: int) -> int:
+    """How many of so many batches an epoch trains on."""
+    return _limited(batches, given.get("overfit_batches") or given.get("limit_train_batches"))
 
 
 def _limited(batches: int, limit: float | None) -> int:
