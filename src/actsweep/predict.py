@@ -40,7 +40,7 @@ def predict(settings: schema.Settings) -> tuple[Layers, Limit, MeanField]:
         raise UserError("depth=0: the theory is of networks with hidden layers")
     if settings.norm != "none":
         raise UserError(f"norm={settings.norm}: the theory is of networks without normalisation; use norm=none")
-    act = Function(activations.build(settings.act.plain()))
+    act = Function(activations.build_alike(settings.act.plain()))
     shapes = list(zip([widths[0], *widths], [*widths, widths[-1]], strict=True))
     of_shape = {shape: variances(*settings.init.functions(), *shape) for shape in dict.fromkeys(shapes)}
     weights, biases = zip(*(of_shape[shape] for shape in shapes), strict=True)

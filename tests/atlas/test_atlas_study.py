@@ -20,6 +20,7 @@ from actsweep.config.schema import Atlas, Settings
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
 from actsweep.statistics import atlas
+from actsweep.theory import critical
 from actsweep.theory.integrals import Function
 from actsweep.theory.properties import properties
 from actsweep.training.stack.activating import by_member, members_last, one_by_one, way
@@ -50,6 +51,15 @@ class Picking(nn.Module):
         result = x.clone()
         result[x < 0] = x[x < 0] * self.slope
         return result
+
+
+class DrawsItsSlope(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.rand(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x > 0, x, self.slope * x)
 
 
 def test_the_study_lists_each_of_the_projects_of_torchs_and_of_the_packages_functions_once() -> None:
@@ -253,3 +263,15 @@ def test_a_persons_function_that_is_none_of_one_number_is_refused() -> None:
     with pytest.raises(ValueError, match="is another function after it was applied"):
         fitness.refuse("tests.network.own_activations.Counting", {"_target_": "tests.network.own_activations.Counting"})
     fitness.refuse("torch_activation.GLU", {"_target_": "torch_activation.GLU"})  # of the package: the table names it
+
+
+def test_what_a_function_draws_when_it_is_made_is_the_same_whatever_was_drawn_before(
+    settings_for: Make, tmp_path: Path
+) -> None:
+    settings, found = of_atlas(settings_for(*TINY), f"{__name__}.DrawsItsSlope", [0, 1]), []
+    for before in (5, 6):
+        torch.manual_seed(before)
+        critical._solved.cache_clear()
+        edge = critical.critical_of(settings.act.plain(), 1.0)
+        found.append({**measure(settings, tmp_path / str(before))["atlas"], "cost": 0, "edge": edge})
+    assert found[0] == found[1]

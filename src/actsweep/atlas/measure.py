@@ -65,11 +65,11 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
 def described(settings: Settings) -> dict[str, Any]:
     """What can be said of the function alone; `values`: what tells it from others (see `equals`)."""
     act = settings.act.plain()
-    module = activations.build(act)
+    module = activations.build_alike(act)
     found: dict[str, Any] = {"learnt": sum(each.numel() for each in module.parameters()), "cost": cost(module)}
-    found["values"] = fingerprint(activations.build(act))
+    found["values"] = fingerprint(activations.build_alike(act))
     try:
-        own = asdict(properties(describe(activations.build(act))))
+        own = asdict(properties(describe(activations.build_alike(act))))
     except UserError as error:
         return found | {"no_theory": str(error)}
     return found | {name: each.tolist() if isinstance(each, np.ndarray) else each for name, each in own.items()}
@@ -117,7 +117,7 @@ def _theory(settings: Settings) -> dict[str, Any]:
         return {"no_edge": str(error) or repr(error)}
     found: dict[str, Any] = {"weight_variance": weight, "bias_variance": bias}
     try:
-        theory = MeanField(describe(activations.build(settings.act.plain())), weight, bias)
+        theory = MeanField(describe(activations.build_alike(settings.act.plain())), weight, bias)
         q = theory.fixed_point(weight + bias or 1.0)
         found["q"] = q
         found["chi"] = theory.chi(q)

@@ -95,6 +95,13 @@ def build(description: Description) -> nn.Module:
         raise UserError(why if is_of_it else f"{as_call(description)}: {why}") from error
 
 
+def build_alike(description: Description) -> nn.Module:
+    """The same module at every call, whatever it draws when it is made: for what is said of a function, not trained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return build(description)
+
+
 def _built(description: Description) -> nn.Module:
     path = str(description["_target_"])
     target = find(path)

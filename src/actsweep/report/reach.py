@@ -103,4 +103,4 @@ def _function(act: str) -> "Function":
 
     description = json.loads(act)
     activations.refuse_foreign(description)
-    return Function(activations.build(description))
+    return Function(activations.build_alike(description))

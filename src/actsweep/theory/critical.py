@@ -78,7 +78,7 @@ def critical(act: nn.Module | Function, q: float) -> Critical:
 
 @lru_cache(maxsize=256)
 def _solved(description: str, q: float) -> Critical:
-    return critical(activations.build(json.loads(description)), q)
+    return critical(activations.build_alike(json.loads(description)), q)
 
 
 def critical_of(act: Mapping[str, Any], q: float) -> Critical:
