@@ -24,8 +24,11 @@ GRID = [
     ["act=relu", "seed=0", "optim.lr=0.1"],
     ["act=relu", "seed=1", "optim.lr=1e-3"],
     ["act=tanh", "seed=0x", "optim.lr=yes"],  # of other types: they are refused later
+    ["act=leakyrelu", "seed=0", "optim.lr=0.1"],
+    ["act=torch.nn.Mish", "seed=0", "optim.lr=0.1"],
+    ["act=leakyrelu", "act.negative_slope=0.3", "seed=0"],
     ["act=torch.nn.CELU", "init=critical"],
-    ["act=torch.nn.Hardtanh", "init=critical"],  # a class is a value too
+    ["act=torch.nn.Hardtanh", "init=critical"],  # a choice of act is a value too
     ["+init.by_act.x=1", "depth=null", "data.batch_size=all", "hydra.job.name=one"],
     ["+init.by_act.x=1", "depth=3", "data.batch_size=32", "hydra.job.name=one"],
     ["hidden_sizes=[3,4]", "seed=1"],
@@ -65,6 +68,20 @@ def test_configurations_are_hydras_own_and_few_of_them_are_composed(
     sent: Composing = pickle.loads(pickle.dumps(composing))
     assert plain(sent.load_sweep_config(master, [*COMMON[:1], *GRID[1]])) == expected[1]
     assert len(composed) == 8
+
+
+def test_what_else_is_said_of_an_activation_holds_for_each_choice(loader: ConfigLoader, tmp_path: Path) -> None:
+    for name, text in (("experiment/steep", "act:\n  slope: 0.3"), ("act/own", "defaults: [relu]\nslope: 2")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / f"{name}.yaml").write_text(f"# @package _global_\n{text}\n" if "exp" in name else f"{text}\n")
+    common = [*COMMON, f"hydra.searchpath=[file://{tmp_path}]"]
+    master = loader.load_configuration("config", common, RunMode.MULTIRUN)
+    steep = [["data=digits", f"act={act}", "+experiment=steep"] for act in ("leakyrelu", "tanh", "torch.nn.CELU")]
+    grid = [*steep, *(["data=digits", f"act={act}"] for act in ("relu", "own", "tanh"))]
+    composing = Composing(loader)
+    for overrides in grid:
+        expected = plain(loader.load_sweep_config(master, overrides))
+        assert plain(composing.load_sweep_config(master, overrides)) == expected, overrides
 
 
 class Heard(Callback):

@@ -41,10 +41,9 @@ def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
-def _names_class(override: str) -> bool:
-    """Whether it is `act=package.module.Class`, a choice that brings its own path and nothing else."""
-    key, _, value = override.partition("=")
-    return key == "act" and "." in value and all(part.isidentifier() for part in value.split("."))
+def _chosen_act(overrides: Iterable[str]) -> str | None:
+    """The choice of an activation among them."""
+    return next((value for each in overrides if (value := each.removeprefix("act=")) != each), None)
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,7 @@ class Composing:
         self.loader = loader
         self.models: dict[tuple[str, ...], Model] = {}  # by overrides, values left out where they are plain
         self.are_values: dict[str, bool] = {}  # by key
+        self.acts: dict[str, Any] = {}  # by choice: the section `act` that it brings, None where it may bring more
         self.known: dict[tuple[str, ...], Any] = {}  # by overrides: what `Shared.note` was given
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -105,7 +105,11 @@ class Composing:
         values = self._plain_values(master_config, overrides)
         alike = tuple(_key(each) if each in values else each for each in overrides)
         if alike not in self.models:
-            self.models[alike] = _model(self.loader.load_sweep_config(master_config, list(overrides)), values)
+            config = self.loader.load_sweep_config(master_config, list(overrides))
+            if (act := _chosen_act(values)) and OmegaConf.to_container(config.act) != self.acts[act]:
+                self.acts[act] = None  # something else is said of it
+                return self._model(master_config, overrides)
+            self.models[alike] = _model(config, values)
         return self.models[alike], values
 
     def _plain_values(self, master_config: DictConfig, overrides: Sequence[str]) -> set[str]:
@@ -114,11 +118,49 @@ class Composing:
         for key in times.keys() - self.are_values.keys():
             self.are_values[key] = _is_value(master_config, key)
         plain = {each for each in overrides if self.are_values[_key(each)] and PLAIN.fullmatch(each)}
-        return {each for each in overrides if (each in plain or _names_class(each)) and times[_key(each)] == 1}
+        if (act := _chosen_act(overrides)) and not any(key.startswith(("act.", "act@", "names")) for key in times):
+            if act not in self.acts:
+                self.acts[act] = self._brought_by(act)
+            plain |= set() if self.acts[act] is None else {f"act={act}"}
+        return {each for each in plain if times[_key(each)] == 1}
+
+    def _brought_by(self, act: str) -> Any:
+        """The section `act` that a choice brings, if that is all: a class's path, or a file that is no more."""
+        if not re.fullmatch(r"[\w.-]+", act):
+            return None
+        path = f"act/{act}"
+        source = next((each for each in self.loader.get_sources() if each.available() and each.is_config(path)), None)
+        if source is None:
+            return None
+        found = source.load_config(path)
+        content = OmegaConf.to_container(found.config)
+        is_all = isinstance(content, dict) and "defaults" not in content and not found.header.get("package")
+        return content if is_all else None
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         model, values = self._model(master_config, sweep_overrides)
-        return _with_values(_unpacked(model.packed), sweep_overrides, values - model.values)
+        return self.with_values(_unpacked(model.packed), sweep_overrides, values - model.values)
+
+    def _with_plain_values(self, config: DictConfig, values: Iterable[str]) -> DictConfig:
+        for each in values:
+            if act := _chosen_act([each]):
+                OmegaConf.update(config, "act", self.acts[act], merge=False)
+                OmegaConf.update(config, "names.act", act)
+            else:
+                OmegaConf.update(config, _key(each), _parsed(each).value(), merge=True)
+        return config
+
+    def with_values(self, config: DictConfig, overrides: Sequence[str], values: Iterable[str]) -> DictConfig:
+        """Another job's configuration with this one's values, and what Hydra notes of its overrides."""
+        own = [each for each in overrides if not _key(each).startswith(("hydra.", "hydra/"))]
+        form = config.hydra.job.config.override_dirname
+        named = sorted(each for each in own if _parsed(each).key_or_group not in form.exclude_keys)
+        with read_write(config.hydra):
+            config.hydra.overrides.task = own
+            config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
+            if act := _chosen_act(values):
+                config.hydra.runtime.choices.update(dict.fromkeys(("act", "names/act"), act))
+        return self._with_plain_values(config, values)
 
     def each(self, master_config: DictConfig, grid: Sequence[Sequence[str]]) -> "Shared":
         return Shared(self, master_config, grid)
@@ -141,7 +183,7 @@ class Composing:
             if hydra.job.chdir:
                 os.chdir(output)
             model, values = self._model(master_config, overrides)
-            program = _with_plain_values(_unpacked(model.program), values - model.values)
+            program = self._with_plain_values(_unpacked(model.program), values - model.values)
             configure_log(hydra.job_logging, hydra.verbose)
             if hydra.output_subdir is not None:
                 _write(output / hydra.output_subdir, config, program, model, values - model.values)
@@ -178,7 +220,7 @@ class Shared(Iterable[DictConfig]):
     def __iter__(self) -> Iterator[DictConfig]:
         for number, overrides in enumerate(self.grid):
             model, values = self.loader._model(self.master, overrides)
-            config = _with_values(model.shared, overrides, values - model.shown)
+            config = self.loader.with_values(model.shared, overrides, values - model.shown)
             model.shown.clear()
             model.shown.update(values)
             with read_write(config.hydra):
@@ -194,7 +236,7 @@ def use(config: DictConfig) -> None:
 
 def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, values: Iterable[str]) -> None:
     """What Hydra leaves in a job's .hydra; but for these values, and what is noted of the job, the model's text."""
-    own = {_key(each).partition(".")[0] for each in values} | ({"names"} if any(map(_names_class, values)) else set())
+    own = {_key(each).partition(".")[0] for each in values} | ({"names"} if _chosen_act(values) else set())
     texts = model.texts | (sections(OmegaConf.to_yaml(OmegaConf.masked_copy(program, list(own)))) if own else {})
     noted = {part: {key: config.hydra[part][key] for key in keys} for part, keys in OF_A_JOB.items()}
     hydra_texts = dict(model.hydra_texts)
@@ -222,26 +264,6 @@ def _is_value(config: DictConfig, key: str) -> bool:
     if not isinstance(section, DictConfig) or last not in section:
         return False
     return OmegaConf.is_interpolation(section, last) or not OmegaConf.is_config(section[last])
-
-
-def _with_plain_values(config: DictConfig, values: Iterable[str]) -> DictConfig:
-    for each in values:
-        for key in ("act._target_", "names.act") if _names_class(each) else (_key(each),):
-            OmegaConf.update(config, key, _parsed(each).value(), merge=True)
-    return config
-
-
-def _with_values(config: DictConfig, overrides: Sequence[str], values: Iterable[str]) -> DictConfig:
-    """Another job's configuration with this one's values, and what Hydra notes of its overrides."""
-    own = [each for each in overrides if not _key(each).startswith(("hydra.", "hydra/"))]
-    form = config.hydra.job.config.override_dirname
-    named = sorted(each for each in own if _parsed(each).key_or_group not in form.exclude_keys)
-    with read_write(config.hydra):
-        config.hydra.overrides.task = own
-        config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
-        for each in filter(_names_class, values):
-            config.hydra.runtime.choices.update(dict.fromkeys(("act", "names/act"), _parsed(each).value()))
-    return _with_plain_values(config, values)
 
 
 def _packed(config: DictConfig) -> bytes:
