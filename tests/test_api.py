@@ -1,11 +1,13 @@
 """The public API: what `train` is given is what the command would be given, and `load` reads what runs leave."""
 
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as L
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -42,6 +44,8 @@ def test_train_gives_the_weights_that_the_command_gives(tmp_path: Path, command:
         ({"optim.lr": -1}, "^optim.lr=-1: must be greater than 0"),
         ({"trainer.max_epoch": 2}, "^trainer.max_epoch: there is no such key .did you mean trainer.max_epochs"),
         ({"seed": [0, 1]}, "^seed"),
+        ({"+sweeps": "quick"}, "^.sweeps=quick: asks for many runs, and train does one"),
+        ({"hydra/launcher": "stacked_slurm"}, "^hydra/launcher=stacked_slurm: is for a sweep"),
     ],
 )
 def test_what_the_command_refuses_is_refused(overrides: dict[str, object], line: str, tmp_path: Path) -> None:
@@ -70,6 +74,46 @@ def test_train_may_be_called_where_hydra_is_in_use_and_by_several_threads(tmp_pa
         assert torch.equal(torch.rand(3), expected)
         assert GlobalHydra.instance().hydra is hydra
         assert compose("relu")["_target_"] == "torch.nn.ReLU"
+
+
+class Interrupts(L.Callback):
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_train_is_a_keyboard_interrupt_and_the_next_one_is_heard_too(tmp_path: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    mine = {"diagnostics": [], "+diagnostics.mine._target_": f"{__name__}.Interrupts"}
+    with pytest.raises(KeyboardInterrupt):
+        actsweep.train(folder=tmp_path, **(TINY | mine))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_folder_that_cant_be_one_is_refused_and_the_current_one_has_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = TINY | {"diagnostics": [], "depth": 1}
+    (tmp_path / "file").write_text("mine")
+    for place in ("file", "file/below"):
+        with pytest.raises(UserError, match="file"):
+            actsweep.train(folder=tmp_path / place, **tiny)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert actsweep.train(folder=".", **tiny)["name"] == "here"
+
+
+def test_load_leaves_out_what_other_programs_left_and_a_row_that_is_cut_off(tmp_path: Path) -> None:
+    actsweep.train(seed=0, folder=tmp_path / "run", **TINY)
+    whole = actsweep.load(tmp_path)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "result.json").write_text('{"status": "ok", "error": null}')
+    with (tmp_path / "run" / run_folder.LAYERS).open("a") as file:
+        file.write("2,36,layer_01,grad_norm,0.0")
+    found = actsweep.load(tmp_path)
+    assert found.runs.equals(whole.runs)
+    assert found.layers.equals(whole.layers)
+    (tmp_path / "run" / run_folder.LAYERS).write_text("")
+    assert len(actsweep.load(tmp_path).layers) == 0
 
 
 def test_load_gives_tidy_tables_that_say_what_was_varied(tmp_path: Path) -> None:

@@ -46,6 +46,18 @@ def test_a_checkpoint_has_the_accuracy_of_its_run(
     assert f"test accuracy {result['test_accuracy']:.2%}" in text
 
 
+def test_a_network_that_diverged_has_no_accuracy(
+    settings_for: SettingsFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = one_run.train(settings_for(*SMALL, "optim.lr=1e30", "diagnostics=[]"), tmp_path)
+    assert result["status"] == "diverged"
+    [line] = evaluated(monkeypatch, capsys, "--json", str(tmp_path / run_folder.LAST)).splitlines()
+    found = json.loads(line)
+    assert found["test_accuracy"] is None
+    assert set(found["class_accuracy"].values()) == {None}
+    assert "test accuracy –" in evaluated(monkeypatch, capsys, str(tmp_path / run_folder.LAST))
+
+
 def test_a_checkpoint_is_measured_on_the_data_of_its_run(
     settings_for: SettingsFor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,9 @@
 Flow: around everything, as the command.
 """
 
+import io
 import re
+import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -82,7 +84,9 @@ def _labelled(run: Run, label: Mapping[str, Any], rows: pd.DataFrame) -> pd.Data
 
 def _rows(run: Run, name: str) -> pd.DataFrame:
     path = Path(run["folder"], name)
-    return pd.read_csv(path) if path.exists() else pd.DataFrame()
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]  # without a row that was being written when a disk was full
+    return pd.read_csv(io.BytesIO(whole)) if whole else pd.DataFrame()
 
 
 def _layers(run: Run) -> pd.DataFrame:
@@ -145,20 +149,29 @@ def train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    from hydra.types import RunMode
+
     from actsweep import composition, one_run
     from actsweep.config import schema
-    from actsweep.config.command_line import mistake, quiet_libraries
-    from actsweep.results import claims
+    from actsweep.config.command_line import mistake, quiet_libraries, typed
+    from actsweep.results import claims, ownership
     from actsweep.sweep import check
 
     quiet_libraries()
     try:
         config = composition.composed(words(overrides))
+        if config.hydra.mode == RunMode.MULTIRUN:
+            asked = [each for each in typed(config.hydra.overrides.task) if each.lstrip("+").startswith("sweeps")]
+            raise UserError(f"{' '.join(asked) or 'hydra.mode=MULTIRUN'}: asks for many runs, and train does one")
+        check.of_hydra(config.hydra)
         check.of_settings(settings := composition.validated(config))
         if settings.plan:
             raise UserError("plan=true: says what a command would take, and is the command's alone")
         check.try_parts(settings := composition.read(config))
-        place = folder or Path(config.hydra.run.dir)
+        place = (folder or Path(config.hydra.run.dir)).absolute()
+        with check.in_a_folder_of_ours():
+            claims.refuse(place, settings, hydras := claims.hydra_files(config.hydra))
+            ownership.adopt(place, *hydras)
         with claims.held(place, settings, config.hydra):
             return run_folder.finished(place, settings) or one_run.train(settings, place)
     except Exception as error:
@@ -170,18 +183,26 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Leave Hydra, which the caller may be using, torch's threads and its random numbers as they were."""
+    """Leave Hydra, which the caller may be using, torch's threads and its random numbers as they were; and Ctrl-C, of
+    which Lightning makes an exit, and is deaf to the next."""
     import torch
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
     hydra, config, threads = GlobalHydra.instance().hydra, HydraConfig.instance().cfg, torch.get_num_threads()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    handler = signal.getsignal(signal.SIGINT)
     GlobalHydra.instance().clear()
     try:
         with torch.random.fork_rng(devices):
             yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     finally:
+        if threading.current_thread() is threading.main_thread() and handler:
+            signal.signal(signal.SIGINT, handler)
         GlobalHydra.instance().hydra = hydra
         HydraConfig.instance().cfg = config
         torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}`
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 
+from actsweep.config.command_line import typed
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError, exits_are_errors
 from actsweep.imports import uncollected
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
     from actsweep.data.dataset import Dataset
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
-OPERATIONAL = (
-    *("hydra.", "hydra/", "sweeps", "figures", "report", "rerun", "plan"),
+OPERATIONAL = {
+    *("sweeps", "figures", "report", "rerun", "plan"),
     *("data.source.root", "trainer.enable_progress_bar", "trainer.max_epochs"),
-)
+}
+ESCAPED = r"$\{"
 LOCATION, SHOWN = "data.source.root=", 12  # characters of a digest
 LONGEST, BYTES = 120, 240  # of a name: characters; and of those what fits beside a digest into 255
 
@@ -42,7 +45,8 @@ def run_name(act: str, depth: int, seed: object, overrides: list[str], content: 
     parts = [f"{act}-d{depth}-s{seed}"]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key not in SHOWN_ANYWAY and not key.startswith(OPERATIONAL):
+        is_hydras = key.startswith(("hydra.", "hydra/"))
+        if not is_hydras and key not in SHOWN_ANYWAY and key.partition("@")[0] not in OPERATIONAL:
             parts.append(f"{key.rpartition('.')[2]}={value}")
     name = "-".join([*parts, content] if content else parts)
     safe = re.sub(r"[^\w.=+,\[\]-]", "_", name)
@@ -52,9 +56,19 @@ def run_name(act: str, depth: int, seed: object, overrides: list[str], content: 
     return f"{short}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def _with_value(root: DictConfig, place: int, override: str) -> str:
+    """An override with the value that a ${…} in it has. One such as ${.lr} means something where its key is, and in the
+    jobs of a sweep Hydra escapes all of them."""
+    key = override.lstrip("+").partition("=")[0]
+    if ESCAPED not in override:
+        with suppress(OmegaConfBaseException):
+            return str(root.hydra.overrides.task[place])
+    return f"{key}={OmegaConf.select(root, key)}"
+
+
 def _run_name_of(root: DictConfig) -> str:
     depth = len(root.hidden_sizes) if root.depth is None else root.depth
-    overrides = list(root.hydra.overrides.task)
+    overrides = [_with_value(root, place, each) for place, each in enumerate(typed(root.hydra.overrides.task))]
     content = _content_named(root) if any(each.lstrip("+").startswith(LOCATION) for each in overrides) else ""
     return run_name(root.hydra.runtime.choices.act, depth, root.seed, overrides, content)
 
@@ -138,18 +152,20 @@ def validated(config: DictConfig) -> Settings:
         raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
     except ValidationError as error:
         raise UserError(_sentence(error)) from error
-    _refuse_unused_sizes(config)
+    _refuse_contradictions(config)
     _refuse_unmeasured(settings)
     return settings
 
 
-def _refuse_unused_sizes(config: DictConfig) -> None:
-    """Raise UserError where the depth that is set, or isn't, makes another size that was asked for mean nothing."""
-    asked = {
-        each.lstrip("+").partition("=")[0]: each for each in OmegaConf.select(config, "hydra.overrides.task") or ()
-    }
+def _refuse_contradictions(config: DictConfig) -> None:
+    """Raise UserError where the depth that is set, or isn't, makes another size that was asked for mean nothing, and
+    where a function would have another's name."""
+    words = typed(config.hydra.overrides.task) if "hydra" in config else []
+    asked = {each.lstrip("+").partition("=")[0]: each for each in words}
     if config.depth is None and "width" in asked and "depth" not in asked:
         raise UserError(f"{asked['width']}: needs depth=N, the number of such layers; hidden_sizes=[…] names each")
+    if target := asked.get("act._target_"):
+        raise UserError(f"{target}: would be called {config.names.act}; give act={target.partition('=')[2]}")
     if config.depth is not None and (sizes := asked.get("hidden_sizes") or asked.get("model")):
         raise UserError(f"{sizes}: depth={config.depth} layers of {config.width} units stand in its place; give one")
 

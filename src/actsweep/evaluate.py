@@ -44,8 +44,11 @@ def load(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str, str]:
 
 
 @torch.no_grad()
-def _predictions(network: MLP, loss: Loss, batches: Any) -> Tensor:
-    return torch.cat([loss.predict(network(inputs)) for inputs, _ in batches])
+def _correct(network: MLP, loss: Loss, batches: Any, labels: Tensor) -> Tensor:
+    """1 or 0 for each example; of a network that has diverged NaN, as its run has no accuracy either."""
+    outputs = torch.cat([network(inputs) for inputs, _ in batches])
+    found = (loss.predict(outputs) == labels).double()
+    return found if outputs.isfinite().all() else found.fill_(math.nan)
 
 
 def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict[str, Any]:
@@ -56,16 +59,16 @@ def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict
     network.eval()
     outputs_for(loss, data.dataset)
     labels, objective = data.test.labels, LOSSES[loss]
-    correct = _predictions(network, objective, data.test_dataloader()) == labels
+    correct = _correct(network, objective, data.test_dataloader(), labels)
     classes = range(len(data.dataset.classes))
     inputs, targets = data.probe(PROBE)
     layers = observe(network, lambda: objective.value(network(inputs), targets))
     counts = count_over(network, data.all_training_batches())
     gradients = [layer.gradient for layer in layers if layer.gradient is not None]
     return {
-        "test_accuracy": _number(correct.double().mean()),
+        "test_accuracy": _number(correct.mean()),
         "class_accuracy": {
-            data.dataset.classes[number]: _number(correct[labels == number].double().mean()) for number in classes
+            data.dataset.classes[number]: _number(correct[labels == number].mean()) for number in classes
         },
         "hidden_sizes": [layer.weight.shape[2] for layer in layers[1:]],
         "dead_outputs": [int(counts[name]["dead_outputs"]) for name in counts],

@@ -42,6 +42,8 @@ def job(cfg: DictConfig) -> float | None:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 return None  # the sweep goes on; its end reports the failure
             raise stop(f"{folder.name} failed: {error} (traceback: {folder / run_folder.ERROR})", code=1) from error
+        if done and done["status"] == "failed" and HydraConfig.get().mode == RunMode.RUN:
+            raise stop(f"{folder.name} failed earlier, which rerun=none lets stand: {done['error']}", code=1)
         return run_folder.score(result)
 
 

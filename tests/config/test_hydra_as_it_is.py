@@ -132,6 +132,32 @@ def test_a_mistake_in_a_launchers_arguments_creates_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("launcher", ["sweep", "basic"])
+def test_a_value_that_points_to_another_key_has_that_of_its_own_job(
+    launcher: str, command: Command, tmp_path: Path
+) -> None:
+    points = ["optim.weight_decay=${optim.lr}", "optim.momentum=${.weight_decay}", "optim.lr=0.1,0.2"]
+    sweep = ["-m", *QUICK, *points, f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}/sweep"]
+    assert command(*sweep) == 0
+    assert command(*sweep, "plan=true") == 0
+    assert command(*QUICK, *points[:2], f"hydra.run.dir={tmp_path}/run") == 0
+    found = [json.loads(path.read_text())["config"]["optim"] for path in sorted(tmp_path.rglob("result.json"))]
+    assert [(each["lr"], each["weight_decay"], each["momentum"]) for each in found] == [
+        (0.01, 0.01, 0.01), (0.1, 0.1, 0.1), (0.2, 0.2, 0.2),
+    ]  # fmt: skip
+    assert len(list((tmp_path / "sweep").glob("*-weight_decay=0.2-momentum=0.2-lr=0.2"))) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # optuna 2's own
+def test_in_a_search_it_has_that_of_its_own_trial(command: Command, tmp_path: Path) -> None:
+    search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=2"]
+    points = ["optim.weight_decay=${optim.lr}", "optim.lr=choice(0.1,0.2)", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*search, *QUICK, *points) == 0
+    for path in tmp_path.glob("*/result.json"):
+        optim = json.loads(path.read_text())["config"]["optim"]
+        assert optim["weight_decay"] == optim["lr"] > 0.05
+
+
 def test_a_run_may_be_named_after_its_number(command: Command, tmp_path: Path) -> None:
     sweep = ["-m", *QUICK, "seed=0,1", "hydra.sweep.subdir=${hydra.job.num}", f"hydra.sweep.dir={tmp_path}"]
     for _ in range(2):

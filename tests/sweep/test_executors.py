@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -107,7 +109,9 @@ def test_what_a_signal_does_to_a_run_is_left_to_whoever_started_it(settings_for:
     ("argument", "message"),
     [
         ("hydra.launcher.engine.cluster=slurm", "Could not detect"),
+        ("hydra.launcher.engine.cluster=nosuch", "nosuch"),
         ("+hydra.launcher.engine.partitoin=gpu", "partitoin"),
+        ("hydra.launcher.engine.mem_gb=16G", "mem_gb"),
     ],
 )
 def test_an_engine_that_is_not_there_ends_with_one_line(
@@ -125,6 +129,37 @@ def test_an_engine_that_is_not_there_ends_with_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: hydra.launcher.engine: ")
     assert message in line
+
+
+def test_what_slurm_says_against_a_job_is_one_line(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("srun", "sbatch"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\necho error: invalid partition specified: nosuch >&2; exit 1")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    away = ["-m", "hydra/launcher=stacked_slurm", "hydra.launcher.engine.slurm_partition=nosuch", "seed=0,1"]
+    assert command(*away, *SMALL, f"hydra.sweep.dir={tmp_path / 'out'}") == 2
+    *_, line = capsys.readouterr().err.splitlines()  # submitit has said it too
+    assert line.startswith("error: hydra.launcher.engine: ")
+    assert "invalid partition specified: nosuch" in line
+
+
+@pytest.mark.parametrize(("where", "error"), [("init", ConnectionError), ("remote", ValueError)])
+def test_what_ray_says_against_its_arguments_is_one_line(
+    where: str, error: type[Exception], command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def refuses(**_: Any) -> None:
+        raise error("Could not find any running Ray instance.")
+
+    fake = {"init": lambda **_: None, "remote": lambda **_: lambda task: task, "shutdown": lambda: None}
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(**(fake | {where: refuses})))
+    away = ["-m", "hydra/launcher=stacked_ray", *SMALL, "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*away) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == "error: hydra.launcher.engine: Could not find any running Ray instance."
 
 
 def test_stacks_are_cut_into_about_equal_jobs(

@@ -123,6 +123,29 @@ def test_a_plan_of_a_sweep_leaves_nothing(command: Command, tmp_path: Path, caps
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plan_is_of_what_is_left(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["-m", *SMALL, "act=relu,tanh", "diagnostics=[]", "trainer.max_epochs=1", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*sweep, "seed=0") == 0
+    capsys.readouterr()
+    assert command(*sweep, "seed=0,1,2", "plan=true") == 0
+    shown = capsys.readouterr().out
+    assert "2 of 6 runs are done already" in shown
+    assert "4 runs: 1 stack, one after another: at most " in shown
+    assert command(*sweep, "seed=0", "plan=true") == 0
+    assert capsys.readouterr().out == "2 of 2 runs are done already\n"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # optuna 2's own
+def test_a_plan_of_a_search_counts_its_trials(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=7"]
+    space = ["act=choice(relu,tanh,elu)", "plan=true", f"hydra.sweep.dir={tmp_path}/out"]
+    assert command(*search, *SMALL, "diagnostics=[]", *space) == 0
+    assert "7 runs, one after another: " in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_that_cant_be_tried_is_named(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

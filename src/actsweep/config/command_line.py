@@ -23,6 +23,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
+from omegaconf import ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -122,6 +123,12 @@ def quiet_libraries() -> None:
         r"The `srun` command is available on your system but is not used",  # on a machine where Slurm is installed
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+def typed(words: ListConfig) -> list[str]:
+    """Overrides as they were typed. OmegaConf would put values in the place of a ${…} in them: those that the keys have
+    now, and not in the job."""
+    return list(map(str, OmegaConf.to_container(words, resolve=False)))
 
 
 def _closest(word: str, allowed: Sequence[str]) -> str:

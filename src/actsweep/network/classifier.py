@@ -47,7 +47,7 @@ class Classifier(L.LightningModule):
         self.network = MLP(**network)
         self.optim = dict(optim)
         self.l2 = float(self.optim.pop("l2", 0.0))
-        self.examples = 1  # of a batch
+        self.examples = 1  # of a step
         self.seed = seed
         self.objective = LOSSES[loss]
         self.monitor: dict[str, Any] = {"monitor": "val_loss", "mode": "min"}
@@ -120,7 +120,7 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, without the penalty, whose gradient is added afterwards; train_loss has both."""
-        self.examples = len(batch[1]) * self.trainer.world_size
+        self.examples = len(batch[1]) * self.trainer.world_size * self.trainer.accumulate_grad_batches
         return self._step("train", batch)[0]
 
     def _penalty(self) -> Tensor | float:

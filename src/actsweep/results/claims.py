@@ -78,8 +78,10 @@ def refuse_sweep(folder: Path) -> None:
 def hydra_files(hydra: Any) -> list[str]:
     """What Hydra itself, and its callbacks, write into a run's folder, by the section `hydra` of its configuration."""
     subfolder = hydra.output_subdir
-    names = ("config.yaml", "hydra.yaml", "overrides.yaml", "*") if subfolder is not None else ()
-    return [*_logs(hydra), *(f"{subfolder}/{name}" for name in names)]
+    names = ["config.yaml", "hydra.yaml", "overrides.yaml"] if subfolder is not None else []
+    if names and Path(subfolder) != Path():  # where everything lies, everything is not Hydra's
+        names.append("*")
+    return [*_logs(hydra), *(Path(subfolder, name).as_posix() for name in names)]
 
 
 def _logs(hydra: Any) -> list[str]:

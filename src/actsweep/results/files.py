@@ -3,6 +3,7 @@
 Flow: around **results**.
 """
 
+import errno
 import json
 import math
 import os
@@ -30,10 +31,13 @@ def listed_at(path: Path) -> tuple[Path, str]:
 
 
 def sync(path: Path) -> None:
-    """Have the system put a file's content, or a folder's list of names, on disk."""
+    """Have the system put a file's content, or a folder's list of names, on disk; some do so for files alone."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP} or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

@@ -4,12 +4,15 @@ Flow: around **results**. The kernel's flock as it is: the library `filelock` wo
 leave the holder's name, which is most of it, to us.
 """
 
+import errno
 import fcntl
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +20,7 @@ from actsweep.errors import UserError
 from actsweep.results import ownership, rank
 
 LOCK = ".lock"
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # as Lustre and NFS say that are mounted without
 _held: dict[Path, IO[str]] = {}  # by this process, which may ask again
 
 
@@ -37,10 +41,19 @@ def take(folder: Path) -> None:
         with file:
             holder = file.read().strip() or "another process"
         raise InUseError(f"{folder} is in use by {holder}: wait for it, or choose another folder") from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _say_unlocked(str(error.strerror))
     file.truncate()
     print(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}", file=file)
     file.flush()
     _held[path] = file
+
+
+@cache
+def _say_unlocked(reason: str) -> None:
+    print(f"warning: no folder can be locked here ({reason}): let no two commands work in one", file=sys.stderr)
 
 
 def release(folder: Path) -> None:

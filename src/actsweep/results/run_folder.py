@@ -71,10 +71,15 @@ def set_aside(path: Path, reason: str) -> None:
 
 
 def finished(folder: Path, settings: "Settings") -> dict[str, Any] | None:
-    """The result of these settings that `rerun` lets stand, if there is one. A damaged one is set aside."""
+    """The result that stands in the folder, if there is one. A damaged one is set aside."""
     found = read_result(folder)
     if found is None and (folder / RESULT).exists() and RESULT in ownership.recorded(folder):
         set_aside(folder / RESULT, "no JSON of a run's summary")
+    return standing(found, settings)
+
+
+def standing(found: dict[str, Any] | None, settings: "Settings") -> dict[str, Any] | None:
+    """A result, if it is of these settings and their `rerun` lets it stand."""
     if found is None or settings.rerun == "all" or not is_of(found, settings):
         return None
     return None if found["status"] == "failed" and settings.rerun == "failed" else found
@@ -95,7 +100,7 @@ def when_written(folder: Path) -> int | None:
 def read_result(folder: Path) -> dict[str, Any] | None:
     """A run's summary, or None where there is none (yet) that can be read."""
     result = read_json(folder / RESULT)
-    return result if "status" in result else None
+    return result if {"status", "config"} <= result.keys() else None  # else it is another program's
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -104,9 +109,12 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def write_sweep(folder: Path, question: str | None, command: str, expected: list[str]) -> None:
-    """Note what a sweep is, before its first run. Runs that an earlier command put into the folder stay expected."""
+    """Note what a sweep is, before its first run. Runs that an earlier command put into the folder stay expected; what
+    ended that command doesn't."""
     earlier = read_sweep(folder).get("expected", [])
     ownership.record(folder, SWEEP, ERROR, *OF_SWEEPERS, *(f"{name}/" for name in expected))
+    if not (folder / RUN).exists():  # else it is that run's
+        (folder / ERROR).unlink(missing_ok=True)
     noted = {"question": question, "command": command, "expected": list(dict.fromkeys([*earlier, *expected]))}
     write_atomically(folder / SWEEP, json.dumps(noted, indent=2) + "\n")
 
@@ -127,7 +135,8 @@ def prepare(folder: Path, settings: "Settings", durable: bool = True) -> None:
     has ended well, or was asked something else, is moved aside instead. `durable`: as of `write_atomically`."""
     earlier, there = _of_a_run(folder), read_run(folder)
     has_ended_well = (read_result(folder) or {}).get("status") in {"completed", "diverged"}
-    if has_ended_well or there.get("config_hash", settings.hash()) != settings.hash():
+    is_unknown = not there and any((folder / path).exists() for path in (BEST, LAST))  # what it was asked is damaged
+    if has_ended_well or is_unknown or there.get("config_hash", settings.hash()) != settings.hash():
         aside = ownership.move_aside(folder, earlier, REPLACED)
         print(f"{folder.name}: the run that was there is in {aside}", flush=True)
     else:

@@ -12,8 +12,9 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +92,15 @@ class Sweep(Callback):
 
     @_guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._end_with_plan(config, check.tried(check.at_sight([config])))
+        check.of_hydra(config.hydra)
+        runs = check.at_sight([config])
+        self._end_with_plan(config, runs, check.tried(runs))
         with check.in_a_folder_of_ours():
             ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
 
     @_guarded
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        check.of_hydra(config.hydra)
         with check.in_a_folder_of_ours():
             claims.refuse_sweep(Path(config.hydra.sweep.dir))
         began = time.perf_counter()
@@ -110,9 +114,12 @@ class Sweep(Callback):
         if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
             start_none()
         settings, names = check.tried(runs), [run.name for run in runs]
-        check.interrupted_stacks(Path(config.hydra.sweep.dir), runs, settings)
+        interrupted = check.interrupted_stacks(Path(config.hydra.sweep.dir), runs, settings)
         asked.note(zip(settings, names, strict=True))
-        self._end_with_plan(config, settings, seconds)
+        self._end_with_plan(config, runs, settings, seconds)
+        if interrupted and not is_ours(config.hydra.launcher):
+            what = f"{interrupted} runs that were interrupted in stacks begin anew"
+            print(f"warning: {what}: hydra/launcher=sweep, the default, would resume them", file=sys.stderr)
         self._begin(config, {} if search.is_search(config) else dict(zip(names, settings, strict=True)))
 
     def _begin(self, config: DictConfig, asked: dict[str, Settings]) -> None:
@@ -149,7 +156,11 @@ class Sweep(Callback):
         self.on_multirun_end(config)
         raise SystemExit(FAILED)
 
-    def _end_with_plan(self, config: DictConfig, settings: list[Settings], run_seconds: float = 0.0) -> None:
+    def _end_with_plan(
+        self, config: DictConfig, runs: Sequence[check.Asked], settings: list[Settings], run_seconds: float = 0.0
+    ) -> None:
+        """Say what is left to do, where that is what was asked for. A search's trials are like its samples, in turn;
+        how many of them train together is its own matter."""
         if not config.plan:
             return
         from rich.console import Console  # here, because they import Lightning, or are for plans alone
@@ -157,6 +168,14 @@ class Sweep(Callback):
         from actsweep.sweep import plan
 
         console, is_sweep = Console(), config.hydra.mode == RunMode.MULTIRUN
+        if is_sweep and search.is_search(config):
+            is_sweep, count = False, config.hydra.sweeper.get("n_trials") or len(settings)
+            settings = list(islice(cycle(settings), int(count)))
+        else:
+            found = [run_folder.read_result(run.folder) for run in runs]
+            settings = [each for one, each in zip(found, settings, strict=True) if not run_folder.standing(one, each)]
+            if done := len(runs) - len(settings):
+                print(f"{done} of {len(runs)} runs are done already", flush=True)
         launcher = plan.understood(config.hydra.launcher, settings) if is_sweep else plan.ONE_BY_ONE
         costs = plan.plan(settings, launcher, run_seconds)
         plan.show(costs, launcher, console if console.is_terminal else Console(width=120))

@@ -6,6 +6,7 @@ imported where it is tried: they take seconds, and a mistake that needs neither 
 
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from actsweep import composition
-from actsweep.config.command_line import quiet_libraries
+from actsweep.config.command_line import quiet_libraries, typed
 from actsweep.config.descriptions import SPECIAL, parameters
 from actsweep.config.schema import Data, Settings
 from actsweep.errors import UserError, exits_are_errors, refuse
@@ -32,6 +33,8 @@ from actsweep.sweep.composing import use
 from actsweep.training import trainer_arguments
 
 COUNTS = {"every_n_epochs", "every_n_steps", "probe_size", "bins", "points"}  # of this project's diagnostics
+OF_SWEEPS = ("hydra/launcher", "hydra.launcher.", "hydra/sweeper", "hydra.sweeper.")
+HERE_TOO = {"basic", "sweep", "stacked", "grid"}  # launchers and sweepers without which a run would be the same
 NUMBERS_PER_WEIGHT = 3  # itself, its gradient, a momentum: the least that any optimiser of conf/optim needs
 
 
@@ -107,22 +110,26 @@ def of_search(runs: Sequence[Asked]) -> None:
             raise UserError(f"{given}: nothing is validated, and a search needs a validation for each run's score")
 
 
-def interrupted_stacks(sweep: Path, runs: Sequence[Asked], asked: Sequence[Settings]) -> None:
-    """Raise UserError for runs that an interrupted stack of the sweep has trained for more epochs than are asked."""
+def interrupted_stacks(sweep: Path, runs: Sequence[Asked], asked: Sequence[Settings]) -> int:
+    """How many of the runs are in interrupted stacks of the sweep. Raises UserError for those that have been trained
+    for more epochs than are asked."""
     from actsweep.training.stack import member_checkpoint, stack_checkpoint  # here, because they import Lightning
 
     known = {run.folder.resolve(): settings for run, settings in zip(runs, asked, strict=True)}
+    count = 0
     for path in stack_checkpoint.paths(sweep.resolve()):
         state = member_checkpoint.read(path)
         for folder, digest in stack_checkpoint.rows(state, path) if {"rows", "epochs"} <= state.keys() else ():
             settings = known.get(folder)
             if settings is None or settings.rerun == "all" or run_folder.read_result(folder):
                 continue
+            count += digest == settings.hash()
             if state["epochs"] > (most := settings.trainer.max_epochs) and digest == settings.hash():
                 raise UserError(
                     f"{folder} holds a run with other settings: trainer.max_epochs={most}, and it has trained "
                     f"{state['epochs']} epochs; choose another folder, or have rerun=all do it again"
                 )
+    return count
 
 
 def of_settings(settings: Settings) -> None:
@@ -142,6 +149,8 @@ def _check_atlas(settings: Settings) -> None:
         raise UserError(
             f"monitor={settings.monitor}: must be null or val_accuracy for an atlas, which chooses step sizes by it"
         )
+    if settings.atlas and settings.test != "best":
+        raise UserError(f"test={settings.test}: must be best for an atlas, whose networks are tested so")
 
 
 def _check_counts(settings: Settings) -> None:
@@ -157,6 +166,20 @@ def _check_counts(settings: Settings) -> None:
                 raise UserError(f"diagnostics.{name}.{key}={value}: must be a whole number, at least 1")
 
 
+def of_hydra(hydra: DictConfig) -> None:
+    """Raise UserError for what was asked of Hydra and would have no effect: a sweep's of a run, a run's of a sweep."""
+    asked = {each.lstrip("+").partition("=")[0]: each for each in typed(hydra.overrides.hydra)}
+    if hydra.mode == RunMode.MULTIRUN:
+        if "hydra.run.dir" in asked and "hydra.sweep.dir" not in asked:
+            raise UserError(f"{asked['hydra.run.dir']}: is for one run; of a sweep give hydra.sweep.dir")
+        return
+    for key, given in asked.items():
+        if key == "hydra.sweep.dir" and "hydra.run.dir" not in asked:
+            raise UserError(f"{given}: is for a sweep, which -m asks for; of one run give hydra.run.dir")
+        if key.startswith(OF_SWEEPS) and given.partition("=")[2] not in HERE_TOO:
+            raise UserError(f"{given}: is for a sweep, which -m asks for")
+
+
 def try_parts(*settings: Settings) -> None:
     """Raise UserError if a run with one of these settings could not start. Parts that several share are tried once."""
     for each in settings:
@@ -165,9 +188,12 @@ def try_parts(*settings: Settings) -> None:
         _try("data", json.dumps(parts))
         _try("optim", json.dumps(each.optim.plain()))
     with uncollected():
-        from actsweep.training import ranks  # here, because it imports Lightning
+        from actsweep.training import ranks  # here, because they import Lightning
+        from actsweep.training.stack import grouping
 
     for each in settings:
+        if each.atlas and (reason := grouping.reason_against_training(each)):
+            raise UserError(f"{reason}, and an atlas trains stacks")
         ranks.check(each, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(each))))))
         _try("diagnostics", json.dumps({name: part.plain() for name, part in each.diagnostics.items()}))
 
@@ -205,9 +231,15 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
         "enable_progress_bar": False,
     }
     try:
-        return L.Trainer(**arguments | quiet).num_devices
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported")  # it is refused below
+            trainer = L.Trainer(**arguments | quiet)
     except Exception as error:  # Lightning's answer to these arguments, of many kinds
         raise UserError(f"trainer: {error}") from error
+    asked, taken = str(arguments["precision"]), str(trainer.precision)
+    if asked.startswith("16") and not taken.startswith("16"):
+        raise UserError(f"trainer.precision={asked}: on this device Lightning would take {taken}; if so, ask for that")
+    return trainer.num_devices
 
 
 def _try_optimizer(arguments: dict[str, Any]) -> None:
@@ -216,6 +248,16 @@ def _try_optimizer(arguments: dict[str, Any]) -> None:
     arguments.pop("l2", None)  # which is the loss's
     with uncollected():  # torch imports its compiler for the first optimiser
         instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _try_diagnostics(parts: dict[str, Any]) -> None:
+    import pytorch_lightning as L
+
+    for name, made in instantiate(parts).items():
+        if not isinstance(made, L.Callback):
+            raise UserError(f"diagnostics.{name}: {parts[name]['_target_']} makes no Lightning callback")
+        if isinstance(made, L.callbacks.ProgressBar):
+            raise UserError(f"diagnostics.{name}: a run has a progress bar already, trainer.enable_progress_bar")
 
 
 def _try_data(parts: dict[str, Any]) -> None:
@@ -234,7 +276,7 @@ def _try_data(parts: dict[str, Any]) -> None:
 TRIED: dict[str, Callable[[dict[str, Any]], object]] = {
     "trainer": _try_trainer,
     "optim": _try_optimizer,
-    "diagnostics": instantiate,
+    "diagnostics": _try_diagnostics,
     "data": _try_data,
 }
 

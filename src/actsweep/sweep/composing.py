@@ -24,6 +24,8 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log, en
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from actsweep.config.command_line import typed
+
 OF_A_JOB = {  # what differs in Hydra's own section
     "overrides": ("task",),
     "job": ("override_dirname", "id", "num"),
@@ -188,7 +190,7 @@ class Composing:
             if hydra.output_subdir is not None:
                 _write(output / hydra.output_subdir, config, program, model, values - model.values)
             name = JobRuntime.instance().get("name")
-            returned = JobReturn(list(hydra.overrides.task), program, config, str(Path.cwd()), name)
+            returned = JobReturn(typed(hydra.overrides.task), program, config, str(Path.cwd()), name)
             with env_override(hydra.job.env_set):
                 context.callbacks.on_job_start(config=config, task_function=task)
                 try:
@@ -243,7 +245,7 @@ def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, 
     for part, text in sections(OmegaConf.to_yaml(OmegaConf.create({"hydra": noted})), indent=2).items():
         lines = sections(hydra_texts[part], indent=4) | sections(text, indent=4)
         hydra_texts[part] = "".join([f"  {part}:\n", *lines.values()])
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text("".join(texts.values()), encoding="utf-8")
     (folder / "hydra.yaml").write_text("".join(["hydra:\n", *hydra_texts.values()]), encoding="utf-8")
     (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(config.hydra.overrides.task), encoding="utf-8")

@@ -12,6 +12,7 @@ from actsweep.errors import UserError
 from actsweep.sweep.units import Unit
 
 POLL = 1.0  # seconds
+REFUSALS = (RuntimeError, NameError, TypeError, ValueError, AssertionError, ConnectionError)  # of what they are given
 Outcome = tuple[int, Exception | None]  # a unit's place, and what ended it early
 
 
@@ -37,10 +38,10 @@ class Submitit:
         try:
             executor = submitit.AutoExecutor(sweep / ".submitit" / "%j", cluster=self.cluster, **limit)
             executor.update_parameters(**self.parameters)
-        except (RuntimeError, NameError, TypeError) as error:  # no srun here, or an unknown parameter
+            with executor.batch():
+                jobs = [executor.submit(unit) for unit in units]
+        except REFUSALS as error:  # no srun here, an unknown parameter, what sbatch says against one
             raise UserError(f"hydra.launcher.engine: {error}") from error
-        with executor.batch():
-            jobs = [executor.submit(unit) for unit in units]
         places = {id(job): place for place, job in enumerate(jobs)}
         try:
             for job in submitit.helpers.as_completed(jobs, poll_frequency=POLL):
@@ -63,10 +64,13 @@ class Ray:
         except ImportError as error:
             raise UserError("hydra/launcher=stacked_ray needs Ray: pip install 'actsweep[ray]'") from error
         handler = signal.getsignal(signal.SIGTERM)
-        ray.init(**self.init)
-        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
         try:
             task = ray.remote(**self.remote)(_call)
+            ray.init(**self.init)
+        except REFUSALS as error:  # no cluster at this address, an unknown argument
+            raise UserError(f"hydra.launcher.engine: {error}") from error
+        signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
+        try:
             waiting = {task.remote(unit): place for place, unit in enumerate(units)}
             while waiting:
                 [done], _ = ray.wait(list(waiting), num_returns=1)

@@ -233,7 +233,12 @@ class SweepLaunch:
             found = [known.get(row) for row in stack_checkpoint.rows(state, path)] if state else []
             members = [task for task in found if task and task.job and not task.unit]
             jobs = [task.job for task in members if task.job]
-            if state is None or not members or len(members) < len(found):
+            if state is None or not members:
+                continue
+            if len(members) < len(found):
+                if (begun := unfinished(jobs)) and begun[0][0].rerun != "all":
+                    why = f"the command asks for {len(members)} of the stack of {len(found)} that they are in"
+                    print(f"{_number(len(begun), 'interrupted run')} begin anew: {why}", flush=True)
                 continue
             if jobs[0][0].rerun == "all" or not unfinished(jobs):
                 path.unlink()

@@ -22,12 +22,16 @@ class Limits:
     save_every: float = 60
 
     @classmethod
-    def asked(cls, given: Mapping[str, Any]) -> "Limits":
-        """What stands in a configuration. Raises UserError for what a person can get wrong."""
+    def asked(cls, given: Mapping[str, Any], is_away: bool = False) -> "Limits":
+        """What stands in a configuration; `is_away`: for other machines. Raises UserError for what a person can get
+        wrong."""
         names = [each.name for each in fields(cls)]
         if unknown := [name for name in given if name not in names]:
             raise UserError(f"hydra.launcher.{unknown[0]}: there is no such key; there are {', '.join(names)}")
         limits = cls(**given)
+        for name in ("processes", "devices") if is_away else ():
+            if given.get(name) is not None:
+                raise UserError(f"hydra.launcher.{name}={given[name]}: is of this machine; max_members cuts the jobs")
         limits.check()
         return limits
 

@@ -10,30 +10,37 @@ from itertools import product
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig, OmegaConf, read_write
 
+from actsweep.config.command_line import typed
 from actsweep.errors import UserError
 
 GRIDS = {"grid", "basic"}
+DIRECTIONS = {  # in which Optuna, Ax and Nevergrad search: the keys that say so, and what they have to say
+    "direction": "maximize",
+    "ax_config.experiment.minimize": "False",
+    "optim.maximize": "True",
+}
 
 
 def is_search(config: DictConfig) -> bool:
     """Whether the runs of a sweep are not known before it starts. Raises UserError for a search for the worst."""
     if config.hydra.runtime.choices["hydra/sweeper"] in GRIDS:
         return False
-    direction = str(config.hydra.sweeper.get("direction", "maximize")).rpartition(".")[2]
-    if direction != "maximize":
-        raise UserError(
-            f"hydra.sweeper.direction={direction}: must be maximize: a run's score is its validation accuracy, "
-            "in a regression minus its validation loss"
-        )
+    for key, best in DIRECTIONS.items():
+        given = str(OmegaConf.select(config.hydra.sweeper, key, default=best)).rpartition(".")[2]
+        if given != best:
+            raise UserError(
+                f"hydra.sweeper.{key}={given}: must be {best}: a run's score is its validation accuracy, "
+                "in a regression minus its validation loss"
+            )
     return True
 
 
 def overrides(config: DictConfig, loader: ConfigLoader) -> dict[str, Override]:
     """A sweep's overrides by key: the sweeper's own, then those of the command line; of a key given twice, the last."""
     given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    parsed = OverridesParser.create(loader).parse_overrides([*given, *config.hydra.overrides.task])
+    parsed = OverridesParser.create(loader).parse_overrides([*given, *typed(config.hydra.overrides.task)])
     return {each.get_key_element(): each for each in parsed}
 
 
@@ -77,7 +84,7 @@ def samples(axes: Sequence[list[str]]) -> list[list[str]]:
 
 def spell_out(config: DictConfig, loader: ConfigLoader) -> None:
     """Put choices in the place of globs, which only Hydra's own sweeper understands; make no params of none."""
-    sweeper, task = config.hydra.sweeper, list(config.hydra.overrides.task)
+    sweeper, task = config.hydra.sweeper, typed(config.hydra.overrides.task)
     with read_write(config.hydra):
         for key, each in overrides(config, loader).items():
             if each.value_type == ValueType.GLOB_CHOICE_SWEEP:

@@ -22,7 +22,7 @@ class SweepLauncher(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from actsweep.sweep.limits import Limits
 
-        self.given = hydra_context, task_function, config, Limits.asked(self.limits), self.engine
+        self.given = hydra_context, task_function, config, Limits.asked(self.limits, bool(self.engine)), self.engine
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from actsweep.sweep.launcher import SweepLaunch

@@ -98,9 +98,7 @@ def test_a_killed_stack_keeps_what_is_finished_and_goes_on_bit_for_bit(
         assert before.items() <= written(sweep).items()
 
 
-def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_resumes(
-    command: Command, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def interrupt_the_40th_step(monkeypatch: pytest.MonkeyPatch) -> None:
     steps, step = 0, Steps.__call__
 
     def interrupted(self: Steps) -> None:
@@ -111,6 +109,32 @@ def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_resumes(
         step(self)
 
     monkeypatch.setattr(Steps, "__call__", interrupted)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-m", "hydra/launcher=basic", *GRID[3:]], "warning: 4 runs that were interrupted in stacks begin anew: "),
+        ([*GRID, "seed=0"], "2 interrupted runs begin anew: the command asks for 2 of the stack of 4 that they are in"),
+    ],
+)
+def test_runs_that_a_command_takes_out_of_their_interrupted_stack_begin_anew_and_that_is_told(
+    words: list[str], said: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    interrupt_the_40th_step(monkeypatch)
+    more = ["patience=9", "optim.lr=0.01", "trainer.max_epochs=3", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*GRID, *more) == 130
+    capsys.readouterr()
+    assert command(*words, *more) == 0
+    shown = capsys.readouterr()
+    assert said in shown.out + shown.err
+
+
+def test_ctrl_c_ends_a_stack_with_130_and_the_same_command_resumes(
+    command: Command, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt_the_40th_step(monkeypatch)
     sweep = tmp_path / "interrupted"
     assert command(*GRID, f"hydra.sweep.dir={sweep}") == 130
     assert "stopped by SIGINT; to resume: python -m src.train -m" in capsys.readouterr().err

@@ -33,9 +33,18 @@ PRODUCTS = 3  # of each weight and example: forward, and backward to the weights
 
 def reason_against(settings: schema.Settings) -> str | None:
     """Why a job can't be part of any stack; None if it can."""
-    trainer = settings.trainer
     if settings.atlas:
         return "atlas: each function at an initialisation has stacks of its own"
+    return (
+        reason_against_training(settings)
+        or activating.unsupported(settings.act.plain())
+        or member.unsupported(settings.diagnostics)
+    )
+
+
+def reason_against_training(settings: schema.Settings) -> str | None:
+    """Why no stack can train so, whatever the activation; None if one can."""
+    trainer = settings.trainer
     if settings.untrained:
         return "untrained=true: nothing to train"
     if trainer.model_extra:
@@ -46,11 +55,7 @@ def reason_against(settings: schema.Settings) -> str | None:
         return f"trainer.devices={trainer.devices}: a stack trains on one device"
     if str(trainer.precision) not in PRECISIONS:
         return f"trainer.precision={trainer.precision} is not known to the stack"
-    return (
-        activating.unsupported(settings.act.plain())
-        or optimisers.unsupported(settings.optim.plain())
-        or member.unsupported(settings.diagnostics)
-    )
+    return optimisers.unsupported(settings.optim.plain())
 
 
 def signature(settings: schema.Settings) -> str:

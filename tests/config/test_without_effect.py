@@ -1,0 +1,121 @@
+"""What would be ignored, or mean something else than it says, is refused in one line before any work."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from actsweep import composition
+from actsweep.data.dataset import Dataset, Examples, as_given
+from tests.conftest import SMALL
+
+Command = Callable[..., int]
+QUICK = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", "depth=1", "width=4"]
+CALLBACKS = "pytorch_lightning.callbacks"
+
+
+def drawn(root_dir: str) -> Dataset:
+    """Data whose argument begins as `root` does, and says which they are."""
+    generator = torch.Generator().manual_seed(len(root_dir))
+    pool = Examples(torch.randn(40, 2, generator=generator), torch.arange(40) % 2)
+    return Dataset(pool, None, ("a", "b"), (2,), as_given)
+
+
+def test_an_argument_that_begins_as_a_key_that_names_leave_out_stands_in_them(command: Command, tmp_path: Path) -> None:
+    given = ["hydra/launcher=basic", "+sweeps=main", "data.source.root=A", "trainer.max_epochs=3", "rerun=all"]
+    assert composition.run_name("relu", 1, 0, given) == "relu-d1-s0"
+    assert composition.run_name("relu", 1, 0, ["+data.source.root_dir=A"]) == "relu-d1-s0-root_dir=A"
+    source = [f"data.source._target_={__name__}.drawn", "data.val_size=8", "data.batch_size=8"]
+    words = [*QUICK, *source, "+data.source.root_dir=a,bb", "seed=0", f"hydra.sweep.dir={tmp_path}"]
+    assert command("-m", *words) == 0
+    assert len(list(tmp_path.glob("*/result.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["hydra.sweep.dir=OUT"], "hydra.sweep.dir=OUT: is for a sweep, which -m asks for; of one run give hydra.run"),
+        (["-m", "seed=0,1", "hydra.run.dir=OUT"], "hydra.run.dir=OUT: is for one run; of a sweep give hydra.sweep.dir"),
+        (["+sweeps=quick", "hydra.run.dir=OUT"], "hydra.run.dir=OUT: is for one run; of a sweep give hydra.sweep.dir"),
+        (["hydra/launcher=stacked_slurm", "hydra.run.dir=OUT"], "hydra/launcher=stacked_slurm: is for a sweep"),
+        (["hydra.launcher.processes=2", "hydra.run.dir=OUT"], "hydra.launcher.processes=2: is for a sweep"),
+        (["+hydra.sweeper.params.seed='0,1'", "hydra.run.dir=OUT"], "+hydra.sweeper.params.seed='0,1': is for a sweep"),
+        (["act._target_=torch.nn.ELU", "hydra.run.dir=OUT"], "act._target_=torch.nn.ELU: would be called relu; give "),
+        (
+            ["-m", "seed=0,1", "hydra/launcher=stacked_slurm", "hydra.launcher.processes=2", "hydra.sweep.dir=OUT"],
+            "hydra.launcher.processes=2: is of this machine",
+        ),
+        (
+            [f"+diagnostics.mine._target_={CALLBACKS}.RichProgressBar", "hydra.run.dir=OUT"],
+            "diagnostics.mine: a run has a progress bar already",
+        ),
+        (
+            ["+diagnostics.mine._target_=pytorch_lightning.loggers.CSVLogger", "+diagnostics.mine.save_dir=x",
+             "hydra.run.dir=OUT"],
+            "diagnostics.mine: pytorch_lightning.loggers.CSVLogger makes no Lightning callback",
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_have_no_effect_is_refused(
+    words: list[str], line: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    many = [word for word in words if word == "-m"]
+    assert command(*many, *QUICK, *(word.replace("OUT", out) for word in words if word != "-m")) == 2
+    [shown] = capsys.readouterr().err.splitlines()
+    assert shown.startswith(f"error: {line.replace('OUT', out)}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("+trainer.limit_train_batches=5", "trainer.limit_train_batches is not known to the stack, and an atlas"),
+        ("trainer.precision=bf16-true", "trainer.precision=bf16-true is not known to the stack, and an atlas trains"),
+        ("+optim.dampening=0.1", "torch.optim.SGD: dampening is not written per member, and an atlas trains stacks"),
+        ("untrained=true", "untrained=true: nothing to train, and an atlas trains stacks"),
+        ("test=last", "test=last: must be best for an atlas"),
+    ],
+)
+def test_what_an_atlas_would_pass_over_is_refused(
+    word: str, line: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    atlas = ["atlas={rates:[0.1],choosing:[5],seeds:[0]}", "patience=null", f"hydra.run.dir={tmp_path}/out"]
+    assert command(*QUICK, *atlas, word) == 2
+    [shown] = capsys.readouterr().err.splitlines()
+    assert shown.startswith(f"error: {line}")
+
+
+def test_both_folders_may_be_given_and_a_launcher_that_changes_nothing(command: Command, tmp_path: Path) -> None:
+    both = [f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
+    assert command(*QUICK, *both, "hydra/launcher=basic") == 0
+    assert command("-m", *QUICK, *both, "seed=0") == 0
+    assert len(list(tmp_path.rglob("result.json"))) == 2
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("subfolder", [".", "meta/hydra"])
+def test_hydras_own_files_may_lie_wherever_in_the_runs_folder(
+    subfolder: str, many: bool, command: Command, tmp_path: Path
+) -> None:
+    place = ["-m", f"hydra.sweep.dir={tmp_path}", "seed=0"] if many else [f"hydra.run.dir={tmp_path}"]
+    words = [*place, *QUICK, f"hydra.output_subdir={subfolder}"]
+    assert command(*words) == 0
+    assert command(*words) == 0
+    [config] = tmp_path.rglob("overrides.yaml")
+    [result] = tmp_path.rglob("result.json")
+    assert config.parent == (result.parent / subfolder)
+    (result.parent / "notes.txt").write_text("mine")
+    assert command(*words) == 2
+
+
+def test_a_run_that_failed_and_is_left_so_ends_with_1_as_its_sweep_does(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = [*QUICK, "act=tests.training.test_train.FailsInTraining", "rerun=none"]
+    for place in (["-m", f"hydra.sweep.dir={tmp_path}/sweep"], [f"hydra.run.dir={tmp_path}/run"]):
+        assert command(*place, *failing) == 1
+        capsys.readouterr()
+        assert command(*place, *failing) == 1
+        assert "failed" in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""File systems that lack locks, cannot put a folder's list of names on disk, or lose a file, lose nobody a run."""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actsweep.results import files, run_folder
+from tests.conftest import SMALL
+
+Command = Callable[..., int]
+
+
+def test_where_there_are_no_locks_a_command_says_so_and_goes_on(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", lacks)
+    quick = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]"]
+    assert command("-m", *quick, "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep") == 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: no folder can be locked here (Function not implemented)")
+
+
+@pytest.mark.parametrize(("number", "is_lost"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_cant_be_synced_is_none_of_a_files_matter(
+    number: int, is_lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuses)
+    try:
+        files.write_atomically(tmp_path / "file", "text")
+    except OSError:
+        assert is_lost
+    else:
+        assert not is_lost
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_an_interrupted_run_that_no_longer_says_what_it_was_asked_is_moved_aside(
+    command: Command, tmp_path: Path
+) -> None:
+    run = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", f"hydra.run.dir={tmp_path}"]
+    assert command(*run) == 0
+    (tmp_path / run_folder.RESULT).unlink()
+    (tmp_path / run_folder.RUN).write_text("")
+    trained = (tmp_path / run_folder.LAST).read_bytes()
+    assert command(*run, "optim.lr=0.5") == 0
+    assert (tmp_path / run_folder.REPLACED / "1" / run_folder.LAST).read_bytes() == trained
