@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from actsweep import composition
 from actsweep.config.command_line import quiet_libraries
 from actsweep.config.descriptions import SPECIAL, parameters
-from actsweep.config.schema import Data, Settings
+from actsweep.config.schema import Data, Init, Settings
 from actsweep.errors import UserError, exits_are_errors, refuse
 from actsweep.imports import uncollected
 from actsweep.report import figures
@@ -133,12 +133,24 @@ def of_settings(settings: Settings) -> None:
     _check_atlas(settings)
     _check_counts(settings)
     _check_memory(settings)
+    if settings.norm == "batch" and settings.data.batch_size == 1:
+        raise UserError("data.batch_size=1: norm=batch needs two examples in a batch; norm=layer takes each alone")
 
 
 def _check_atlas(settings: Settings) -> None:
-    if settings.atlas and settings.patience is not None:
+    if not settings.atlas:
+        return
+    if not settings.layer_sizes:
+        raise UserError("depth=0: an atlas is of networks with hidden layers")
+    if settings.loss == "mse":
+        raise UserError("loss=mse: an atlas compares accuracies; use cross_entropy or bce")
+    if settings.test != "best":
+        raise UserError(f"test={settings.test}: must be best for an atlas")
+    if settings.trainer.accelerator not in {"auto", "cpu"}:
+        raise UserError(f"trainer.accelerator={settings.trainer.accelerator}: must be cpu for an atlas, or auto")
+    if settings.patience is not None:
         raise UserError(f"patience={settings.patience}: must be null for an atlas, whose networks are tested together")
-    if settings.atlas and settings.monitor not in {None, "val_accuracy"}:
+    if settings.monitor not in {None, "val_accuracy"}:
         raise UserError(
             f"monitor={settings.monitor}: must be null or val_accuracy for an atlas, which chooses step sizes by it"
         )
@@ -162,12 +174,18 @@ def try_parts(*settings: Settings) -> None:
     for each in settings:
         parts = {name: getattr(each, name).plain() for name in ("data", "trainer")}
         parts |= {"loss": each.loss, "content": each.content}
-        _try("data", json.dumps(parts))
+        sizes: Any = _try("data", json.dumps(parts))
+        if not each.atlas:
+            init = {"init": each.init.plain(), "name": each.names.init, "act": each.names.act}
+            _try("init", json.dumps(init | {"inputs": [sizes[0], *each.layer_sizes][-1], "outputs": sizes[1]}))
         _try("optim", json.dumps(each.optim.plain()))
     with uncollected():
         from actsweep.training import ranks  # here, because it imports Lightning
+        from actsweep.training.stack import grouping
 
     for each in settings:
+        if each.atlas and (why := grouping.unknown(each) or grouping.optimisers.unsupported(each.optim.plain())):
+            raise UserError(f"{why}: an atlas trains in stacks alone")
         ranks.check(each, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(each))))))
         _try("diagnostics", json.dumps({name: part.plain() for name, part in each.diagnostics.items()}))
 
@@ -218,7 +236,15 @@ def _try_optimizer(arguments: dict[str, Any]) -> None:
         instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
 
 
-def _try_data(parts: dict[str, Any]) -> None:
+def _try_init(parts: dict[str, Any]) -> None:
+    from actsweep.network.mlp import fault_of
+
+    if why := fault_of(Init.model_validate(parts["init"]).functions, parts["inputs"], parts["outputs"]):
+        raise UserError(f"init={parts['name']}, act={parts['act']}: {why}")
+
+
+def _try_data(parts: dict[str, Any]) -> tuple[int, int]:
+    """How many inputs and outputs a network has on it."""
     from actsweep.data.batches import SplitData, described
     from actsweep.network.losses import outputs_for
 
@@ -227,12 +253,14 @@ def _try_data(parts: dict[str, Any]) -> None:
         source = parts["data"]["source"]["_target_"]
         raise UserError(f"data.source={source}: gives other data at every call; fix what it draws by a seed of its own")
     data = SplitData(*arguments)
-    outputs_for(parts["loss"], data.dataset)
+    outputs = outputs_for(parts["loss"], data.dataset)
     trainer_arguments.check_batches(parts["trainer"], data)
+    return data.dataset.input_size, outputs
 
 
 TRIED: dict[str, Callable[[dict[str, Any]], object]] = {
     "trainer": _try_trainer,
+    "init": _try_init,
     "optim": _try_optimizer,
     "diagnostics": instantiate,
     "data": _try_data,

@@ -33,9 +33,19 @@ PRODUCTS = 3  # of each weight and example: forward, and backward to the weights
 
 def reason_against(settings: schema.Settings) -> str | None:
     """Why a job can't be part of any stack; None if it can."""
-    trainer = settings.trainer
     if settings.atlas:
         return "atlas: each function at an initialisation has stacks of its own"
+    return (
+        unknown(settings)
+        or activating.unsupported(settings.act.plain())
+        or optimisers.unsupported(settings.optim.plain())
+        or member.unsupported(settings.diagnostics)
+    )
+
+
+def unknown(settings: schema.Settings) -> str | None:
+    """What stacks don't know of how a job is to be trained; None if they know all."""
+    trainer = settings.trainer
     if settings.untrained:
         return "untrained=true: nothing to train"
     if trainer.model_extra:
@@ -46,11 +56,7 @@ def reason_against(settings: schema.Settings) -> str | None:
         return f"trainer.devices={trainer.devices}: a stack trains on one device"
     if str(trainer.precision) not in PRECISIONS:
         return f"trainer.precision={trainer.precision} is not known to the stack"
-    return (
-        activating.unsupported(settings.act.plain())
-        or optimisers.unsupported(settings.optim.plain())
-        or member.unsupported(settings.diagnostics)
-    )
+    return None
 
 
 def signature(settings: schema.Settings) -> str:
