@@ -68,6 +68,12 @@ def test_a_checkpoint_is_measured_on_the_data_of_its_run(
     said = capsys.readouterr()
     assert json.loads(said.out)["test_accuracy"] == result["test_accuracy"]
     assert said.err.endswith("on the data of its run, data.source.class_sep=0.3, data.source.random_state=6\n")
+    text = evaluated(monkeypatch, capsys, str(tmp_path / run_folder.BEST))
+    assert [line.split()[1] for line in text.splitlines()[-3:]] == [
+        "16",
+        "16",
+        "1",
+    ]  # units
     usual = json.loads(
         evaluated(monkeypatch, capsys, "--json", "--data=classification", str(tmp_path / run_folder.BEST))
     )

@@ -155,7 +155,7 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     from actsweep.config import schema
     from actsweep.config.command_line import mistake, quiet_libraries, typed
     from actsweep.results import claims, ownership
-    from actsweep.sweep import check
+    from actsweep.sweep import check, parts
 
     quiet_libraries()
     try:
@@ -167,7 +167,7 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
         check.of_settings(settings := composition.validated(config))
         if settings.plan:
             raise UserError("plan=true: says what a command would take, and is the command's alone")
-        check.try_parts(settings := composition.read(config))
+        parts.check(settings := composition.read(config))
         place = (folder or Path(config.hydra.run.dir)).absolute()
         with check.in_a_folder_of_ours():
             claims.refuse(place, settings, hydras := claims.hydra_files(config.hydra))

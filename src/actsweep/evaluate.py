@@ -71,6 +71,7 @@ def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict
             data.dataset.classes[number]: _number(correct[labels == number].mean()) for number in classes
         },
         "hidden_sizes": [layer.weight.shape[2] for layer in layers[1:]],
+        "outputs": layers[-1].weight.shape[1],
         "dead_outputs": [int(counts[name]["dead_outputs"]) for name in counts],
         "dead_units": [int(each["dead_units"]) if "dead_units" in each else None for each in counts.values()],
         "grad_norm": [_number(grad_norm(each)) for each in gradients],
@@ -142,7 +143,7 @@ def describe(found: dict[str, Any]) -> str:
     rows = [f"{found['checkpoint']}", f"  test accuracy {_percent(found['test_accuracy'])}"]
     rows += [f"    {_percent(accuracy):>7} {name}" for name, accuracy in found["class_accuracy"].items()]
     rows.append("  layer  units  output always 0  slope always 0  gradient norm")
-    sizes = [*found["hidden_sizes"], len(found["class_accuracy"])]
+    sizes = [*found["hidden_sizes"], found["outputs"]]
     for index, (size, norm) in enumerate(zip(sizes, found["grad_norm"], strict=True)):
         hidden = index < len(found["hidden_sizes"])
         silent, dead = (found["dead_outputs"][index], found["dead_units"][index]) if hidden else ("–", "–")

@@ -15,6 +15,7 @@ from actsweep.config import schema
 from actsweep.config.command_line import one_line_errors, stop
 from actsweep.errors import UserError
 from actsweep.network import activations
+from actsweep.network.mlp import fault_of
 from actsweep.places import command
 from actsweep.theory.critical import variances
 from actsweep.theory.integrals import Function
@@ -40,6 +41,8 @@ def predict(settings: schema.Settings) -> tuple[Layers, Limit, MeanField]:
         raise UserError("depth=0: the theory is of networks with hidden layers")
     if settings.norm != "none":
         raise UserError(f"norm={settings.norm}: the theory is of networks without normalisation; use norm=none")
+    if why := fault_of(settings.init.functions, widths[-1], widths[-1]):
+        raise UserError(why)
     act = Function(activations.build_alike(settings.act.plain()))
     shapes = list(zip([widths[0], *widths], [*widths, widths[-1]], strict=True))
     of_shape = {shape: variances(*settings.init.functions(), *shape) for shape in dict.fromkeys(shapes)}
@@ -70,8 +73,10 @@ def table(found: Layers) -> Table:
 
 def single_networks(found: Layers, place: int) -> tuple[float, float]:
     """Between which ratios to the last hidden layer the gradient of 95 % of all networks lies, at one example."""
+    if not found.gradients[place]:
+        return 0.0, 0.0
     variance = float(found.log_variances[place] - found.log_variances[-1])  # of ln of the ratio's square
-    middle, reach = math.log(found.gradients[place] or 1e-300) - variance / 4, NORMAL_95 * math.sqrt(variance) / 2
+    middle, reach = math.log(found.gradients[place]) - variance / 4, NORMAL_95 * math.sqrt(variance) / 2
     return math.exp(middle - reach), math.exp(middle + reach)
 
 

@@ -48,6 +48,16 @@ from actsweep.data.datamodule import open_data
             "data.replacement=true: with data.batch_size=all nothing is drawn; give data.replacement=false",
         ),
         (
+            "data=iris data.steps_per_epoch=null",
+            "data.steps_per_epoch=null: 100 training examples make no batch of 128; give data.steps_per_epoch=N, or a "
+            "smaller data.batch_size",
+        ),
+        (
+            "data=digits norm=batch data.batch_size=1",
+            "data.batch_size=1: norm=batch needs two examples in a batch; norm=layer takes each alone",
+        ),
+        ("data.source.root=", "data.source.root=: must be the path of a folder"),
+        (
             "data=iris data.val_size=99",
             "data.val_size=99: leaves no example of versicolor to train on; give a smaller one, or another "
             "data.split_seed than 42",

@@ -81,6 +81,9 @@ READ = {
     "EMNIST's archive": (within("gzip", zipped(LETTERS)), {"first_label": 1}, *RENUMBERED),
     "one split of two": (zipped(LETTERS | BALANCED), {"split": "balanced"}, TRAIN, TEST),
     "one split of two, in full": (LETTERS | BALANCED, {"split": "emnist-letters", "first_label": 1}, *RENUMBERED),
+    "a split whose name ends another's": (
+        four("mnist-") | four("emnist-mnist-", train=[0, 0, 1, 1]), {"split": "mnist"}, TRAIN, TEST,
+    ),
     "the files without a split": (four() | LETTERS, {"split": ""}, TRAIN, TEST),
     "QMNIST's": (qmnist(), {}, TRAIN, TEST),
     "QMNIST's beside MNIST's": (qmnist() | four(train=[0, 0, 1, 1]), {"split": "qmnist"}, TRAIN, TEST),
@@ -116,6 +119,12 @@ REFUSED = {
     ),
     "several splits": (
         zipped(LETTERS | BALANCED), {},
+        "data.source.root={root}: holds the splits emnist-balanced, emnist-letters: choose one with "
+        "data.source.split=emnist-letters",
+    ),
+    "half of one split and half of another": (
+        {name: content for name, content in (LETTERS | BALANCED).items() if ("train" in name) == ("letters" in name)},
+        {},
         "data.source.root={root}: holds the splits emnist-balanced, emnist-letters: choose one with "
         "data.source.split=emnist-letters",
     ),

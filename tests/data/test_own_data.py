@@ -201,6 +201,8 @@ def test_the_digest_is_of_the_content_alone() -> None:
         assert checked(made(same, scale=Scale(8.0, 0.0, 1.0))).digest == DIGEST
     assert checked(made(scale=lambda raw: raw + 1)).digest == checked(made(scale=lambda raw: 1 + raw)).digest
     assert checked(made(scale=lambda raw: raw + 1)).digest != checked(made(scale=lambda raw: raw + 2)).digest
+    each_its_own = [Scale(8, torch.arange(4.0), torch.full((4,), std)) for std in (1.0, 2.0)]
+    assert len({checked(made(scale=each)).digest for each in each_its_own}) == 2
     assert len({checked(made(scale=each)).digest for each in (torch.Tensor.bfloat16, torch.Tensor.half)}) == 2
     assert checked(digits.load()).digest == "a08fd0957c0ada130237b4a45195df25184bfa2c33d23266290922b53c211e7a"
 

@@ -171,6 +171,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: made(scale=lambda raw: raw - raw.mean(0)),
         "scale: must give an example the same numbers at every call and in every batch",
     ),
+    "a scale by the largest of a batch, which comes first": (
+        lambda: made(INPUTS.flip(0), scale=lambda raw: raw / raw.max()),
+        "scale: must give an example the same numbers at every call and in every batch",
+    ),
     "a learnt scale": (
         lambda: made(scale=Learnt()),
         "scale returns a tensor (1, 4) for inputs (1, 4): must be a tensor of that shape, without gradients",

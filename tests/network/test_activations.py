@@ -110,7 +110,7 @@ class Broken(nn.Module):
 
 
 def test_a_file_may_not_name_foreign_code() -> None:
-    with pytest.raises(ValueError, match=r"--allow tests\.test_activations\.Broken"):
+    with pytest.raises(ValueError, match=r"--allow tests\.network\.test_activations\.Broken"):
         activations.refuse_foreign({"_target_": "tests.network.test_activations.Broken"})
     activations.refuse_foreign({"_target_": "torch.nn.Tanh"})
     activations.refuse_foreign(

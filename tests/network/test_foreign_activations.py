@@ -96,9 +96,9 @@ def test_an_allowed_activation_has_the_numbers_that_its_state_lacks(tmp_path: Pa
 
 def test_a_checkpoint_with_a_foreign_part_needs_it_to_be_allowed(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, {"_target_": "torch.nn.Sequential", "_args_": [own("Wrapped", inner=TANH)]})
-    with pytest.raises(UserError, match=r"'tests\.own_activations\.Wrapped'"):
+    with pytest.raises(UserError, match=r"'tests\.network\.own_activations\.Wrapped'"):
         Classifier.load_from_checkpoint(path, weights_only=True)
-    with pytest.raises(UserError, match=r"'tests\.own_activations\.Wrapped'"):
+    with pytest.raises(UserError, match=r"'tests\.network\.own_activations\.Wrapped'"):
         from_file.load_checkpoint(path)
     allowed, x = (f"{OWN}.Wrapped",), torch.rand(3, 64)
     network = Classifier.load_from_checkpoint(path, weights_only=True, allow=allowed)

@@ -15,7 +15,7 @@ from actsweep.diagnostics.elementwise import takes_each_alone
 from actsweep.errors import UserError, exits_are_errors
 from actsweep.network import activations
 from actsweep.statistics import atlas
-from actsweep.training.stack.activating import state
+from actsweep.training.stack.activating import CUTS, FROZEN, state, unsupported
 
 EXTRA = "torch_activation"
 KINDS = (
@@ -49,8 +49,12 @@ def refuse(name: str, act: Description) -> None:
     What the study lists is named in the table instead."""
     if str(act["_target_"]).startswith(f"{EXTRA}.") and find_spec(EXTRA) is None:
         raise UserError(f"{act['_target_']}: its package is not installed: pip install 'actsweep[atlas]'")
-    if name not in atlas.listed() and (found := unfit(act)):
+    if name in atlas.listed():
+        return
+    if found := unfit(act):
         raise UserError(f"act={name}: {found.reason} ({found.kind}): the atlas is of functions of one number")
+    if (why := unsupported(dict(act))) and why.endswith((CUTS, FROZEN)):
+        raise UserError(f"act={name}: {why}: the stacks of an atlas can't train that")
 
 
 def _unbuilt(act: Description) -> Unfit | None:

@@ -76,7 +76,7 @@ class Init(Section):
     q: Positive | None = None
     weight_variance: NonNegative | None = None
     bias_variance: NonNegative | None = None
-    by_act: dict[str, float | int] = {}
+    by_act: dict[str, Any] = {}  # of functions by their import path, nested
 
     def functions(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | Literal["alike"] | None]:
         """What fills weights and biases, as network/mlp.py's `fill` takes it."""

@@ -117,7 +117,14 @@ def _check_sizes(pool: int, sampling: Sampling, val_size: int) -> None:
         raise UserError(f"data.val_size={val_size}: must be between 0 and {pool - 1}, the data has {pool} examples")
     if batch_size == "all" and sampling.replacement:
         raise UserError("data.replacement=true: with data.batch_size=all nothing is drawn; give data.replacement=false")
-    if batch_size == "all" or sampling.replacement:
+    if batch_size == "all":
+        return
+    if sampling.replacement:
+        if not sampling.steps(left):
+            raise UserError(
+                f"data.steps_per_epoch=null: {left} training examples make no batch of {batch_size}; give "
+                "data.steps_per_epoch=N, or a smaller data.batch_size"
+            )
         return
     if batch_size > left:
         raise UserError(f"data.batch_size={batch_size}: must be at most {left}, the training split's size")

@@ -118,7 +118,7 @@ class Dataset:
         """
         import torch
 
-        scale = [float(number) for number in astuple(self.scale)] if type(self.scale) is Scale else None
+        scale = _numbers(self.scale)
         content = hashlib.sha256(repr((self.classes, self.shape, scale)).encode())
         parts = [self.pool, *([self.test] if self.test else [])]
         tensors = [tensor for part in parts for tensor in (part.inputs, part.labels)]
@@ -128,6 +128,14 @@ class Dataset:
             content.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
             content.update(tensor.contiguous().view(torch.uint8).numpy().data)  # NumPy has no bfloat16
         return content.hexdigest()
+
+
+def _numbers(scale: object) -> list[float] | None:
+    """What a Scale is made of; None for one of one's own, also for a Scale with a number for each input."""
+    try:
+        return [float(number) for number in astuple(scale)] if type(scale) is Scale else None
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 @lru_cache(maxsize=2)  # the runs of a sweep share one

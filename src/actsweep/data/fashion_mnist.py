@@ -85,7 +85,7 @@ def downloaded(root: Path) -> dict[str, Path]:
 
 
 def _files(root: str | None, download: bool) -> dict[str, Path]:
-    place = folders.folder(root or data_folder())
+    place = folders.folder(data_folder() if root is None else root)
     files = find(place) or (downloaded(place) if download else None)
     if files is None:
         raise UserError(f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}")

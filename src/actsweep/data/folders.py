@@ -78,12 +78,13 @@ def below(root: Path) -> Listing:
 
 def of_split(there: Listing, root: Path, split: str | None) -> dict[tuple[str, str], list[Path]]:
     """(part, kind) → files of one split, named in full or by its last word; None where there is only one."""
-    wanted = {each for each in there if split is None or f"-{each.split}".endswith(f"-{split}")}
+    wanted = {each for each in there if split in (None, each.split)}
+    wanted = wanted or {each for each in there if f"-{each.split}".endswith(f"-{split}")}
     names = sorted({each.split for each in wanted or there})
     known = ", ".join(name or "''" for name in names)
     if there and not wanted:
         raise UserError(f"data.source.split={split}: there is no such split in {root}, which holds {known}")
-    if len({each[1:] for each in wanted}) < len(wanted):
+    if len(names) > 1:
         raise UserError(
             f"data.source.root={root}: holds the splits {known}: choose one with data.source.split={names[-1]}"
         )

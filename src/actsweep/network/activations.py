@@ -113,7 +113,8 @@ def _built(description: Description) -> nn.Module:
     if isinstance(target, type) or description.get("_partial_"):
         function, positional, named = instantiate(description), [], {}
     else:
-        function = deepcopy(target)  # a function stays what it is, an object's state is the layer's own
+        is_function = isinstance(target, torch.jit.ScriptFunction)  # which can't be copied
+        function = target if is_function else deepcopy(target)  # of an object, whose state is the layer's own
     if isinstance(function, nn.Module):
         if positional or named:
             raise UserError("is a module already, which takes no arguments")
@@ -178,7 +179,7 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
         for units in key[1]:
             try:
                 with exits_are_errors():
-                    fault = _fault_on(description, units, str(precision))
+                    fault = _fault_on(description, units, str(precision)) or _fault_of_draws(description, units)
             except Exception as error:  # a forward may raise anything
                 fault = reason(error)
             if fault:
@@ -206,6 +207,21 @@ def _fault_on(description: Description, units: int, precision: str) -> str | Non
         if fault is None and functional_call(activation, detached, (x.detach().clone(),)).requires_grad:
             fault = "learns numbers that are not among its parameters: give it them in its __init__"
         return fault or _fault_of(x[:1], activation.eval()(x[:1].clone()), units, is_mixed)
+
+
+def _fault_of_draws(description: Description, units: int) -> str | None:
+    """What an activation draws that no seed fixes, or no checkpoint holds; None if nothing."""
+    seeded = torch.default_generator.manual_seed  # a GPU's stays as it is
+    x = torch.linspace(-3, 3, 13 * inputs_for(build(description), units)).view(13, -1)
+    first, again, other = ((seeded(seed), build(description))[1] for seed in (0, 0, 1))
+    is_alike = all(map(torch.equal, _own(first).values(), _own(again).values()))
+    other.load_state_dict(first.state_dict())
+    y, same, last = ((seeded(2), each(x.clone()))[1] for each in (first, again, other))
+    if not (is_alike and torch.allclose(y, same)):
+        return "draws numbers that torch's seed doesn't fix, others in each run: draw them with torch"
+    if not torch.allclose(y, last):
+        return "draws numbers when it is made that no checkpoint holds: make them parameters or buffers"
+    return None
 
 
 def _fault_of(x: Tensor, y: Any, units: int, is_mixed: bool) -> str | None:

@@ -30,8 +30,14 @@ def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(outputs[:, 0], labels.to(outputs.dtype))
 
 
+def _precise(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """In the outputs' type, or float32 if that is shorter: bfloat16 has two digits for a label such as 1013.25."""
+    kind = torch.promote_types(outputs.dtype, torch.float32)
+    return outputs.to(kind), labels.to(kind)
+
+
 def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-    return F.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
+    return F.mse_loss(*_precise(outputs[:, 0], labels))
 
 
 def cross_entropy_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -45,7 +51,8 @@ def binary_cross_entropy_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def squared_error_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
-    return (outputs[..., 0] - labels.to(outputs.dtype)).square().mean(1)
+    found, wanted = _precise(outputs[..., 0], labels)
+    return (found - wanted).square().mean(1)
 
 
 def largest(outputs: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from actsweep.config.descriptions import reason
+from actsweep.errors import exits_are_errors
 from actsweep.network import activations
 from actsweep.threads import all_threads
 
@@ -110,6 +112,27 @@ def fill(linear: Weighted, weight: Initialiser | None, bias: BiasInitialiser) ->
         linear.bias.copy_(drawn.flatten(1)[:, 0])
     elif callable(bias) and linear.bias is not None:
         bias(linear.bias)
+
+
+def fault_of(make: Callable[[], tuple[Initialiser | None, BiasInitialiser]], inputs: int, outputs: int) -> str | None:
+    """What is wrong with the initialisers that `make` gives, tried on a layer of this size; None if nothing."""
+    made = []
+    try:
+        with torch.random.fork_rng(devices=[]), exits_are_errors():
+            for _ in range(2):
+                torch.default_generator.manual_seed(0)
+                linear, functions = nn.Linear(inputs, outputs), make()
+                before = [each.detach().clone() for each in linear.parameters()]
+                fill(linear, *functions)
+                made.append([each.detach() for each in linear.parameters()])
+    except Exception as error:  # an initialiser may raise anything
+        return reason(error)
+    for name, function, was, one, again in zip(("weights", "biases"), functions, before, *made, strict=True):
+        if callable(function) and torch.equal(was, one):
+            return f"leaves the {name} as they are: a function must fill the tensor that it is given, in place"
+        if not torch.allclose(one, again, rtol=0, atol=0, equal_nan=True):
+            return f"draws {name} that torch's seed doesn't fix, others in each run: draw them with torch"
+    return None
 
 
 def initialise(network: MLP, weight: Initialiser | None, bias: BiasInitialiser) -> None:

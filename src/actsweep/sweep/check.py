@@ -4,31 +4,27 @@ Flow: config → data → **check**. Raises UserError, in one line. What needs t
 imported where it is tried: they take seconds, and a mistake that needs neither is answered without them.
 """
 
-import json
 import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from actsweep import composition
 from actsweep.config.command_line import quiet_libraries, typed
 from actsweep.config.descriptions import SPECIAL, parameters
-from actsweep.config.schema import Data, Settings
-from actsweep.errors import UserError, exits_are_errors, refuse
-from actsweep.imports import uncollected
+from actsweep.config.schema import Settings
+from actsweep.errors import UserError
 from actsweep.report import figures
 from actsweep.results import claims, ownership, rank, run_folder
+from actsweep.sweep import parts
 from actsweep.sweep.composing import use
 from actsweep.training import trainer_arguments
 
@@ -96,7 +92,7 @@ def tried(runs: Sequence[Asked]) -> list[Settings]:
     for run, settings in zip(runs, found, strict=True):
         with in_a_folder_of_ours():
             claims.refuse(run.folder, settings, run.besides)
-    try_parts(*found)
+    parts.check(*found)
     return found
 
 
@@ -140,17 +136,27 @@ def of_settings(settings: Settings) -> None:
     _check_atlas(settings)
     _check_counts(settings)
     _check_memory(settings)
+    if settings.norm == "batch" and settings.data.batch_size == 1:
+        raise UserError("data.batch_size=1: norm=batch needs two examples in a batch; norm=layer takes each alone")
 
 
 def _check_atlas(settings: Settings) -> None:
-    if settings.atlas and settings.patience is not None:
+    if not settings.atlas:
+        return
+    if not settings.layer_sizes:
+        raise UserError("depth=0: an atlas is of networks with hidden layers")
+    if settings.loss == "mse":
+        raise UserError("loss=mse: an atlas compares accuracies; use cross_entropy or bce")
+    if settings.test != "best":
+        raise UserError(f"test={settings.test}: must be best for an atlas")
+    if settings.trainer.accelerator not in {"auto", "cpu"}:
+        raise UserError(f"trainer.accelerator={settings.trainer.accelerator}: must be cpu for an atlas, or auto")
+    if settings.patience is not None:
         raise UserError(f"patience={settings.patience}: must be null for an atlas, whose networks are tested together")
-    if settings.atlas and settings.monitor not in {None, "val_accuracy"}:
+    if settings.monitor not in {None, "val_accuracy"}:
         raise UserError(
             f"monitor={settings.monitor}: must be null or val_accuracy for an atlas, which chooses step sizes by it"
         )
-    if settings.atlas and settings.test != "best":
-        raise UserError(f"test={settings.test}: must be best for an atlas, whose networks are tested so")
 
 
 def _check_counts(settings: Settings) -> None:
@@ -180,24 +186,6 @@ def of_hydra(hydra: DictConfig) -> None:
             raise UserError(f"{given}: is for a sweep, which -m asks for")
 
 
-def try_parts(*settings: Settings) -> None:
-    """Raise UserError if a run with one of these settings could not start. Parts that several share are tried once."""
-    for each in settings:
-        parts = {name: getattr(each, name).plain() for name in ("data", "trainer")}
-        parts |= {"loss": each.loss, "content": each.content}
-        _try("data", json.dumps(parts))
-        _try("optim", json.dumps(each.optim.plain()))
-    with uncollected():
-        from actsweep.training import ranks  # here, because they import Lightning
-        from actsweep.training.stack import grouping
-
-    for each in settings:
-        if each.atlas and (reason := grouping.reason_against_training(each)):
-            raise UserError(f"{reason}, and an atlas trains stacks")
-        ranks.check(each, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(each))))))
-        _try("diagnostics", json.dumps({name: part.plain() for name, part in each.diagnostics.items()}))
-
-
 def _check_memory(settings: Settings) -> None:
     """Refuse a network that can't be trained here whatever the device."""
     sizes = [1, *settings.layer_sizes, 1]
@@ -206,79 +194,6 @@ def _check_memory(settings: Settings) -> None:
     if needed > there:
         key = "hidden_sizes" if settings.depth is None else f"depth={settings.depth}, width={settings.width}"
         raise UserError(f"{key}: needs {needed / 1e9:.3g} GB to train, this machine has {there / 1e9:.3g} GB")
-
-
-@lru_cache(maxsize=64)
-def _try(part: str, description: str) -> object:
-    try:
-        with exits_are_errors():
-            return TRIED[part](json.loads(description))
-    except Exception as error:
-        refuse(part, error)
-
-
-def _try_trainer(arguments: dict[str, Any]) -> int:
-    """How many devices it would train on."""
-    import pytorch_lightning as L
-    import torch
-
-    if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-    }
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported")  # it is refused below
-            trainer = L.Trainer(**arguments | quiet)
-    except Exception as error:  # Lightning's answer to these arguments, of many kinds
-        raise UserError(f"trainer: {error}") from error
-    asked, taken = str(arguments["precision"]), str(trainer.precision)
-    if asked.startswith("16") and not taken.startswith("16"):
-        raise UserError(f"trainer.precision={asked}: on this device Lightning would take {taken}; if so, ask for that")
-    return trainer.num_devices
-
-
-def _try_optimizer(arguments: dict[str, Any]) -> None:
-    import torch
-
-    arguments.pop("l2", None)  # which is the loss's
-    with uncollected():  # torch imports its compiler for the first optimiser
-        instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
-
-
-def _try_diagnostics(parts: dict[str, Any]) -> None:
-    import pytorch_lightning as L
-
-    for name, made in instantiate(parts).items():
-        if not isinstance(made, L.Callback):
-            raise UserError(f"diagnostics.{name}: {parts[name]['_target_']} makes no Lightning callback")
-        if isinstance(made, L.callbacks.ProgressBar):
-            raise UserError(f"diagnostics.{name}: a run has a progress bar already, trainer.enable_progress_bar")
-
-
-def _try_data(parts: dict[str, Any]) -> None:
-    from actsweep.data.batches import SplitData, described
-    from actsweep.network.losses import outputs_for
-
-    arguments = described(Data.model_validate(parts["data"]), seed=0)
-    if not arguments[0].digest.startswith(parts["content"]):
-        source = parts["data"]["source"]["_target_"]
-        raise UserError(f"data.source={source}: gives other data at every call; fix what it draws by a seed of its own")
-    data = SplitData(*arguments)
-    outputs_for(parts["loss"], data.dataset)
-    trainer_arguments.check_batches(parts["trainer"], data)
-
-
-TRIED: dict[str, Callable[[dict[str, Any]], object]] = {
-    "trainer": _try_trainer,
-    "optim": _try_optimizer,
-    "diagnostics": _try_diagnostics,
-    "data": _try_data,
-}
 
 
 def launcher(config: DictConfig) -> None:

@@ -122,8 +122,8 @@ def variances(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[float,
         return known[0], known[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        drawn = [_drawn(weight, bias, fan_in, fan_out) for _ in range(-(-DRAWN // (fan_in * fan_out)))]
-    measured = np.mean([of_layer(*each) for each in drawn], axis=0)
+        layers = range(-(-DRAWN // (fan_in * fan_out)))
+        measured = np.mean([of_layer(*_drawn(weight, bias, fan_in, fan_out)) for _ in layers], axis=0)
     found = [value if value is not None else float(other) for value, other in zip(known, measured, strict=True)]
     return found[0], found[1]
 

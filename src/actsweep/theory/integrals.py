@@ -35,7 +35,8 @@ ROUNDED, STEEP = 1e3, 16  # what rounding makes of a value, in its last places; 
 class Function:
     """An activation module as a function of real numbers, with its slope and the places where it isn't smooth.
 
-    Raises UserError unless it can be copied, is elementwise, keeps the shape, gives the same finite numbers each time.
+    Raises UserError unless it can be copied, is elementwise, keeps the shape, gives the same finite numbers each time,
+    in training too.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -115,6 +116,7 @@ class Function:
             first, second = self(x), self(x)
             with torch.no_grad():
                 row = self.module(torch.as_tensor(x).view(1, -1).clone())
+                in_training = deepcopy(self.module).train()(torch.as_tensor(x).view(-1, 1).clone())
         except Exception as error:  # a forward may raise anything
             why = f"can't be applied to a column of numbers: {error}"
             if hasattr(self.module, "pieces"):  # as Maxout's
@@ -130,6 +132,8 @@ class Function:
             raise UserError(f"{self.name} changes the shape {(1, x.size)} to {tuple(row.shape)}: it must keep it")
         if not np.allclose(row.numpy().ravel(), first, rtol=1e-9, atol=1e-12):
             raise UserError(f"{self.name} mixes units: the theory is of elementwise functions")
+        if not np.array_equal(in_training.numpy().ravel(), first):  # as with dropout, or random slopes
+            raise UserError(f"{self.name} is another function in training: the theory is of one function")
 
 
 def jumps(function: Real) -> Floats:

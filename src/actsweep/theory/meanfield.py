@@ -17,6 +17,7 @@ from actsweep.errors import UserError
 from actsweep.theory.integrals import Floats, Function, describe, mean, mean_of_pair, panels, rule
 
 SMALLEST, LARGEST = 1e-14, 1e14  # variances q beyond count as 0 and ∞
+OF_FLOAT32 = 1e-76, 1e76  # variances of the numbers that it holds
 NEARLY = 1e-6  # by which χ at q = 0 may be off: it is that at SMALLEST, where z is about 1e-7
 
 
@@ -65,7 +66,9 @@ class MeanField:
         while math.log(SMALLEST) < here < math.log(LARGEST):
             if growth(here + step) * direction <= 0:
                 found = math.exp(brentq(growth, here, here + step, xtol=1e-14, rtol=1e-14))
-                return found if found > 1.001 * SMALLEST else 0.0  # below, moments are those of SMALLEST
+                if found > LARGEST:  # beyond, as below SMALLEST, moments are those of the end
+                    return math.inf
+                return found if found > 1.001 * SMALLEST else 0.0
             here += step
         return math.inf if direction > 0 else 0.0
 
@@ -236,18 +239,27 @@ class Moments:
 def moments(act: Function, q: float) -> Moments:
     """All averages that a layer's prediction needs, from one evaluation. Raises UserError as `slope_moment` does."""
     _check_slope(act)
-    q = min(max(q, SMALLEST), LARGEST)
+    q = min(max(q, OF_FLOAT32[0]), OF_FLOAT32[1])
     z, w = rule(panels(q, act.breaks))
     value, slope = act.both(math.sqrt(q) * z)
-    square, slope_square = float(w @ value**2), float(w @ slope**2)
-    return Moments(
-        square,
-        slope_square,
-        float(w @ value**4) / square**2 - 1 if square else 0.0,
-        float(w @ slope**4) / slope_square**2 - 1 if slope_square else 0.0,
-        float(w @ (value**2 * (z**2 - 1))) / (2 * square) if square else 0.0,
-        float(w @ (slope**2 * (z**2 - 1))) / (2 * slope_square) if slope_square else 0.0,
-    )
+    with np.errstate(all="ignore"):  # of powers of large numbers
+        square, slope_square = float(w @ value**2), float(w @ slope**2)
+        return Moments(
+            square,
+            slope_square,
+            _spread(float(w @ value**4), square),
+            _spread(float(w @ slope**4), slope_square),
+            float(w @ (value**2 * (z**2 - 1))) / (2 * square) if square else 0.0,
+            float(w @ (slope**2 * (z**2 - 1))) / (2 * slope_square) if slope_square else 0.0,
+        )
+
+
+def _spread(fourth: float, square: float) -> float:
+    """The relative variance of squares, from E[x⁴] and E[x²]; NaN where no number holds it."""
+    try:
+        return fourth / square**2 - 1 if square else 0.0
+    except ArithmeticError:
+        return math.nan
 
 
 def born_dead(widths: Sequence[int]) -> Floats:

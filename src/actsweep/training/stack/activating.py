@@ -21,7 +21,8 @@ from actsweep.training.stack.choosing import RANGES, choosing, same
 
 Learnt = Mapping[str, Tensor]  # parameters by name, (K, …)
 Way = Callable[[nn.Module, Learnt, Tensor], Tensor]
-MIXES = "is not a function of one unit at a time"
+MIXES, FROZEN = "is not a function of one unit at a time", "has parameters that are not learnt"
+CUTS = "does not let a gradient pass to everything before it"
 
 
 def unsupported(act: dict[str, Any]) -> str | None:
@@ -43,9 +44,13 @@ def _reason(act: str) -> str | None:
 
 
 def _reason_of(activation: nn.Module, pieces: int) -> str | None:
-    own, before = dict(activation.named_parameters()), state(activation)
+    own = dict(activation.named_parameters())
+    try:
+        before = state(activation)
+    except Exception:  # of what it holds: a lambda, for instance
+        return "holds what can't be pickled, so that nobody sees whether it keeps state"
     if not all(one.requires_grad for one in own.values()):
-        return "has parameters that are not learnt"
+        return FROZEN
     x = torch.linspace(-3, 3, 24 * pieces, dtype=torch.float64).view(2, 3, 4 * pieces).requires_grad_()
     together, again = activation(x.clone()), activation(x.clone())
     if not torch.equal(together, again):
@@ -56,7 +61,7 @@ def _reason_of(activation: nn.Module, pieces: int) -> str | None:
     wanted = [x, *own.values()]
     used = torch.autograd.grad(together.sum(), wanted, allow_unused=True) if together.requires_grad else [None]
     if any(each is None for each in used):
-        return "does not let a gradient pass to everything before it"
+        return CUTS
     if own:
         with choosing(activation) or nullcontext():
             both = {name: torch.stack([one, one]) for name, one in own.items()}

@@ -116,6 +116,7 @@ class Stack:
             in_place, mode = works_in_place(activation), choosing(activation)
             with mode or nullcontext():
                 applied = way(activation, learnt) if learnt else None
+            activations.cast(activation, self.members[rows[0]].network.taps()[0].linear.weight.dtype)
             spans.append(Span(slice(rows[0], rows[-1] + 1), activation, learnt, in_place, mode, applied))
         return spans
 

@@ -135,7 +135,7 @@ def clip(stack: Stack, gradients: Sequence[Tensor], value: float, algorithm: str
         return
     squares = gradients[0].new_zeros(len(stack))
     for block, gradient in zip(stack.blocks.values(), gradients, strict=True):
-        squares[block.rows] += gradient.flatten(1).norm(dim=1).square()
+        squares[block.rows] += gradient.reshape(len(gradient), -1).norm(dim=1).square()  # a member's may be one number
     factors = (value / (squares.sqrt() + 1e-6)).clamp(max=1.0)
     for block, gradient in zip(stack.blocks.values(), gradients, strict=True):
         gradient.mul_(factors[block.rows].view(-1, *[1] * (gradient.ndim - 1)))

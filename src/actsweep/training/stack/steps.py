@@ -120,7 +120,8 @@ class Steps:
             outputs = self.stack.forward(inputs)
             losses = self.losses(outputs, labels)
         # Summed, not averaged: each member's gradient is that of its own mean loss.
-        gradients = torch.autograd.grad(losses.sum(), self.stack.parameters())
+        found = torch.autograd.grad(losses.sum(), self.stack.parameters())
+        gradients = [each.contiguous() for each in found]  # a sum's is one number for all, in which nothing can be put
         if self.watch:
             self.watch(losses, gradients)
         if self.optimiser.has_l2:

@@ -1,0 +1,121 @@
+"""Whether the parts of a run can be made: data, initialisation, optimiser, trainer, diagnostics, each tried once.
+
+Flow: config → data → check → **parts**. What needs Lightning comes last: it takes seconds to import.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from hydra.utils import instantiate
+
+from actsweep.config.schema import Data, Init, Settings
+from actsweep.errors import UserError, exits_are_errors, refuse
+from actsweep.imports import uncollected
+from actsweep.training import trainer_arguments
+
+
+def check(*settings: Settings) -> None:
+    """Raise UserError if a run with one of these settings could not start. Parts that several share are tried once."""
+    for each in settings:
+        parts = {name: getattr(each, name).plain() for name in ("data", "trainer")}
+        parts |= {"loss": each.loss, "content": each.content}
+        sizes: Any = _try("data", json.dumps(parts))
+        if not each.atlas:
+            init = {"init": each.init.plain(), "name": each.names.init, "act": each.names.act}
+            _try("init", json.dumps(init | {"inputs": [sizes[0], *each.layer_sizes][-1], "outputs": sizes[1]}))
+        _try("optim", json.dumps(each.optim.plain()))
+    with uncollected():
+        from actsweep.training import ranks  # here, because they import Lightning
+        from actsweep.training.stack import grouping
+
+    for each in settings:
+        if each.atlas and (reason := grouping.reason_against_training(each)):
+            raise UserError(f"{reason}: an atlas trains in stacks alone")
+        ranks.check(each, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(each))))))
+        _try("diagnostics", json.dumps({name: part.plain() for name, part in each.diagnostics.items()}))
+
+
+@lru_cache(maxsize=64)
+def _try(part: str, description: str) -> object:
+    try:
+        with exits_are_errors():
+            return TRIED[part](json.loads(description))
+    except Exception as error:
+        refuse(part, error)
+
+
+def _try_trainer(arguments: dict[str, Any]) -> int:
+    """How many devices it would train on."""
+    import pytorch_lightning as L
+    import torch
+
+    if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+    }
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported")  # it is refused below
+            trainer = L.Trainer(**arguments | quiet)
+    except Exception as error:  # Lightning's answer to these arguments, of many kinds
+        raise UserError(f"trainer: {error}") from error
+    asked, taken = str(arguments["precision"]), str(trainer.precision)
+    if asked.startswith("16") and not taken.startswith("16"):
+        raise UserError(f"trainer.precision={asked}: on this device Lightning would take {taken}; if so, ask for that")
+    return trainer.num_devices
+
+
+def _try_optimizer(arguments: dict[str, Any]) -> None:
+    import torch
+
+    arguments.pop("l2", None)  # which is the loss's
+    with uncollected():  # torch imports its compiler for the first optimiser
+        instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _try_diagnostics(parts: dict[str, Any]) -> None:
+    import pytorch_lightning as L
+
+    for name, made in instantiate(parts).items():
+        if not isinstance(made, L.Callback):
+            raise UserError(f"diagnostics.{name}: {parts[name]['_target_']} makes no Lightning callback")
+        if isinstance(made, L.callbacks.ProgressBar):
+            raise UserError(f"diagnostics.{name}: a run has a progress bar already, trainer.enable_progress_bar")
+
+
+def _try_init(parts: dict[str, Any]) -> None:
+    from actsweep.network.mlp import fault_of
+
+    if why := fault_of(Init.model_validate(parts["init"]).functions, parts["inputs"], parts["outputs"]):
+        raise UserError(f"init={parts['name']}, act={parts['act']}: {why}")
+
+
+def _try_data(parts: dict[str, Any]) -> tuple[int, int]:
+    """How many inputs and outputs a network has on it."""
+    from actsweep.data.batches import SplitData, described
+    from actsweep.network.losses import outputs_for
+
+    arguments = described(Data.model_validate(parts["data"]), seed=0)
+    if not arguments[0].digest.startswith(parts["content"]):
+        source = parts["data"]["source"]["_target_"]
+        raise UserError(f"data.source={source}: gives other data at every call; fix what it draws by a seed of its own")
+    data = SplitData(*arguments)
+    outputs = outputs_for(parts["loss"], data.dataset)
+    trainer_arguments.check_batches(parts["trainer"], data)
+    return data.dataset.input_size, outputs
+
+
+TRIED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "trainer": _try_trainer,
+    "init": _try_init,
+    "optim": _try_optimizer,
+    "diagnostics": _try_diagnostics,
+    "data": _try_data,
+}
