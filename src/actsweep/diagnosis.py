@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import Receiver
+from actsweep.diagnostics.diagnostic import Receiver, is_loss
 
 if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
     from actsweep.statistics.findings import Finding
@@ -39,17 +39,24 @@ class Diagnosis(Receiver, L.Callback):
     def _begin(self) -> None:
         self._layers: list[tuple[int, int, str, str, float]] = []  # epoch, step, layer, quantity, value
         self._epochs: list[dict[str, float]] = []
+        self._ended: dict[str, float] = {}  # of an epoch that has ended, before its metrics
+        self._metrics: dict[str, Tensor] = {}  # as they were then
         self._losses: list[Tensor] = []
+        self._last = math.nan  # of those of an epoch that has ended
+        self._has_begun = False  # before this fit, which resumes
         self._rate = 0.0
 
     def log_layers(self, metrics: dict[str, float], epoch: int, step: int) -> None:
         """Values by `quantity/layer`, from the diagnostics."""
         for tag, value in metrics.items():
             quantity, _, layer = tag.partition("/")
-            self._layers.append((epoch, step, layer, quantity, value))
+            self._layers.append((max(epoch, int(self._has_begun)), step, layer, quantity, value))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._begin()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._has_begun = trainer.global_step > 0
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -64,21 +71,40 @@ class Diagnosis(Receiver, L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if isinstance(loss, Tensor):
+        if is_loss(loss):
             divided_by = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1  # by Lightning
             self._losses.append(loss.detach().mean() * divided_by)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note the epoch's losses and metrics, those of its validation too."""
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         mean = {"train_loss": float(torch.stack(self._losses).mean())} if self._losses else {}
-        self._epochs.append(mean | logged | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step})
+        self._ended = mean | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        self._last = float(self._losses[-1]) if len(self._losses) > 1 else math.nan
         self._losses = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._note_epoch(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._note_epoch(trainer)
+
+    def _note_epoch(self, trainer: L.Trainer) -> None:
+        """Note an epoch's losses and metrics, those of its validation too: after it, as the module's own hook at its
+        end logs too. Not those that are left of an earlier one."""
+        if not self._ended:
+            return
+        metrics = dict(trainer.callback_metrics)
+        logged = {name: float(value) for name, value in metrics.items() if value is not self._metrics.get(name)}
+        if math.isclose(logged.get("train_loss", math.nan), self._last, rel_tol=1e-5):
+            del logged["train_loss"]  # logged at each step, so that it is the last one's
+        place = {name: self._ended[name] for name in ("epoch", "step")}
+        self._epochs.append(self._ended | logged | place)
+        self._ended, self._metrics = {}, metrics
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._diagnose(trainer, pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._note_epoch(trainer)
         if self._epochs or self._layers:
             self._diagnose(trainer, pl_module)
 
@@ -105,10 +131,11 @@ class Diagnosis(Receiver, L.Callback):
         losses = {row["epoch"]: row[kind] for row in self._epochs if kind in row}  # not each epoch has a validation
         finite = {epoch: loss for epoch, loss in losses.items() if math.isfinite(loss)}
         is_finite = not losses or next(reversed(losses)) in finite
-        stops = trainer.early_stopping_callback
+        stops, epochs = trainer.early_stopping_callback, int(self._epochs[-1]["epoch"]) if self._epochs else 0
+        has_ended = stops and (stops.wait_count >= stops.patience or epochs == trainer.max_epochs)
         config = {
             "trainer": {"max_epochs": trainer.max_epochs},
-            "patience": stops.patience if stops else None,
+            "patience": stops.patience if stops and has_ended else None,  # which ends no fit that is interrupted
             "optim": {"lr": self._rate or None},
         }
         return {
@@ -117,7 +144,7 @@ class Diagnosis(Receiver, L.Callback):
             "folder": "",
             "seed": 0,
             "status": "completed" if is_finite else "diverged",
-            "epochs": len(self._epochs),
+            "epochs": epochs,
             "best_epoch": min(finite, key=finite.__getitem__) if finite else None,
             "config": config,
         }
@@ -129,6 +156,9 @@ class Diagnosis(Receiver, L.Callback):
         from actsweep.statistics.findings.seen import Tables
 
         epochs = pd.DataFrame(self._epochs)
+        shares = epochs.filter(["train_accuracy", "val_accuracy"])
+        if (shares > 1).any(axis=None):  # percentages
+            epochs[shares.columns] = shares / 100
         names = list(dict.fromkeys(layer for _, _, layer, _, _ in self._layers))  # in the network's order
         layers = pd.DataFrame(self._layers, columns=["epoch", "step", "layer", "quantity", "value"])
         layers["layer"] = layers["layer"].map({name: str(place) for place, name in enumerate(names)})

@@ -12,8 +12,8 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from actsweep.callbacks import ActivationCurve, EveryStep, Tables
-from tests.diagnostics.test_faults_of_callbacks import DATA, Plain
+from actsweep.callbacks import ActivationCurve, Diagnosis, EveryStep, Tables
+from tests.diagnostics.test_faults_of_callbacks import DATA, Gan, Plain
 from tests.diagnostics.test_zoo import fit
 
 
@@ -132,3 +132,43 @@ def test_a_curve_of_a_module_that_names_no_activation_is_missed_aloud(
     with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
         fit(Noting(), DATA, [ActivationCurve()], logger=Tables(tmp_path))
     assert "ActivationCurve writes nothing: Noting has no method taps()" in caplog.messages
+
+
+def test_a_layer_that_is_made_when_it_is_used_first_is_noted(tmp_path: Path) -> None:
+    class Lazy(Noting):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.LazyLinear(8)  # type: ignore[assignment]
+
+    found = steps_of(Lazy(), tmp_path)
+    layers = [name for name in found if name.startswith("grad_mean_abs/")]
+    assert sorted(layers) == ["grad_mean_abs/first", "grad_mean_abs/last"]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_of_two_optimisers_a_row_has_the_layers_of_the_one_that_steps(
+    raw: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
+        fit(Gan(raw), DATA, [EveryStep()], logger=Tables(tmp_path))
+    said = "EveryStep writes nothing of this epoch: no step was taken that Lightning knows of"
+    assert (said in caplog.messages) == raw == (not (tmp_path / "steps.csv").exists())
+    if not raw:
+        found = pd.read_csv(tmp_path / "steps.csv").notna()
+        assert found["grad_mean_abs/critic.0"].tolist() == [True, False] * 3
+        assert found["grad_magnitude/generator.0"].tolist() == [False, True] * 3
+
+
+class Predicts(ByHand):
+    """Returns from its training step what is no loss."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        super().training_step(batch, batch_idx)
+        return self(batch[0]).argmax(dim=1)  # type: ignore[no-any-return]
+
+
+def test_what_a_training_step_by_hand_returns_need_be_no_loss(tmp_path: Path) -> None:
+    diagnosis = Diagnosis()
+    fit(Predicts("raw"), DATA, [EveryStep(), diagnosis], logger=Tables(tmp_path))
+    assert pd.read_csv(tmp_path / "steps.csv")["loss"].isna().all()
+    assert "train_loss" not in diagnosis._epochs[0]

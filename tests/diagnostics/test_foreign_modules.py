@@ -21,6 +21,7 @@ from actsweep.diagnostics.layers import Layer
 from actsweep.diagnostics.taxonomy import Taxonomy
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
+from actsweep.errors import UserError
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables
 from tests.diagnostics.test_zoo import Counts
@@ -170,6 +171,13 @@ def test_a_short_last_batch_is_passed_over_whatever_the_loader_and_the_schedule(
 def test_a_schedule_that_never_comes_is_refused(schedule: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         GradientNorm(**schedule)
+
+
+@pytest.mark.parametrize("schedule", [{"every_n_epochs": 2, "every_n_steps": 10}, {"every_n_epochs": None}])
+def test_two_schedules_in_one_are_refused_and_so_is_none(schedule: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="needs one of the two"):
+        GradientNorm(**schedule)
+    assert GradientNorm(every_n_epochs=None, every_n_steps=10).every_n_steps == 10  # type: ignore[arg-type]
 
 
 class Breaks(ForeignCNN):

@@ -9,7 +9,7 @@ from actsweep.diagnostics.norms import norm
 
 def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
     """Over examples and units: (K, N, H) → two of (K,). The standard deviation divides by N·H."""
-    each = values.flatten(1)
+    each = _wide(values).flatten(1)
     mean = each.mean(dim=1)
     # Ten times as fast as torch.var on a CPU.
     return mean, norm(each - mean[:, None]) / each.shape[1] ** 0.5
@@ -18,7 +18,13 @@ def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
 def signal(pre: Tensor) -> Tensor:
     """What tells examples apart: each unit's standard deviation over them, root mean square over units: (K, N, H) →
     (K,). Units' own means, as of biases, are no part of it."""
-    return norm(pre - pre.mean(dim=1, keepdim=True)) / pre[0].numel() ** 0.5
+    each = _wide(pre)
+    return norm(each - each.mean(dim=1, keepdim=True)) / pre[0].numel() ** 0.5
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Halves as float32: in their own arithmetic a mean is wrong by more than values differ."""
+    return values if values.dtype.itemsize > 2 else values.float()
 
 
 class ActivationMoments(Diagnostic):

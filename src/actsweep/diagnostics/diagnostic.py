@@ -5,7 +5,7 @@ Times are counted in completed epochs: 0 is the initialisation.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeGuard
 from weakref import WeakKeyDictionary
 
 import pytorch_lightning as L
@@ -47,6 +47,11 @@ def probe_loss(module: L.LightningModule, batch: Any) -> Tensor:
     return loss
 
 
+def is_loss(output: Any) -> TypeGuard[Tensor]:
+    """Whether what a training step returned can be one: where optimisation is manual, that may be anything."""
+    return isinstance(output, Tensor) and output.is_floating_point()
+
+
 def check_counts(owner: object, **given: int | None) -> None:
     """Raise UserError where an argument of a callback is less than 1."""
     for name, value in given.items():
@@ -67,6 +72,9 @@ class Diagnostic(L.Callback):
 
     def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:
         check_counts(self, every_n_epochs=every_n_epochs, every_n_steps=every_n_steps, probe_size=probe_size)
+        if (every_n_steps and every_n_epochs not in {None, 1}) or every_n_epochs is every_n_steps is None:
+            given = f"every_n_epochs={every_n_epochs}, every_n_steps={every_n_steps}"
+            raise UserError(f"{type(self).__name__}: {given}: needs one of the two")
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
         self.probe_size = probe_size

@@ -18,7 +18,7 @@ _alike: dict[str, dict[tuple[bool, int], bool]] = {}  # of torch's own without p
 
 def random_like(like: Tensor, seed: int = 0) -> Tensor:
     """Normal random numbers of this shape, in single precision at least."""
-    x = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed), device="cpu")
     return x.to(like.device, torch.promote_types(like.dtype, torch.float32))
 
 
@@ -85,10 +85,12 @@ def keeps_apart(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
 @torch.no_grad()
 def is_affine(function: Callable[[Tensor], Tensor], like: Tensor) -> bool:
     """Whether an elementwise function is a·x + b, with any a and b at each place: halfway between two inputs it then
-    gives what lies halfway. Its derivative isn't asked for, which may be cut off, as by `detach`.
+    gives what lies halfway, but for rounding. Its derivative isn't asked for, which may be cut off, as by `detach`.
     """
     one, other = (random_like(like, seed) for seed in (2, 3))
-    first, second, halfway = (function(x).float() for x in (one, other, (one + other) / 2))
+    given = [function(x) for x in (one, other, (one + other) / 2)]
+    step = torch.finfo(given[0].dtype).eps if given[0].is_floating_point() else 0.0  # of halves, as a cast gives them
+    first, second, halfway = (each.float() for each in given)
     size = torch.cat([each[each.isfinite()].abs() for each in (first, second)])
-    rounding = 1e-4 * float(size.amax()) if size.numel() else 0.0
-    return torch.allclose(halfway, (first + second) / 2, rtol=1e-3, atol=rounding, equal_nan=True)
+    rounding = max(1e-4, step) * float(size.amax()) if size.numel() else 0.0
+    return torch.allclose(halfway, (first + second) / 2, rtol=max(1e-3, step), atol=rounding, equal_nan=True)

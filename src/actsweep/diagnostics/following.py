@@ -25,7 +25,7 @@ class CannotRepeatError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """A value behind a layer; the unit that each number along `axis` belongs to."""
+    """A value behind a layer; the unit that each number along `axis` belongs to, -1 of what comes from elsewhere."""
 
     value: Value
     axis: int
@@ -33,10 +33,12 @@ class Place:
 
     def by_unit(self, values: Tensor) -> Tensor:
         """→ (1, N, H): units last, everything else is examples."""
-        count, values = int(self.units.max()) + 1, values.movedim(self.axis, -1)
-        if len(self.units) == count:
+        count, values, units = int(self.units.max()) + 1, values.movedim(self.axis, -1), self.units
+        if (units < 0).any():
+            values, units = values[..., units >= 0], units[units >= 0]
+        if len(units) == count:
             return values.reshape(1, -1, count)
-        grouped = values[..., self.units.argsort(stable=True)].unflatten(-1, (count, -1))
+        grouped = values[..., units.argsort(stable=True)].unflatten(-1, (count, -1))
         return grouped.movedim(-1, 0).reshape(1, -1, count)
 
 
@@ -58,12 +60,13 @@ class Stretch:
     def __call__(self, x: Tensor) -> Tensor:
         """The same calls on another input, with the random numbers that they drew."""
         values = {self.start: x}
+        half = self.start.tensor.dtype if x.dtype.itemsize > self.start.tensor.dtype.itemsize else None
         everything = not self.calls[-1].differentiated  # under no_grad: the function has a slope all the same
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             for call in self.calls:
                 torch.set_rng_state(call.generator)
                 with torch.set_grad_enabled(everything or call.differentiated):
-                    _repeat(call, values)
+                    _repeat(call, values, half)
         return values[self.end]
 
     def key(self) -> Hashable:
@@ -86,15 +89,18 @@ class Stretch:
         return self.start.had_gradient and any(one.tensor.requires_grad and not one.had_gradient for one in made)
 
 
-def _repeat(call: Call, values: dict[Value, Tensor]) -> None:
+def _repeat(call: Call, values: dict[Value, Tensor], half: torch.dtype | None) -> None:
+    """`half`: what numbers from outside are widened from, where those that enter are wider than they were."""
     swapped: dict[int, Tensor] = {}
 
     def swap(tensor: Tensor) -> Tensor:
         value = call.given.get(id(tensor))
         known = None if value is None else values.get(value)
-        old = (tensor.detach() if value is None else value.now) if known is None else known
+        here = call.before if call.before is not None and tensor is call.arguments[0] else tensor.detach()
+        old = (here if value is None else value.now) if known is None else known
         if old is None:
             raise CannotRepeatError("a value was overwritten")
+        old = old.float() if known is None and old.dtype == half else old
         # A constant may be a buffer that the call changes.
         swapped[id(tensor)] = old if known is not None and not call.overwrites else old.clone()
         return swapped[id(tensor)]
@@ -142,10 +148,11 @@ def meeting(trace: Trace, start: Value) -> Value | None:
 
 
 def modules(trace: Trace, start: Value) -> list[Stretch]:
-    """The modules that took a value, inner ones first: those that all its uses are in, then the others."""
+    """The modules that took a value, inner ones first: those that all its uses are in, then the others. None in which
+    there is a dropout: what that leaves out is no activation's doing."""
     passages = trace.passages.get(start, ())
     found = [between(start, each.given, type(each.module).__name__, is_module=True) for each in passages]
-    there = [each for each in found if each]
+    there = [each for each in found if each and not any("dropout" in call.name for call in each.calls)]
     return [each for each in there if each.is_all] + [each for each in reversed(there) if not each.is_all]
 
 

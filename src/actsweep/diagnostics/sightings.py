@@ -68,8 +68,10 @@ def _seen(trace: Trace, place: Place, weight: Tensor) -> Sighting:
             return _with_activation(weight, *found)
     except CannotRepeatError:
         pass
-    now = place.value.now
-    return Sighting(weight, None, lacks="overwritten unseen") if now is None else Sighting(weight, place.by_unit(now))
+    if (now := place.value.now) is None:
+        return Sighting(weight, None, lacks="overwritten unseen")
+    # As in a scripted function; else it is used, if only by the loss.
+    return Sighting(weight, place.by_unit(now), lacks="" if place.value.uses else "what becomes of it isn't seen")
 
 
 def activation_behind(trace: Trace, place: Place) -> tuple[Place, Stretch] | None:
@@ -205,18 +207,36 @@ def is_arithmetic(call: Call, value: Value) -> bool:
 
 
 def _located(step: Stretch, place: Place, like: Tensor) -> Place | None:
-    """Send each unit's number through in place of its values, and see along which dimension it comes out."""
+    """Send each unit's number through in place of its values, and see along which dimension it comes out: by itself, or
+    as many times as becomes of 1, as in a sum over neighbours, beside what comes from elsewhere, as in a concatenation.
+    """
     shape = [1] * like.ndim
     shape[place.axis] = -1
-    numbers = place.units.to(like.device, torch.float32).view(shape).expand(like.shape).clone()
-    out = step(numbers).detach()
+    units = place.units.to(like.device).view(shape).expand(like.shape)
+    numbers, ones = units.clamp(min=0).float(), (units >= 0).float()
+    out = step(numbers.clone()).detach()
+    if found := _units_along(step.end, place, out, torch.ones_like(out)):
+        return found
+    nothing = step(torch.zeros_like(ones)).detach()
+    return _units_along(step.end, place, out - nothing, step(ones).detach() - nothing)
+
+
+def _units_along(end: Value, place: Place, out: Tensor, times: Tensor) -> Place | None:
     count = int(place.units.max()) + 1
     for axis in range(out.ndim):
-        lines = out.movedim(axis, -1).reshape(-1, out.shape[axis])
+        lines, each = (values.movedim(axis, -1).reshape(-1, out.shape[axis]) for values in (out, times))
+        reached = (each != 0).any(dim=1)
+        if not reached.any():
+            continue
+        lines, each = lines[reached], each[reached]
+        there = each[0] != 0
+        if ((each != 0) != there).any():
+            continue
+        lines = lines[:, there] / each[:, there]
         units = lines[0].round()
         sizes = units.long().clamp(0, count).bincount(minlength=count + 1)
         if (sizes[:count] == sizes[0]).all() and sizes[count] == 0 and torch.allclose(lines, units.expand_as(lines)):
-            return Place(step.end, axis, units.long().cpu())
+            return Place(end, axis, torch.full(there.shape, -1).masked_scatter(there.cpu(), units.long().cpu()))
     return None
 
 

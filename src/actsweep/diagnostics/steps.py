@@ -9,11 +9,12 @@ from typing import Any
 
 import pytorch_lightning as L
 import torch
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
-from actsweep.diagnostics.diagnostic import keeps_tables, publish_table
+from actsweep.diagnostics.diagnostic import is_loss, keeps_tables, publish_table
 from actsweep.diagnostics.layers import weights_of
 from actsweep.diagnostics.watch import is_sharded, scale_of
 
@@ -44,25 +45,26 @@ class EveryStep(L.Callback):
 
     The loss is the mean over the step's batches; where optimisation is manual, the sum of what went through
     `manual_backward` for it, else what `training_step` returned, else not a number. Of an optimiser that computes the
-    loss several times in a step, the first. The penalty is the term whose gradient weight decay and L2 add, Σ ½ ·
+    loss several times in a step, the first. Of several optimisers, layers that another one steps have no numbers in a
+    row. The penalty is the term whose gradient weight decay and L2 add, Σ ½ ·
     (weight_decay + l2/examples) · ‖W‖². The gradients are those of the loss, without the penalty, before clipping.
     """
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._is_kept = trainer.is_global_zero and not is_sharded(trainer, pl_module) and keeps_tables(trainer, self)
-        weights = weights_of(pl_module)
-        self._names, self._weights = list(weights), list(weights.values())
+        self._weights = weights_of(pl_module)
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         decays = {parameter: group.get("weight_decay", 0.0) for group in groups for parameter in group["params"]}
         self._l2 = _l2(pl_module)
         decayed = [parameter for parameter, decay in decays.items() if decay]
-        self._decayed = decayed or (self._weights if self._l2 else [])
+        self._decayed = decayed or (list(self._weights.values()) if self._l2 else [])
         self._decays = torch.tensor([decays[parameter] for parameter in self._decayed], dtype=torch.float64)
         self._steps: list[int] = []
         self._rows: list[Tensor] = []  # the loss, not a number where it isn't known
         self._backward: list[Tensor] = []  # losses of the step that is being computed
         self._done = -1  # steps before the last row's
         self._before = 0  # rows before the batch
+        self._has_rows = False
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -80,10 +82,11 @@ class EveryStep(L.Callback):
             return
         self._done = trainer.global_step
         self._steps.append(self._done)
-        # Behind an activation without a gradient there is none.
-        gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._weights]
+        if not self._rows:  # lazy ones are something by now
+            self._weights = {name: each for name, each in self._weights.items() if each.ndim >= 2}
+        others = _parameters(trainer.optimizers) - _parameters([optimizer])
         scale = scale_of(_scaler(trainer), optimizer)
-        sums = [vector_norm(_plain(each), 1) / scale for each in gradients]
+        sums = [_sum_abs(each, id(each) in others) / scale for each in self._weights.values()]
         norms = [vector_norm(_plain(each)) for each in self._decayed]
         self._rows.append(torch.stack([_loss(trainer, pl_module, losses), *sums, *norms]))
 
@@ -92,19 +95,35 @@ class EveryStep(L.Callback):
     ) -> None:
         """Of a loss that went backward behind Lightning's back, take what the training step returned."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if pl_module.automatic_optimization or len(self._rows) != self._before + 1 or not isinstance(loss, Tensor):
+        if pl_module.automatic_optimization or len(self._rows) != self._before + 1 or not is_loss(loss):
             return
         row = self._rows[-1]
         row[0] = loss.detach().mean().to(row).where(row[0].isnan(), row[0])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._rows:
+            self._backward = []
+            if self._is_kept and not self._has_rows:
+                rank_zero_info("EveryStep writes nothing of this epoch: no step was taken that Lightning knows of")
             return
+        self._has_rows = True
         rows = torch.stack(self._rows).double().cpu()
-        layers = {name: weight.flatten(1).shape for name, weight in zip(self._names, self._weights, strict=True)}
+        layers = {name: weight.flatten(1).shape for name, weight in self._weights.items()}
         decays = self._decays + (self._l2 and self._l2 / float(pl_module.examples))  # type: ignore[arg-type]
         publish_table(trainer, "steps", columns_of(rows, layers, decays, self._steps))
         self._rows, self._steps = [], []
+
+
+def _parameters(optimizers: Iterable[Optimizer]) -> set[int]:
+    return {id(each) for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]}
+
+
+def _sum_abs(weight: Tensor, is_anothers: bool) -> Tensor:
+    """Σ|∂L/∂W|. What another optimiser's weights hold is of an earlier step, or of another loss."""
+    if is_anothers:
+        return torch.full((), torch.nan, device=weight.device)
+    # Behind an activation without a gradient there is none.
+    return vector_norm(_plain(torch.zeros_like(weight) if weight.grad is None else weight.grad), 1)
 
 
 def _loss(trainer: L.Trainer, module: L.LightningModule, losses: Sequence[Tensor]) -> Tensor:

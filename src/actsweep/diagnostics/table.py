@@ -27,17 +27,24 @@ def watched(module: nn.Module) -> list[dict[str, str]]:
 
 
 def say(module: nn.Module, seen: Mapping[str, Sequence[Sighting]], compiled: bool) -> None:
-    """Say the table of a module's first watched step, once."""
-    if module in _tables:
-        return
-    rows = _rows(module, weights_of(module), seen, "not watched: compiled" if compiled else "not watched")
+    """Say the table of a module's first watched step, and what a later one shows for the first time."""
+    unseen = "not watched: compiled" if compiled else "not watched"
+    rows = _rows(module, weights_of(module), seen, unseen)
     if not rows:
         refuse(module, "it has no weights of two or more dimensions")
+    known = {row["layer"]: row["activation"] for row in _tables.get(module, ())}
+    rows = [row if _is_seen(row) else row | {"activation": known.get(row["layer"], row["activation"])} for row in rows]
+    new = [row for row in rows if _is_seen(row) and not _is_seen({"activation": known.get(row["layer"], unseen)})]
+    new = new if module in _tables else rows
     _tables[module] = rows
-    for kind in dict.fromkeys(row["kind"] for row in rows):
-        of_kind = [row for row in rows if row["kind"] == kind]
+    for kind in dict.fromkeys(row["kind"] for row in new):
+        of_kind = [row for row in new if row["kind"] == kind]
         gradients, activations = (_counted([row[column] for row in of_kind]) for column in ("gradient", "activation"))
         rank_zero_info(f"{len(of_kind)} {kind}: gradient: {gradients}; activation: {activations}")
+
+
+def _is_seen(row: Mapping[str, str]) -> bool:
+    return not row["activation"].startswith("not watched")
 
 
 def refuse(module: nn.Module, reason: str) -> None:

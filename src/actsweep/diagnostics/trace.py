@@ -70,7 +70,8 @@ class Value:
 class Call:
     """One call of a torch function. `given`: recorded values by the id of their tensor; `weight`: of a layer's call.
 
-    `module`: in whose forward it was, and `alone`: whether that was given a single tensor.
+    `module`: in whose forward it was, and `alone`: whether that was given a single tensor. `before`: what was in a
+    first argument that is overwritten and isn't recorded.
     """
 
     function: Callable[..., Any]
@@ -84,6 +85,7 @@ class Call:
     differentiated: bool
     generator: Tensor
     number: int
+    before: Tensor | None
     made: dict[int, Value] = field(default_factory=dict)  # by place in the result; −id of an argument changed in place
     reaches_layer: bool = False
 
@@ -200,17 +202,16 @@ class Trace(TorchFunctionMode):
         given = {id(each): self.values[id(each)] for each in tensors_in((args, named)) if id(each) in self.values}
         if not given:
             return func(*args, **named)
-        in_place, generator = overwrites(func, args, named), torch.get_rng_state()
+        in_place, generator, before = overwrites(func, args, named), torch.get_rng_state(), None
         with self._going_on(given):
-            if in_place:
-                self._save(given)
+            before = self._save(given, args) if in_place else None
         result = func(*args, **named)
         with self._going_on(given):
             if made := _made(func, args, result, given, in_place):
                 module, taken = self._forwards[-1] if self._forwards else (None, ())
                 call = Call(
                     func, mapped(args, _kept), mapped(named, _kept), given, module, len(taken) == 1, in_place,
-                    self._weight(func, args, named, given), torch.is_grad_enabled(), generator, len(self.calls),
+                    self._weight(func, args, named, given), torch.is_grad_enabled(), generator, len(self.calls), before,
                 )  # fmt: skip
                 self._add(call, made)
         return result
@@ -224,10 +225,13 @@ class Trace(TorchFunctionMode):
             weights = [each for value in given.values() if value.is_weight for each in value.origins()]
             self.missed.append((weights, reason(error)))
 
-    def _save(self, given: Mapping[int, Value]) -> None:
-        for value in given.values():
-            if value.before is None and not value.is_weight and version_of(value.tensor) == value.version:
+    def _save(self, given: Mapping[int, Value], args: tuple[Any, ...]) -> Tensor | None:
+        data = [value for value in given.values() if not value.is_weight]  # not what an optimiser does
+        for value in data:
+            if value.before is None and version_of(value.tensor) == value.version:
                 value.before = value.tensor.detach().clone()
+        is_new = data and args and isinstance(args[0], Tensor) and id(args[0]) not in given  # zeros, to be added to
+        return args[0].detach().clone() if is_new else None
 
     def _add(self, call: Call, made: Mapping[int, Tensor]) -> None:
         is_weight = call.weight is None and all(value.is_weight for value in call.given.values())
@@ -292,6 +296,5 @@ def _weight(function: Any, args: tuple[Any, ...], named: Mapping[str, Any], give
     found = given.get(id(args[place] if len(args) > place else named.get("weight")))
     if found is None or not found.is_weight:
         return None
-    if name in PRODUCTS and (other := given.get(id(args[place - 1]))) and other.is_weight:
-        return None
-    return found
+    other = given.get(id(args[place - 1])) if name in PRODUCTS else None
+    return None if other and other.is_weight else found

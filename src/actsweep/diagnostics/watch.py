@@ -119,6 +119,8 @@ class Watch:
     def _watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(step)
         def training_step(*arguments: Any, **named: Any) -> Any:
+            if self._stepped and self.module.automatic_optimization:
+                return step(*arguments, **named)  # again, on the weights that the optimiser tries, as LBFGS does
             trace = Trace(list(self.weights.values()), (arguments, named))
             with trace:
                 result = step(*arguments, **named)
@@ -135,7 +137,8 @@ class Watch:
             return
         self._stepped.add(id(optimizer))
         for name, weight in self._weights_of(optimizer):
-            self.before[name] = weight.detach().clone()
+            if weight.requires_grad:  # a frozen one, which an optimiser may hold, isn't meant to move
+                self.before[name] = weight.detach().clone()
             if self._looks and weight.grad is not None:
                 self.gradients[name] = weight.grad.detach() / scale_of(self.scaler, optimizer)
 

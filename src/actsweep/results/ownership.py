@@ -28,11 +28,16 @@ def recorded(folder: Path) -> set[str]:
 
 def record(folder: Path, *names: str) -> None:
     """List files before they are made; the folder is made if need be. Raises UserError where one is somebody else's."""
+    refuse_taken(folder, *names)
+    adopt(folder, *names)
+
+
+def refuse_taken(folder: Path, *names: str) -> None:
+    """Raise UserError where one of these files is somebody else's."""
     there = [name for name in names if _exists(folder / name)]  # looked at first: another process may be listing it
     known = recorded(folder)
     if taken := [name for name in there if not (_is_listed(name, known) or _lists(folder / name))]:
         raise UserError(_refusal(folder, taken))
-    adopt(folder, *names)
 
 
 def adopt(folder: Path, *names: str) -> None:

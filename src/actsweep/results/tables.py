@@ -5,6 +5,7 @@ Lightning.
 """
 
 import csv
+import io
 import math
 import os
 from argparse import Namespace
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytorch_lightning as L
 import torch
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.trainer.states import TrainerFn
@@ -22,6 +24,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from actsweep.diagnostics.diagnostic import Receiver
+from actsweep.errors import UserError
 from actsweep.results import ownership
 from actsweep.results.files import write_atomically
 from actsweep.results.rank import zero_only
@@ -53,12 +56,21 @@ class Tables(Receiver, Logger):
 
     What a LightningModule logs once per epoch goes to epochs.csv; what diagnostics measure goes to layers.csv and
     histograms.csv. Rows are in their files at the end of each epoch. The folder holds one fit's: those of an earlier
-    one that isn't resumed are moved into `.replaced/`.
+    one that isn't resumed are moved into `.replaced/`, and what a resumed one measures again is there once. What
+    `trainer.validate` and `trainer.test` find by themselves is of no epoch, and isn't kept.
+
+    Raises UserError where files of these names are somebody else's.
     """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"Tables: {self.folder} is no folder")
+        ownership.refuse_taken(self.folder, EPOCHS, LAYERS, HISTOGRAMS)
+        self._trainer: L.Trainer | None = None  # while it is at work
+        self._resumes, self._again = False, set[tuple[str, str]]()  # of which tables and quantities rows were dropped
+        self._listed: set[str] = set()  # tables that are known to be ours
         self._has_earlier = bool(table_sizes(self.folder))  # a fit's tables
         self.epochs = self._read_epochs()  # of a run that is resumed, else none
         self._changed: set[int] = set()  # epochs whose rows are not on disk as they are here
@@ -90,7 +102,7 @@ class Tables(Receiver, Logger):
     @zero_only
     def log_graph(self, model: nn.Module, input_array: Tensor | None = None) -> None:
         """Lightning's call as it begins: a fit that doesn't resume moves an earlier one's tables aside, and says so."""
-        trainer = getattr(model, "trainer", None)
+        self._trainer = trainer = getattr(model, "trainer", None)
         if trainer is None or trainer.state.fn != TrainerFn.FITTING:
             return
         sizes = table_sizes(self.folder)
@@ -98,17 +110,30 @@ class Tables(Receiver, Logger):
             aside = ownership.move_aside(self.folder, [self.folder / name for name in sizes], REPLACED)
             rank_zero_info(f"{self.folder}: tables of an earlier fit, which this one doesn't resume, are in {aside}")
             self.epochs, self._columns, self._last = {}, [], 0
-        self._has_earlier = True
+        self._has_earlier, self._resumes, self._again = True, bool(trainer.ckpt_path), set()
 
     @zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        if self._trainer and self._trainer.state.fn != TrainerFn.FITTING:
+            return
         metrics = dict(metrics)
+        if "epoch" not in metrics and self._trainer and "step" in self._trainer.logged_metrics:
+            metrics["epoch"] = self._trainer.current_epoch  # which Lightning leaves out where a module logs the step
         epoch = int(metrics.pop("epoch", -1)) + 1  # Lightning counts from 0, the tables count completed epochs
         if epoch and not any(name.startswith("test_") for name in metrics):
+            self._drop_later(epoch)
             before = dict(self.epochs.get(epoch, {}))
             row = self.epochs.setdefault(epoch, {"step": step or 0})
             row.update({name: float(f"{value:.7g}") for name, value in metrics.items()})  # all that float32 holds
             if row != before:
+                self._changed.add(epoch)
+
+    def _drop_later(self, epoch: int) -> None:
+        """Of a fit that resumes, the epochs behind its first one: they broke off behind its checkpoint."""
+        if self._resumes and (EPOCHS, "") not in self._again:
+            self._again.add((EPOCHS, ""))
+            if any(each > epoch for each in self.epochs):
+                self.epochs, self._columns = {each: self.epochs[each] for each in self.epochs if each <= epoch}, []
                 self._changed.add(epoch)
 
     @zero_only
@@ -146,7 +171,9 @@ class Tables(Receiver, Logger):
         path, changed = self.folder / EPOCHS, sorted(self._changed)
         if changed[0] < self._last or any(name not in self._columns for each in changed for name in self.epochs[each]):
             self._columns = list(dict.fromkeys(["epoch", *(name for row in self.epochs.values() for name in row)]))
-            lines = [",".join(self._columns) + "\n", *map(self._line, self.epochs)]
+            csv.writer(header := io.StringIO(), lineterminator="\n").writerow(self._columns)
+            lines = [header.getvalue(), *map(self._line, self.epochs)]
+            ownership.record(self.folder, EPOCHS)
             write_atomically(path, "".join(lines), durable=False)
         else:
             lines = [self._line(epoch) for epoch in changed]
@@ -165,8 +192,12 @@ class Tables(Receiver, Logger):
         if not rows:
             return
         path = self.folder / name
-        if is_new := not path.exists():
+        is_new = not path.exists()
+        if is_new or name not in self._listed:
             ownership.record(self.folder, name)
+            self._listed.add(name)
+        if not is_new and self._resumes and "step" in columns:
+            self._drop_repeated(path, columns, rows)
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if is_new:
@@ -174,8 +205,28 @@ class Tables(Receiver, Logger):
             writer.writerows(rows)
         rows.clear()
 
+    def _drop_repeated(self, path: Path, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+        """Of what a resumed fit measures again, what is on disk from the first new step on: it broke off behind its
+        checkpoint."""
+        step, quantity = columns.index("step"), columns.index("quantity") if "quantity" in columns else None
+        key = lambda row: (path.name, "" if quantity is None else row[quantity])  # noqa: E731
+        first: dict[tuple[str, str], float] = {}
+        for row in rows:
+            if key(row) not in self._again:
+                first[key(row)] = min(float(row[step]), first.get(key(row), math.inf))
+        self._again |= first.keys()
+        if not first:
+            return
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *old = csv.reader(file)
+        kept = [row for row in old if float(row[step]) < first.get(key(row), math.inf)]
+        if len(kept) < len(old):
+            csv.writer(text := io.StringIO(), lineterminator="\n").writerows([header, *kept])
+            write_atomically(path, text.getvalue(), durable=False)
+
     def finalize(self, status: str) -> None:
         self.save()
+        self._trainer = None
 
     def layer_values(self) -> dict[tuple[int, str], dict[str, float]]:
         """What layers.csv holds, as (epoch, quantity) → layer → value; of several steps in an epoch the last, but

@@ -94,7 +94,9 @@ def overfitting(seen: Seen) -> list[Finding]:
     gap, rise = (average(each) for each in (gaps, rises))
     if not (gap.value > GAP or rise.value > LOST):
         return []
-    best = int(np.median([1 + int(curve.argmin()) for curve in losses]))
+    # Not each epoch has a validation.
+    found = [each.epochs["val_loss"].astype(float).dropna() for each in seen.tables if "val_loss" in each.epochs]
+    best = int(np.median([curve.index.to_numpy()[curve.to_numpy().argmin()] for curve in found if len(curve)]))
     scale = "first epoch’s" if math.isnan(seen.guessing) else "loss of guessing"
     evidence = [
         fact("training − validation accuracy, last epoch", gap, threshold=GAP),

@@ -1,0 +1,187 @@
+"""What follows a layer where that is hard to see: sums over neighbours, halves, dropout, scripted functions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from actsweep.callbacks import ActivationHistogram, DeadUnits, Layer, watched
+from actsweep.diagnostics.activations import mean_and_std, signal
+from actsweep.diagnostics.elementwise import is_affine, random_like
+from actsweep.diagnostics.gradients import GradientNorm
+from actsweep.diagnostics.observation import observe
+from tests.diagnostics.test_zoo import Counts, Keeps, fit
+from tests.diagnostics.zoo_parts import Function, Of, two
+
+GENERATOR = torch.Generator().manual_seed(0)
+ROWS = torch.randn(24, 4, generator=GENERATOR)
+DATA = TensorDataset(ROWS, torch.arange(24) % 3)
+EDGES = torch.randint(0, 8, (2, 20), generator=GENERATOR)
+SHARES = torch.rand(20, 1, generator=GENERATOR)
+
+
+class Trains(Counts):
+    def __init__(self, net: nn.Module, optimizer: Any = torch.optim.SGD) -> None:
+        super().__init__()
+        self.net, self.optimizer = net, optimizer
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return self.noted(F.cross_entropy(self.net(batch[0]).float(), batch[1]))
+
+    def configure_optimizers(self) -> Any:
+        return self.optimizer(self.parameters(), lr=0.01)
+
+
+def added(x: Tensor) -> Tensor:
+    """A graph convolution's sum over neighbours."""
+    return torch.zeros(8, x.shape[1]).index_add_(0, EDGES[1], x[EDGES[0]])
+
+
+def scattered(x: Tensor) -> Tensor:
+    places = EDGES[1][:, None].expand(-1, x.shape[1])
+    return x.new_zeros(8, x.shape[1]).scatter_add_(0, places, SHARES * x[EDGES[0]])
+
+
+def by_matrix(x: Tensor) -> Tensor:
+    return torch.zeros(8, 8).index_put((EDGES[0], EDGES[1]), torch.ones(())) @ x
+
+
+@pytest.mark.parametrize("aggregate", [added, scattered, by_matrix])
+def test_a_sum_over_neighbours_may_stand_between(aggregate: Function) -> None:
+    module, keeps = Trains(two(lambda x: F.relu(aggregate(x)))), Keeps()
+    layer = module.net.get_submodule("a")
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    with torch.no_grad():
+        layer.weight[:2] = 0  # type: ignore[index, operator]
+    trainer = fit(module, DATA, [keeps, DeadUnits()], max_steps=1)
+    assert [row["activation"] for row in watched(module)] == ["relu", "none"]
+    assert trainer.logger.rows[0][1]["dead_fraction/net.a"] >= 2 / 6  # type: ignore[union-attr]
+    shown: Layer = keeps.seen[0]["net.a"]
+    assert shown.pre is not None
+    assert shown.post is not None
+    assert torch.equal(shown.post, shown.pre.clamp(min=0))
+    assert (shown.pre[..., 2:] != 0).any(dim=1).all()  # units are in their places
+
+
+def densely(self: Any, x: Tensor) -> Tensor:
+    """As in a DenseNet: what has been is kept beside what is new."""
+    kept = torch.cat([x, self.a(x)], dim=1)
+    return self.b(F.relu(self.norm(kept)).flatten(1))  # type: ignore[no-any-return]
+
+
+def test_what_stands_beside_a_layers_output_in_a_concatenation_is_not_its() -> None:
+    net = Of(densely, a=nn.Conv1d(2, 4, 3, padding=1), norm=nn.BatchNorm1d(6), b=nn.Linear(30, 3))
+    images = torch.randn(8, 2, 5, generator=GENERATOR)
+    layers = {layer.name: layer for layer in observe(net, lambda: net(images).square().sum())}
+    normed = net.get_submodule("norm")(torch.cat([images, net.get_submodule("a")(images)], dim=1))[:, 2:]
+    expected = normed.movedim(1, -1).reshape(1, -1, 4)
+    pre, post = layers["a"].pre, layers["a"].post
+    assert pre is not None
+    assert post is not None
+    torch.testing.assert_close(pre, expected)
+    assert torch.equal(post, pre.clamp(min=0))
+
+
+def test_a_sum_over_units_mixes_them() -> None:
+    net = two(lambda x: F.relu(x.sum(dim=1, keepdim=True)).expand(-1, 6))
+    first, _ = observe(net, lambda: net(ROWS).sum())
+    assert first.post is None
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_change_of_precision_is_no_activation(half: torch.dtype) -> None:
+    assert is_affine(lambda x: x.to(half), ROWS)
+    net = two(lambda x: torch.relu(x.to(half)).float())
+    first, _ = observe(net, lambda: net(ROWS).sum())
+    assert first.slope is not None
+    assert set(first.slope.unique().tolist()) == {0.0, 1.0}
+
+
+def test_an_activation_that_learns_is_seen_in_halves_too() -> None:
+    module = Trains(nn.Sequential(nn.Linear(4, 6), nn.PReLU(), nn.Linear(6, 3)))
+    fit(module, DATA, [DeadUnits()], max_steps=1, precision="bf16-true")
+    assert [row["activation"] for row in watched(module)] == ["PReLU", "none"]
+
+
+def test_moments_of_halves_are_those_of_their_numbers() -> None:
+    values = torch.tensor([100.0, 100.5]).repeat(50)[None, :, None]
+    for half in (torch.bfloat16, torch.float16):
+        assert signal(values.to(half)).item() == pytest.approx(0.25)
+        mean, std = mean_and_std(values.to(half))
+        assert (mean.item(), std.item()) == (pytest.approx(100.25), pytest.approx(0.25))
+
+
+class Drops(nn.Module):
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(nn.Dropout(0.5), nn.ReLU()),
+        lambda: Drops(lambda x: F.relu(F.dropout(x, 0.5))),
+        lambda: Drops(lambda x: F.dropout(F.relu(x), 0.5)),
+    ],
+)
+def test_a_dropout_in_one_module_with_the_activation_is_no_part_of_it(make: Callable[[], nn.Module]) -> None:
+    net = nn.Sequential(nn.Linear(4, 64), make(), nn.Linear(64, 3))
+    first, _ = observe(net, lambda: net(ROWS).sum())
+    assert first.pre is not None
+    assert first.slope is not None
+    assert torch.equal(first.slope, (first.pre > 0).float())
+    assert first.max_slope == 1
+
+
+def swish(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_what_hides_from_torchs_functions_is_said_not_to_be_watched() -> None:
+    module = Trains(two(torch.jit.script(swish)))  # type: ignore[no-untyped-call]
+    fit(module, DATA, [DeadUnits()], max_steps=1)
+    said = [row["activation"] for row in watched(module)]
+    assert said == ["not watched: what becomes of it isn't seen", "none"]
+
+
+def test_of_an_optimiser_that_looks_several_times_the_first_look_counts() -> None:
+    keeps = Keeps()
+    fit(Trains(two(F.relu), torch.optim.LBFGS), DATA, [keeps, ActivationHistogram()], max_steps=1)
+    pre = keeps.seen[0]["net.a"].pre
+    assert pre is not None
+    assert pre.shape == (1, 8, 6)
+
+
+class Alternates(Trains):
+    """Trains one of two networks, then the other."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        net = self.net.get_submodule("ab"[batch_idx % 2])
+        return self.noted(F.cross_entropy(net(batch[0]), batch[1]))
+
+
+def test_the_table_has_what_a_later_step_shows_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("actsweep.diagnostics.table.rank_zero_info", said.append)
+    module = Alternates(Of(lambda self, x: x, a=two(F.relu), b=two(torch.tanh)))
+    fit(module, DATA, [GradientNorm(every_n_steps=1)])
+    assert [row["activation"] for row in watched(module)] == ["relu", "none", "tanh", "none"]
+    assert said == [
+        "4 Linear: gradient: yes (4); activation: relu (1), none (1), not watched (2)",
+        "2 Linear: gradient: yes (2); activation: tanh (1), none (1)",
+    ]
+
+
+def test_numbers_to_try_come_from_the_cpu_whatever_the_default_device() -> None:
+    with torch.device("meta"):
+        found = random_like(torch.zeros(3, device="cpu"))
+    assert torch.equal(found, random_like(torch.zeros(3)))
