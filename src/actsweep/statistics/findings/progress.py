@@ -99,7 +99,7 @@ def overfitting(seen: Seen) -> list[Finding]:
     gap, rise = (average(each) for each in (gaps, rises))
     if not (gap.value > GAP or rise.value > LOST):
         return []
-    best = int(np.median([int(curve.idxmin()) for curve in by_epoch]))
+    best = int(np.median([curve.index.to_numpy()[int(curve.argmin())] for curve in by_epoch]))
     scale = "first epoch’s" if math.isnan(seen.guessing) else "loss of guessing"
     evidence = [
         fact("training − validation accuracy, last epoch", gap, threshold=GAP),

@@ -119,7 +119,7 @@ class Seen:
     def of_epochs(tables: Tables, *columns: str) -> pd.DataFrame:
         """The rows of epochs.csv in which all of these are finite numbers; none where a column is not there."""
         found = tables.epochs.reindex(columns=list(columns)).astype(float)
-        return found[np.isfinite(found).all(axis=1)]
+        return found.replace([math.inf, -math.inf], math.nan).dropna()
 
     def curves(self, column: str) -> list[Floats]:
         """The finite numbers of a column of each run's epochs.csv, by epoch, where there are some."""
