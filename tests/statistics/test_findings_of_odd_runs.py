@@ -8,7 +8,7 @@ import pytest
 
 from actsweep.statistics.findings import NOTE, find
 from actsweep.statistics.setting import Setting
-from tests.statistics.test_findings import EPOCHS, FLAT, LOST, SICK, VANISHING, endings, found, run, tables
+from tests.statistics.test_findings import EPOCHS, FLAT, LOST, SICK, VANISHING, endings, found, layers_of, run, tables
 from tests.statistics.test_findings_in_words import UNTRAINED
 
 
@@ -80,3 +80,19 @@ def test_examples_of_accumulated_batches_count_as_trained_on_and_limits_hold_not
     ):
         (only,) = found(sick, config=changed_config(data=data, trainer={"max_epochs": 50} | more))
         assert only.remedy == (remedy,)
+
+
+@pytest.mark.parametrize("kind", ["exploding_signal", "exploding_gradient"])
+def test_what_is_not_finite_before_training_is_the_cause_of_what_diverges(kind: str) -> None:
+    grown = layers_of([1.0, 1e30, np.inf, np.inf])
+    healthy = tables().layers
+    sick = tables([np.nan, np.nan], grad_norm=layers_of([np.inf] * 4))
+    sick = replace(
+        sick, layers=dict(sick.layers) | {"signal": grown if kind == "exploding_signal" else healthy["signal"]}
+    )
+    first, *others = found(sick, status="diverged", test_accuracy=None, epochs=1, best_epoch=None)
+    layer = "layer_03" if kind == "exploding_signal" else "layer_01"
+    assert (first.kind, first.where.layer, first.remedy) == (kind, layer, ("init=critical",))
+    assert "3 of 3 runs learnt nothing, or diverged." in first.explanation
+    assert ("diverged", kind) in [(each.kind, each.follows) for each in others]
+    assert found(tables(grad_norm=layers_of([np.inf] * 4))) == ()

@@ -12,7 +12,7 @@ import numpy as np
 from actsweep.results.measured import Floats
 from actsweep.statistics.findings.finding import HARMS, Fact, Finding, Where
 from actsweep.statistics.findings.seen import Seen, fact, geometric
-from actsweep.statistics.inference import Estimate
+from actsweep.statistics.inference import Estimate, proportion
 
 TENFOLD = 10.0  # ends of a network this far apart learn at speeds that no one step size suits; below, depth 4 trains
 OF_THOSE_THAT_LEARN = 100.0  # who learns all the same was late only for less than this; then the fit alone is at fault
@@ -123,6 +123,8 @@ def of_scale(seen: Seen) -> list[Finding]:
             found.append(_vanishing(seen, name, each, passed, 1 / late))
         if wild and each.typical > TENFOLD:
             found.append(_exploding(seen, name, each, passed))
+    if wild and not any(each.kind.startswith("exploding") for each in found):
+        found += _overflowing(seen)
     misfit = _misfit(seen, passed, bool(found), suffers, wild)
     return [*misfit, *found]
 
@@ -160,6 +162,22 @@ def _exploding(seen: Seen, name: str, each: Passed, passed: dict[str, Passed]) -
     said = f"{_factors(passed)}: {grown}. {_wild(seen)}{_cure(seen)}"
     evidence = (*_facts(name, each, passed, TENFOLD), seen.outcome())
     return Finding(f"exploding_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)
+
+
+def _overflowing(seen: Seen) -> list[Finding]:
+    """Signal or gradient of most untrained networks is not finite: no factor of a layer says so."""
+    for name, quantity in (("signal", "signal"), ("gradient", "grad_norm")):
+        found = [part for each in seen.tables if (part := each.layers.get(quantity)) is not None and 0 in part.epochs]
+        lost = [part for part in found if np.isinf(part.at(0).values).any()]
+        if len(lost) * 2 <= len(found):
+            continue
+        layer = lost[0].layers[int(np.isinf(lost[0].at(0).values[0]).argmax())]
+        share = proportion(len(lost), len(found))
+        evidence = (fact(f"{name} that is not finite, untrained, of the runs", share, threshold=0.5), seen.outcome())
+        said = f"Untrained, the {name} in {layer} is larger than any number. {_wild(seen)}{_cure(seen)}"
+        where = Where(seen.label, layer, 0, share=share.value)
+        return [Finding(f"exploding_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)]
+    return []
 
 
 def _wild(seen: Seen) -> str:
