@@ -41,7 +41,7 @@ def report_of(summary: Summary, name: str) -> dict[str, Any]:
         "configuration": _shared(summary),
         "provenance": dict(provenance.facts(summary.runs)),
     }
-    kept, room = {}, MOST_BYTES - 200 - len(as_text(said))
+    kept, room = {}, MOST_BYTES - 200 - len(as_text(said).encode("utf-8", "replace"))
     for key, share in SHARES.items():
         kept[key] = _fitting(rows[key], share * room)
         room -= sum(_size(row) for row in kept[key])

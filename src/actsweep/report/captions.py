@@ -55,17 +55,17 @@ def sample(
 
 def with_diverged(groups: Sequence[Setting]) -> str:
     """The means of the settings of which runs diverged, if those are counted too: a sentence for the caption."""
-    said = []
+    said: dict[str, list[str]] = {}
     for group in groups:
         stands = chance(group, groups)
         if group.diverged and stands is not None:
             values = list(group.outcomes(stands).values())
             mean = sum(values) / len(values)
-            number = f"{100 * mean:.2f} %" if group.measure == "test_accuracy" else f"{mean:.3g}"
-            said.append(f"{group.label} {number} (n = {len(values)})")
-    regressions = any(group.measure == "test_loss" for group in groups)
-    how = "with the highest loss of all" if regressions else "as chance"
-    return f"Means with diverged runs counted {how}: {', '.join(said)}. " if said else ""
+            is_accuracy = group.measure == "test_accuracy"
+            number = f"{100 * mean:.2f} %" if is_accuracy else f"{mean:.3g}"
+            how = "as chance" if is_accuracy else "with the highest loss of all"
+            said.setdefault(how, []).append(f"{group.label} {number} (n = {len(values)})")
+    return "".join(f"Means with diverged runs counted {how}: {', '.join(means)}. " for how, means in said.items())
 
 
 def room(shown: int, of: int, what: str = "settings", more: str = "") -> str:

@@ -164,9 +164,12 @@ def whole_numbers(axes: Axes) -> None:
 
 
 def depth_axis(axes: Axes, found: Iterable[int]) -> None:
-    """A logarithmic x axis with these depths as its ticks."""
-    axes.set_xscale("log", base=2)
+    """A logarithmic x axis with these depths as its ticks; where 0 is among them, linear up to 1."""
     ticks = sorted(set(found))
+    if 0 in ticks:
+        axes.set_xscale("symlog", base=2, linthresh=1)
+    else:
+        axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, [str(depth) for depth in ticks])
 
 

@@ -113,9 +113,9 @@ def trains_as(run: Run, published: Mapping[str, Any]) -> bool:
 
 
 def loss_unit(runs: Iterable[Run]) -> str:
-    """The unit of these runs' losses: nats, or in regressions the square of the labels' unit."""
-    losses = {run["config"].get("loss", "cross_entropy") for run in runs}
-    return "label²" if losses == {"mse"} else "nats"
+    """The unit of these runs' losses: nats, or in regressions the square of the labels' unit; both where both are."""
+    units = {"label²" if run["config"].get("loss") == "mse" else "nats" for run in runs}
+    return " or ".join(sorted(units, reverse=True)) or "nats"
 
 
 def t_interval(values: Values, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float] | None:
@@ -169,9 +169,9 @@ def outcomes(groups: Iterable[Setting], quantity: str = "test_accuracy", column:
 
 
 def averaged(values: Values, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[int, float, float, float]:
-    """n, mean, and the ends of its 95 % interval; NaN for a single value, which has none."""
+    """n, mean, and the ends of its 95 % interval; NaN for a single value, which has none, and without any."""
     low, high = t_interval(values, possible) or (math.nan, math.nan)
-    return len(values), float(np.mean(values)), low, high
+    return len(values), float(np.mean(values)) if len(values) else math.nan, low, high
 
 
 def chances(groups: Iterable[Setting]) -> set[float]:

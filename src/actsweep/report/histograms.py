@@ -99,7 +99,10 @@ def grid(
 
 
 def bars(axes: Axes, bins: pd.DataFrame, **look: Any) -> None:
-    """The densities of one layer and quantity; a line where all values are the same."""
+    """The densities of one layer and quantity; a line where all values are the same, words where none is finite."""
+    if not bins["count"].sum():
+        axes.text(0.5, 0.85, "not finite", transform=axes.transAxes, ha="center", fontsize=8)
+        return
     if bins["density"].isna().any():
         value = float(bins["low"].iloc[0])
         axes.axvline(value, color=look.get("color") or look.get("edgecolor"), linewidth=1.5)

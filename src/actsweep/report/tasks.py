@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from actsweep.report import wording
 from actsweep.report.captions import span
 from actsweep.report.frames import loss_unit
-from actsweep.results.reading import Run, data_of
+from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, chance, left_out
 
 
@@ -71,7 +71,7 @@ def tasks_of(settings: Sequence[Setting]) -> list[Task]:
     """The settings by data set and measure; settings of different tasks are never compared."""
     by_task: dict[tuple[str, str], list[Setting]] = {}
     for setting in settings:
-        by_task.setdefault((data_of(setting.runs[0]), setting.measure), []).append(setting)
+        by_task.setdefault(setting.task, []).append(setting)
     titles = titled([members[0].runs[0] for members in by_task.values()], [measure for _, measure in by_task])
     tasks = []
     for title, ((_, measure), members) in zip(titles, by_task.items(), strict=True):

@@ -3,7 +3,9 @@
 Flow: summary → **terminal**.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,8 +31,12 @@ def show(summary: Summary, results: Path) -> None:
     print("; ".join(filter(None, (statuses(summary), repetitions(summary.settings), str(results)))))
     for each in entries(summary.findings)[:WORST]:
         print(f"finding: {each.line(LONGEST)}")
-    if names := [path.name for path in summary.missing]:
-        print(f"missing: {', '.join(names)}; if they are not wanted: {summary.sweep['forget']}", flush=True)
+    show_missing(summary.sweep)
+
+
+def show_missing(sweep: Mapping[str, Any]) -> None:
+    if names := [path.name for path in sweep.get("missing", ())]:
+        print(f"missing: {', '.join(names)}; if they are not wanted: {sweep['forget']}", flush=True)
 
 
 def _table(judged: Judged, with_title: bool) -> Table:
@@ -40,7 +46,7 @@ def _table(judged: Judged, with_title: bool) -> Table:
     table = Table(
         Column("setting", min_width=min(longest, WIDEST)),
         *(judged.table.headings[key] for key in shown),
-        title=judged.task.title if with_title else None,
+        title=escape(judged.task.title) if with_title else None,
         caption=judged.note,
     )
     for setting, cells in judged.table.rows:

@@ -42,11 +42,16 @@ class Trial:
     def outcome(self) -> str:
         """Whether the symptom went, in a line."""
         result = run_folder.read_result(self.place)
-        if result is None or result["status"] == "failed":
+        if result is None or self.failed:
             return f"{self._named} could not be tried: {(result or {}).get('error') or command('train', *self.words)}"
         tried = result | {"folder": str(self.place)}
         went = "is still there" if self._shows(tried) else "is gone"
         return f"{self._named}, seed {self.run['seed']}: {went}; {_measure(self.run)} → {_measure(tried)}"
+
+    @property
+    def failed(self) -> bool:
+        """Whether its run has no result, or none but that it failed."""
+        return (run_folder.read_result(self.place) or {"status": "failed"})["status"] == "failed"
 
     @property
     def _named(self) -> str:

@@ -98,31 +98,30 @@ def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
-    """What is known of all runs in the folders."""
-    sweep = noted(runs, folders)
+    """What is known of all runs in the folders but the atlas'. Raises ValueError where there is none."""
+    sweep, runs = noted(runs, folders), [run for run in runs if not atlas.is_of_atlas(run)]
     return summarise(settings_of(runs, sweep["missing"]), sweep)
 
 
 def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> Summary | None:
     """results.csv, report.json, report.md, results.tex, figures/ and report.html in the first folder; in the terminal
     the table by setting and the worst findings. None: all runs are the atlas'."""
+    folder, sweep = folders[0], noted(runs, folders)
     if of_atlas := [run for run in runs if atlas.is_of_atlas(run)]:
-        write_atlas(of_atlas, folders[0], with_page)
+        write_atlas(of_atlas, folder, with_page)
         runs = [run for run in runs if not atlas.is_of_atlas(run)]
         if not runs:
+            terminal.show_missing(sweep)
             return None
-    folder, sweep = folders[0], noted(runs, folders)
     settings = settings_of(runs, sweep["missing"])
     table = table_of(runs, settings)
     absent = [{"status": "missing", "folder": str(path)} for path in sweep["missing"]]
     text = table.to_csv(index=False) + pd.DataFrame(absent, columns=table.columns).to_csv(index=False, header=False)
-    files.write_atomically(folder / RESULTS, text)
+    files.write_atomically(folder / RESULTS, text.encode("utf-8", "replace").decode())  # names may be no Unicode
     with _beside(_draw, runs, folder):
         summary = summarise(settings, sweep)
         for file, content in _texts(summary, folder.resolve().name).items():
-            files.write_atomically(
-                folder / file, content.encode("utf-8", "replace").decode()
-            )  # names may be no Unicode
+            files.write_atomically(folder / file, content.encode("utf-8", "replace").decode())
         terminal.show(summary, folder / RESULTS)
         if with_page:
             from actsweep.report import page  # here, because plotly takes a second to import
@@ -158,7 +157,9 @@ def _texts(summary: Summary, name: str) -> dict[str, str]:
 
 def _draw(runs: list[Run], folder: Path) -> None:
     asked = dict.fromkeys(name for run in runs for name in run["config"].get("figures", []))
-    if asked and figures.draw(asked, runs, folder):
+    if gone := asked.keys() - set(figures.known()):  # of another version, or of somebody else's checkout
+        print(f"figure {', '.join(sorted(gone))}: there is no such figure here", file=sys.stderr)
+    if figures.draw([name for name in asked if name not in gone], runs, folder):
         print(f"figures: {folder / figures.FOLDER}", flush=True)
 
 
@@ -180,10 +181,23 @@ def _beside(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
         raise stop(f"drawing the figures ended with exit code {process.exitcode}", code=1)
 
 
-def _try(summary: Summary, folder: Path) -> None:
+def _try(summary: Summary | None, folder: Path) -> None:
+    if summary is None:
+        raise stop("--try: the atlas has no findings, whose remedies could be tried")
     found = trial.trials(summary.settings, summary.findings, folder)
     print(f"{len(found)} remedies are tried, a run each", flush=True)
     trial.run(found, folder)
+    if failed := sum(each.failed for each in found):
+        raise stop(f"{failed} of {len(found)} remedies could not be tried", code=1)
+
+
+def _refuse(folders: Sequence[Path]) -> None:
+    """End the program where one of several folders isn't there, or holds nothing."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise stop(f"{folder}: there is no such folder")
+        if len(folders) > 1 and not (read_runs([folder]) or read_sweeps([folder])):
+            raise stop(f"no {run_folder.RESULT} in {folder}: give the folder of a sweep or a run")
 
 
 def main() -> None:
@@ -197,12 +211,13 @@ def main() -> None:
         "--try", action="store_true", dest="tries", help="train one run of each finding with its remedy"
     )
     given = parser.parse_args()
+    _refuse(given.folders)
     if given.forget is not None:
         names = forget(given.folders, given.forget)
         print(f"no longer expected: {', '.join(names) or 'nothing was missing'}")
     if runs := read_runs(given.folders):
         summary = write(runs, given.folders)
-        if given.tries and summary:
+        if given.tries:
             _try(summary, given.folders[0])
     elif given.forget is None:
         raise stop(

@@ -16,6 +16,7 @@ from actsweep.config.descriptions import flat
 from actsweep.results import run_folder
 
 Run = dict[str, Any]
+OURS = {"act", "config"}  # what no result.json of another program has
 NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
@@ -48,7 +49,8 @@ def read_runs(folders: Iterable[Path]) -> list[Run]:
 
 def _summary(folder: Path) -> Run | None:
     try:
-        return run_folder.read_result(folder)
+        found = run_folder.read_result(folder)
+        return found if found and found.keys() >= OURS else None
     except OSError as error:
         print(f"warning: {error}: that run is left out", file=sys.stderr)
         return None

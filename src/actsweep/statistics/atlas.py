@@ -6,7 +6,7 @@ Flow: results → **statistics** → report, docs/atlas.csv. Columns: docs/atlas
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from actsweep.config.descriptions import SPECIAL, as_call
 from actsweep.errors import UserError
 from actsweep.places import REPOSITORY, command
 from actsweep.results.reading import Run, texts
@@ -63,7 +64,7 @@ def is_of_atlas(run: Run) -> bool:
 
 def tables(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table, text as it stands in a CSV file, and the functions that have no rows there, with why."""
-    ordered = sorted(runs, key=lambda run: (_place(run["act"]), run["init"] != "default", run["init"]))
+    ordered = sorted(_told_apart(runs), key=lambda run: (_place(run["act"]), run["init"] != "default", run["init"]))
     described = {
         run["act"]: run["atlas"]
         for run in reversed(ordered)
@@ -75,8 +76,30 @@ def tables(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(reversed(excluded.values()), columns=OF_THE_EXCLUDED)
 
 
+def _told_apart(runs: Sequence[Run]) -> Iterator[Run]:
+    """Each function once at an initialisation and by a protocol, as of several runs the first that did not fail; those
+    that differ in their arguments alone with these in their names."""
+    calls: dict[str, dict[str, None]] = {}
+    for run in runs:
+        calls.setdefault(run["act"], {})[_call(run)] = None
+    seen: set[tuple[str, ...]] = set()
+    for run in sorted(runs, key=lambda run: bool(run["status"] == "failed")):
+        act = run["act"] if len(calls[run["act"]]) == 1 else run["act"] + _call(run)
+        if (key := (act, run["init"], protocol(run))) not in seen:
+            seen.add(key)
+            yield run | {"act": act}
+
+
+def _call(run: Run) -> str:
+    """(NAME=VALUE, …): the function's arguments; nothing without any."""
+    given = (run["config"].get("act") or {}).items()
+    said = ", ".join(f"{key}={as_call(value)}" for key, value in given if key not in SPECIAL)
+    return said and f"({said})"
+
+
 def package_of(act: str) -> str:
-    return act.partition(".")[0] if "." in act else PACKAGES[0]
+    path = act.partition("(")[0]
+    return path.partition(".")[0] if "." in path else PACKAGES[0]
 
 
 def _place(act: str) -> tuple[int, int, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actsweep.results import run_folder
-from actsweep.results.reading import Run, natural, status, texts
+from actsweep.results.reading import Run, data_of, natural, status, texts
 
 Identity = tuple[str, int | str]  # the setting's label and the seed
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
@@ -26,7 +26,7 @@ OUTCOME = ("status", "test_accuracy", "test_loss")  # of a run that is repeated 
 TAKEN = {  # by what a label begins with, and by the other columns of results.csv and of `actsweep.load`'s tables
     *("act", "depth", "seed", "status", "epochs", "best_epoch", "val_accuracy", "val_loss", "test_accuracy"),
     *("test_loss", "trained", "grad_norm_first", "grad_norm_last", "dead_fraction", "saturated_fraction"),
-    *("dead_outputs", "hidden_sizes", "seconds", "device", "config_hash", "error", "folder", "repeats"),
+    *("dead_outputs", "hidden_sizes", "width", "seconds", "device", "config_hash", "error", "folder", "repeats"),
     *("run", "epoch", "step", "layer", "quantity", "value", "definition", "unit"),
 }
 NAME = re.compile(r"(.+?-d\d+-s)(\d+)(.*)")  # of a run's folder, around its seed
@@ -88,10 +88,12 @@ def labels(runs: Sequence[Run]) -> list[dict[str, str]]:
     """What distinguishes each run from the others, seed apart, under short names; always its activation.
 
     A name is the whole key where the short one would be that of another key, or of a column that tables have anyway.
+    Of networks of several depths, each as wide throughout, it is their width that distinguishes them besides.
     """
     shapes = {(run["depth"], tuple(run["hidden_sizes"])) for run in runs}
     depths = {depth for depth, _ in shapes}
-    unsaid = {"names.act", "hidden_sizes"} if len(shapes) == len(depths) else {"names.act"}
+    of_width = len(shapes) > len(depths) > 1 and all(len(set(sizes)) < 2 for _, sizes in shapes)
+    unsaid = {"names.act", "hidden_sizes"} if len(shapes) == len(depths) or of_width else {"names.act"}
     configs = _configs(runs)
     keys = [key for key in varied(configs) if key not in unsaid]
     short = [key.removeprefix("names.").rpartition(".")[2] for key in keys]
@@ -102,6 +104,7 @@ def labels(runs: Sequence[Run]) -> list[dict[str, str]]:
     return [
         {"act": run["act"]}
         | ({"depth": str(run["depth"])} if len(depths) > 1 else {})
+        | ({"width": str(max(run["hidden_sizes"], default=""))} if of_width else {})
         | {name: config.get(key, unset) for name, key, unset in zip(names, keys, absent, strict=True)}
         for run, config in zip(runs, configs, strict=True)
     ]
@@ -171,6 +174,11 @@ class Setting:
         """The key of what it is compared by: a regression has no accuracy."""
         return "test_loss" if self.runs[0]["config"].get("loss") == "mse" else "test_accuracy"
 
+    @cached_property
+    def task(self) -> tuple[str, str]:
+        """What it was trained on, and what it is compared by: only settings of one task are compared."""
+        return data_of(self.runs[0]), self.measure
+
     def outcomes(self, diverged_as: float | None = None) -> dict[int, float]:
         """Seed → measure of the completed runs, and of those that diverged if a number is given that stands for it."""
         found = {run["seed"]: float(run[self.measure]) for run in self.completed if run.get(self.measure) is not None}
@@ -182,12 +190,13 @@ class Setting:
 def chance(setting: Setting, among: Sequence[Setting]) -> float | None:
     """What stands for a diverged run, which has no measure: accuracy by chance, 1 / classes.
 
-    Of regressions, whose losses have no upper end, the highest loss of any completed run `among` those compared.
+    Of regressions, whose losses have no upper end, the highest loss of any completed run `among` those of its task.
     """
     if setting.measure == "test_accuracy":
         classes = {run["classes"] for run in setting.runs if run.get("classes")}
         return 1 / max(classes) if classes else None
-    return max((loss for each in among for loss in each.outcomes().values()), default=None)
+    alike = [each for each in among if each.task == setting.task]
+    return max((loss for each in alike for loss in each.outcomes().values()), default=None)
 
 
 def settings_of(runs: Sequence[Run], missing: Sequence[Path] = ()) -> list[Setting]:

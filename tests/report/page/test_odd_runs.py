@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.report.page.conftest import Open, add_run, written
@@ -104,3 +105,13 @@ def test_of_many_settings_the_best_are_shown_first(tmp_path: Path, open_page: Op
     assert chosen == [f"act{number:02d}" for number in range(2, 14)]
     assert opened.view.locator("[data-figure=differences] .main-svg").count() > 0
     assert opened.problems == []
+
+
+def test_histograms_of_which_no_value_is_finite_are_not_said_to_be_0(tmp_path: Path, open_page: Open) -> None:
+    path = add_run(tmp_path, "tanh", 0) / "histograms.csv"
+    table = pd.read_csv(path)
+    table.loc[table["layer"] == "layer_01", ["low", "high", "counts"]] = [0.0, 0.0, "0 0 0 0 0"]
+    table.to_csv(path, index=False)
+    drawn = open_page(written(tmp_path)).drawn("histogram")
+    assert "layer 1: values are not finite" in drawn
+    assert "all 0" not in drawn

@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 PAGE = "atlas.html"
 LISTS = ("jumps", "kinks", "curve", "rates", "accuracies", "diverged")
 MEASURED = ("chi", "depth_scale", "lr", "trained", "dead", "saturated", "gradient_ratio", "accuracies")
+UNKNOWN = "not known"
 FILTERS = {
     "package": "From",
     "monotone": "Monotone",
@@ -78,17 +79,24 @@ def _rank(found: Standings, act: str) -> str:
     return f"{between} {found.letters.get(first, '')}".strip()
 
 
+def _known(found: Any, by: Any = 0.0) -> str:
+    """What is found, unless nothing can be said of the function, as of one that takes a number for each unit."""
+    return UNKNOWN if pd.isna(found) or pd.isna(by) else str(found)
+
+
 def _features(row: pd.Series, found: Standings | None, edge: pd.Series | None) -> dict[str, str]:
     """Filter → what it knows the function by."""
     act = row["act"]
     return {
         "package": row["package"],
-        "monotone": row["monotone"],
-        "parity": row["parity"],
-        "bounded": "yes" if math.isfinite(row["low"]) and math.isfinite(row["high"]) else "no",
+        "monotone": _known(row["monotone"]),
+        "parity": _known(row["parity"]),
+        "bounded": _known("yes" if math.isfinite(row["low"]) and math.isfinite(row["high"]) else "no", row["low"]),
         "learnt": "learnt" if row["learnt"] else "fixed",
-        "edge": "not known" if edge is None else {"measured": "yes", "no edge": "no"}.get(edge["status"], "not known"),
-        "smooth": "jumps" if pd.notna(row["jumps"]) else "kinks" if pd.notna(row["kinks"]) else "yes",
+        "edge": UNKNOWN if edge is None else {"measured": "yes", "no edge": "no"}.get(edge["status"], UNKNOWN),
+        "smooth": _known(
+            "jumps" if pd.notna(row["jumps"]) else "kinks" if pd.notna(row["kinks"]) else "yes", row["low"]
+        ),
         "double": "yes" if pd.notna(row["same_as"]) else "no",
         "verdict": found.verdict(act) if found else NOT_COMPARED,
     }
@@ -110,7 +118,7 @@ def _row(
         "cost ÷ ReLU’s": _number(first["cost"], digits=2),
         "range": cell(_range(first["low"], first["high"]), first["low"]),
         "slope": cell(_range(first["slope_low"], first["slope_high"]), first["slope_high"]),
-        "form": cell(form := f"monotone: {first['monotone']}, {first['parity']}", form, _form(first)),
+        "form": cell(form := f"monotone: {_known(first['monotone'])}, {_known(first['parity'])}", form, _form(first)),
     }  # fmt: skip
     return {
         "act": act,
@@ -157,6 +165,8 @@ def _context(
     compared = comparable(table)
     standings = {found.init: found for found in standings_of(compared)}
     others = [act for act in own if act not in {*compared["act"]}]
+    table = table[table["protocol"].isin(compared["protocol"]) | ~table["act"].isin(compared["act"])]  # each act once
+    unshown = sorted({*table["init"]} - {*INITS})
     edges = {row["act"]: row for _, row in table[table["init"] == "critical"].iterrows()}
     rows = [_row(row, edges.get(row["act"]), standings, own) for _, row in _initialised(table).iterrows()]
     default = standings.get("default")
@@ -179,6 +189,7 @@ def _context(
         "own": [
             *(_placed(act, found) for act in own for found in standings.values() if act in found.ranks),
             *(f"{act} was measured by another protocol than most here: it is compared with none." for act in others),
+            *(f"What was measured at init={init} stands in atlas.csv alone." for init in unshown),
         ],
     }
 

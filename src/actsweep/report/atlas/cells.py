@@ -13,7 +13,9 @@ Cell = dict[str, Any]
 
 
 def cell(text: str, sort: float | str | None, below: str = "") -> Cell:
-    return {"text": text, "sort": None if isinstance(sort, float) and math.isnan(sort) else sort, "below": below}
+    if isinstance(sort, float) and not math.isfinite(sort):
+        sort = None if math.isnan(sort) else "Infinity" if sort > 0 else "-Infinity"  # as scripts read it
+    return {"text": text, "sort": sort, "below": below}
 
 
 def accuracy(found: Standings, act: str) -> Cell:

@@ -116,7 +116,7 @@ class Standings:
         said = [f"{counted(len(self.different), 'different function')} at {INITS[self.init]}."]
         if REFERENCE in self.values:
             said[0] += f" {self.verdicts(self.different)}"
-        return [*said, *([self._best()] if self._array.shape[1] > 1 else []), *self._doubles()]
+        return [*said, *([self._best()] if min(self._array.shape) > 1 else []), *self._doubles()]
 
     def _best(self) -> str:
         best, (chosen, fresh) = self.different[0], ranking.best_on_fresh_seeds(self._array)

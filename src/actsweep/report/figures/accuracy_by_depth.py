@@ -21,9 +21,10 @@ COLUMNS = ["act", "init", "depth", "n", PERCENT, "low", "high", "trained", "of",
 
 def _row(group: Setting) -> tuple[Any, ...]:
     """Accuracy of the completed runs, and how many trained of those and the ones that diverged, which did not."""
-    where = ", ".join(filter(None, [group.first["init"], group.besides("init", "depth")]))
+    first = group.observed[0]
+    where = ", ".join(filter(None, [first["init"], group.besides("init", "depth")]))
     found = averaged([100 * run["test_accuracy"] for run in group.completed], (0, 100))
-    return group.act, where, group.first["depth"], *found, *trained_of(group), reach(group.first)
+    return group.act, where, first["depth"], *found, *trained_of(group), reach(first)
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> None:
@@ -36,12 +37,13 @@ def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> None:
             ends = [101 + 3 * place, 104 + 3 * place]
             axes.plot([max(expected, 0.8)] * 2, ends, color=colour, lw=3, clip_on=False)
     depth_axis(axes, rows["depth"])
-    axes.set_xlim(0.75, rows["depth"].max() * 1.3)
+    axes.set_xlim(-0.1 if (rows["depth"] == 0).any() else 0.75, max(rows["depth"].max(), 1) * 1.3)
     axes.set_ylim(0, 102 + 3 * rows["act"].nunique())
 
 
 def collapse(depths: Sequence[float], accuracies: Sequence[float], chance: float) -> float | None:
-    """The depth at which accuracy first falls halfway from its best to chance, on a logarithmic axis; None: never.
+    """The depth at which accuracy first falls halfway from its best to chance, on a logarithmic axis; None: never, or
+    right after 0 hidden layers, which have no place there.
 
     >>> collapse([1, 2, 8], [90, 90, 10], chance=10)
     4.0
@@ -51,7 +53,7 @@ def collapse(depths: Sequence[float], accuracies: Sequence[float], chance: float
     for place in range(best + 1, len(depths)):
         (near, far), (high, low) = depths[place - 1 : place + 1], accuracies[place - 1 : place + 1]
         if low < middle:
-            return float(near * (far / near) ** ((high - middle) / (high - low)))
+            return float(near * (far / near) ** ((high - middle) / (high - low))) if near else None
     return None
 
 
@@ -60,7 +62,7 @@ def sentence(table: pd.DataFrame, chance: float) -> str:
     ratios = {}
     for (act, init), own in table.groupby(["act", "init"], sort=False):
         expected = own["theory_depth"].iloc[0]
-        found = collapse(own["depth"].tolist(), own[PERCENT].tolist(), chance)
+        found = collapse(own["depth"].tolist(), own[PERCENT].fillna(chance).tolist(), chance)  # where all diverged
         if found and math.isfinite(expected):
             ratios[f"{act} {init}"] = found / expected
     if not ratios:
@@ -81,15 +83,17 @@ def deepest(table: pd.DataFrame) -> str:
         interval = f" [{row['low']:.0f}, {row['high']:.0f}]" if row["n"] > 1 else ""
         said.append(
             f"{row['act']} {row['trained']} of {row['of']} [{100 * share.low:.0f}, {100 * share.high:.0f}] %, "
-            f"mean {row[PERCENT]:.0f} %{interval}"
+            + (f"mean {row[PERCENT]:.0f} %{interval}" if row["n"] else "all diverged")
         )
     what = "these runs closed a tenth of the gap between chance and perfection"
     return f"With {own['depth'].iloc[0]} layers at init=critical {what}: {'; '.join(said)}. " if said else ""
 
 
 def draw(runs: Runs) -> Drawing:
-    groups = with_accuracy(settings_of(runs), "no completed run has a test accuracy: only classifiers can be shown")
-    found = [_row(group) for group in groups]
+    settings = settings_of(runs)
+    groups = with_accuracy(settings, "no completed run has a test accuracy: only classifiers can be shown")
+    broken = [each for each in settings if each.diverged and not each.completed and each.measure == "test_accuracy"]
+    found = [_row(group) for group in [*groups, *broken]]
     found.sort(key=lambda row: (row[1].startswith("critical"), natural(row[1]), act_order(row[0]), row[2]))
     table = pd.DataFrame(found, columns=COLUMNS)
     look = looks(table["act"])
@@ -106,6 +110,6 @@ def draw(runs: Runs) -> Drawing:
         "which theory expects training, 6 ξ_c (Schoenholz et al. 2017); no bar: the edge of chaos, no limit, or not "
         "known (initialisations that were changed, normalisation). "
         + sentence(table, 100 / groups[0].first["classes"]) + deepest(table)
-        + with_diverged(groups) + sample(runs, groups)
+        + with_diverged([*groups, *broken]) + sample(runs, groups)
     )  # fmt: skip
     return Drawing(figure, table.replace([np.inf, -np.inf], np.nan), caption)

@@ -36,7 +36,8 @@ def draw(runs: Runs) -> Drawing:
     broken = [each for each in settings if not each.completed]
     shown = _best(groups, values, column)
     figure, axes = rows(
-        [*shown, *broken][:MOST_ROWS], "test accuracy (%)" if is_accuracy else f"test loss ({loss_unit(runs)})"
+        [*shown, *broken][:MOST_ROWS],
+        "test accuracy (%)" if is_accuracy else f"test loss ({loss_unit(groups[0].completed)})",
     )
     look = looks(group.act for group in shown)
     for row, group in enumerate(shown):

@@ -17,10 +17,11 @@ SHARED, OWN = "one learning rate for all", "the learning rate that suits each"
 Cells = dict[tuple[str, str, str], tuple[float, dict[int, float]]]  # seed → test accuracy in %
 
 
-def _cells(groups: Sequence[Setting], all_runs: bool = False) -> Cells:
-    """(where, side, act) → its learning rate and accuracies. The shared rate is the one that all functions have."""
+def _cells(groups: Sequence[Setting], observed: Sequence[Setting], all_runs: bool = False) -> Cells:
+    """(where, side, act) → its learning rate and accuracies. The shared rate is the one at which all functions were
+    observed."""
     rates: dict[tuple[str, str], set[float]] = {}
-    for group in groups:
+    for group in observed:
         rates.setdefault((group.act, _where(group)), set()).add(_rate(group))
     common = set.intersection(*rates.values())
     if len(common) != 1:
@@ -80,8 +81,8 @@ def claims(cells: Cells) -> str:
 def draw(runs: Runs) -> Drawing:
     settings = settings_of(runs)
     groups = with_accuracy(settings, "no completed run has a test accuracy: only classifiers are ranked")
-    cells = _cells(groups)
     observed = [*groups, *(each for each in settings if each.diverged and not each.completed)]
+    cells = _cells(groups, observed)
     diverged = any(each.diverged for each in observed)
     table = _rows(cells)
     look = looks(table["act"])
@@ -93,7 +94,7 @@ def draw(runs: Runs) -> Drawing:
     caption = (
         "Test accuracy in %: means over seeds that chose no learning rate; bars: 95 % t-intervals. "
         + claims(cells)
-        + (f"With diverged runs as chance: {claims(_cells(observed, True))}" if diverged else "")
+        + (f"With diverged runs as chance: {claims(_cells(observed, observed, True))}" if diverged else "")
         + with_diverged(observed)
         + sample(runs, groups)
     )

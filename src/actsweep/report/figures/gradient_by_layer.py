@@ -27,7 +27,7 @@ def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame]) -> None:
             plot_log(axes, found["layer"], found["grad_norm"], **line.look)
             band = found.loc[found["lowest"] > 0, ["layer", "lowest", "highest"]].to_numpy().T
             axes.fill_between(*band, color=line.look["color"], alpha=0.15, lw=0)
-    deepest = max(found["layer"].max() for found in tables if len(found))
+    deepest = max((found["layer"].max() for found in tables if len(found)), default=1)  # untrained ones have no end
     axes.set_xlim(0.5, deepest + 0.5)
     whole_numbers(axes)
 

@@ -78,7 +78,7 @@ def draw(runs: Runs) -> Drawing:
     right[1].sharey(right[0])
     outside = _compared(left, groups, accuracies, look)
     gradients = pd.concat([_gradients(axes, groups, when, look) for axes, when in zip(right, WHEN, strict=True)])
-    right[0].set_ylabel(f"‖∂L/∂W‖₂ ({loss_unit(runs)} per unit weight)")
+    right[0].set_ylabel(f"‖∂L/∂W‖₂ ({loss_unit(groups[0].completed)} per unit weight)")
     right[1].tick_params(labelleft=False)
     some = f"The {MOST} best of {len(usable)} settings. " if len(usable) > MOST else ""
     caption = (

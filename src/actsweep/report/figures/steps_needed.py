@@ -21,7 +21,9 @@ def draw(runs: Runs) -> Drawing:
     found = [(group.act, group.label, run["seed"], *_steps(run)) for group in groups for run in group.completed]
     columns = ["act", "setting", "seed", "steps_needed", "steps_made"]
     values = pd.DataFrame(found, columns=columns).astype({"steps_needed": "Int64"})
-    figure, axes = rows(groups, "until 100 % training accuracy (optimiser steps)")
+    held_out = any(run["config"]["data"]["val_size"] for group in groups for run in group.completed)
+    known = "validation" if held_out else "training"
+    figure, axes = rows(groups, f"until 100 % {known} accuracy (optimiser steps)")
     look = looks(group.act for group in groups)
     for row, group in enumerate(groups):
         own = values[values["setting"] == group.label].reset_index(drop=True)
@@ -40,7 +42,7 @@ def draw(runs: Runs) -> Drawing:
     else:
         axes.set_xlim(0, 1.08 * (reached_at if len(reached_at) else values["steps_made"]).max())
     caption = (
-        "Optimiser steps after which every training example was first classified right, checked after each epoch on "
+        f"Optimiser steps after which every {known} example was first classified right, checked after each epoch on "
         "the validation set, which is the training set where nothing is held out. Each point is a seed; open triangles "
         "at the right edge never got there. " + sample(runs, groups)
     )

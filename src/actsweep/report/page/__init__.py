@@ -41,12 +41,14 @@ MOST_OTHERS = 40  # settings with the same kind of finding that are named
 
 
 def _declared(runs: Sequence[Run], folders: Folders) -> dict[str, dict[str, str]]:
-    """What the quantities of all runs mean; where runs disagree, the first word counts."""
+    """What the quantities of all runs mean; where runs disagree, the first word counts, but each unit is said."""
     declared: dict[str, dict[str, str]] = {}
+    units: dict[str, dict[str, None]] = {}
     for run in runs:
         for name, part in folders.quantities(run).items():
             declared.setdefault(name, part)
-    return declared
+            units.setdefault(name, {})[part["unit"]] = None
+    return {name: part | {"unit": " or ".join(units[name])} for name, part in declared.items()}
 
 
 def _status(settings: Sequence[Setting], missing: Sequence[Path]) -> dict[str, Any]:

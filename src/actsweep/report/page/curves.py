@@ -74,7 +74,7 @@ def learning_curves(groups: Sequence[Setting], folders: Folders) -> dict[str, An
         used += count
         for column, curve in curves.items():
             found.setdefault(column, {})[position] = curve
-    unit = " or ".join(sorted({loss_unit(group.runs) for group in groups}, reverse=True))
+    unit = loss_unit(run for group in groups for run in group.runs)
     order = sorted(found, key=lambda column: FIRST.index(column) if column in FIRST else len(FIRST))
     columns = [
         {

@@ -1,4 +1,4 @@
-"""What the best run gets wrong: its confusion matrix, and the test examples with the highest loss."""
+"""What one run gets wrong: its confusion matrix, and the test examples with the highest loss."""
 
 import base64
 import io
@@ -101,8 +101,20 @@ def _worst(found: pd.DataFrame, pictures: "Pictures", names: Sequence[str]) -> l
     return worst
 
 
+def _chosen(run: Run) -> str:
+    """Why this run, and its test accuracy."""
+    test = f"{100 * run['test_accuracy']:.2f} %"
+    if run.get("val_accuracy") is None:
+        return f"The first run, as nothing was validated; its test accuracy is {test}."
+    if not (run["config"].get("data") or {}).get("val_size"):
+        of = "its training examples, as none is held out for a validation"
+        return f"The run with the best accuracy on {of}; its test accuracy is {test}."
+    return f"The run with the best validation accuracy, so that its test accuracy, {test}, was not what chose it."
+
+
 def examples_of(task: Task, folders: Folders) -> dict[str, Any] | None:
-    """The best run's mistakes; None where no run of this task noted its predictions, or they are no classes."""
+    """One run's mistakes, the best one's if that is known; None where no run of this task noted its predictions, or
+    they are no classes."""
     best = _best(task, folders)
     if best is None:
         return None
@@ -114,7 +126,7 @@ def examples_of(task: Task, folders: Folders) -> dict[str, Any] | None:
     return {
         "task": task.title,
         "run": run["name"],
-        "test": f"{100 * run['test_accuracy']:.2f} %",
+        "chosen": _chosen(run),
         "n": int(counts.sum()),
         "names": names,
         "matrix": _matrix(counts, names) if len(names) <= MOST_CLASSES else None,

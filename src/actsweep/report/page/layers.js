@@ -225,7 +225,7 @@ const longest = lists => lists.reduce((a, b) => (b.length > a.length ? b : a), [
 function densities(layer, time) {
   const [low, high, counts] = [layer.low[time], layer.high[time], layer.counts[time]];
   if (!counts) return { words: "not measured" };
-  if (!isNumber(low) || !isNumber(high)) return { words: "values are not finite" };
+  if (!isNumber(low) || !isNumber(high) || !counts.some(Boolean)) return { words: "values are not finite" };
   if (high === low) return { words: `all ${number(low)}` };
   const width = (high - low) / counts.length,
     total = counts.reduce((a, b) => a + b, 0) || 1;

@@ -1,6 +1,7 @@
 """What happened in each layer: every scalar quantity that any diagnostic declared, by layer and time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,22 @@ def aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Fl
     return times, layers, stack
 
 
+def of_one_time(parts: Sequence[Measured]) -> Sequence[Measured]:
+    """As they are if all have steps for times, or all have epochs; else each once an epoch."""
+    return parts if len({part.by_step for part in parts}) == 1 else [_once_an_epoch(part) for part in parts]
+
+
+def _once_an_epoch(part: Measured) -> Measured:
+    epochs = np.unique(part.epochs)
+    values = np.concatenate([part.at(int(epoch)).values for epoch in epochs])
+    return replace(part, times=epochs, epochs=epochs, by_step=False, values=values)
+
+
 def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[str, Any] | None:
     """Mean over seeds by layer and time; None for what is measured at the start and the end only."""
     if max(len(part.times) for part in parts) < 3 and max(int(part.epochs.max()) for part in parts) > 2:
         return None
-    times, layers, stack = aligned(parts)
+    times, layers, stack = aligned(parts := of_one_time(parts))
     kept = thinned(len(times), most)
     values = mean_over_seeds(stack[:, kept], logarithmic)
     n = (~np.isnan(stack[:, kept])).any(axis=2).sum(axis=0)
@@ -94,11 +106,11 @@ def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any]
         return None
     columns: dict[str, Any] = {}
     for name, measurements in parts.items():
-        times, layers, stack = aligned(measurements)
+        times, layers, stack = aligned(measurements := list(of_one_time(measurements)))
         means = np.nan_to_num(mean_over_seeds(stack, logarithmic=False))
         width = -(-len(times) // most)
         starts = np.arange(0, len(times), width)
-        columns |= {"x": times[starts].tolist(), "width": width, "step": measurements[0].by_step, "n": len(found)}
+        columns |= {"x": times[starts].tolist(), "width": width, "step": measurements[0].by_step, "n": len(parts[name])}
         columns["layers"] = [spoken(layer) for layer in layers]
         columns[name] = [plain_list(column) for column in np.add.reduceat(means, starts, axis=0).T]
     return columns

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from markupsafe import Markup, escape
 
 from actsweep.report.frames import by_epoch, loss_unit
-from actsweep.report.page.layers import aligned, mean_over_seeds
+from actsweep.report.page.layers import aligned, mean_over_seeds, of_one_time
 from actsweep.report.wording import number, spoken, thinned
 from actsweep.results.folders import Folders
 from actsweep.results.measured import Measured
@@ -119,10 +119,10 @@ def _over_time(names: Sequence[str], layer: str | None, setting: Setting, folder
     name, found = _having(names, setting, folders)
     if not found:
         return None
-    times, layers, stack = aligned([part for _, part in found])
+    times, layers, stack = aligned(parts := of_one_time([part for _, part in found]))
     shown = stack[..., layers.index(layer)] if layer in layers else np.nanmean(stack, axis=2)
     where = f"layer {spoken(layer)}" if layer in layers and layer else "all layers"
-    unit = "step" if found[0][1].by_step else "epoch"
+    unit = "step" if parts[0].by_step else "epoch"
     caption = f"{name} (1), {where}; {_sample(len(found))}"
     return Picture([_over(times.astype(float), shown)], caption, (f"{unit} {times[0]}", str(times[-1])))
 

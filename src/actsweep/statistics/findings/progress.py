@@ -16,6 +16,7 @@ UNFIT = 0.5  # of the loss of guessing
 FALLING = 0.03  # of the loss of guessing, in the last fifth of the epochs: a converged run has less left altogether
 GAP = 0.1  # training − validation accuracy: beyond what 200 validation examples' chance gives (2 sd: 0.07)
 LATEST = 3  # epochs, the lowest of which counts: one is noise
+LIMITS = ("trainer.limit_train_batches", "trainer.overfit_batches", "data.steps_per_epoch")
 LOST = 0.1  # of the loss of guessing, by which the validation loss rose again
 
 
@@ -42,9 +43,12 @@ def not_finished(seen: Seen) -> list[Finding]:
 
 
 def _best_epoch(seen: Seen, run: Run, tables: Tables) -> int | None:
-    """Of a completed run. With test=last the recorded one is the last: then that of the score that was monitored."""
+    """Of a completed run; None where nothing was validated, and the last is the best for want of others. With test=last
+    the recorded one is the last: then that of the score that was monitored."""
     recorded = run.get("best_epoch") if run["status"] == "completed" else None
     score = seen.option("monitor") or ("val_loss" if seen.setting.measure == "test_loss" else "val_accuracy")
+    if "val_loss" in run and score.startswith("val_") and score not in tables.epochs:
+        return None
     if not recorded or seen.option("test") != "last" or score not in tables.epochs:
         return recorded
     if not len(curve := tables.epochs[score].dropna()):
@@ -55,7 +59,7 @@ def _best_epoch(seen: Seen, run: Run, tables: Tables) -> int | None:
 
 def stopped_on_plateau(seen: Seen) -> list[Finding]:
     """Patience ended most runs while their training loss was still high, or falling."""
-    patience, most = seen.number("patience"), seen.number("trainer.max_epochs")
+    patience, most = seen.patience, seen.number("trainer.max_epochs")
     ended = [run for run in seen.setting.completed if most and run["epochs"] and run["epochs"] < most]
     curves = [curve / seen.guessing for curve in seen.losses()]
     lasts, falls = [float(curve[-1]) for curve in curves], [_last_fall(curve) for curve in curves]
@@ -85,18 +89,17 @@ def _last_fall(curve: Floats) -> float:
 
 def overfitting(seen: Seen) -> list[Finding]:
     """Training examples are known far better than validation ones, or the validation loss has risen again."""
-    pairs = list(zip(seen.curves("train_accuracy"), seen.curves("val_accuracy"), strict=False))
-    losses = seen.curves("val_loss")
+    both = [seen.of_epochs(each, "train_accuracy", "val_accuracy") for each in seen.tables]
+    by_epoch = [found["val_loss"] for each in seen.tables if len(found := seen.of_epochs(each, "val_loss"))]
+    losses = [curve.to_numpy() for curve in by_epoch]
     if seen.unlearnt.value > 0.5 or not losses or seen.option("data.val_size") == 0:
         return []
-    gaps = [float(train[-1] - val[-1]) for train, val in pairs if len(train) == len(val)]
+    gaps = [float(found["train_accuracy"].iloc[-1] - found["val_accuracy"].iloc[-1]) for found in both if len(found)]
     rises = [float(curve[-LATEST:].min() - curve.min()) / _scale(seen, curve) for curve in losses]
     gap, rise = (average(each) for each in (gaps, rises))
     if not (gap.value > GAP or rise.value > LOST):
         return []
-    # Not each epoch has a validation.
-    found = [each.epochs["val_loss"].astype(float).dropna() for each in seen.tables if "val_loss" in each.epochs]
-    best = int(np.median([curve.index.to_numpy()[curve.to_numpy().argmin()] for curve in found if len(curve)]))
+    best = int(np.median([curve.index.to_numpy()[int(curve.argmin())] for curve in by_epoch]))
     scale = "first epoch’s" if math.isnan(seen.guessing) else "loss of guessing"
     evidence = [
         fact("training − validation accuracy, last epoch", gap, threshold=GAP),
@@ -130,6 +133,8 @@ def _scale(seen: Seen, curve: Floats) -> float:
 def _remedy(seen: Seen, rises: bool) -> tuple[str, ...]:
     """More examples where more are held out than trained on; to stop where the validation loss rises; else decay."""
     held, batch, steps = seen.number("data.val_size"), seen.number("data.batch_size"), seen.tables[0].epochs.get("step")
+    held = None if any(map(seen.option, LIMITS)) else held  # where an epoch is short because it is asked to be
+    batch = (batch or 0) * (seen.number("trainer.accumulate_grad_batches") or 1)  # examples of a step
     if held and batch and steps is not None and held > (trained := batch * float(steps.iloc[0])):
         return (f"data.val_size={(held + trained) / 5:.0f}",)
     if rises and seen.option("patience") is None:

@@ -110,6 +110,17 @@ class Seen:
         classes = next((run["classes"] for run in self.runs if run.get("classes")), None)
         return math.log(classes) if classes and classes > 1 and self.setting.measure == "test_accuracy" else math.nan
 
+    @property
+    def patience(self) -> float | None:
+        """Unless something else may have ended the runs before their last epoch."""
+        return None if self.option("trainer.max_time") else self.number("patience")
+
+    @staticmethod
+    def of_epochs(tables: Tables, *columns: str) -> pd.DataFrame:
+        """The rows of epochs.csv in which all of these are finite numbers; none where a column is not there."""
+        found = tables.epochs.reindex(columns=list(columns)).astype(float)
+        return found.replace([math.inf, -math.inf], math.nan).dropna()
+
     def curves(self, column: str) -> list[Floats]:
         """The finite numbers of a column of each run's epochs.csv, by epoch, where there are some."""
         found = [each.epochs[column].to_numpy(dtype=float) for each in self.tables if column in each.epochs]
@@ -171,7 +182,7 @@ class Seen:
 
     def _stopped(self) -> str:
         """What ended the runs that learnt nothing, if it was patience, in words."""
-        patience, most = self.number("patience"), self.number("trainer.max_epochs") or 0
+        patience, most = self.patience, self.number("trainer.max_epochs") or 0
         ended = [run["epochs"] for run in self.runs if run.get("best_epoch") and run["epochs"] < most]
         if not patience or self.unlearnt.value <= 0.5 or len(ended) * 2 <= self.n:
             return ""

@@ -12,7 +12,7 @@ import numpy as np
 from actsweep.results.measured import Floats
 from actsweep.statistics.findings.finding import HARMS, Fact, Finding, Where
 from actsweep.statistics.findings.seen import Seen, fact, geometric
-from actsweep.statistics.inference import Estimate
+from actsweep.statistics.inference import Estimate, proportion
 
 TENFOLD = 10.0  # ends of a network this far apart learn at speeds that no one step size suits; below, depth 4 trains
 OF_THOSE_THAT_LEARN = 100.0  # who learns all the same was late only for less than this; then the fit alone is at fault
@@ -25,6 +25,7 @@ TANH_LIKE = {"Tanh", "Identity", "Softsign", "SELU", "Hardtanh"}
 RELU_LIKE = {"ReLU", "LeakyReLU", "PReLU", "ReLU6", "ELU", "CELU", "GELU", "SiLU", "Mish", "Hardswish", "Maxout"}
 MADE_FOR = {"kaiming": RELU_LIKE, "xavier": TANH_LIKE, "lecun": TANH_LIKE, "orthogonal": TANH_LIKE}
 ADAM = ("optim=adam",)  # takes no notice of a gradient's size, where nothing else mends that
+ADAPTIVE = {"adam", "adamw", "rmsprop"}  # nor do these
 KNOWN = TANH_LIKE | RELU_LIKE | {"Sigmoid", "Softplus"}
 # Functions with an edge of chaos whose variance settles there; Softplus and others have none, Softshrink's q runs away.
 EDGE = TANH_LIKE | RELU_LIKE - {"Maxout"} | {"Sigmoid", "Hardsigmoid"}
@@ -94,9 +95,15 @@ def better_init(seen: Seen) -> tuple[str, ...]:
     if activation(seen) == "Step":
         return ("act=relu", "init=critical")
     if seen.option("norm") == "layer":
-        return ADAM
+        return () if seen.option("names.optim") in ADAPTIVE else ADAM
     has_edge = activation(seen) in EDGE | {""} and seen.option("names.init") != "critical"
     return ("init=critical",) if has_edge else ("norm=layer",)
+
+
+def _cure(seen: Seen, more: str = "") -> str:
+    """What the remedy does, in words; nothing where there is none."""
+    remedy = better_init(seen)
+    return f" {' '.join(remedy)} {'may help' if remedy == ADAM else 'keeps both'}{more}." if remedy else ""
 
 
 def starts_wild(seen: Seen) -> bool:
@@ -116,6 +123,8 @@ def of_scale(seen: Seen) -> list[Finding]:
             found.append(_vanishing(seen, name, each, passed, 1 / late))
         if wild and each.typical > TENFOLD:
             found.append(_exploding(seen, name, each, passed))
+    if wild and not any(each.kind.startswith("exploding") for each in found):
+        found += _overflowing(seen)
     misfit = _misfit(seen, passed, bool(found), suffers, wild)
     return [*misfit, *found]
 
@@ -141,9 +150,8 @@ def _vanishing(seen: Seen, name: str, each: Passed, passed: dict[str, Passed], t
     where = Where(seen.label, each.lowest if name == "signal" else first_layer(seen), 0)
     left = f"{each.typical:.2g} of the {name} is left after {each.layers}"
     remedy = better_init(seen)
-    cure = f"{' '.join(remedy)} {'may help' if remedy == ADAM else 'keeps both'}"
     patience = "; more patience may do too" if each.typical > PATIENCE and seen.number("patience") else ""
-    said = f"{_factors(passed)}: {left}. {seen.said()} {cure}{patience}."
+    said = f"{_factors(passed)}: {left}. {seen.said()}{_cure(seen, patience)}"
     evidence = (*_facts(name, each, passed, threshold), seen.outcome())
     return Finding(f"vanishing_{name}", seen.severity, where, evidence, said, remedy, SOURCE)
 
@@ -151,9 +159,25 @@ def _vanishing(seen: Seen, name: str, each: Passed, passed: dict[str, Passed], t
 def _exploding(seen: Seen, name: str, each: Passed, passed: dict[str, Passed]) -> Finding:
     where = Where(seen.label, each.highest if name == "signal" else first_layer(seen), 0)
     grown = f"after {each.layers} the {name} is {each.typical:.2g} times as large"
-    said = f"{_factors(passed)}: {grown}. {_wild(seen)} {' '.join(better_init(seen))} keeps both."
+    said = f"{_factors(passed)}: {grown}. {_wild(seen)}{_cure(seen)}"
     evidence = (*_facts(name, each, passed, TENFOLD), seen.outcome())
     return Finding(f"exploding_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)
+
+
+def _overflowing(seen: Seen) -> list[Finding]:
+    """Signal or gradient of most untrained networks is not finite: no factor of a layer says so."""
+    for name, quantity in (("signal", "signal"), ("gradient", "grad_norm")):
+        found = [part for each in seen.tables if (part := each.layers.get(quantity)) is not None and 0 in part.epochs]
+        lost = [part for part in found if np.isinf(part.at(0).values).any()]
+        if len(lost) * 2 <= len(found):
+            continue
+        layer = lost[0].layers[int(np.isinf(lost[0].at(0).values[0]).argmax())]
+        share = proportion(len(lost), len(found))
+        evidence = (fact(f"{name} that is not finite, untrained, of the runs", share, threshold=0.5), seen.outcome())
+        said = f"Untrained, the {name} in {layer} is larger than any number. {_wild(seen)}{_cure(seen)}"
+        where = Where(seen.label, layer, 0, share=share.value)
+        return [Finding(f"exploding_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)]
+    return []
 
 
 def _wild(seen: Seen) -> str:
@@ -184,10 +208,7 @@ def _misfit(seen: Seen, passed: dict[str, Passed], ruinous: bool, suffers: bool,
         return []
     made = f"init={init} is made for others than {seen.setting.act}. " if foreign else ""
     outcome = _wild(seen) if each.typical > 1 else seen.said()
-    said = (
-        f"{made}{_factors(passed)}: of 1, {each.typical:.2g} is left of the {name}. {outcome} "
-        f"{' '.join(better_init(seen))} keeps both."
-    )
+    said = f"{made}{_factors(passed)}: of 1, {each.typical:.2g} is left of the {name}. {outcome}{_cure(seen)}"
     threshold = UNEVEN if each.typical > 1 else 1 / UNEVEN
     evidence = (*_facts(name, each, passed, threshold), seen.outcome())
     where = Where(seen.label, first_layer(seen), 0)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from actsweep.results.reading import data_of
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, NOTE, Fact, Finding, Where
 from actsweep.statistics.findings.seen import Seen, average, fact, wider
@@ -24,8 +23,8 @@ NEAREST = 3
 def unstable(seen: Seen) -> list[Finding]:
     """Some seeds train and others don't, or train to something far worse."""
     classes = next((run["classes"] for run in seen.runs if run.get("classes")), None)
-    if not classes or seen.setting.measure != "test_accuracy" or seen.n < 3:
-        return []
+    if not classes or seen.setting.measure != "test_accuracy" or seen.n < 3 or not seen.learnt:
+        return []  # untrained networks differ by chance
     accuracies = np.sort(
         [1 / classes if run.get("test_accuracy") is None else float(run["test_accuracy"]) for run in seen.runs]
     )
@@ -86,7 +85,7 @@ def too_few_seeds(settings: Sequence[Setting]) -> list[Finding]:
     tasks: dict[tuple[str, str], list[Setting]] = {}
     for setting in settings:
         if len(setting.outcomes()) > 0:
-            tasks.setdefault((data_of(setting.runs[0]), setting.measure), []).append(setting)
+            tasks.setdefault(setting.task, []).append(setting)
     return [finding for found in tasks.values() if len(found) > 1 for finding in _of_task(found)]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from actsweep.results.measured import Floats
 from actsweep.statistics import inference
-from actsweep.statistics.findings.finding import BREAKS, Fact, Finding, Where
+from actsweep.statistics.findings.finding import Fact, Finding, Where
 from actsweep.statistics.findings.seen import AT_CHANCE, ByLayer, Seen, average, fact, wider
 from actsweep.statistics.findings.signal import activation, better_init
 from actsweep.statistics.findings.steps import UNFIT, slower
@@ -49,7 +49,7 @@ def born_dead(seen: Seen) -> list[Finding]:
         f"{share.n} runs a whole layer does, and nothing passes it. {seen.said()}"
     )
     where, source = Where(seen.label, layer, 0, share=share.value), "Lu et al. 2019: 2^−width a layer"
-    return [Finding("born_dead", BREAKS, where, evidence, said, wider(seen), source)]
+    return [Finding("born_dead", seen.severity, where, evidence, said, wider(seen), source)]
 
 
 def dying(seen: Seen) -> list[Finding]:

@@ -1,0 +1,135 @@
+"""Figures of sweeps that mix what is seldom mixed: data sets, depths of 0, networks that aren't trained, widths."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from actsweep.report.captions import with_diverged
+from actsweep.report.figures import (
+    accuracy_by_depth,
+    fair_ranking,
+    gradient_by_layer,
+    gradient_histograms,
+    steps_needed,
+)
+from actsweep.report.page.depth import by_depth
+from actsweep.report.page.styles import styles
+from actsweep.report.tasks import tasks_of
+from actsweep.report.verdict import judge
+from actsweep.results.reading import Run
+from actsweep.statistics.setting import settings_of
+from tests.results.made_up_runs import result_of, sweep
+
+
+def test_networks_of_several_depths_and_widths_are_told_apart_by_depth_and_width(tmp_path: Path) -> None:
+    sizes = [(width,) * depth for width in (8, 16) for depth in (2, 4)]
+    runs = sweep(tmp_path, acts=["relu"], sizes=sizes[:2])
+    runs += sweep(tmp_path / "wide", acts=["relu"], sizes=sizes[2:])
+    settings = settings_of(runs)
+    assert [each.label for each in settings] == [f"relu, depth {d}, width {w}" for d in (2, 4) for w in (8, 16)]
+    lines = by_depth(judge(tasks_of(settings)[0]), styles(settings))
+    assert [(line["name"], line["depth"]) for line in lines] == [("width 8", [2, 4]), ("width 16", [2, 4])]
+    table = accuracy_by_depth.draw(runs).table
+    assert set(table["init"]) == {"default, width 8", "default, width 16"}
+    uneven = [result_of("relu", each, 0, "digits", folder=str(each)) for each in ((8, 4), (4, 8), (8,))]
+    assert settings_of(uneven)[0].label == "relu, depth 1, hidden_sizes [8]"
+
+
+def test_networks_that_are_not_trained_cost_no_figure_of_those_that_are(tmp_path: Path) -> None:
+    runs = sweep(tmp_path)
+    for run in runs:
+        run["config"]["untrained"] = False
+    others = sweep(tmp_path / "untrained", epochs=0, best_epoch=0, grad_norm=None)
+    for run in others:
+        run["config"]["untrained"] = True
+    drawn = gradient_by_layer.draw([*runs, *others]).table
+    assert set(drawn[drawn["setting"].str.contains("untrained True")]["when"]) == {"untrained"}
+
+
+def diverged(runs: list[Run], act: str) -> list[Run]:
+    for run in runs:
+        if run["act"] == act and run["seed"] == 0:
+            run |= {"status": "diverged", "test_accuracy": None, "test_loss": None}
+    return runs
+
+
+def test_what_stands_for_a_diverged_run_is_of_its_own_data(tmp_path: Path) -> None:
+    digits = diverged(sweep(tmp_path / "digits"), "relu")
+    small = sweep(tmp_path / "small", loss="mse", test_accuracy=None, classes=0, test_loss=0.02)
+    large = sweep(tmp_path / "large", loss="mse", test_accuracy=None, classes=0, test_loss=70.0, data="spiral")
+    said = with_diverged(settings_of([*digits, *diverged(small, "tanh"), *large]))
+    assert said.startswith("Means with diverged runs counted as chance: relu, ")
+    assert " 49.50 % (n = 2). Means with diverged runs counted with the highest loss of all: tanh, " in said
+    assert said.endswith(" 0.02 (n = 2). ")
+
+
+def test_a_linear_classifier_has_its_place_among_the_depths(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["sigmoid"], seeds=[0, 1], sizes=[(), (8,) * 4, (8,) * 8])
+    for run in runs:
+        run["test_accuracy"] = 0.1 if run["depth"] else 0.9
+    drawing = accuracy_by_depth.draw(runs)
+    axes = drawing.figure.axes[0]
+    drawing.figure.canvas.draw()
+    left, _ = axes.transAxes.inverted().transform(axes.transData.transform((0, 90)))
+    assert 0 <= left < 0.2
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "4", "8"]
+    assert accuracy_by_depth.collapse([0, 4, 8], [90, 10, 10], chance=10) is None
+
+
+@pytest.mark.parametrize(("held_out", "known"), [(0, "training"), (237, "validation")])
+def test_steps_are_counted_until_the_examples_that_were_looked_at_are_known(
+    held_out: int, known: str, tmp_path: Path
+) -> None:
+    runs = sweep(tmp_path)
+    for run in runs:
+        run["config"]["data"]["val_size"] = held_out
+    drawing = steps_needed.draw(runs)
+    assert drawing.figure.axes[0].get_xlabel() == f"until 100 % {known} accuracy (optimiser steps)"
+    assert f"every {known} example was first classified right" in drawing.caption
+
+
+def test_gradients_of_which_none_is_finite_are_not_said_to_be_0(tmp_path: Path) -> None:
+    (run,) = sweep(tmp_path, acts=["relu"], seeds=[0])
+    path = Path(run["folder"], "histograms.csv")
+    table = pd.read_csv(path)
+    lost = (table["layer"] == "layer_01") & (table["quantity"] == "weight_gradient")
+    table.loc[lost, ["low", "high", "counts"]] = [0.0, 0.0, "0 0 0 0 0"]
+    table.to_csv(path, index=False)
+    first, second, *_ = gradient_histograms.draw([run]).figure.axes
+    assert [[text.get_text() for text in axes.texts] for axes in (first, second)] == [["not finite"], []]
+
+
+def lost(runs: list[Run], act: str, **known: object) -> None:
+    """All runs of an activation with these values have diverged."""
+    for run in runs:
+        if run["act"] == act and known.items() <= (run | run["config"]["optim"]).items():
+            run |= {"status": "diverged", "test_accuracy": None, "best_epoch": None}
+
+
+def test_a_depth_at_which_all_runs_diverged_is_one_at_which_training_stops(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, sizes=[(8,) * 2, (8,) * 32], init="critical")
+    lost(runs, "relu", depth=32)
+    drawing = accuracy_by_depth.draw(runs)
+    rows = drawing.table.set_index(["act", "depth"])[["n", "trained", "of"]]
+    assert rows.loc[("relu", 32)].tolist() == [0, 0, 2]
+    assert rows.loc[("tanh", 32)].tolist() == [2, 2, 2]
+    assert "relu 0 of 2 [0, 66] %, all diverged" in drawing.caption
+    assert "counted as chance: relu, depth 32 10.00 % (n = 2)." in drawing.caption
+
+
+def test_a_shared_learning_rate_at_which_a_function_diverges_is_shared_all_the_same(tmp_path: Path) -> None:
+    runs = []
+    for rate, acts in ((0.01, ["relu", "tanh"]), (0.1, ["relu"]), (0.03, ["tanh"])):
+        runs += sweep(tmp_path / str(rate), acts=acts)
+        for run in runs[-2 * len(acts) :]:
+            run["config"]["optim"]["lr"] = rate
+    lost(runs, "relu", lr=0.01)
+    drawing = fair_ranking.draw(runs)
+    own, shared = fair_ranking.OWN, fair_ranking.SHARED
+    assert {*zip(drawing.table["tuning"], drawing.table["act"], strict=True)} == {
+        (shared, "tanh"),
+        (own, "tanh"),
+        (own, "relu"),
+    }
+    assert "With diverged runs as chance: Told apart by paired tests (Holm, 5 %): 0 of 1 pairs" in drawing.caption
