@@ -128,7 +128,8 @@ def quiet_libraries() -> None:
 def typed(words: ListConfig) -> list[str]:
     """Overrides as they were typed. OmegaConf would put values in the place of a ${…} in them: those that the keys have
     now, and not in the job."""
-    return list(map(str, OmegaConf.to_container(words, resolve=False)))
+    found: Any = OmegaConf.to_container(words, resolve=False)
+    return list(map(str, found))
 
 
 def _closest(word: str, allowed: Sequence[str]) -> str:
