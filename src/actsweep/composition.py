@@ -164,7 +164,7 @@ def _refuse_contradictions(config: DictConfig) -> None:
     asked = {each.lstrip("+").partition("=")[0]: each for each in words}
     if config.depth is None and "width" in asked and "depth" not in asked:
         raise UserError(f"{asked['width']}: needs depth=N, the number of such layers; hidden_sizes=[…] names each")
-    if target := asked.get("act._target_"):
+    if (target := asked.get("act._target_")) and "names.act" not in asked:
         raise UserError(f"{target}: would be called {config.names.act}; give act={target.partition('=')[2]}")
     if config.depth is not None and (sizes := asked.get("hidden_sizes") or asked.get("model")):
         raise UserError(f"{sizes}: depth={config.depth} layers of {config.width} units stand in its place; give one")
