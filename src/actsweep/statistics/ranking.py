@@ -103,7 +103,7 @@ def best_on_fresh_seeds(table: Floats) -> tuple[Estimate, Estimate]:
     The second is chosen on half of the seeds and measured on the others, averaged over all ways (up to 16 seeds, else
     9,999) to halve them: seeds that chose never judge. As it is chosen by half of the seeds, it is a little low. Its
     interval is that of a mean over as many seeds as judge, of the functions so chosen, on average: one that is chosen
-    by luck scatters more than the best does. In 200 simulated atlases it held the truth in 87 % [82, 91]: seeds are few
+    by luck scatters more than the best does. In 200 simulated atlases it held the truth in 90 % [86, 94]: seeds are few
     and functions skewed (bench/ranking.py).
     """
     seeds, chosen = table.shape[1], _halves(table.shape[1])
