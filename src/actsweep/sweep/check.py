@@ -8,7 +8,7 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
@@ -29,7 +29,7 @@ from actsweep.errors import UserError, exits_are_errors, refuse
 from actsweep.imports import uncollected
 from actsweep.report import figures
 from actsweep.results import claims, ownership, rank, run_folder
-from actsweep.sweep.composing import use
+from actsweep.sweep.composing import foresee, variables
 from actsweep.training import trainer_arguments
 
 COUNTS = {"every_n_epochs", "every_n_steps", "probe_size", "bins", "points"}  # of this project's diagnostics
@@ -46,6 +46,7 @@ class Asked(NamedTuple):
     name: str
     folder: Path
     besides: Sequence[str] = ()
+    surroundings: Mapping[str, str] = {}  # variables that Hydra sets for the job
 
 
 def _asked(config: DictConfig) -> Asked:
@@ -54,7 +55,7 @@ def _asked(config: DictConfig) -> Asked:
         return Asked(settings, Path(hydra.run.dir).name, Path(hydra.run.dir))
     sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
     began = f"{name}/" in ownership.recorded(sweep)
-    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else ())
+    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else (), variables(hydra))
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def at_sight(configs: Iterable[DictConfig], sweep: Path | None = None) -> list[A
     anything that it names is tried, which takes imports of seconds."""
     found = []
     for config in configs:
-        use(config)
+        foresee(config)
         found.append(_asked(config))
         if sweep is not None and (own := Path(config.hydra.sweep.dir)) != sweep:
             raise UserError(
