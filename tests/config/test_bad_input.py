@@ -18,6 +18,8 @@ RUNS = [
     ("act=rleu", "act=rleu: must be one of clippedrelu, elu", "did you mean relu"),
     ("act=torch.nn.NoSuch", "act=torch.nn.NoSuch", "can be imported"),
     ("act=torch.nn.Linear", "act=torch.nn.Linear", "missing"),
+    ("act=[relu,tanh]", "act: must be one choice", "-m act=A,B"),
+    ("~optim", "optim: must be one choice", "-m optim=A,B"),
     ("init=keiming", "init=keiming: must be one of critical, default", "kaiming"),
     ("data=cifar", "data=cifar: must be one of classification, digits, fashion_mnist", ""),
     ("dpeth=3", "dpeth: there is no such key", "did you mean depth"),
