@@ -56,6 +56,7 @@ RUNS = [
     ("init.bias=like", "init.bias=like", "'alike'"),
     ("patience=-1", "patience=-1", "greater than or equal to 0"),
     ("data.batch_size=0", "data.batch_size=0", "greater than or equal to 1"),
+    ("norm=batch data.batch_size=1", "data.batch_size=1", "norm=layer"),
     ("data.batch_size=5000", "data.batch_size=5000", "at most 1200"),
     ("data.val_size=0.5", "data.val_size=0.5", "valid integer"),
     ("data.val_size=-1", "data.val_size=-1", "greater than or equal to 0"),
@@ -94,7 +95,7 @@ def test_a_mistake_ends_with_one_line_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "out"
-    arguments = [*SMALL, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", given]
+    arguments = [*SMALL, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", *given.split()]
     code = command(*(["-m", "act=relu,tanh"] if sweep and not given.startswith("act=") else []), *arguments)
     shown = capsys.readouterr().err
     assert code == 2

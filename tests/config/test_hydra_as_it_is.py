@@ -160,6 +160,16 @@ def test_in_a_search_it_has_that_of_its_own_trial(command: Command, tmp_path: Pa
         assert optim["weight_decay"] == optim["lr"] > 0.05
 
 
+def test_runs_in_folders_of_folders_have_names_that_tell_them_apart(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["hydra.sweep.subdir=${names.act}/s${seed}", f"hydra.sweep.dir={tmp_path}"]
+    assert command("-m", *QUICK, "act=relu,tanh", "seed=0,1", *where) == 0
+    assert "/s1: test accuracy" in capsys.readouterr().out
+    names = {json.loads(path.read_text())["name"] for path in tmp_path.rglob("result.json")}
+    assert names == {"relu/s0", "relu/s1", "tanh/s0", "tanh/s1"}
+
+
 SEEN: set[tuple[str, float]] = set()
 
 

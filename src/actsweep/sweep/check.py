@@ -138,6 +138,8 @@ def of_settings(settings: Settings) -> None:
     rank.expect(settings.trainer.devices)  # before anything is written
     figures.check(settings.figures)
     trainer_arguments.refuse(settings.trainer.plain())
+    if settings.norm == "batch" and settings.data.batch_size == 1 and not settings.untrained:
+        raise UserError("data.batch_size=1: norm=batch needs several examples, which vary; norm=layer doesn't")
     _check_atlas(settings)
     _check_counts(settings)
     _check_memory(settings)
