@@ -150,12 +150,14 @@ def train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     from hydra.types import RunMode
+    from omegaconf import read_write
 
     from actsweep import composition, one_run
     from actsweep.config import schema
     from actsweep.config.command_line import mistake, quiet_libraries, typed
     from actsweep.results import claims, ownership
     from actsweep.sweep import check, parts
+    from actsweep.sweep.composing import foresee
 
     quiet_libraries()
     try:
@@ -164,11 +166,15 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
             asked = [each for each in typed(config.hydra.overrides.task) if each.lstrip("+").startswith("sweeps")]
             raise UserError(f"{' '.join(asked) or 'hydra.mode=MULTIRUN'}: asks for many runs, and train does one")
         check.of_hydra(config.hydra)
+        if folder:
+            with read_write(config.hydra):
+                config.hydra.run.dir = str(folder.absolute())
+        foresee(config)
         check.of_settings(settings := composition.validated(config))
         if settings.plan:
             raise UserError("plan=true: says what a command would take, and is the command's alone")
         parts.check(settings := composition.read(config))
-        place = (folder or Path(config.hydra.run.dir)).absolute()
+        place = Path(config.hydra.run.dir).absolute()
         with check.in_a_folder_of_ours():
             claims.refuse(place, settings, hydras := claims.hydra_files(config.hydra))
             ownership.adopt(place, *hydras)

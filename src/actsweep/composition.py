@@ -1,9 +1,11 @@
 """A configuration that Hydra composed → checked settings; and what conf/ may ask for while it is composed.
 
-The resolvers `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}` are registered when this is imported.
+The resolvers `${run_name:}`, `${job_folder:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}` are registered when
+this is imported.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
@@ -99,8 +102,16 @@ def _best_of_atlas(count: int) -> list[str]:
     return atlas.best(count)
 
 
+def _job_folder_of(root: DictConfig) -> str:
+    """Where Hydra will put a job that has not begun: its `hydra.runtime.output_dir` until then."""
+    hydra = root.hydra
+    parts = (hydra.sweep.dir, hydra.sweep.subdir) if hydra.mode == RunMode.MULTIRUN else (hydra.run.dir,)
+    return os.path.abspath(os.path.join(*map(str, parts)))  # noqa: PTH100, PTH118  # as Hydra does
+
+
 def register() -> None:
-    """Make `${run_name:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}` known to OmegaConf."""
+    """Make `${run_name:}`, `${job_folder:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}` known to OmegaConf."""
+    OmegaConf.register_new_resolver("job_folder", lambda *, _root_: _job_folder_of(_root_), replace=True)
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
     OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_source(_root_)).digest[:SHOWN], replace=True)
     tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731

@@ -18,6 +18,8 @@ RUNS = [
     ("act=rleu", "act=rleu: must be one of clippedrelu, elu", "did you mean relu"),
     ("act=torch.nn.NoSuch", "act=torch.nn.NoSuch", "can be imported"),
     ("act=torch.nn.Linear", "act=torch.nn.Linear", "missing"),
+    ("act=[relu,tanh]", "act: must be one choice", "-m act=A,B"),
+    ("~optim", "optim: must be one choice", "-m optim=A,B"),
     ("init=keiming", "init=keiming: must be one of critical, default", "kaiming"),
     ("data=cifar", "data=cifar: must be one of classification, digits, fashion_mnist", ""),
     ("dpeth=3", "dpeth: there is no such key", "did you mean depth"),
@@ -54,6 +56,7 @@ RUNS = [
     ("init.bias=like", "init.bias=like", "'alike'"),
     ("patience=-1", "patience=-1", "greater than or equal to 0"),
     ("data.batch_size=0", "data.batch_size=0", "greater than or equal to 1"),
+    ("norm=batch data.batch_size=1", "data.batch_size=1", "norm=layer"),
     ("data.batch_size=5000", "data.batch_size=5000", "at most 1200"),
     ("data.val_size=0.5", "data.val_size=0.5", "valid integer"),
     ("data.val_size=-1", "data.val_size=-1", "greater than or equal to 0"),
@@ -92,7 +95,7 @@ def test_a_mistake_ends_with_one_line_before_any_work(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = tmp_path / "out"
-    arguments = [*SMALL, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", given]
+    arguments = [*SMALL, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", *given.split()]
     code = command(*(["-m", "act=relu,tanh"] if sweep and not given.startswith("act=") else []), *arguments)
     shown = capsys.readouterr().err
     assert code == 2

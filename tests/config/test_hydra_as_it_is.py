@@ -1,6 +1,7 @@
 """What Hydra offers works here as in any program of Hydra's: globs, sweeper parameters, `compose`, threads."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from torch import Tensor
 
 from actsweep import composition, one_run
 from actsweep.places import REPOSITORY
@@ -156,6 +158,52 @@ def test_in_a_search_it_has_that_of_its_own_trial(command: Command, tmp_path: Pa
     for path in tmp_path.glob("*/result.json"):
         optim = json.loads(path.read_text())["config"]["optim"]
         assert optim["weight_decay"] == optim["lr"] > 0.05
+
+
+def test_runs_in_folders_of_folders_have_names_that_tell_them_apart(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["hydra.sweep.subdir=${names.act}/s${seed}", f"hydra.sweep.dir={tmp_path}"]
+    assert command("-m", *QUICK, "act=relu,tanh", "seed=0,1", *where) == 0
+    assert "/s1: test accuracy" in capsys.readouterr().out
+    names = {json.loads(path.read_text())["name"] for path in tmp_path.rglob("result.json")}
+    assert names == {"relu/s0", "relu/s1", "tanh/s0", "tanh/s1"}
+
+
+SEEN: set[tuple[str, float]] = set()
+
+
+def noting(x: Tensor, place: str) -> Tensor:
+    """ReLU, which notes where it is said to be, and a variable."""
+    SEEN.add((place, float(os.environ.get("NUMBER", "-1"))))
+    return x.relu()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_jobs_folder_and_variables_are_its_own_also_before_it_begins_and_where_others_do_it(
+    processes: int, command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = [f"act={__name__}.noting", "+act.place=${hydra:runtime.output_dir}"]
+    sweep = [
+        "-m",
+        *QUICK,
+        *own,
+        f"hydra.sweep.dir={tmp_path}/sweep",
+        "seed=0,1",
+        f"hydra.launcher.processes={processes}",
+    ]
+    SEEN.clear()
+    assert command(*sweep, "+hydra.job.env_set.NUMBER=${hydra.job.num}", "hydra.sweep.subdir=${seed}") == 0
+    assert command(*sweep, "+hydra.job.env_set.NUMBER=${hydra.job.num}", "hydra.sweep.subdir=${seed}") == 0
+    assert "2 runs → " in capfd.readouterr().out
+    named = {path.name: json.loads(path.joinpath("result.json").read_text()) for path in tmp_path.glob("sweep/?")}
+    assert {name: run["config"]["act"]["place"] for name, run in named.items()} == {
+        name: f"{tmp_path}/sweep/{name}" for name in "01"
+    }
+    if processes == 1:
+        assert {each for each in SEEN if each[1] >= 0} == {(f"{tmp_path}/sweep/{seed}", seed) for seed in (0, 1)}
+    run = [*QUICK, *own, f"hydra.run.dir={tmp_path}/run"]
+    assert command(*run) == command(*run) == 0
 
 
 def test_a_run_may_be_named_after_its_number(command: Command, tmp_path: Path) -> None:

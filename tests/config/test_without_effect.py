@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import pytorch_lightning as L
 import torch
 
 from actsweep import composition
@@ -13,6 +16,13 @@ from tests.conftest import SMALL
 Command = Callable[..., int]
 QUICK = [*SMALL, "trainer.max_epochs=1", "diagnostics=[]", "depth=1", "width=4"]
 CALLBACKS = "pytorch_lightning.callbacks"
+
+
+class Remembers(L.Callback):
+    """Its state is a number that checkpoints, which are read as data, can't hold."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": np.float64(0)}
 
 
 def drawn(root_dir: str) -> Dataset:
@@ -51,6 +61,10 @@ def test_an_argument_that_begins_as_a_key_that_names_leave_out_stands_in_them(co
             "diagnostics.mine: a run has a progress bar already",
         ),
         (
+            [f"+diagnostics.mine._target_={__name__}.Remembers", "hydra.run.dir=OUT"],
+            "diagnostics.mine: its state_dict can't be read from a checkpoint: it holds a numpy.",
+        ),
+        (
             ["+diagnostics.mine._target_=pytorch_lightning.loggers.CSVLogger", "+diagnostics.mine.save_dir=x",
              "hydra.run.dir=OUT"],
             "diagnostics.mine: pytorch_lightning.loggers.CSVLogger makes no Lightning callback",
@@ -85,6 +99,17 @@ def test_what_an_atlas_would_pass_over_is_refused(
     assert command(*QUICK, *atlas, word) == 2
     [shown] = capsys.readouterr().err.splitlines()
     assert shown.startswith(f"error: {line}")
+
+
+@pytest.mark.parametrize("optimiser", ["Rprop", "LBFGS", "Adagrad"])
+def test_an_optimiser_that_knows_no_weight_decay_is_given_none(
+    optimiser: str, command: Command, tmp_path: Path
+) -> None:
+    without = ["~optim.momentum", "~optim.nesterov", "~optim.fused"]
+    own = [f"optim._target_=torch.optim.{optimiser}", *without, f"hydra.run.dir={tmp_path}"]
+    assert command(*QUICK, *own) == 0
+    if optimiser != "Adagrad":
+        assert command(*QUICK, *own, "optim.weight_decay=0.1", "rerun=all") == 2
 
 
 def test_both_folders_may_be_given_and_a_launcher_that_changes_nothing(command: Command, tmp_path: Path) -> None:

@@ -165,6 +165,8 @@ def translate(error: Exception, known_keys: Sequence[str]) -> str:
         if gone := GONE.get(f"{group}={value}"):
             return gone
         return f"{group}={value}: must be one of {', '.join(options)}{_closest(value, options)}"
+    if match := re.search(r"Error resolving interpolation '\$\{(act|data|init|optim)\}'", text):
+        return f"{match[1]}: must be one choice; several need -m, as in `{command('train', '-m', f'{match[1]}=A,B')}`"
     if match := re.search(r"Ambiguous value for argument '(\S+)'", text):
         return f"{match[1]}: several values need -m, as in `{command('train', '-m', match[1])}`"
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):

@@ -7,7 +7,9 @@ hands descriptions on as they are. All arguments are plain Python data, whatever
 import ast
 import functools
 import importlib
+import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -104,6 +106,20 @@ def instantiate(description: Description) -> Any:
     positional, named = arguments(description)
     call = functools.partial(target, *positional, **named)
     return call if description.get("_partial_") else call()
+
+
+def taken(optim: Description) -> dict[str, Any]:
+    """An optimiser's description without a weight decay of 0, which every one has, where it takes none.
+
+    >>> taken({"_target_": "torch.optim.Rprop", "lr": 0.1, "weight_decay": 0.0})
+    {'_target_': 'torch.optim.Rprop', 'lr': 0.1}
+    """
+    known = {"weight_decay"}
+    if optim.get("weight_decay") == 0:
+        with suppress(TypeError, ValueError):  # of what has no signature
+            known = set(inspect.signature(find(optim["_target_"])).parameters)
+    is_taken = not known.isdisjoint({"weight_decay", "kwargs"})
+    return {key: value for key, value in optim.items() if is_taken or key != "weight_decay"}
 
 
 def targets(value: Any) -> Iterator[Any]:

@@ -12,7 +12,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from actsweep.config.descriptions import find
+from actsweep.config.descriptions import find, taken
 from actsweep.data.batches import Batch
 from actsweep.network import activations
 from actsweep.network.losses import LOSSES, Sums
@@ -76,9 +76,9 @@ class Classifier(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Weight decay is for the linear layers' weights, not for biases and what norms and activations learn."""
-        arguments = dict(self.optim)
+        arguments = taken(self.optim)
         groups: list[dict[str, Any]] = [{"params": list(self.parameters())}]
-        if arguments.get("weight_decay") != 0:
+        if arguments.get("weight_decay", 0) != 0:
             weights = self._weights()
             known = {id(weight) for weight in weights}
             others = [parameter for parameter in self.parameters() if id(parameter) not in known]

@@ -86,15 +86,15 @@ def hydra_files(hydra: Any) -> list[str]:
 
 def _logs(hydra: Any) -> list[str]:
     """The files of a job's logging that lie in its folder, and what becomes of them when they are full."""
-    is_begun = not OmegaConf.is_missing(hydra.runtime, "output_dir")
-    folder = str(hydra.runtime.output_dir) if is_begun else "/folder"
+    before = OmegaConf.to_container(hydra.runtime, resolve=False)["output_dir"]  # type: ignore[call-overload, index]
+    folder = str(hydra.runtime.output_dir) if before != "???" else "/folder"
     with read_write(hydra):
         hydra.runtime.output_dir = folder
         try:
             handlers = ((hydra.job_logging or {}).get("handlers") or {}).values()
             files = [str(each.get("filename")) for each in handlers if each]
         finally:
-            hydra.runtime.output_dir = folder if is_begun else "???"
+            hydra.runtime.output_dir = before
     inside = [each.removeprefix(f"{folder}/") for each in files if each.startswith(f"{folder}/")]
     return [name for each in inside for name in (each, f"{each}.*")]
 

@@ -124,6 +124,16 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     return read_json(folder / SWEEP)
 
 
+def name_of(folder: Path) -> str:
+    """A run's name: its folder's, with those that lie between it and its sweep's."""
+    for sweep in list(folder.parents)[:3]:
+        if SWEEP in ownership.recorded(sweep) and not any(
+            each.startswith(".") for each in folder.relative_to(sweep).parts
+        ):
+            return folder.relative_to(sweep).as_posix()
+    return folder.name
+
+
 def table(folder: Path, name: str) -> Path:
     """Where a run keeps a table."""
     return folder / f"{name}.csv"
@@ -142,7 +152,7 @@ def prepare(folder: Path, settings: "Settings", durable: bool = True) -> None:
     else:
         ownership.remove(earlier)
     ownership.record(folder, RUN, RESULT, QUANTITIES, ERROR, str(BEST), str(LAST))
-    write_atomically(folder / RUN, as_json(asked(settings, folder.name)), durable)
+    write_atomically(folder / RUN, as_json(asked(settings, name_of(folder))), durable)
 
 
 def _of_a_run(folder: Path) -> list[Path]:
@@ -227,14 +237,14 @@ def asked(settings: "Settings", name: str) -> dict[str, Any]:
 @zero_only
 def resume(folder: Path, settings: "Settings") -> None:
     """Note what a resumed run is asked now; the code may be another than the one that began it."""
-    earlier, now = read_run(folder), asked(settings, folder.name)
+    earlier, now = read_run(folder), asked(settings, name_of(folder))
     revisions = dict.fromkeys(filter(None, [*(earlier.get("git") or "").split(", then "), now["git"]]))
     write_atomically(folder / RUN, as_json(now | {"git": ", then ".join(revisions) or None}))
 
 
 def describe(settings: "Settings", folder: Path) -> dict[str, Any]:
     """What the run in the folder was asked to do, as it was when it began."""
-    now, noted = asked(settings, folder.name), read_run(folder)
+    now, noted = asked(settings, name_of(folder)), read_run(folder)
     return now | ({key: noted[key] for key in provenance()} if noted.get("config_hash") == now["config_hash"] else {})
 
 

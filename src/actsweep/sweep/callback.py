@@ -115,7 +115,7 @@ class Sweep(Callback):
             start_none()
         settings, names = check.tried(runs), [run.name for run in runs]
         interrupted = check.interrupted_stacks(Path(config.hydra.sweep.dir), runs, settings)
-        asked.note(zip(settings, names, strict=True))
+        asked.note(zip(settings, names, (run.surroundings for run in runs), strict=True))
         self._end_with_plan(config, runs, settings, seconds)
         if interrupted and not is_ours(config.hydra.launcher):
             what = f"{interrupted} runs that were interrupted in stacks begin anew"

@@ -6,7 +6,7 @@ imported where it is tried: they take seconds, and a mistake that needs neither 
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,7 @@ from actsweep.errors import UserError
 from actsweep.report import figures
 from actsweep.results import claims, ownership, rank, run_folder
 from actsweep.sweep import parts
-from actsweep.sweep.composing import use
+from actsweep.sweep.composing import foresee, variables
 from actsweep.training import trainer_arguments
 
 COUNTS = {"every_n_epochs", "every_n_steps", "probe_size", "bins", "points"}  # of this project's diagnostics
@@ -42,6 +42,7 @@ class Asked(NamedTuple):
     name: str
     folder: Path
     besides: Sequence[str] = ()
+    surroundings: Mapping[str, str] = {}  # variables that Hydra sets for the job
 
 
 def _asked(config: DictConfig) -> Asked:
@@ -50,7 +51,7 @@ def _asked(config: DictConfig) -> Asked:
         return Asked(settings, Path(hydra.run.dir).name, Path(hydra.run.dir))
     sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
     began = f"{name}/" in ownership.recorded(sweep)
-    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else ())
+    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else (), variables(hydra))
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def at_sight(configs: Iterable[DictConfig], sweep: Path | None = None) -> list[A
     anything that it names is tried, which takes imports of seconds."""
     found = []
     for config in configs:
-        use(config)
+        foresee(config)
         found.append(_asked(config))
         if sweep is not None and (own := Path(config.hydra.sweep.dir)) != sweep:
             raise UserError(
@@ -133,6 +134,8 @@ def of_settings(settings: Settings) -> None:
     rank.expect(settings.trainer.devices)  # before anything is written
     figures.check(settings.figures)
     trainer_arguments.refuse(settings.trainer.plain())
+    if settings.norm == "batch" and settings.data.batch_size == 1 and not settings.untrained:
+        raise UserError("data.batch_size=1: norm=batch needs several examples, which vary; norm=layer doesn't")
     _check_atlas(settings)
     _check_counts(settings)
     _check_memory(settings)

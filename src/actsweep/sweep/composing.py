@@ -178,7 +178,7 @@ class Composing:
         use(config)
         try:
             hydra.job.id = hydra.job.num = number
-            output = Path.cwd() / str(hydra.sweep.dir) / str(hydra.sweep.subdir)
+            output = Path(os.path.abspath(Path(str(hydra.sweep.dir), str(hydra.sweep.subdir))))  # noqa: PTH100
             hydra.runtime.output_dir = str(output)
             OmegaConf.set_readonly(hydra, True)
             output.mkdir(parents=True, exist_ok=True)
@@ -231,9 +231,22 @@ class Shared(Iterable[DictConfig]):
             yield config
 
 
+def variables(hydra: DictConfig) -> dict[str, str]:
+    """What Hydra puts into a job's environment."""
+    return {str(name): str(value) for name, value in hydra.job.env_set.items()}
+
+
 def use(config: DictConfig) -> None:
     """Have Hydra's resolvers and `HydraConfig.get()` answer from this one; `set_config` would copy it."""
     HydraConfig.instance().cfg = config  # type: ignore[assignment]
+
+
+def foresee(config: DictConfig) -> None:
+    """Use the configuration of a job that has not begun: its folder is the one that it will have."""
+    if OmegaConf.is_missing(config.hydra.runtime, "output_dir"):
+        with read_write(config.hydra):
+            config.hydra.runtime.output_dir = "${job_folder:}"
+    use(config)
 
 
 def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, values: Iterable[str]) -> None:

@@ -32,15 +32,22 @@ class Submitit:
     def map(self, units: Sequence[Unit], sweep: Path) -> Iterator[Outcome]:
         try:
             import submitit
+            from submitit.core import utils
         except ImportError as error:
             raise UserError("hydra/launcher=stacked_slurm needs submitit: pip install 'actsweep[slurm]'") from error
         limit = {f"{self.cluster}_max_num_timeout": self.max_num_timeout}
         try:
             executor = submitit.AutoExecutor(sweep / ".submitit" / "%j", cluster=self.cluster, **limit)
             executor.update_parameters(**self.parameters)
+        except REFUSALS as error:  # no srun here, or an unknown parameter
+            raise UserError(f"hydra.launcher.engine: {error}") from error
+        try:
             with executor.batch():
                 jobs = [executor.submit(unit) for unit in units]
-        except REFUSALS as error:  # no srun here, an unknown parameter, what sbatch says against one
+        except (
+            utils.UncompletedJobError,
+            utils.FailedSubmissionError,
+        ) as error:  # what sbatch says against a parameter
             raise UserError(f"hydra.launcher.engine: {error}") from error
         places = {id(job): place for place, job in enumerate(jobs)}
         try:

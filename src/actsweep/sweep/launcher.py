@@ -7,8 +7,8 @@ unit has been done by others finds its result; in this process a stack trains wh
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from actsweep.config.command_line import quiet_libraries
 from actsweep.errors import UserError
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
-from actsweep.sweep.composing import Composing, composing, use
+from actsweep.sweep.composing import Composing, composing, foresee, variables
 from actsweep.sweep.cutting import Piece, ToCut, cut, processes_for
 from actsweep.sweep.executors import Engine
 from actsweep.sweep.limits import Limits
@@ -47,6 +47,7 @@ class GridJob:
     overrides: list[str]
     job: Job | None = None
     unit: Unit | None = None
+    surroundings: Mapping[str, str] = field(default_factory=dict)  # variables that Hydra sets for it
 
 
 def tidy(sweep: Path) -> None:
@@ -163,13 +164,14 @@ class SweepLaunch:
     def _task(self, number: int, overrides: list[str]) -> GridJob:
         task = GridJob(number, overrides)
         if known := self.loader.known.get(tuple(overrides)):
-            settings, name = known
+            settings, name, task.surroundings = known
             task.job = settings, self.sweep / name
             return task
         config, before = self.loader.load_sweep_config(self.config, overrides), HydraConfig.instance().cfg
-        use(config)
+        foresee(config)
         try:
             task.job = composition.read(config), self.sweep / str(config.hydra.sweep.subdir)
+            task.surroundings = variables(config.hydra)
         except UserError:
             pass  # the job itself says what is wrong
         finally:
@@ -193,7 +195,9 @@ class SweepLaunch:
     def _units(self, tasks: Sequence[GridJob]) -> list[Unit]:
         """What nobody has begun with is cut as in the whole grid, whatever has ended meanwhile: a stack's last bits
         depend on its size."""
-        units = self._interrupted(tasks)
+        if differ := any(task.surroundings != tasks[0].surroundings for task in tasks):  # a stack has one environment
+            self.limits = replace(self.limits, max_members=1)
+        units = [] if differ else self._interrupted(tasks)
         known = [(task, task.job) for task in tasks if task.job]
         left = [(task, job) for task, job in known if not task.unit and unfinished([job])]
         done = {task.number: member_checkpoint.epochs_done(*job) for task, job in left}
@@ -218,8 +222,7 @@ class SweepLaunch:
         jobs, job = [task.job for task in tasks if task.job], self.config.hydra.job
         if saving is None and len(jobs) > 1:
             saving = Saving(path_for(jobs, self.sweep), self.limits.save_every)
-        variables = {str(name): str(value) for name, value in job.env_set.items()}
-        unit = Unit(jobs, saving, done, surroundings=variables, inside=bool(job.chdir))
+        unit = Unit(jobs, saving, done, surroundings=tasks[0].surroundings, inside=bool(job.chdir))
         for task in tasks:
             task.unit = unit
         return unit

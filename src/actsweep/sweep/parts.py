@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from actsweep.config.descriptions import taken
 from actsweep.config.schema import Data, Init, Settings
 from actsweep.errors import UserError, exits_are_errors, refuse
 from actsweep.imports import uncollected
@@ -77,17 +78,21 @@ def _try_optimizer(arguments: dict[str, Any]) -> None:
 
     arguments.pop("l2", None)  # which is the loss's
     with uncollected():  # torch imports its compiler for the first optimiser
-        instantiate(arguments, [torch.nn.Parameter(torch.zeros(1))])
+        instantiate(taken(arguments), [torch.nn.Parameter(torch.zeros(1))])
 
 
 def _try_diagnostics(parts: dict[str, Any]) -> None:
     import pytorch_lightning as L
+
+    from actsweep.training import checkpoints
 
     for name, made in instantiate(parts).items():
         if not isinstance(made, L.Callback):
             raise UserError(f"diagnostics.{name}: {parts[name]['_target_']} makes no Lightning callback")
         if isinstance(made, L.callbacks.ProgressBar):
             raise UserError(f"diagnostics.{name}: a run has a progress bar already, trainer.enable_progress_bar")
+        if fault := checkpoints.unreadable(made):
+            raise UserError(f"diagnostics.{name}: its state_dict can't be read from a checkpoint: {fault}")
 
 
 def _try_init(parts: dict[str, Any]) -> None:
