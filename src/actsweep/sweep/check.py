@@ -181,10 +181,10 @@ def try_parts(*settings: Settings) -> None:
         _try("optim", json.dumps(each.optim.plain()))
     with uncollected():
         from actsweep.training import ranks  # here, because it imports Lightning
-        from actsweep.training.stack import grouping
+        from actsweep.training.stack import grouping, optimisers
 
     for each in settings:
-        if each.atlas and (why := grouping.unknown(each) or grouping.optimisers.unsupported(each.optim.plain())):
+        if each.atlas and (why := grouping.unknown(each) or optimisers.unsupported(each.optim.plain())):
             raise UserError(f"{why}: an atlas trains in stacks alone")
         ranks.check(each, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(each))))))
         _try("diagnostics", json.dumps({name: part.plain() for name, part in each.diagnostics.items()}))
