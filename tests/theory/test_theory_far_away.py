@@ -38,9 +38,10 @@ def test_tanhs_variances_go_on_where_it_is_linear() -> None:
 
 def test_variances_that_diverge_slowly_have_no_fixed_point() -> None:
     relu = Function(nn.ReLU())
-    assert {MeanField(relu, weight, 0.0).fixed_point(q) for weight in (2.02, 2.2) for q in (0.5, 1.0, 3.0)} == {
-        math.inf
-    }
+    found = {MeanField(relu, weight, 0.0).fixed_point(q) for weight in (2.02, 2.2) for q in (0.5, 1.0, 3.0)}
+    for act, weight in ((Function(nn.Identity()), 1.0), (relu, 2.0)):  # by as much in each layer
+        found |= {MeanField(act, weight, bias).fixed_point() for bias in (0.1, 0.01, 0.001)}
+    assert found == {math.inf}
     assert MeanField(relu, 1.0, 0.3).fixed_point() == pytest.approx(0.6, rel=1e-12)
 
 

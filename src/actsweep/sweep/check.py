@@ -139,8 +139,6 @@ def of_settings(settings: Settings) -> None:
     _check_atlas(settings)
     _check_counts(settings)
     _check_memory(settings)
-    if settings.norm == "batch" and settings.data.batch_size == 1:
-        raise UserError("data.batch_size=1: norm=batch needs two examples in a batch; norm=layer takes each alone")
 
 
 def _check_atlas(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from actsweep.errors import UserError
 from actsweep.theory.integrals import Floats, Function, describe, mean, mean_of_pair, panels, rule
 
 SMALLEST, LARGEST = 1e-14, 1e14  # variances q beyond count as 0 and ∞
+ROUNDING = 1e-13  # of half a logarithm's change: what grows by as much in each layer comes to rest nowhere
 OF_FLOAT32 = 1e-76, 1e76  # variances of the numbers that it holds
 NEARLY = 1e-6  # by which χ at q = 0 may be off: it is that at SMALLEST, where z is about 1e-7
 
@@ -62,14 +63,13 @@ class MeanField:
         direction = growth(here)
         if abs(direction) < 1e-12:
             return start
-        step = math.copysign(0.5, direction)
-        while math.log(SMALLEST) < here < math.log(LARGEST):
-            if growth(here + step) * direction <= 0:
-                found = math.exp(brentq(growth, here, here + step, xtol=1e-14, rtol=1e-14))
-                if found > LARGEST:  # beyond, as below SMALLEST, moments are those of the end
-                    return math.inf
-                return found if found > 1.001 * SMALLEST else 0.0
+        step, since = math.copysign(0.5, direction), here
+        while math.log(SMALLEST) < here + step < math.log(LARGEST):  # beyond, moments are those of the end
+            then = growth(here + step) * step
+            if then < -ROUNDING:
+                return math.exp(brentq(growth, since, here + step, xtol=1e-14, rtol=1e-14))
             here += step
+            since = here if then > ROUNDING else since
         return math.inf if direction > 0 else 0.0
 
     def correlation(self, c: float, q: float) -> float:

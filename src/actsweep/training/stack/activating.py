@@ -82,7 +82,14 @@ def state(activation: nn.Module) -> bytes:
 
 def by_member(activation: nn.Module, learnt: Learnt, x: Tensor) -> Tensor:
     """The activation of each of K members (K, N, H), with parameters of its own (K, …)."""
-    return vmap(lambda own, each: functional_call(activation, own, (each,)))(learnt, x)
+    apply = vmap(lambda own, each: functional_call(activation, own, (each,)))
+    try:
+        return apply(learnt, x)
+    except RuntimeError:
+        in_type_of_x = {name: each.to(x.dtype) for name, each in learnt.items()}  # as autocast has them, but in vmap
+        if all(each is learnt[name] for name, each in in_type_of_x.items()):
+            raise
+        return apply(in_type_of_x, x)
 
 
 def members_last(activation: nn.Module, learnt: Learnt, x: Tensor) -> Tensor:
