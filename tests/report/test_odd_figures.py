@@ -1,16 +1,20 @@
 """Figures of sweeps that mix what is seldom mixed: data sets, depths of 0, networks that aren't trained, widths."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib import rc_context
 
 from actsweep.report.captions import with_diverged
+from actsweep.report.drawing import STYLE
 from actsweep.report.figures import (
     accuracy_by_depth,
     fair_ranking,
     gradient_by_layer,
     gradient_histograms,
+    overview,
     steps_needed,
 )
 from actsweep.report.page.depth import by_depth
@@ -133,3 +137,22 @@ def test_a_shared_learning_rate_at_which_a_function_diverges_is_shared_all_the_s
         (own, "relu"),
     }
     assert "With diverged runs as chance: Told apart by paired tests (Holm, 5 %): 0 of 1 pairs" in drawing.caption
+
+
+def test_long_names_cover_nothing_and_leave_panels_their_room(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, seeds=[0, 1], sizes=[(8,) * 2, (8,) * 3])
+    for run in runs:
+        name = "a data set of a long name" + " that goes on" * (3 + run["depth"])
+        run["config"]["data"] |= {"source": {"_target_": "mine.load", "kind": name}}
+    with rc_context(STYLE):
+        drawn = gradient_by_layer.draw(runs).figure
+        drawn.canvas.draw()
+    for axes in drawn.axes:
+        title, panel = axes._left_title, axes.get_window_extent()
+        assert panel.width > 2 * drawn.dpi
+        assert title.get_window_extent().x1 < panel.x1
+        assert title.get_text()[-1:] in {"", "\n"}  # there stands what is said at the right
+    drawn = overview.draw(runs).figure
+    drawn.canvas.draw()
+    rows = [text.get_window_extent() for text in drawn.axes[0].get_yticklabels()]
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(rows))
