@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from matplotlib import rc_context
 
+from actsweep.errors import UserError
 from actsweep.report.captions import with_diverged
 from actsweep.report.drawing import STYLE
 from actsweep.report.figures import (
     accuracy_by_depth,
+    chain,
     fair_ranking,
     gradient_by_layer,
     gradient_histograms,
@@ -156,3 +158,16 @@ def test_long_names_cover_nothing_and_leave_panels_their_room(tmp_path: Path) ->
     drawn.canvas.draw()
     rows = [text.get_window_extent() for text in drawn.axes[0].get_yticklabels()]
     assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(rows))
+
+
+def test_only_chains_are_called_so_and_networks_of_several_inputs_are_refused(tmp_path: Path) -> None:
+    said = [chain.draw(sweep(tmp_path / str(width), sizes=[(width,) * 3])) for width in (1, 8)]
+    starts = [drawing.caption.partition(",")[0] for drawing in said]
+    assert starts == ["Chains of one unit per layer", "Networks of one input"]
+    assert "Lower: ‖∂L/∂W‖₂ of each layer's weights" in said[1].caption
+    runs = sweep(tmp_path / "plane")
+    for run in runs:
+        path = Path(run["folder"], "examples.csv")
+        pd.read_csv(path).assign(x=None).to_csv(path, index=False)
+    with pytest.raises(UserError, match="no completed run has a single input"):
+        chain.draw(runs)
