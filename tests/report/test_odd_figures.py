@@ -18,6 +18,7 @@ from actsweep.report.figures import (
     gradient_histograms,
     overview,
     steps_needed,
+    unit_classes,
 )
 from actsweep.report.page.depth import by_depth
 from actsweep.report.page.styles import styles
@@ -171,3 +172,13 @@ def test_only_chains_are_called_so_and_networks_of_several_inputs_are_refused(tm
         pd.read_csv(path).assign(x=None).to_csv(path, index=False)
     with pytest.raises(UserError, match="no completed run has a single input"):
         chain.draw(runs)
+
+
+def test_units_that_were_looked_at_once_are_seen(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"])
+    for run in runs:
+        path = Path(run["folder"], "layers.csv")
+        table = pd.read_csv(path)
+        table[table["epoch"] == 0].to_csv(path, index=False)
+    lines = unit_classes.draw(runs).figure.axes[0].lines
+    assert {line.get_marker() for line in lines} == {"o"}

@@ -28,11 +28,12 @@ def _panel(axes: Axes, found: pd.DataFrame, quantity: str) -> None:
 
 
 def draw(runs: Runs) -> Drawing:
-    groups = keep(with_table(runs, "examples"), lambda run: table(run, "examples")["x"].notna().any(), NEEDS)
+    groups = keep(with_table(runs, "examples"), lambda run: bool(table(run, "examples")["x"].notna().any()), NEEDS)
     chains = all(set(group.first["hidden_sizes"]) <= {1} for group in groups)
     regress = any(group.first["config"].get("loss") == "mse" for group in groups)
     last = "the output's sigmoid" if regress else "the prediction"
     networks = "Chains of one unit per layer" if chains else "Networks of one input"
+    mean = "" if chains else ", the mean over its units"
     gradient = "|∂L/∂w|" if chains else "‖∂L/∂W‖₂"
     acts = sorted({group.act for group in groups}, key=act_order)
     rests = list(dict.fromkeys(group.rest for group in groups))
@@ -60,7 +61,7 @@ def draw(runs: Runs) -> Drawing:
     layer_scale(figure, list(axes.flat))
     values = pd.concat(tables, ignore_index=True)
     caption = (
-        f"{networks}, {values['example'].nunique()} inputs, before training. Upper: each layer's activation{'' if chains else ', the mean over its units'}, "
+        f"{networks}, {values['example'].nunique()} inputs, before training. Upper: each layer's activation{mean}, "
         f"{last} in the last. Lower: {gradient} of each layer's weight{'' if chains else 's'} for that input alone, "
         "of its loss L. " + zeros(figure) + sample(runs, groups, lowest_seed=True)
     )
