@@ -1,17 +1,24 @@
 """Figures of sweeps that mix what is seldom mixed: data sets, depths of 0, networks that aren't trained, widths."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib import rc_context
 
+from actsweep.errors import UserError
 from actsweep.report.captions import with_diverged
+from actsweep.report.drawing import STYLE
 from actsweep.report.figures import (
     accuracy_by_depth,
+    chain,
     fair_ranking,
     gradient_by_layer,
     gradient_histograms,
+    overview,
     steps_needed,
+    unit_classes,
 )
 from actsweep.report.page.depth import by_depth
 from actsweep.report.page.styles import styles
@@ -133,3 +140,45 @@ def test_a_shared_learning_rate_at_which_a_function_diverges_is_shared_all_the_s
         (own, "relu"),
     }
     assert "With diverged runs as chance: Told apart by paired tests (Holm, 5 %): 0 of 1 pairs" in drawing.caption
+
+
+def test_long_names_cover_nothing_and_leave_panels_their_room(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, seeds=[0, 1], sizes=[(8,) * 2, (8,) * 3])
+    for run in runs:
+        name = "a data set of a long name" + " that goes on" * (3 + run["depth"])
+        run["config"]["data"] |= {"source": {"_target_": "mine.load", "kind": name}}
+    with rc_context(STYLE):
+        drawn = gradient_by_layer.draw(runs).figure
+        drawn.canvas.draw()
+    for axes in drawn.axes:
+        title, panel = axes._left_title, axes.get_window_extent()
+        assert panel.width > 2 * drawn.dpi
+        assert title.get_window_extent().x1 < panel.x1
+        assert title.get_text()[-1:] in {"", "\n"}  # there stands what is said at the right
+    drawn = overview.draw(runs).figure
+    drawn.canvas.draw()
+    rows = [text.get_window_extent() for text in drawn.axes[0].get_yticklabels()]
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(rows))
+
+
+def test_only_chains_are_called_so_and_networks_of_several_inputs_are_refused(tmp_path: Path) -> None:
+    said = [chain.draw(sweep(tmp_path / str(width), sizes=[(width,) * 3])) for width in (1, 8)]
+    starts = [drawing.caption.partition(",")[0] for drawing in said]
+    assert starts == ["Chains of one unit per layer", "Networks of one input"]
+    assert "Lower: ‖∂L/∂W‖₂ of each layer's weights" in said[1].caption
+    runs = sweep(tmp_path / "plane")
+    for run in runs:
+        path = Path(run["folder"], "examples.csv")
+        pd.read_csv(path).assign(x=None).to_csv(path, index=False)
+    with pytest.raises(UserError, match="no completed run has a single input"):
+        chain.draw(runs)
+
+
+def test_units_that_were_looked_at_once_are_seen(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"])
+    for run in runs:
+        path = Path(run["folder"], "layers.csv")
+        table = pd.read_csv(path)
+        table[table["epoch"] == 0].to_csv(path, index=False)
+    lines = unit_classes.draw(runs).figure.axes[0].lines
+    assert {line.get_marker() for line in lines} == {"o"}

@@ -8,6 +8,7 @@ from scipy import special, stats
 
 from actsweep.statistics import inference
 from actsweep.statistics.power import (
+    MOST,
     SIMULATED,
     effect_of,
     fewest,
@@ -109,3 +110,10 @@ def test_only_settings_that_no_outcome_can_tell_from_any_other_have_too_few_seed
     assert {why[:7] for act, why in too_few_of(many).items() if act != "relu"} == {"3 seeds"}
     best = {"a": ten, "b": ten, "c": range(6)}  # 3 pairs: Holm multiplies the two of c by 2
     assert "gives p = 0.062 after correction for 3 comparisons" in too_few_of(best)["c"]
+
+
+def test_more_pairs_than_anyone_makes_are_no_number() -> None:
+    """Also between the largest that is tried and the largest that counts."""
+    effects = [2.8 / n**0.5 for n in (9_000, 12_000)]
+    assert [needed(effect) <= MOST for effect in effects] == [True, False]
+    assert needed(effects[1]) == math.inf

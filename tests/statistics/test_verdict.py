@@ -41,3 +41,12 @@ def test_of_a_setting_that_is_ahead_in_the_seeds_of_both_the_interval_is_of_its_
     most = {0: 0.7, 1: 0.71, 2: 0.72} | dict.fromkeys((3, 4, 5), 0.95)
     said = verdict(accuracies(relu=most, tanh={0: 0.72, 1: 0.73, 2: 0.75}))[1]
     assert said.startswith("tanh is 2.33 percentage points ahead (95 % interval 0.90 to 3.77,")
+
+
+def test_networks_that_were_not_trained_are_not_said_to_have_learnt_nothing() -> None:
+    runs = accuracies(relu={0: 0.1, 1: 0.1}, tanh={0: 0.1, 1: 0.1})
+    for run in runs:
+        run |= {"epochs": 0, "best_epoch": 0} if run["act"] == "relu" else {}
+    (said,) = [each for each in verdict(runs) if each.startswith("Not every run learnt something")]
+    assert "tanh (0 of 2 runs trained" in said
+    assert "relu" not in said

@@ -30,6 +30,7 @@ MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
 MOST_PANELS = 12
 DPI = 150  # of PNGs
 LONGEST = 45  # characters of a line of a row's label
+CHARACTERS = 11  # of a title, an inch
 CHANCE: Look = {"color": "#777777", "linestyle": ":", "linewidth": 1}
 FROM_INPUT_TO_OUTPUT: Colormap = mpl.colormaps["viridis"]
 STYLE: Any = {
@@ -65,6 +66,11 @@ class Line:
 def literal(text: str) -> str:
     """So that matplotlib draws what stands there, and reads no formula between two dollars."""
     return text.replace("$", r"\$")
+
+
+def wrapped(title: str, inches: float) -> str:
+    """A title in lines that are no longer than a panel so wide."""
+    return "\n".join(fill(line, max(12, int(CHARACTERS * inches))) for line in title.splitlines())
 
 
 def save(drawing: Drawing, stem: Path) -> list[Path]:
@@ -147,7 +153,7 @@ def panels(
     figure = Figure(figsize=(max(columns * size[0], 5), rows * size[1] + 0.5), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, **share).flat)
     for index, (each, title) in enumerate(zip(axes, titles, strict=False)):
-        each.set_title(literal(title))
+        each.set_title(literal(wrapped(title, size[0])))
         if index + columns >= count:
             each.set_xlabel(xlabel)
             each.tick_params(labelbottom=True)

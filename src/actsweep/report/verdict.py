@@ -163,7 +163,8 @@ def _untrained(task: Task) -> list[str]:
     facts = []
     for setting in task.settings:
         share = trained_share(setting)
-        if share is not None and share.value < 1:
+        is_trained = any(run.get("epochs") for run in setting.runs)  # an untrained network had nothing to learn
+        if share is not None and share.value < 1 and is_trained:
             ratio = first_to_last(setting)
             why = (
                 ""

@@ -67,7 +67,7 @@ def needed(effect: float, comparisons: int = 1, shape: Floats | None = None) -> 
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if power(effect, middle, comparisons, shape) >= POWER else (middle, high)
-    return float(high)
+    return float(high) if high <= MOST else math.inf
 
 
 def effect_of(differences: Sequence[float]) -> Estimate:

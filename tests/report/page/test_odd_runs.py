@@ -115,3 +115,15 @@ def test_histograms_of_which_no_value_is_finite_are_not_said_to_be_0(tmp_path: P
     drawn = open_page(written(tmp_path)).drawn("histogram")
     assert "layer 1: values are not finite" in drawn
     assert "all 0" not in drawn
+
+
+def test_panels_of_long_names_say_first_what_tells_them_apart(tmp_path: Path, open_page: Open) -> None:
+    for act, rate, depth in ((act, rate, depth) for act in ("tanh", "relu") for rate in (1, 2) for depth in (2, 3)):
+        run = add_run(tmp_path / str(rate), act, 0, (8,) * depth)
+        result = json.loads((run / "result.json").read_text())
+        result["config"]["optim"]["a_long_name_of_an_optimisers_argument" * 3] = rate
+        (run / "result.json").write_text(json.dumps(result))
+    opened = open_page(written(tmp_path))
+    assert '"text":"runs that trained (%):' in opened.drawn("depth")
+    for when in ("untrained", "trained"):
+        assert f'"text":"{when}: depth 2,' in opened.drawn("profile")

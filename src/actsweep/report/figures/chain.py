@@ -6,9 +6,10 @@ from matplotlib.figure import Figure
 
 from actsweep.report.captions import sample
 from actsweep.report.drawing import Drawing, layer_scale, layers_in_colours, literal, plot_log, zeros
-from actsweep.report.frames import Runs, layer_number, loss_unit, of_group, table, with_table
+from actsweep.report.frames import Runs, keep, layer_number, loss_unit, of_group, table, with_table
 from actsweep.statistics.setting import Setting, act_order
 
+NEEDS = "no completed run has a single input, of which these are functions: use data=line or data=sine"
 QUANTITIES = ("activation", "grad_norm")
 COLUMNS = ["act", "setting", "seed", "layer", "example", "x", "label", *QUANTITIES]
 
@@ -27,7 +28,13 @@ def _panel(axes: Axes, found: pd.DataFrame, quantity: str) -> None:
 
 
 def draw(runs: Runs) -> Drawing:
-    groups = with_table(runs, "examples")
+    groups = keep(with_table(runs, "examples"), lambda run: bool(table(run, "examples")["x"].notna().any()), NEEDS)
+    chains = all(set(group.first["hidden_sizes"]) <= {1} for group in groups)
+    regress = any(group.first["config"].get("loss") == "mse" for group in groups)
+    last = "the output's sigmoid" if regress else "the prediction"
+    networks = "Chains of one unit per layer" if chains else "Networks of one input"
+    mean = "" if chains else ", the mean over its units"
+    gradient = "|∂L/∂w|" if chains else "‖∂L/∂W‖₂"
     acts = sorted({group.act for group in groups}, key=act_order)
     rests = list(dict.fromkeys(group.rest for group in groups))
     size = (max(2.4 * len(acts), 4) + 1.2, 3.4 * len(rests) + 0.8)
@@ -42,7 +49,7 @@ def draw(runs: Runs) -> Drawing:
             _panel(axes[row + half, column], tables[-1], quantity)
     for upper, lower in zip(axes[::2], axes[1::2], strict=True):
         upper[0].set_ylabel("activation (1)")
-        lower[0].set_ylabel(f"|∂L/∂w|\n({loss_unit(runs)} per unit weight)")
+        lower[0].set_ylabel(f"{gradient}\n({loss_unit(runs)} per unit weight)")
         ends = [each.get_ylim() for each in lower if each.lines]
         for each in lower:
             each.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
@@ -54,8 +61,8 @@ def draw(runs: Runs) -> Drawing:
     layer_scale(figure, list(axes.flat))
     values = pd.concat(tables, ignore_index=True)
     caption = (
-        f"Chains of one unit per layer, {values['example'].nunique()} inputs, before training. Upper: each layer's "
-        "activation, the prediction in the last. Lower: |∂L/∂w| of each layer's weight for that input alone, of its "
-        "loss L. " + zeros(figure) + sample(runs, groups, lowest_seed=True)
+        f"{networks}, {values['example'].nunique()} inputs, before training. Upper: each layer's activation{mean}, "
+        f"{last} in the last. Lower: {gradient} of each layer's weight{'' if chains else 's'} for that input alone, "
+        "of its loss L. " + zeros(figure) + sample(runs, groups, lowest_seed=True)
     )
     return Drawing(figure, values, caption)

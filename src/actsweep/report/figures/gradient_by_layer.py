@@ -14,10 +14,13 @@ from actsweep.report.drawing import (
     plot_log,
     roomy,
     whole_numbers,
+    wrapped,
     zeros,
 )
 from actsweep.report.frames import WHEN, Runs, at, keep, loss_unit, measured_when, norms
 from actsweep.statistics.setting import settings_of
+
+SIZE, SHORT = (3.4, 2.7), 30  # inches of a panel; characters of a title that leaves room beside it
 
 
 def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame]) -> None:
@@ -40,14 +43,15 @@ def draw(runs: Runs) -> Drawing:
     cells = [(title, when) for title in by_panel for when in whens]
     unit = loss_unit(runs)
     ylabel = f"‖∂L/∂W‖₂ ({unit} per unit weight)"
-    figure, axes = panels([""] * len(cells), (3.4, 2.7), "layer, from input to output", ylabel, len(whens), sharey=True)
+    figure, axes = panels([""] * len(cells), SIZE, "layer, from input to output", ylabel, len(whens), sharey=True)
     tables = []
     for each, (title, when) in zip(axes, cells, strict=True):
         found = [norms(line.setting, when) for line in by_panel[title]]
         _panel(each, by_panel[title], found)
         each.set_title(when, loc="right", color="#444444")
         if when == whens[0]:
-            each.set_title(literal(title), loc="left")  # of the whole row
+            below = "\n" * (len(title) > SHORT)  # what is said at the right
+            each.set_title(literal(wrapped(title, SIZE[0])) + below, loc="left")  # of the whole row
         tables += found
     legend_of_lines(figure, by_panel.values())
     caption = (

@@ -44,13 +44,17 @@ def _row(axes: Axes, row: int, values: list[float], look: Look) -> bool:
     return outside
 
 
+def _names(groups: list[Setting]) -> list[str]:
+    return [fill(group.label_with_broken, 24) for group in groups]
+
+
 def _compared(axes: Axes, groups: list[Setting], found: pd.DataFrame, look: dict[str, Look]) -> bool:
     """The left panel; whether any setting lies outside its axis."""
     by_setting = {name: each.tolist() for name, each in found.groupby("setting")[PERCENT]}
     rows = [by_setting[group.label] for group in groups]
     axes.set_xlim(_limits(rows))
     outside = [_row(axes, at, rows[at], look[group.act]) for at, group in enumerate(groups)]
-    name_rows(axes, [fill(group.label_with_broken, 24) for group in groups])
+    name_rows(axes, _names(groups))
     axes.set_title("test accuracy (%), best first", loc="left")
     return any(outside)
 
@@ -73,7 +77,8 @@ def draw(runs: Runs) -> Drawing:
     means = accuracies.groupby("setting")[PERCENT].mean()
     groups = sorted(usable, key=lambda group: -means[group.label])[:MOST]
     look = looks(group.act for group in groups)
-    figure = Figure(figsize=(8, 0.28 * len(groups) + 2.1), layout="constrained")
+    lines = max(len(name.splitlines()) for name in _names(groups))
+    figure = Figure(figsize=(8, max(0.28, 0.16 * lines) * len(groups) + 2.1), layout="constrained")
     left, *right = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     right[1].sharey(right[0])
     outside = _compared(left, groups, accuracies, look)

@@ -52,7 +52,7 @@ def _values(group: Setting) -> pd.DataFrame:
 
 def _panel(classes: Axes, turnover: Axes, found: pd.DataFrame) -> None:
     for name, look in LOOKS.items():
-        classes.plot(found["epoch"], found[name], **look)
+        classes.plot(found["epoch"], found[name], **look, marker="o" if len(found) == 1 else None)
     classes.set_ylim(bottom=0)
     turnover.bar(found["epoch"], found["units_died"], color=COLOURS[1])
     turnover.bar(found["epoch"], -found["units_revived"], color=COLOURS[6])

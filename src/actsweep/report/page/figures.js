@@ -198,7 +198,7 @@ function depth(figure, width) {
     narrowest: 260,
     most: kinds.length,
     gap: 74,
-    titles: titles.flatMap(title => kinds.map(kind => (title ? `${title}: ` : "") + kind.title)),
+    titles: titles.flatMap(title => kinds.map(kind => kind.title + (title ? `: ${title}` : ""))),
     x: () => ({
       title: "hidden layers",
       range: [low - 0.07 * (high - low), high + 0.07 * (high - low)],

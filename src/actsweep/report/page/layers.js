@@ -147,7 +147,7 @@ function profile(figure, width) {
     grouped.flatMap(([title, members]) =>
       whens.map(when => ({
         when,
-        title: grouped.length > 1 ? `${title}: ${when}` : when,
+        title: grouped.length > 1 ? `${when}: ${title}` : when,
         members: members.filter(p => at(p, when)),
       })),
     ),

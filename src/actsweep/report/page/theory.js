@@ -29,7 +29,7 @@ function theory(figure, width) {
     narrowest: 250,
     most: 4,
     left: 64,
-    titles: drawn.map(({ name, title }) => (title ? `${title}: ${THEORY[name]}` : THEORY[name])),
+    titles: drawn.map(({ name, title }) => (title ? `${THEORY[name]}: ${title}` : THEORY[name])),
     x: () => {
       const layers = longest(having.flatMap(p => some.map(name => untrained(name, p)?.layers ?? [])));
       return { title: "layer, from input to output", ...ticksOf(layers), range: [-0.5, layers.length - 0.5] };
