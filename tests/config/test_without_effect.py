@@ -85,10 +85,10 @@ def test_what_would_have_no_effect_is_refused(
 @pytest.mark.parametrize(
     ("word", "line"),
     [
-        ("+trainer.limit_train_batches=5", "trainer.limit_train_batches is not known to the stack, and an atlas"),
-        ("trainer.precision=bf16-true", "trainer.precision=bf16-true is not known to the stack, and an atlas trains"),
-        ("+optim.dampening=0.1", "torch.optim.SGD: dampening is not written per member, and an atlas trains stacks"),
-        ("untrained=true", "untrained=true: nothing to train, and an atlas trains stacks"),
+        ("+trainer.limit_train_batches=5", "trainer.limit_train_batches is not known to the stack: an atlas"),
+        ("trainer.precision=bf16-true", "trainer.precision=bf16-true is not known to the stack: an atlas trains"),
+        ("+optim.dampening=0.1", "torch.optim.SGD: dampening is not written per member: an atlas trains in stacks"),
+        ("untrained=true", "untrained=true: nothing to train: an atlas trains in stacks"),
         ("test=last", "test=last: must be best for an atlas"),
     ],
 )

@@ -154,9 +154,9 @@ def test_the_theory_refuses_them_too(settings_for: Callable[..., Settings]) -> N
 def test_an_initialiser_may_change_what_torch_drew_and_is_given_numbers_for_any_function(
     settings_for: Callable[..., Settings],
 ) -> None:
-    from actsweep.sweep.check import try_parts
+    from actsweep.sweep import parts
 
-    try_parts(settings_for(*SMALL, f"+init.weight._target_={HERE}.doubled_"))
+    parts.check(settings_for(*SMALL, f"+init.weight._target_={HERE}.doubled_"))
     given = settings_for(*SMALL, "act=torch.sin", "init=matching", "+init.by_act.torch.sin=1.5")
     assert given.init.gain == 1.5
-    try_parts(given)
+    parts.check(given)

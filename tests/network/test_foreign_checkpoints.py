@@ -155,7 +155,7 @@ def test_weights_that_are_not_finite_are_measured_and_json_stays_json(
 
     found = json.loads(capsys.readouterr().out, parse_constant=refuse)
     assert found["grad_norm"][0] is None
-    assert 0 <= found["test_accuracy"] <= 1
+    assert found["test_accuracy"] is None  # as of a run that diverged
 
 
 def test_a_defect_of_ours_in_evaluate_keeps_its_traceback(

@@ -118,7 +118,7 @@ def test_the_table_and_the_last_line_say_what_became_of_every_run_that_is_expect
 
 
 def test_result_files_are_valid_json_whatever_was_measured(tmp_path: Path) -> None:
-    found = {"status": "completed", "losses": [math.inf, -math.inf, math.nan, None, 0.5], "name": "inf.0"}
+    found = {"status": "completed", "losses": [math.inf, -math.inf, math.nan, None, 0.5], "name": "inf.0", "config": {}}
     run_folder.write_result(tmp_path, found)
     written = json.loads((tmp_path / run_folder.RESULT).read_text(), parse_constant=pytest.fail)
     assert written == found | {"losses": ["inf", "-inf", "nan", None, 0.5]}

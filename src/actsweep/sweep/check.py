@@ -135,7 +135,7 @@ def of_settings(settings: Settings) -> None:
     figures.check(settings.figures)
     trainer_arguments.refuse(settings.trainer.plain())
     if settings.norm == "batch" and settings.data.batch_size == 1 and not settings.untrained:
-        raise UserError("data.batch_size=1: norm=batch needs several examples, which vary; norm=layer doesn't")
+        raise UserError("data.batch_size=1: norm=batch needs two examples in a batch; norm=layer takes each alone")
     _check_atlas(settings)
     _check_counts(settings)
     _check_memory(settings)
