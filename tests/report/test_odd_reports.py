@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from actsweep import load
-from actsweep.report import as_data, terminal, trial, verdict, writing
+from actsweep.report import as_data, figures, terminal, trial, verdict, writing
 from actsweep.report.frames import loss_unit
 from actsweep.report.page import _declared
 from actsweep.report.page.examples import examples_of
@@ -195,3 +195,17 @@ def test_steps_of_one_seed_are_not_averaged_with_epochs_of_another(tmp_path: Pat
     drawn = shown["settings"][0]["map"]
     assert (drawn["step"], drawn["x"], drawn["n"]) == (False, [0, 1, 2], [2, 2, 2])
     assert drawn["z"] == [[0, 4, 8]] * 2
+
+
+def test_where_all_runs_diverged_no_number_is_explained_and_no_diagnostic_is_said_to_be_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = sweep(tmp_path, loss="mse", status="diverged", test_accuracy=None, test_loss=None, classes=0)
+    (judged,) = summarise(settings_of(runs), {}).judged
+    assert "mean_with_diverged" not in judged.table.headings
+    assert "diverged counted" not in judged.note
+    figures.draw(["learning_curves", "gradient_by_layer"], runs, tmp_path)
+    assert (
+        capsys.readouterr().err
+        == "figure learning_curves: no run completed\nfigure gradient_by_layer: no run completed\n"
+    )

@@ -52,6 +52,9 @@ def endings(settings: Sequence[Setting], missing: Sequence[Path]) -> dict[str, l
 
 def keep(groups: Iterable[Setting], wanted: Callable[[Run], bool], otherwise: str) -> list[Setting]:
     """The settings' completed runs for which `wanted(run)`. Raises UserError, `otherwise`, if none is left."""
+    groups = list(groups)
+    if not any(group.completed for group in groups):
+        raise UserError("no run completed")
     kept = [replace(group, completed=tuple(run for run in group.completed if wanted(run))) for group in groups]
     if found := [group for group in kept if group.completed]:
         return found

@@ -70,9 +70,14 @@ class Judged:
         return sorted(self.table.rows, key=lambda row: ranks.get(row[0].label, len(ranks)))
 
     @property
+    def counts_diverged(self) -> bool:
+        """Whether there is a number that has the diverged runs: of regressions none where all diverged."""
+        return "mean_with_diverged" in self.table.headings
+
+    @property
     def note(self) -> str:
         """What the table's numbers are."""
-        metric, with_diverged = self.task.metric, len(self.verdicts) > 1
+        metric, with_diverged = self.task.metric, self.counts_diverged
         said = [f"mean {metric.name}, {metric.unit}, over the n completed runs; in brackets: 95 % intervals"]
         said += ["trained: closed a tenth of the gap from chance to perfection"] * metric.higher_is_better
         said += [f"diverged counted: each diverged run as {self.task.stands}"] * with_diverged

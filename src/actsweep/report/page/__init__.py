@@ -72,7 +72,7 @@ def _worded(judged: Judged, of: Styles) -> tuple[dict[str, Any], dict[str, Any]]
         "sentences": judged.sentences,
         "warning": verdict.warning(found),
         "table": judged.table,
-        "stands": task.stands if len(verdicts) > 1 else None,
+        "stands": task.stands if judged.counts_diverged else None,
         "settings": len(found.found),
         "pairs": len(found.pairs),
         "depth": bool(lines),
