@@ -43,11 +43,11 @@ class Logs(Plain):
         return loss
 
 
-def trainer_of(logger: Tables, *callbacks: L.Callback, epochs: int = 2) -> L.Trainer:
+def trainer_of(logger: Tables, *callbacks: L.Callback, epochs: int = 2, **arguments: Any) -> L.Trainer:
     return L.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=logger, callbacks=list(callbacks), log_every_n_steps=1,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks), enable_progress_bar=False,
-        enable_model_summary=False,
+        enable_model_summary=False, **arguments,
     )  # fmt: skip
 
 
@@ -68,6 +68,11 @@ def test_epochs_are_those_that_were_trained_whatever_else_the_trainer_does(step:
     assert found[0].keys() == {"epoch", "step", "val_loss", "confusion[0,1]", "train_loss"}
     assert all(value for row in found for value in row.values())
     assert [row["step"] for row in found] == (["0", "1"] if step else ["2", "5"])
+
+
+def test_an_epochs_step_is_that_of_its_last_numbers(tmp_path: Path) -> None:
+    trainer_of(Tables(tmp_path), val_check_interval=0.34).fit(Logs(), LOADER, LOADER)
+    assert [row["step"] for row in rows(tmp_path / "epochs.csv")] == ["2", "5"]
 
 
 def test_names_with_commas_stay_one_column(tmp_path: Path) -> None:
