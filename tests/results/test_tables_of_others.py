@@ -91,6 +91,13 @@ def test_somebody_elses_files_are_refused_before_work(name: str, tmp_path: Path)
     assert [each.name for each in tmp_path.iterdir()] == [name]
 
 
+def test_no_rows_are_added_to_somebody_elses_table(tmp_path: Path) -> None:
+    (tmp_path / "steps.csv").write_text("mine\n")
+    with pytest.raises(UserError, match=r"holds what actsweep did not write: steps\.csv"):
+        trainer_of(Tables(tmp_path), EveryStep()).fit(Logs(), LOADER, LOADER)
+    assert (tmp_path / "steps.csv").read_text() == "mine\n"
+
+
 def test_a_folder_below_one_of_ours_lists_its_own_tables(tmp_path: Path) -> None:
     trainer_of(Tables(tmp_path), epochs=1).fit(Logs(), LOADER, LOADER)
     for epochs in (3, 1):
