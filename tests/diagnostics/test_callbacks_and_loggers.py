@@ -30,6 +30,7 @@ from actsweep.callbacks import (
     observe,
 )  # fmt: skip
 from actsweep.data.datamodule import open_data
+from actsweep.errors import UserError
 from actsweep.network.build import build_network
 from tests.conftest import SMALL
 from tests.diagnostics.test_foreign_modules import ForeignCNN
@@ -126,6 +127,19 @@ def test_weights_and_biases_has_scalars_and_histograms(tmp_path: Path) -> None:
         counts, edges = np.histogram(pre.numpy(), bins=8)
         assert row[f"{tag}/values"] == counts.tolist()
         assert row[f"{tag}/bins"] == pytest.approx(edges, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:There is a wandb run already in progress")
+def test_more_bins_than_weights_and_biases_takes_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    import wandb
+
+    module = ForeignCNN()
+    try:
+        with pytest.raises(UserError, match="bins=513: Weights & Biases takes up to 512"):
+            fit(module, DATA, [ActivationHistogram(bins=513)], logger=WandbLogger(save_dir=tmp_path, offline=True))
+    finally:
+        wandb.teardown()
+    assert module.calls == 0
 
 
 class Namesakes(L.Callback):

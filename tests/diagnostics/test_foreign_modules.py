@@ -173,6 +173,19 @@ def test_a_schedule_that_never_comes_is_refused(schedule: dict[str, int]) -> Non
         GradientNorm(**schedule)
 
 
+class TakesLoader(ForeignCNN):
+    def training_step(self, dataloader_iter: Any) -> Tensor:  # type: ignore[override]
+        batch, *_ = next(dataloader_iter)
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+
+@pytest.mark.filterwarnings("ignore:You are using the `dataloader_iter`", "ignore:Found `dataloader_iter` argument")
+def test_a_step_that_takes_the_loader_itself_is_measured_as_others_are() -> None:
+    images = TensorDataset(torch.randn(24, 1, 8, 8), torch.arange(24) % 10)
+    trainer = zoo_fit(TakesLoader(), images, [GradientNorm()], max_epochs=2)
+    assert [step for step, row in trainer.logger.rows if "grad_norm/head" in row] == [0, 2, 5]  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("schedule", [{"every_n_epochs": 2, "every_n_steps": 10}, {"every_n_epochs": None}])
 def test_two_schedules_in_one_are_refused_and_so_is_none(schedule: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="needs one of the two"):

@@ -43,11 +43,11 @@ class Logs(Plain):
         return loss
 
 
-def trainer_of(logger: Tables, *callbacks: L.Callback, epochs: int = 2) -> L.Trainer:
+def trainer_of(logger: Tables, *callbacks: L.Callback, epochs: int = 2, **arguments: Any) -> L.Trainer:
     return L.Trainer(
         accelerator="cpu", max_epochs=epochs, logger=logger, callbacks=list(callbacks), log_every_n_steps=1,
         enable_checkpointing=any(isinstance(each, ModelCheckpoint) for each in callbacks), enable_progress_bar=False,
-        enable_model_summary=False,
+        enable_model_summary=False, **arguments,
     )  # fmt: skip
 
 
@@ -70,6 +70,11 @@ def test_epochs_are_those_that_were_trained_whatever_else_the_trainer_does(step:
     assert [row["step"] for row in found] == (["0", "1"] if step else ["2", "5"])
 
 
+def test_an_epochs_step_is_that_of_its_last_numbers(tmp_path: Path) -> None:
+    trainer_of(Tables(tmp_path), val_check_interval=0.34).fit(Logs(), LOADER, LOADER)
+    assert [row["step"] for row in rows(tmp_path / "epochs.csv")] == ["2", "5"]
+
+
 def test_names_with_commas_stay_one_column(tmp_path: Path) -> None:
     trainer_of(Tables(tmp_path)).fit(Logs(), LOADER, LOADER)
     assert [row["confusion[0,1]"] for row in rows(tmp_path / "epochs.csv")] == ["0.25", "0.25"]
@@ -84,6 +89,13 @@ def test_somebody_elses_files_are_refused_before_work(name: str, tmp_path: Path)
     with pytest.raises(UserError, match="is no folder"):
         Tables(tmp_path / name)
     assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def test_no_rows_are_added_to_somebody_elses_table(tmp_path: Path) -> None:
+    (tmp_path / "steps.csv").write_text("mine\n")
+    with pytest.raises(UserError, match=r"holds what actsweep did not write: steps\.csv"):
+        trainer_of(Tables(tmp_path), EveryStep()).fit(Logs(), LOADER, LOADER)
+    assert (tmp_path / "steps.csv").read_text() == "mine\n"
 
 
 def test_a_folder_below_one_of_ours_lists_its_own_tables(tmp_path: Path) -> None:

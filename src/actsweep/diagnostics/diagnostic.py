@@ -106,7 +106,7 @@ class Diagnostic(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if not offers_probe(trainer, pl_module):
-            self.watch(trainer, pl_module, batch_idx)
+            self.watch(trainer, pl_module)
             return
         self._begun = trainer.global_step
         if self._batch is None:
@@ -122,7 +122,7 @@ class Diagnostic(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self._watch:
-            if self._watch.is_over(trainer, batch_idx):
+            if self._watch.is_over(trainer):
                 self.end_watch(trainer)
         elif self._batch is not None and passes(self.every_n_steps, self._begun, trainer.global_step):
             self.record(trainer, self.layers(trainer, pl_module), trainer.current_epoch)
@@ -161,11 +161,11 @@ class Diagnostic(L.Callback):
         if trainer.is_global_zero:
             publish(trainer, {layer.name: self.measure(layer) for layer in layers}, epoch, step)
 
-    def watch(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> None:
+    def watch(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Watch the step that begins, if it is due."""
         if is_sharded(trainer, module):
             return
-        if self._watch is None and trainer.is_global_zero and (epochs := self._due(trainer, module, batch_idx)):
+        if self._watch is None and trainer.is_global_zero and (epochs := self._due(trainer, module)):
             self._epochs, self._watched, self._watch = epochs, trainer.global_step, Watch.shared(trainer, module)
             self.begin_watch(self._watch)
 
@@ -193,9 +193,10 @@ class Diagnostic(L.Callback):
         self._said.add(what)
         return None
 
-    def _due(self, trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> list[int]:
+    def _due(self, trainer: L.Trainer, module: L.LightningModule) -> list[int]:
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""
         done, before, every = trainer.global_step, self._begun, self.every_n_steps
+        batch_idx = trainer.fit_loop.batch_idx  # a hook's is the batch before's where the step takes the loader
         if every and is_left_over(trainer, module, batch_idx):
             return []  # the next step counts in its place
         self._begun = done

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts, receives, receiving
 from actsweep.diagnostics.layers import Layer
+from actsweep.errors import UserError
 
 CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -92,6 +93,14 @@ class ActivationHistogram(Diagnostic):
         check_counts(self, bins=bins)
         self.bins = bins
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        wandb = sys.modules.get("wandb")
+        most = (
+            wandb.Histogram.MAX_LENGTH if wandb and any(_is_wandbs(each, wandb) for each in trainer.loggers) else None
+        )
+        if most is not None and self.bins > most:
+            raise UserError(f"ActivationHistogram.bins={self.bins}: Weights & Biases takes up to {most}")
+
     def record(self, trainer: L.Trainer, layers: list[Layer], epoch: int, step: int | None = None) -> None:
         if trainer.is_global_zero:
             for found in self.by_network(layers):
@@ -113,6 +122,10 @@ class ActivationHistogram(Diagnostic):
         return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
+def _is_wandbs(logger: object, wandb: Any) -> bool:
+    return isinstance(getattr(logger, "experiment", None), wandb.Run)
+
+
 def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int, step: int | None = None) -> None:
     """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that can take them."""
     step = trainer.global_step if step is None else step
@@ -125,7 +138,7 @@ def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch:
         if callable(add := getattr(experiment, "add_histogram_raw", None)):  # TensorBoard's writer
             for tag, (counts, edges) in found.items():
                 add(tag, **raw(counts, edges), global_step=step)
-        elif (wandb := sys.modules.get("wandb")) and isinstance(experiment, wandb.Run):
+        elif (wandb := sys.modules.get("wandb")) and _is_wandbs(logger, wandb):
             logger.log_metrics({tag: wandb.Histogram(np_histogram=each) for tag, each in found.items()}, step)
 
 

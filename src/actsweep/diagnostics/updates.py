@@ -28,7 +28,7 @@ class UpdateRatio(Diagnostic):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self.watch(trainer, pl_module, batch_idx)
+        self.watch(trainer, pl_module)
 
     def begin_watch(self, watch: Watch) -> None:
         watch.keep_updates()

@@ -157,10 +157,11 @@ class Watch:
         weights = {name: one for name, one in self.weights.items() if one.ndim >= 2}  # lazy ones are something by now
         return assembled(weights | self.before, self.gradients, self.seen)
 
-    def is_over(self, trainer: L.Trainer, batch_idx: int) -> bool:
+    def is_over(self, trainer: L.Trainer) -> bool:
         """At the end of a batch: whether it was the step's last. Of a manual step only the first batch is looked at."""
         if self.module.automatic_optimization:
-            return trainer.global_step > self.step or (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+            done = trainer.fit_loop.batch_idx + 1
+            return trainer.global_step > self.step or done % trainer.accumulate_grad_batches == 0
         self._stop_looking.close()
         return trainer.global_step > self.step
 

@@ -124,6 +124,8 @@ class Tables(Receiver, Logger):
             self._drop_later(epoch)
             before = dict(self.epochs.get(epoch, {}))
             row = self.epochs.setdefault(epoch, {"step": step or 0})
+            if row.keys() & metrics.keys():  # found again, as by a second validation or at a later step
+                row["step"] = max(row["step"], step or 0)
             row.update({name: float(f"{value:.7g}") for name, value in metrics.items()})  # all that float32 holds
             if row != before:
                 self._changed.add(epoch)
