@@ -126,6 +126,8 @@ def main() -> None:
         return
     composition.register()
     with one_line_errors(schema.keys()):
+        if options := [each for each in sys.argv[1:] if each.startswith("-")]:
+            raise UserError(f"{options[0]}: must be KEY=VALUE, of one network: {command('theory')} act=swish depth=50")
         settings = read(sys.argv[1:])
         try:
             found, end, theory = predict(settings)

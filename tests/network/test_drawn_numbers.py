@@ -33,6 +33,17 @@ class Constant(nn.Module):
         return torch.sin(self.w * x)
 
 
+class Products(nn.Module):
+    """Multiplies with a matrix in NumPy's type: works as all of the network's numbers have one type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = nn.Buffer(torch.from_numpy(np.eye(6)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.own
+
+
 class Counted(nn.Module):
     """Each one that is made is steeper."""
 
@@ -101,6 +112,11 @@ def test_an_activation_draws_what_the_seed_fixes_and_a_checkpoint_holds(
     with pytest.raises(UserError) as refused:
         activations.check(description, [6])
     assert str(refused.value).endswith(f" on a layer of 6 units: {fault}")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+def test_what_is_drawn_is_looked_for_in_the_networks_type(precision: str) -> None:
+    activations.check({"_target_": f"{HERE}.Products"}, [6], precision)
 
 
 def test_functions_of_torchs_compiler_are_functions() -> None:

@@ -58,6 +58,16 @@ def test_a_function_that_is_another_in_training_has_no_theory(act: nn.Module) ->
         Function(act)
 
 
+def test_several_networks_are_none_that_the_command_knows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["theory", "-m", "act=relu,tanh"])
+    with pytest.raises(SystemExit) as ended:
+        predict.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: -m: must be KEY=VALUE, of one network: ")
+
+
 def test_gradients_that_vanish_beyond_numbers_are_0_in_all_networks(
     settings_for: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,8 +113,8 @@ def _built(description: Description) -> nn.Module:
     if isinstance(target, type) or description.get("_partial_"):
         function, positional, named = instantiate(description), [], {}
     else:
-        is_function = isinstance(target, torch.jit.ScriptFunction)  # which can't be copied
-        function = target if is_function else deepcopy(target)  # of an object, whose state is the layer's own
+        # An object's state is the layer's own; a function stays what it is, and a scripted one can't be copied.
+        function = target if isinstance(target, torch.jit.ScriptFunction) else deepcopy(target)
     if isinstance(function, nn.Module):
         if positional or named:
             raise UserError("is a module already, which takes no arguments")
@@ -179,7 +179,7 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
         for units in key[1]:
             try:
                 with exits_are_errors():
-                    fault = _fault_on(description, units, str(precision)) or _fault_of_draws(description, units)
+                    fault = _fault_on(description, units, key[2]) or _fault_of_draws(description, units, key[2])
             except Exception as error:  # a forward may raise anything
                 fault = reason(error)
             if fault:
@@ -209,11 +209,11 @@ def _fault_on(description: Description, units: int, precision: str) -> str | Non
         return fault or _fault_of(x[:1], activation.eval()(x[:1].clone()), units, is_mixed)
 
 
-def _fault_of_draws(description: Description, units: int) -> str | None:
+def _fault_of_draws(description: Description, units: int, precision: str) -> str | None:
     """What an activation draws that no seed fixes, or no checkpoint holds; None if nothing."""
-    seeded = torch.default_generator.manual_seed  # a GPU's stays as it is
-    x = torch.linspace(-3, 3, 13 * inputs_for(build(description), units)).view(13, -1)
-    first, again, other = ((seeded(seed), build(description))[1] for seed in (0, 0, 1))
+    seeded, dtype = torch.default_generator.manual_seed, DTYPES.get(precision[:2], torch.float32)
+    x = torch.linspace(-3, 3, 13 * inputs_for(build(description), units), dtype=dtype).view(13, -1)
+    first, again, other = ((seeded(seed), cast(build(description), dtype))[1] for seed in (0, 0, 1))
     is_alike = all(map(torch.equal, _own(first).values(), _own(again).values()))
     other.load_state_dict(first.state_dict())
     y, same, last = ((seeded(2), each(x.clone()))[1] for each in (first, again, other))
