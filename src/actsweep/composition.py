@@ -202,7 +202,7 @@ def _refuse_unmeasured(settings: Settings) -> None:
 def tried(settings: Settings) -> Settings:
     """The same, if its activation and its initialisation work. Raises UserError."""
     with uncollected():
-        from actsweep.network import activations  # here, because it imports torch
+        from actsweep.network import trying  # here, because it imports torch
 
     if settings.atlas:
         from actsweep.atlas import fitness
@@ -210,7 +210,7 @@ def tried(settings: Settings) -> Settings:
         fitness.refuse(settings.names.act, settings.act.plain())
         return settings
     try:
-        activations.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
+        trying.check(settings.act.plain(), settings.layer_sizes, settings.trainer.precision)
     except UserError as error:
         raise UserError(f"act={settings.names.act}: {error}") from error
     try:

@@ -17,7 +17,7 @@ from actsweep.diagnostics.curve import curve
 from actsweep.diagnostics.elementwise import is_elementwise
 from actsweep.diagnostics.per_example import per_example_gradients
 from actsweep.errors import UserError
-from actsweep.network import activations
+from actsweep.network import activations, trying
 from actsweep.network.build import build_network
 from actsweep.theory.integrals import describe
 from tests.conftest import SMALL
@@ -135,9 +135,9 @@ def test_every_diagnostic_leaves_a_run_with_an_unusual_activation_alone(
 
 def test_a_buffer_that_depends_on_an_earlier_batch_is_refused_before_the_second_step_would_fail() -> None:
     act = {"_target_": f"{__name__}.Averaging"}
-    activations.check(act)
+    trying.check(act)
     with pytest.raises(UserError, match="keeps a buffer that depends, by its graph, on the batch"):
-        activations.check(act | {"detached": False})
+        trying.check(act | {"detached": False})
 
 
 def test_single_examples_have_no_gradient_of_their_own_beside_batch_norm(settings_for: Make, tmp_path: Path) -> None:

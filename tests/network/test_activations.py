@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import nn
 
-from actsweep.network import activations
+from actsweep.network import activations, trying
 from actsweep.places import REPOSITORY
 from tests.conftest import names_in
 
@@ -87,7 +87,7 @@ def test_any_importable_module_is_an_activation() -> None:
 @pytest.mark.parametrize("path", ["torch.nn.NoSuch", "no.such.Module", "torch.nn.functional", "os.system", "relu"])
 def test_what_is_neither_a_class_nor_a_function_of_tensors_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=path.split(".", maxsplit=1)[0]):
-        activations.check({"_target_": path})
+        trying.check({"_target_": path})
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_is_neither_a_class_nor_a_function_of_tensors_is_refused(path: str)
 )
 def test_what_is_no_activation_is_refused(description: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        activations.check(description)
+        trying.check(description)
 
 
 class Broken(nn.Module):

@@ -12,7 +12,7 @@ from torch import nn
 from actsweep.config import schema
 from actsweep.config.descriptions import instantiate
 from actsweep.errors import UserError
-from actsweep.network import activations
+from actsweep.network import activations, trying
 from actsweep.network.mlp import MLP
 from actsweep.training.stack.activating import unsupported
 from tests.conftest import names_in
@@ -55,7 +55,7 @@ def own(name: str, **arguments: Any) -> dict[str, Any]:
     ids=lambda value: value.get("_target_", "") if isinstance(value, dict) else "",
 )
 def test_what_a_description_names_is_what_is_computed(description: dict[str, Any], expected: torch.Tensor) -> None:
-    activations.check(description, [4, 12], "64-true")
+    trying.check(description, [4, 12], "64-true")
     module = activations.build(description)
     for each in (module, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         torch.testing.assert_close(each(X.clone()), expected, rtol=0, atol=1e-6)
@@ -125,22 +125,22 @@ def test_what_does_not_work_on_the_layers_is_refused_in_one_line(
 ) -> None:
     if message is None:
         with pytest.raises(UserError, match=r"on a layer of 5 units: turns 5 numbers into 10, and no number of inputs"):
-            activations.check(description, [5])
+            trying.check(description, [5])
         return
     with pytest.raises(UserError, match=message) as caught:
-        activations.check(description, [16, 8] if "num_parameters" in description or "group" in description else [8])
+        trying.check(description, [16, 8] if "num_parameters" in description or "group" in description else [8])
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed"])
 def test_every_activation_of_the_project_passes_in_every_precision(precision: str) -> None:
     for name in names_in("act"):
-        activations.check(described(name), [1, 2, 7], precision)
+        trying.check(described(name), [1, 2, 7], precision)
 
 
 def test_float64_is_refused_where_autocast_would_leave_it_so() -> None:
     with pytest.raises(UserError, match=r"gives torch\.float64 for torch\.bfloat16"):
-        activations.check(own("Giving", what="float64"), [8], "bf16-mixed")
+        trying.check(own("Giving", what="float64"), [8], "bf16-mixed")
 
 
 def test_the_check_leaves_random_numbers_parameters_and_counters_alone() -> None:
@@ -148,10 +148,10 @@ def test_the_check_leaves_random_numbers_parameters_and_counters_alone() -> None
     before, slope = torch.random.get_rng_state(), own_activations.shared_slope.clone()
     for name in ("RandomStart", "half", "Counting", "prototype", "hidden", "Sharing"):
         try:
-            activations.check(own(name), [6])
+            trying.check(own(name), [6])
         except UserError:
             continue
-    activations.check({"_target_": "torch.nn.functional.rrelu", "training": True}, [6])
+    trying.check({"_target_": "torch.nn.functional.rrelu", "training": True}, [6])
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(own_activations.shared_slope, slope)
     assert own_activations.shared_slope.requires_grad
@@ -159,9 +159,9 @@ def test_the_check_leaves_random_numbers_parameters_and_counters_alone() -> None
 
 
 def test_what_was_tried_once_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    activations.check(own("bent", bend=0.125), [6, 9, 6])
+    trying.check(own("bent", bend=0.125), [6, 9, 6])
     monkeypatch.setattr(activations, "build", functools.partial(pytest.fail, "tried again"))
-    activations.check(own("bent", bend=0.125), [9, 6])
+    trying.check(own("bent", bend=0.125), [9, 6])
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_what_was_tried_once_is_not_tried_again(monkeypatch: pytest.MonkeyPatch)
 def test_linear_parts_make_what_the_activation_takes(
     units: list[int], description: dict[str, Any], inputs: list[int]
 ) -> None:
-    activations.check(description, units)
+    trying.check(description, units)
     network = MLP(4, units, 3, description)
     assert [tap.linear.weight.shape[0] for tap in network.taps()] == [*inputs, 3]
     assert [tap.linear.weight.shape[1] for tap in network.taps()] == [4, *units]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from actsweep import predict
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError
-from actsweep.network import activations
+from actsweep.network import activations, trying
 from tests.conftest import SMALL
 
 HERE = __name__
@@ -107,16 +107,16 @@ def test_an_activation_draws_what_the_seed_fixes_and_a_checkpoint_holds(
 ) -> None:
     description = {"_target_": f"{HERE}.{name}", **arguments}
     if fault is None:
-        activations.check(description, [6])
+        trying.check(description, [6])
         return
     with pytest.raises(UserError) as refused:
-        activations.check(description, [6])
+        trying.check(description, [6])
     assert str(refused.value).endswith(f" on a layer of 6 units: {fault}")
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
 def test_what_is_drawn_is_looked_for_in_the_networks_type(precision: str) -> None:
-    activations.check({"_target_": f"{HERE}.Products"}, [6], precision)
+    trying.check({"_target_": f"{HERE}.Products"}, [6], precision)
 
 
 def test_functions_of_torchs_compiler_are_functions() -> None:
@@ -125,7 +125,7 @@ def test_functions_of_torchs_compiler_are_functions() -> None:
     x = torch.linspace(-2, 2, 8).view(2, 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"{HERE}.sharpened", scripted)
-        activations.check({"_target_": f"{HERE}.sharpened"}, [4])
+        trying.check({"_target_": f"{HERE}.sharpened"}, [4])
         assert torch.equal(activations.build({"_target_": f"{HERE}.sharpened"})(x), x.sin() * 2)
 
 

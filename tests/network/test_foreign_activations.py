@@ -20,7 +20,7 @@ HIDDEN = [
     {"_target_": "torch.nn.modules.activation.torch.os.system"},
     {"_target_": "torch.nn.functional.importlib.import_module"},
     {"_target_": "actsweep.network.activations.find"},
-    {"_target_": "actsweep.network.activations.json.dumps"},
+    {"_target_": "actsweep.network.activations.torch.save"},
     {"_target_": "torch.nn.Tanh.__init__"},
     {"_target_": "actsweep.config.descriptions.instantiate"},
     {"_target_": "os.system"},

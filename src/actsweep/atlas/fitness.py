@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from actsweep.config.descriptions import Description, find, reason
 from actsweep.diagnostics.elementwise import takes_each_alone
 from actsweep.errors import UserError, exits_are_errors
-from actsweep.network import activations
+from actsweep.network import activations, trying
 from actsweep.statistics import atlas
 from actsweep.training.stack.activating import CUTS, FROZEN, state, unsupported
 
@@ -110,7 +110,7 @@ def _state(module: nn.Module) -> bytes:
 
 def _unchecked(act: Description) -> Unfit | None:
     try:
-        activations.check(act, (UNITS,))
+        trying.check(act, (UNITS,))
     except UserError as error:
         kind = "not finite" if "is not finite" in str(error) else "raises"
         return Unfit(kind, str(error).rpartition(" units: ")[2])
