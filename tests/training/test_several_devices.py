@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from actsweep import one_run, threads
 from actsweep.network import losses
 from actsweep.network.build import build_network
 from actsweep.results import rank, run_folder
+from actsweep.training import ranks
 from tests import processes
 from tests.conftest import SMALL, weights_of
 from tests.sweep.test_units_in_processes import epochs_of
@@ -160,3 +162,16 @@ def test_tasks_of_a_cluster_that_train_a_run_each_all_leave_a_result(
     assert len([*(tmp_path / "sweep").glob("*/result.json")]) == 2
     assert command(*SMALL, "trainer.devices=auto", f"hydra.run.dir={tmp_path / 'other'}") == 2
     assert "trainer.devices=auto: is one device here" in capsys.readouterr().err
+
+
+def test_a_rank_imports_what_the_first_one_does_whatever_lies_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise RuntimeError('a file of the person's own')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
+    with ranks._started(1, partial(Path.touch, tmp_path / "trained")) as (process, said):
+        process.wait()
+        said.seek(0)
+        assert (process.returncode, said.read()) == (0, b"")
+    assert (tmp_path / "trained").exists()

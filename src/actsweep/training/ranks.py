@@ -92,7 +92,7 @@ def _restore(before: dict[str, str]) -> None:
 def _started(rank: int, train: Callable[[], Any]) -> Iterator[tuple[Process, IO[bytes]]]:
     path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
     environment = os.environ | {"LOCAL_RANK": str(rank), "PYTHONPATH": path}
-    command = [sys.executable, "-m", __name__]
+    command = [sys.executable, "-P", "-m", __name__]  # the current folder comes where it comes here
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
