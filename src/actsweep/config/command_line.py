@@ -128,7 +128,7 @@ def quiet_libraries() -> None:
 def typed(words: ListConfig) -> list[str]:
     """Overrides as they were typed. OmegaConf would put values in the place of a ${…} in them: those that the keys have
     now, and not in the job."""
-    return list(map(str, OmegaConf.to_container(words, resolve=False)))
+    return [str(each) for each in OmegaConf.to_container(words, resolve=False) or ()]
 
 
 def _closest(word: str, allowed: Sequence[str]) -> str:
