@@ -1,5 +1,6 @@
 """The atlas' page in a real browser, with 401 functions: found by name and property, sorted, and as the table says."""
 
+import json
 import re
 from pathlib import Path
 
@@ -182,6 +183,19 @@ def test_theory_is_held_against_who_trained_and_who_parts_is_named(table: pd.Dat
 def test_the_readme_says_what_the_committed_table_says() -> None:
     said = atlas_plot.sentences(pd.read_csv(REPOSITORY / "docs/atlas.csv"))
     assert said in " ".join((REPOSITORY / "README.md").read_text().split())
+
+
+def test_what_is_said_of_the_bests_interval_was_simulated() -> None:
+    simulated = json.loads((REPOSITORY / "bench/results/ranking.json").read_text())["ranks_and_best"]
+    share, low, high = (100 * each for each in simulated["interval_on_fresh_seeds_holds_it"])
+    said = f"{share:.0f} % [{low:.0f}, {high:.0f}]"
+    package = REPOSITORY / "src/actsweep"
+    for path in (
+        package / "report/atlas/atlas.html.j2",
+        package / "statistics/ranking.py",
+        REPOSITORY / "bench/README.md",
+    ):
+        assert said in path.read_text()
 
 
 def test_what_is_not_centred_is_found_from_the_curve(table: pd.DataFrame) -> None:
