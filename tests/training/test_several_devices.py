@@ -15,6 +15,8 @@ import pytorch_lightning as L
 import torch
 
 from actsweep import one_run, threads
+from actsweep.data import digits
+from actsweep.data.dataset import Dataset
 from actsweep.network import losses
 from actsweep.network.build import build_network
 from actsweep.results import rank, run_folder
@@ -121,6 +123,32 @@ def test_a_classifier_can_be_pickled(settings_for: Make, loss: str) -> None:
     assert torch.equal(again.objective.predict(again(inputs)), built.objective.predict(built(inputs)))
 
 
+def fails_to_open(how: str) -> Dataset:
+    """On all devices but the first."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        if how == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "leaves":
+            sys.exit(0)
+        raise LookupError("no data on this device")
+    return digits.load()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("dies", "SIGKILL"), ("leaves", "sys.exit(0) was called"), ("fails", "no data on this device")],
+)
+def test_a_rank_that_ends_before_it_meets_the_first_one_ends_the_run(
+    how: str, said: str, tmp_path: Path, warm: None
+) -> None:
+    source = [f"data.source._target_={__name__}.fails_to_open", f"+data.source.how={how}"]
+    done = outside(*TWO, *source, f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 1
+    assert "the process of device 1 failed" in done.stderr
+    assert said in done.stderr
+    assert json.loads((tmp_path / "run" / run_folder.RESULT).read_text())["status"] == "failed"
+
+
 @pytest.mark.parametrize(
     ("environment", "is_zero"),
     [
@@ -170,7 +198,7 @@ def test_a_rank_imports_what_the_first_one_does_whatever_lies_in_the_current_fol
     (tmp_path / "random.py").write_text("raise RuntimeError('a file of the person's own')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each])
-    with ranks._started(1, partial(Path.touch, tmp_path / "trained")) as (process, said):
+    with ranks._started(1, partial(Path.touch, tmp_path / "trained")) as (process, said, _):
         process.wait()
         said.seek(0)
         assert (process.returncode, said.read()) == (0, b"")

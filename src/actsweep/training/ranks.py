@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +29,7 @@ from actsweep.results.rank import expect, is_zero
 
 logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)  # it greets
 ENDS = 5.0  # seconds that a process gets to end by itself after one has failed
+READY = "ACTSWEEP_READY"  # the file descriptor on which a rank says that it is about to meet the others
 Process = subprocess.Popen[bytes]
 
 
@@ -60,6 +61,7 @@ def beside(trainer: L.Trainer, train: Callable[[], Any]) -> Iterator[None]:
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.num_devices == 1 or environment is None or environment.creates_processes_externally:
+        _say_ready()
         yield
         return
     assert isinstance(trainer.strategy, ParallelStrategy)
@@ -71,12 +73,15 @@ def beside(trainer: L.Trainer, train: Callable[[], Any]) -> Iterator[None]:
         others = [(stack.enter_context(_started(rank, train)), rank) for rank in range(1, trainer.num_devices)]
         failed: Exception | None = None
         try:
+            for (_, _, ready), rank in others:
+                if not os.read(ready, 1):  # else torch would wait half an hour for it, deaf to signals
+                    raise RuntimeError(f"the process of device {rank} ended before it trained")
             yield
         except Exception as error:
             failed = error
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the next run of a sweep makes its own
-        for (process, said), rank in others:
+        for (process, said, _), rank in others:
             _join(process, said, rank, failed)
         if failed:
             raise failed
@@ -89,24 +94,36 @@ def _restore(before: dict[str, str]) -> None:
 
 
 @contextmanager
-def _started(rank: int, train: Callable[[], Any]) -> Iterator[tuple[Process, IO[bytes]]]:
+def _started(rank: int, train: Callable[[], Any]) -> Iterator[tuple[Process, IO[bytes], int]]:
+    """A rank, what it writes, and from where a byte can be read as soon as it is ready, none if it dies before."""
     path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
-    environment = os.environ | {"LOCAL_RANK": str(rank), "PYTHONPATH": path}
+    ready, there = os.pipe()
+    environment = os.environ | {"LOCAL_RANK": str(rank), "PYTHONPATH": path, READY: str(there)}
     command = [sys.executable, "-P", "-m", __name__]  # the current folder comes where it comes here
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True
-        )
+            command, env=environment, stdin=subprocess.PIPE, stdout=said, stderr=said, start_new_session=True,
+            pass_fds=[there],
+        )  # fmt: skip
+        os.close(there)
         assert process.stdin is not None
         try:
-            process.stdin.write(pickle.dumps(train))
-            process.stdin.flush()
-            yield process, said
+            with suppress(BrokenPipeError):  # it has died: nothing comes out of `ready`
+                process.stdin.write(pickle.dumps(train))
+                process.stdin.flush()
+            yield process, said, ready
         finally:
             process.kill()
             process.wait()
-            if process.stdin:
+            os.close(ready)
+            with suppress(BrokenPipeError):
                 process.stdin.close()
+
+
+def _say_ready() -> None:
+    if there := os.environ.pop(READY, None):
+        os.write(int(there), b".")
+        os.close(int(there))
 
 
 def _join(process: Process, said: IO[bytes], rank: int, failed: Exception | None) -> None:
