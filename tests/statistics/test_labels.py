@@ -56,6 +56,15 @@ def test_a_label_has_the_whole_key_where_the_short_one_is_a_column(tmp_path: Pat
     assert set(table) - {"data.source.seed"} <= TAKEN
 
 
+def test_a_key_that_is_the_seed_in_all_runs_distinguishes_no_settings(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu", "tanh"], seeds=[3, 4, 5])
+    for run in runs:
+        run["config"]["data"]["split_seed"] = run["seed"]
+    assert [(each.label, len(each.runs)) for each in settings_of(runs)] == [("tanh", 3), ("relu", 3)]
+    runs[0]["config"]["data"]["split_seed"] = 42
+    assert [len(each.runs) for each in settings_of(runs)] == [1] * 6
+
+
 def test_how_much_is_measured_distinguishes_no_settings_and_of_a_seed_the_run_with_most_counts(tmp_path: Path) -> None:
     runs = [*sweep(tmp_path / "a", acts=["relu"]), *sweep(tmp_path / "b", acts=["relu"], seeds=[1, 2])]
     for run in runs[2:]:

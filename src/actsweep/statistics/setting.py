@@ -57,13 +57,18 @@ def _source(config: Mapping[str, str]) -> str:
 
 
 def varied(configs: Sequence[dict[str, str]]) -> list[str]:
-    """The keys that tell runs apart, other than the seed.
+    """The keys that tell runs apart, other than the seed, and those that are the seed in all runs, as a split's may be.
 
     Without those that others imply: `names.act` and `names.PART` together may imply one of PART, and other keys what an
     initialisation computes from them.
     """
     keys = dict.fromkeys(key for config in configs for key in config if not _changes_nothing(key))
-    differing = [key for key in keys if len({config.get(key) for config in configs}) > 1]
+    differing = [
+        key
+        for key in keys
+        if len({config.get(key) for config in configs}) > 1
+        and any(config.get(key) != config.get("seed") for config in configs)
+    ]
     named = lambda key: ("names.act", f"names.{key.partition('.')[0]}")  # noqa: E731
     own = [key for key in differing if key == "names.act" or not _follows(key, named(key), configs)]
     given = [key for key in own if not key.startswith(COMPUTED)]
