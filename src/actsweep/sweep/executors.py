@@ -41,13 +41,11 @@ class Submitit:
             executor.update_parameters(**self.parameters)
         except REFUSALS as error:  # no srun here, or an unknown parameter
             raise UserError(f"hydra.launcher.engine: {error}") from error
+        refusals = utils.UncompletedJobError, utils.FailedSubmissionError  # sbatch's, of a parameter
         try:
             with executor.batch():
                 jobs = [executor.submit(unit) for unit in units]
-        except (
-            utils.UncompletedJobError,
-            utils.FailedSubmissionError,
-        ) as error:  # what sbatch says against a parameter
+        except refusals as error:
             raise UserError(f"hydra.launcher.engine: {error}") from error
         places = {id(job): place for place, job in enumerate(jobs)}
         try:
