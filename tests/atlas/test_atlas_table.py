@@ -11,7 +11,9 @@ from torch import nn
 from actsweep.atlas.measure import fingerprint
 from actsweep.network import activations
 from actsweep.report import atlas as page
+from actsweep.report import writing
 from actsweep.statistics import atlas
+from actsweep.statistics.setting import Setting
 from tests.atlas import made_up_atlas
 from tests.atlas.test_atlas_study import Rectified
 
@@ -148,3 +150,40 @@ def test_the_page_claims_no_data_set_or_network_that_it_was_not_told(tmp_path: P
     assert "8 hidden layers" not in html
     assert "chance, 10 %" not in html
     assert "tanh, init=critical: boom" in html
+
+
+def on_fashion(act: str, accuracies: dict[int, float | None], data: str = "fashion_mnist", **values: str) -> Setting:
+    common = {"act": act, "data": data, "classes": 10}
+    runs = [common | {"seed": seed, "test_accuracy": each, "epochs": 5 + seed} for seed, each in accuracies.items()]
+    completed, diverged = (
+        tuple(run | {"status": status} for run in runs if (run["test_accuracy"] is None) == lost)
+        for status, lost in (("completed", False), ("diverged", True))
+    )
+    return Setting({"act": act} | values, completed=completed, diverged=diverged)
+
+
+def test_the_table_of_fashion_mnist_is_of_the_seeds_that_all_functions_have(tmp_path: Path) -> None:
+    settings = [
+        on_fashion("torch_activation.A", {0: None, 1: 0.9, 2: 0.8, 3: 0.7}),
+        on_fashion("relu", {1: 0.5, 2: 0.6, 0: 0.4}),
+        on_fashion("relu", {7: 0.9}, data="digits"),
+    ]
+    runs = [run_of("relu", [1.0], [0.5, 0.7])]
+    writing.write_atlas(runs, settings, tmp_path, with_page=True)
+    text = (tmp_path / "atlas_fashion.csv").read_text()
+    assert text == "act,accuracies,diverged,epochs\nrelu,0.4 0.5 0.6,,5 6 7\ntorch_activation.A,0.1 0.9 0.8,0,5 6 7\n"
+    assert "over 3 seeds" in (tmp_path / "atlas.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        [on_fashion("relu", {0: 0.5}, data="digits")],
+        [on_fashion("relu", {0: 0.5}, depth="4"), on_fashion("relu", {0: 0.5}, depth="8")],
+        [on_fashion("relu", {0: 0.5}), on_fashion("tanh", {1: 0.5})],
+    ],
+    ids=["no runs", "other data", "a function at two depths", "no common seed"],
+)
+def test_functions_that_are_not_comparable_on_fashion_mnist_have_no_table(settings: list[Setting]) -> None:
+    assert atlas.on_fashion(settings) is None

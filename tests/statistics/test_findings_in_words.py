@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from torch import nn
 
-from actsweep.statistics.atlas import on_fashion
+from actsweep.statistics import atlas
 from actsweep.statistics.findings import NOTE, find, signal
 from actsweep.statistics.setting import Setting
 from actsweep.theory.critical import critical
@@ -110,7 +110,13 @@ def test_variances_settle_on_the_edge_of_the_functions_that_it_is_advised_to(nam
 
 
 def test_an_accuracy_of_0_is_one_and_not_chance() -> None:
-    runs = tuple(run(seed, classes=2, test_accuracy=each) for seed, each in enumerate((0.0, 0.9, 0.95, 0.96)))
-    (unstable,) = find([Setting({"act": "tanh"}, completed=runs)], lambda run: tables())
+    runs = tuple(
+        run(seed, classes=2, test_accuracy=each, data="fashion_mnist")
+        for seed, each in enumerate((0.0, 0.9, 0.95, 0.96))
+    )
+    setting = Setting({"act": "tanh"}, completed=runs)
+    (unstable,) = find([setting], lambda run: tables())
     assert unstable.evidence[1].value == pytest.approx(0.9)
-    assert on_fashion(runs)["accuracies"].tolist() == ["0 0.9 0.95 0.96"]
+    on_fashion = atlas.on_fashion([setting])
+    assert on_fashion is not None
+    assert on_fashion["accuracies"].tolist() == ["0 0.9 0.95 0.96"]

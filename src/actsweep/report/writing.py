@@ -107,13 +107,14 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> S
     """results.csv, report.json, report.md, results.tex, figures/ and report.html in the first folder; in the terminal
     the table by setting and the worst findings. None: all runs are the atlas'."""
     folder, sweep = folders[0], noted(runs, folders)
-    if of_atlas := [run for run in runs if atlas.is_of_atlas(run)]:
-        write_atlas(of_atlas, folder, with_page)
-        runs = [run for run in runs if not atlas.is_of_atlas(run)]
+    of_atlas = [run for run in runs if atlas.is_of_atlas(run)]
+    runs = [run for run in runs if not atlas.is_of_atlas(run)]
+    settings = settings_of(runs, sweep["missing"])
+    if of_atlas:
+        write_atlas(of_atlas, settings, folder, with_page)
         if not runs:
             terminal.show_missing(sweep)
             return None
-    settings = settings_of(runs, sweep["missing"])
     table = table_of(runs, settings)
     absent = [{"status": "missing", "folder": str(path)} for path in sweep["missing"]]
     text = table.to_csv(index=False) + pd.DataFrame(absent, columns=table.columns).to_csv(index=False, header=False)
@@ -130,8 +131,11 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> S
     return summary
 
 
-def write_atlas(runs: list[Run], folder: Path, with_page: bool) -> None:
-    """atlas.csv, atlas_excluded.csv, atlas.html; in the terminal, where a person's own functions stand among all."""
+def write_atlas(runs: list[Run], others: Sequence[Setting], folder: Path, with_page: bool) -> None:
+    """atlas.csv, atlas_excluded.csv, atlas.html; in the terminal, where a person's own functions stand among all.
+
+    atlas_fashion.csv where the others hold functions on FashionMNIST; the page shows the committed one otherwise.
+    """
     table, excluded = atlas.tables(runs)
     for name, each in (("atlas", table), ("atlas_excluded", excluded)):
         files.write_atomically(folder / f"{name}.csv", each.to_csv(index=False))
@@ -140,10 +144,13 @@ def write_atlas(runs: list[Run], folder: Path, with_page: bool) -> None:
     print(f"{counts}: {folder / 'atlas.csv'}, {folder / 'atlas_excluded.csv'}")
     for line in atlas.places(everything, own):
         print(line)
+    fashion = atlas.on_fashion(others)
+    if fashion is not None:
+        files.write_atomically(folder / atlas.FASHION.name, fashion.to_csv(index=False))
     if with_page and len(table):
         from actsweep.report import atlas as page  # here, as the other page
 
-        fashion = pd.read_csv(atlas.FASHION) if atlas.FASHION.is_file() else None
+        fashion = pd.read_csv(atlas.FASHION) if fashion is None else fashion
         print(f"report: {page.write(everything, unfit, folder, own, fashion)}", flush=True)
 
 

@@ -19,7 +19,7 @@ from actsweep.errors import UserError
 from actsweep.places import REPOSITORY, command
 from actsweep.results.reading import Run, texts
 from actsweep.statistics.inference import trained
-from actsweep.statistics.setting import ACTS, act_order
+from actsweep.statistics.setting import ACTS, Setting, act_order
 
 COMMITTED, EXCLUDED, FASHION = (
     REPOSITORY / "docs" / f"{name}.csv" for name in ("atlas", "atlas_excluded", "atlas_fashion")
@@ -240,20 +240,23 @@ def places(table: pd.DataFrame, own: Sequence[str]) -> list[str]:
     return lines
 
 
-def on_fashion(runs: Sequence[Run]) -> pd.DataFrame:
-    """Of the runs of `+sweeps=atlas_fashion`: a row a function, as docs/atlas_fashion.csv has it; a diverged run as
-    chance."""
-    by_act: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: (_place(run["act"]), run["seed"])):
-        by_act.setdefault(run["act"], []).append(run)
+def on_fashion(settings: Sequence[Setting]) -> pd.DataFrame | None:
+    """Of `+sweeps=atlas_fashion`: a row a function, as docs/atlas_fashion.csv has it, by the seeds that all have; a
+    diverged run as chance. None where no function is there, or one in several ways: the order were not of functions."""
+    own = [each for each in settings if any(run["data"] == "fashion_mnist" for run in each.runs)]
+    ended = {each.act: {run["seed"]: run for run in (*each.completed, *each.diverged)} for each in own}
+    seeds = sorted(set[int]().union(*ended.values()).intersection(*ended.values()))
+    if len(ended) < len(own) or not seeds:
+        return None
+    by_act = {act: [ended[act][seed] for seed in seeds] for act in sorted(ended, key=_place)}
     return pd.DataFrame(
         {
             "act": act,
             "accuracies": _numbers(
-                1 / run["classes"] if run["test_accuracy"] is None else run["test_accuracy"] for run in own
+                1 / run["classes"] if run["test_accuracy"] is None else run["test_accuracy"] for run in runs
             ),
-            "diverged": _numbers(run["seed"] for run in own if run["status"] == "diverged"),
-            "epochs": _numbers(run["epochs"] for run in own),
+            "diverged": _numbers(run["seed"] for run in runs if run["status"] == "diverged"),
+            "epochs": _numbers(run["epochs"] for run in runs),
         }
-        for act, own in by_act.items()
+        for act, runs in by_act.items()
     )

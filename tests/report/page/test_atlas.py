@@ -11,7 +11,7 @@ import pytest
 from actsweep.places import REPOSITORY
 from actsweep.report import atlas
 from actsweep.report.atlas.fashion import fashion_of
-from actsweep.report.atlas.standing import Standings, accuracies
+from actsweep.report.atlas.standing import Standings, accuracies, comparable, standings_of
 from actsweep.report.atlas.theory import correlation, cut, not_centred, theory_of
 from actsweep.statistics import inference, ranking
 from bench import atlas_plot
@@ -185,6 +185,12 @@ def test_the_readme_says_what_the_committed_table_says() -> None:
     assert said in " ".join((REPOSITORY / "README.md").read_text().split())
 
 
+def test_docs_say_what_the_committed_table_of_fashion_mnist_says() -> None:
+    digits = {found.init: found for found in standings_of(comparable(pd.read_csv(REPOSITORY / "docs/atlas.csv")))}
+    said = fashion_of(pd.read_csv(REPOSITORY / "docs/atlas_fashion.csv"), digits)["sentences"]
+    assert " ".join(said) in " ".join((REPOSITORY / "docs/atlas.md").read_text().split())
+
+
 def test_what_is_said_of_the_bests_interval_was_simulated() -> None:
     simulated = json.loads((REPOSITORY / "bench/results/ranking.json").read_text())["ranks_and_best"]
     share, low, high = (100 * each for each in simulated["interval_on_fresh_seeds_holds_it"])
@@ -240,3 +246,16 @@ def test_whether_those_that_led_on_digits_lead_on_fashion_mnist_is_said() -> Non
     assert cells["relu"][1] == "–"
     assert cells["relu"][2] == cells["same"][2]
     assert len({letters for _, _, letters in cells.values()}) == 5
+
+
+def test_one_that_did_not_train_does_not_stretch_the_axis_of_the_others() -> None:
+    values = {act: [mean - 0.001, mean + 0.001] for act, mean in {"relu": 0.88, "tanh": 0.87, "elu": 0.86}.items()}
+    rows = {}
+    for lost in ({}, {"lost": [0.1, 0.1]}):
+        known = values | lost
+        table = pd.DataFrame({"act": [*known], "accuracies": list(map(made_up_atlas.joined, known.values()))})
+        rows[len(known)] = {row["act"]: row["picture"] for row in fashion_of(table, {})["rows"]}
+    assert rows[4].pop("lost") == ""
+    assert rows[4] == rows[3]
+    ends = [float(end) for path in rows[3].values() for end in re.findall(r"M([\d.]+) 10H([\d.]+)", path)[0]]
+    assert min(ends) == 4  # the circles' radius

@@ -3,9 +3,10 @@
 Flow: statistics → **atlas** → its page. The twelve were chosen on digits, so that no winner's curse is in this.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from actsweep.report.atlas import pictures
@@ -24,20 +25,28 @@ def fashion_of(table: pd.DataFrame, digits: Mapping[str, Standings]) -> dict[str
     values = dict(zip(table["act"], accuracies(table["accuracies"]), strict=True))
     found = Standings("default", values, {})
     means = {act: found.accuracy[act] for act in found.different}
-    axis = min(each.low for each in means.values()), max(each.high for each in means.values())
+    fence = _fence([mean.value for mean in means.values()])
+    drawn = [mean for mean in means.values() if mean.value >= fence]
+    axis = min(mean.low for mean in drawn), max(mean.high for mean in drawn)
     letters = ranking.letters(found.different, values)
     return {
         "sentences": [*_beside_relu(found), *_beside_digits(found, digits)],
         "rows": [
             {
                 "act": act,
-                "picture": pictures.interval(mean.value, mean.low, mean.high, axis),
+                "picture": pictures.interval(mean.value, mean.low, mean.high, axis) if mean.value >= fence else "",
                 "cells": [accuracy(found, act), beside(found, act), cell(letters[act], letters[act])],
             }
             for act, mean in means.items()
         ],
         "n": means[found.different[0]].n,
     }
+
+
+def _fence(values: Sequence[float]) -> float:
+    """Below it a function lies too far from the others to share their axis (Tukey): one that did not train."""
+    lower, upper = np.percentile(values, (25, 75))
+    return float(lower - 1.5 * (upper - lower))
 
 
 def _beside_relu(found: Standings) -> list[str]:

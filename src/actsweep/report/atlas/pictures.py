@@ -110,7 +110,7 @@ def _names(points: Iterable[tuple[str, float, float]]) -> Markup:
 
 def interval(value: float, low: float, high: float, axis: tuple[float, float]) -> Markup:
     """A value and its interval on an axis that other rows share."""
-    at = [2 + (BAR - 4) * (each - axis[0]) / (axis[1] - axis[0] or 1) for each in (value, low, high)]
+    at = [4 + (BAR - 8) * (each - axis[0]) / (axis[1] - axis[0] or 1) for each in (value, low, high)]
     return Markup(
         '<svg class="interval" viewBox="0 0 {} 20" aria-hidden="true"><path d="M{:.4g} 10H{:.4g}"/>'
         '<circle cx="{:.4g}" cy="10" r="4"/></svg>'
