@@ -62,6 +62,8 @@ class Tables(Receiver, Logger):
     Raises UserError where files of these names are somebody else's.
     """
 
+    name, version = "tables", ""
+
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         self.folder = Path(folder)
@@ -87,14 +89,6 @@ class Tables(Receiver, Logger):
             rows = list(csv.DictReader(file))
         number = lambda text: int(text) if text.isdigit() else float(text)  # noqa: E731
         return {int(row.pop("epoch")): {name: number(value) for name, value in row.items() if value} for row in rows}
-
-    @property
-    def name(self) -> str:
-        return "tables"
-
-    @property
-    def version(self) -> str:
-        return ""
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         pass  # they are in result.json
