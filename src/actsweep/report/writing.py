@@ -66,11 +66,6 @@ def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def facts(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What sweeps asked and were started with, taken together."""
-    return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in OF_A_SWEEP}
-
-
 def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
     """Take missing runs, all or the named ones, from what the folders' sweeps expect; returns their names."""
     there = {Path(run["folder"]).resolve() for run in read_runs(folders)}
@@ -93,7 +88,8 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
 def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     """What is known of the sweeps themselves, their missing runs too."""
     sweeps = read_sweeps(folders)
-    known = facts(list(sweeps.values()))
+    said = {key: [str(sweep[key]) for sweep in sweeps.values() if sweep.get(key)] for key in OF_A_SWEEP}
+    known = {key: " · ".join(dict.fromkeys(each)) for key, each in said.items()}
     return known | {"missing": missing_of(runs, sweeps), "forget": command("report", *folders, "--forget")}
 
 
@@ -117,11 +113,13 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> S
     table = table_of(runs, settings)
     absent = [{"status": "missing", "folder": str(path)} for path in sweep["missing"]]
     text = table.to_csv(index=False) + pd.DataFrame(absent, columns=table.columns).to_csv(index=False, header=False)
-    files.write_atomically(folder / RESULTS, text.encode("utf-8", "replace").decode())  # names may be no Unicode
+    files.write_atomically(folder / RESULTS, text)
     with _beside(_draw, runs, folder):
         summary = summarise(settings, sweep)
-        for file, content in _texts(summary, folder.resolve().name).items():
-            files.write_atomically(folder / file, content.encode("utf-8", "replace").decode())
+        name = folder.resolve().name
+        files.write_atomically(folder / "report.json", as_data.as_text(as_data.report_of(summary, name)))
+        files.write_atomically(folder / "report.md", as_text.markdown(summary, name))
+        files.write_atomically(folder / "results.tex", as_text.latex(summary))
         terminal.show(summary, folder / RESULTS)
         if with_page:
             from actsweep.report import page  # here, because plotly takes a second to import
@@ -145,14 +143,6 @@ def write_atlas(runs: list[Run], folder: Path, with_page: bool) -> None:
 
         fashion = pd.read_csv(atlas.FASHION) if atlas.FASHION.is_file() else None
         print(f"report: {page.write(everything, unfit, folder, own, fashion)}", flush=True)
-
-
-def _texts(summary: Summary, name: str) -> dict[str, str]:
-    return {
-        "report.json": as_data.as_text(as_data.report_of(summary, name)),
-        "report.md": as_text.markdown(summary, name),
-        "results.tex": as_text.latex(summary),
-    }
 
 
 def _draw(runs: list[Run], folder: Path) -> None:

@@ -57,7 +57,7 @@ def write_atomically(path: Path, text: str, durable: bool = True) -> None:
     """
     temporary = temporary_beside(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # names of files may be no Unicode
         replace(temporary, path) if durable else temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
