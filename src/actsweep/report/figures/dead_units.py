@@ -1,6 +1,6 @@
 """How many units never answer: whose output is 0 on all training images, before and after training?"""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,11 +41,10 @@ def _is_published(run: Run, when: str) -> bool:
 
 
 def _values(groups: list[Setting]) -> pd.DataFrame:
-    rows: list[tuple[str, str, str, int | None, str, int, int, int]] = []
+    rows, found = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
     for group in groups:
         sizes = group.first["hidden_sizes"]
         for when in WHEN:
-            found: list[tuple[str, int | None, Sequence[int]]]
             found = [("actsweep", run["seed"], at(when, run, "dead_outputs") or ()) for run in group.completed]
             if any(run["seed"] == 42 and _is_published(run, when) for run in group.completed):
                 published = zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False)
@@ -99,11 +98,10 @@ def draw(runs: Runs) -> Drawing:
     if published := set(values["source"]) - {"actsweep"}:
         marks = [open_mark(name, EDITIONS[name], "#D55E00", "none") for name in EDITIONS if name in published]
         figure.legend(handles=marks, loc="outside upper center", ncols=2)
+    marked = "Open marks: what UvA tutorial 3 publishes. " if published else ""
+    some = "Settings without any such unit are not shown. " if len(groups) < len(counted) else ""
     caption = (
         "Units whose output is 0 on all training images, per hidden layer. Bars, numbers: mean over seeds; "
-        "points: each seed. "
-        + ("Open marks: what UvA tutorial 3 publishes. " if published else "")
-        + ("Settings without any such unit are not shown. " if len(groups) < len(counted) else "")
-        + sample(runs, groups, usable=counted)
+        f"points: each seed. {marked}{some}{sample(runs, groups, usable=counted)}"
     )
     return Drawing(figure, values, caption)

@@ -14,8 +14,7 @@ def _panel(axes: Axes, found: pd.DataFrame) -> None:
     z = np.linspace(-furthest, furthest, 400)
     axes.plot(z, 1 / (1 + np.exp(-z)), color="black", linewidth=1.3)
     axes.axvline(0, color="#777777", linestyle="--", linewidth=1)
-    jitter = np.random.default_rng(0).uniform(-0.05, 0.05, len(found))
-    heights = found["label"] + jitter
+    heights = found["label"] + np.random.default_rng(0).uniform(-0.05, 0.05, len(found))
     for label in (0, 1):
         members = found["label"] == label
         axes.plot(found.loc[members, "output"], heights[members], ".", color=COLOURS[label], markersize=4, alpha=0.4)
@@ -36,6 +35,5 @@ def draw(runs: Runs) -> Drawing:
     caption = (
         "Each test example's output z against its label, which is 0 or 1 and jittered to be seen. Curve: σ(z), the "
         "probability of class 1; dashed: the decision boundary z = 0. z is in nats of log odds. "
-        + sample(runs, groups, lowest_seed=True)
     )
-    return Drawing(figure, values, caption)
+    return Drawing(figure, values, caption + sample(runs, groups, lowest_seed=True))

@@ -90,9 +90,6 @@ def draw(runs: Runs) -> Drawing:
         "Left: small points are seeds, large marks their means, lines 95 % t-intervals, cut at 0 and 100 % and at the "
         f"axis{', ◂ means outside it' if outside else ''}; numbers: means. Right, same marks: norm of the loss "
         "gradient of each layer’s weights before training and at the tested epoch, geometric mean over seeds. "
-        + zeros(figure)
-        + some
-        + with_diverged(settings_of(runs))
-        + sample(runs, groups, usable=usable)
+        f"{zeros(figure)}{some}{with_diverged(settings_of(runs))}{sample(runs, groups, usable=usable)}"
     )
     return Drawing(figure, pd.concat([accuracies, gradients], ignore_index=True), caption)

@@ -60,18 +60,16 @@ def _broken_axis(width: float) -> tuple[Figure, Sequence[Axes]]:
 
 def _draw_act(axes: Axes, position: int, found: pd.DataFrame, is_here: pd.Series, colour: str) -> None:
     is_own = found["source"] == "actsweep"
-    own = found[is_own]["accuracy"].to_numpy()
-    here = is_here[is_own].to_numpy()
-    axes.plot(
-        np.array(spread(position - 0.15, len(own), 0.12))[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6
-    )
+    own, here = found[is_own]["accuracy"].to_numpy(), is_here[is_own].to_numpy()
+    x = np.array(spread(position - 0.15, len(own), 0.12))
+    axes.plot(x[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6)
     axes.plot([position - 0.37, position + 0.07], [own.mean()] * 2, color=colour, linewidth=1.8)
     if interval := one_more_run(own):
         axes.plot([position - 0.15] * 2, interval, color=colour, linewidth=1)
     for shift, (source, marker) in zip((0.2, 0.36), MARKS.items(), strict=True):
         published = found[(found["source"] == source) & is_here]["accuracy"]
-        x = [position + shift] * len(published)
-        axes.plot(x, published, marker, color=colour, markerfacecolor="white", markersize=6)
+        where = [position + shift] * len(published)
+        axes.plot(where, published, marker, color=colour, markerfacecolor="white", markersize=6)
 
 
 def _magnified_range(values: pd.DataFrame) -> tuple[float, float]:
@@ -90,18 +88,16 @@ def _values(groups: list[Setting]) -> pd.DataFrame:
         for group in groups
         if group.act in accuracies
     ]
-    return pd.DataFrame(
-        [*((*row, "actsweep") for row in own), *published], columns=["act", "seed", "accuracy", "source"]
-    )
+    rows = [*((*row, "actsweep") for row in own), *published]
+    return pd.DataFrame(rows, columns=["act", "seed", "accuracy", "source"])
 
 
 def _agreement(values: pd.DataFrame) -> str:
     own = values[values["source"] == "actsweep"].groupby("act")["accuracy"]
     intervals = {act: interval for act, each in own if (interval := one_more_run(each.to_numpy()))}
     published = values[(values["source"] != "actsweep") & values["act"].isin(intervals)]
-    inside = [
-        intervals[act][0] <= value <= intervals[act][1] for act, value in published[["act", "accuracy"]].to_numpy()
-    ]
+    pairs = published[["act", "accuracy"]].to_numpy()
+    inside = [intervals[act][0] <= value <= intervals[act][1] for act, value in pairs]
     return f"{sum(inside)} of {len(inside)} lie on their line"
 
 

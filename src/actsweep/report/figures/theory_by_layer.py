@@ -97,9 +97,8 @@ def draw(runs: Runs) -> Drawing:
         "the first layer. " + said(values)
     )
     if "jacobian_mean_square" in names:
-        caption += (
-            "Jacobian: of the outputs with respect to what enters the layer, mean square of its singular values. "
-        )
+        what = "of the outputs with respect to what enters the layer"
+        caption += f"Jacobian: {what}, mean square of its singular values. "
     if values["low"].notna().any():
         caption += "Bands: 95 % of single networks by theory, at one example; means over many examples vary less. "
     return Drawing(figure, values.dropna(axis=1, how="all"), caption + sample(runs, groups))
