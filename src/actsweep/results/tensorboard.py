@@ -61,16 +61,11 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _masked(data: bytes) -> bytes:
-    crc = crc32c(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + MASK) & 0xFFFFFFFF)
-
-
 def _framed(event: Event) -> bytes:
-    """As TFRecord files hold it: the length, the content, a checksum of each."""
+    """As TFRecord files hold it: the length, the content, behind each its masked checksum."""
     content = event.SerializeToString()
-    length = struct.pack("<Q", len(content))
-    return length + _masked(length) + content + _masked(content)
+    parts = [(part, crc32c(part)) for part in (struct.pack("<Q", len(content)), content)]
+    return b"".join(part + struct.pack("<I", (crc >> 15 | crc << 17) + MASK & 0xFFFFFFFF) for part, crc in parts)
 
 
 class TensorBoard(Receiver, Logger):
