@@ -61,9 +61,8 @@ def foreign(folder: Path) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
         inside = Path(place).relative_to(folder)
         found = {name: (inside / name).as_posix() for name in [*files, *folders]}
-        folders[:] = sorted(
-            name for name in folders if not (_is_listed(f"{found[name]}/", known) or recorded(Path(place, name)))
-        )
+        ours = {name for name in folders if _is_listed(f"{found[name]}/", known) or recorded(Path(place, name))}
+        folders[:] = sorted({*folders} - ours)
         links = [name for name in folders if Path(place, name).is_symlink()]
         yield from (found[name] for name in sorted([*files, *links]) if not _is_listed(found[name], known))
 

@@ -128,10 +128,9 @@ def read_sweep(folder: Path) -> dict[str, Any]:
 def name_of(folder: Path) -> str:
     """A run's name: its folder's, with those that lie between it and its sweep's."""
     for sweep in list(folder.parents)[:3]:
-        if SWEEP in ownership.recorded(sweep) and not any(
-            each.startswith(".") for each in folder.relative_to(sweep).parts
-        ):
-            return folder.relative_to(sweep).as_posix()
+        inside = folder.relative_to(sweep)
+        if SWEEP in ownership.recorded(sweep) and not any(part.startswith(".") for part in inside.parts):
+            return inside.as_posix()
     return folder.name
 
 
@@ -264,14 +263,10 @@ def score(result: Mapping[str, Any]) -> float | None:
 def write_failure(settings: "Settings", folder: Path, error: Exception) -> None:
     """Leave the traceback in error.txt and a result.json that says `failed`."""
     trace = "".join(traceback.format_exception(error))
-    reason = {
-        "status": "failed",
-        "error": " ".join(f"{type(error).__name__}: {error}".split()),
-        "val_accuracy": None,
-        "test_accuracy": None,
-    }
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    result = {"status": "failed", "error": reason, "val_accuracy": None, "test_accuracy": None}
     try:
         write_atomically(folder / ERROR, trace)
-        write_result(folder, describe(settings, folder) | reason)
+        write_result(folder, describe(settings, folder) | result)
     except Exception as second:  # a full disk, say: what there is room for is on the terminal
         print(f"{trace}error: {folder}: not even the failure could be noted: {second}", file=sys.stderr)
