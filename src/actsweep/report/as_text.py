@@ -56,7 +56,6 @@ def _verdict(judged: Judged, several: bool) -> list[str]:
 
 
 def _finding(each: Entry) -> str:
-    """A kind of finding, as an item of a list with items."""
     first = each.first
     where = ", ".join(filter(None, [first.where.setting, place(first)]))
     evidence, others = "; ".join(map(fact_in_words, first.evidence)), [other.where.setting for other in each.others]

@@ -32,9 +32,9 @@ OF_A_SWEEP = ("question", "command")
 
 
 def _found(run: Run) -> dict[str, Any]:
-    """What a run found, in numbers that can be averaged."""
+    """What a run found, as numbers that can be averaged, and in which layers units are dead."""
     norms = (run if status(run) == "completed" else run.get("initial") or {}).get("grad_norm") or [None]
-    accuracy = run["test_accuracy"]
+    accuracy, dead = run["test_accuracy"], run.get("dead_outputs")
     return {
         "test_loss": run.get("test_loss"),
         "trained": None if accuracy is None else trained(accuracy, run["classes"]),
@@ -42,6 +42,8 @@ def _found(run: Run) -> dict[str, Any]:
         "grad_norm_last": norms[-1],
         "dead_fraction": mean_of(run.get("dead_fraction")),
         "saturated_fraction": mean_of(run.get("saturated_fraction")),
+        "dead_outputs": " ".join(str(int(count)) for count in dead) if dead else None,
+        "hidden_sizes": "-".join(map(str, run["hidden_sizes"])),
     }
 
 
@@ -50,19 +52,11 @@ def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
     counts = {id(run): first["folder"] for setting in settings for run, first in setting.repeats}
     rows = []
     for run, label in zip(runs, labels(runs), strict=True):
-        dead, repeats = run.get("dead_outputs"), counts.get(id(run))
-        rows.append(
-            label
-            | {key: run.get(key) for key in ("seed", "status", "epochs", "best_epoch", "val_accuracy", "test_accuracy")}
-            | {"status": "repeated" if repeats else status(run)}
-            | _found(run)
-            | {
-                "dead_outputs": " ".join(str(int(count)) for count in dead) if dead else None,
-                "hidden_sizes": "-".join(map(str, run["hidden_sizes"])),
-                **{key: run.get(key) for key in ("seconds", "device", "config_hash", "error", "folder")},
-                "repeats": repeats,
-            }
-        )
+        repeats = counts.get(id(run))
+        how = {"seed": run.get("seed"), "status": "repeated" if repeats else status(run)}
+        how |= {key: run.get(key) for key in ("epochs", "best_epoch", "val_accuracy", "test_accuracy")}
+        where = {key: run.get(key) for key in ("seconds", "device", "config_hash", "error", "folder")}
+        rows.append(label | how | _found(run) | where | {"repeats": repeats})
     return pd.DataFrame(rows)
 
 

@@ -21,7 +21,6 @@ def _compared(settings: list[Setting]) -> tuple[str, list[Setting]]:
 
 
 def _best(groups: list[Setting], values: pd.DataFrame, column: str) -> list[Setting]:
-    """As many settings as have room, in their order."""
     means = values.groupby("setting")[column].mean().sort_values(ascending=column != PERCENT, kind="stable")
     best = set(means.index[:MOST_ROWS])
     return [group for group in groups if group.label in best]

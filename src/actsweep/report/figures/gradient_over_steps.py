@@ -15,7 +15,6 @@ LONG = 2000
 
 
 def _values(run: Run, quantity: str) -> pd.DataFrame:
-    """Step, layer and value, thinned."""
     steps = table(run, "steps")
     steps = thin(steps, logarithmic=len(steps) > LONG)
     layers = [column for column in steps if str(column).startswith(f"{quantity}/")]

@@ -9,8 +9,8 @@ from matplotlib.lines import Line2D
 
 from actsweep.errors import UserError
 from actsweep.report.captions import sample
-from actsweep.report.drawing import CHANCE, Drawing, Line, legend_of_lines, panels, plain_numbers, roomy, whole_numbers
-from actsweep.report.frames import Runs, by_epoch, chances, keep, loss_unit, once_an_epoch, table, with_table
+from actsweep.report.drawing import CHANCE, Drawing, Line, legend_of_lines, panels, plain_numbers, roomy, whole_ticks
+from actsweep.report.frames import Runs, by_epoch, chances, keep, loss_unit, table, with_table
 from actsweep.statistics.setting import Setting
 
 SIZE = (3.4, 2.6)
@@ -48,12 +48,13 @@ def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame], column: st
             axes.plot(curve["epoch"], curve[column], **(thick if seed == "mean" else thin))
     for chance in chances(line.setting for line in lines) if column != "val_loss" else ():
         axes.axhline(chance, **CHANCE)
-    whole_numbers(axes)
+    whole_ticks(axes)
 
 
 def draw(runs: Runs) -> Drawing:
     groups = with_table(runs, "epochs")
-    rows = {run["folder"]: once_an_epoch(table(run, "epochs")) for group in groups for run in group.completed}
+    found = {run["folder"]: table(run, "epochs") for group in groups for run in group.completed}
+    rows = {folder: each.drop_duplicates("epoch", keep="last").set_index("epoch") for folder, each in found.items()}
     logged, groups = _logged(groups, rows)
     is_accuracy = logged == "val_accuracy"
     column = "val_accuracy_percent" if is_accuracy else logged

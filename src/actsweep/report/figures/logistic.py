@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from actsweep.report.captions import sample
 from actsweep.report.drawing import COLOURS, Drawing, panels
-from actsweep.report.frames import Runs, keep, of_first, with_table
+from actsweep.report.frames import Runs, keep, of_group, table, with_table
 
 
 def _panel(axes: Axes, found: pd.DataFrame) -> None:
@@ -25,7 +25,8 @@ def draw(runs: Runs) -> Drawing:
     missing = "no completed run with predictions.csv has a single output for two classes: train with loss=bce"
     groups = keep(with_table(runs, "predictions"), lambda run: run["config"].get("loss") == "bce", missing)
     columns = ["act", "setting", "seed", "example", "label", "prediction", "loss", "output"]
-    values = of_first(groups, "predictions")[columns]
+    tables = [of_group(group, table(group.first, "predictions")) for group in groups]
+    values = pd.concat(tables, ignore_index=True)[columns]
     cells = {str(label): own for label, own in values.groupby("setting", sort=False)}
     right = {label: (own["prediction"] == own["label"]).mean() for label, own in cells.items()}
     titles = [f"{label}\n{right[label]:.1%} of {len(own):,} right" for label, own in cells.items()]

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from actsweep.report.captions import room, sample
-from actsweep.report.drawing import COLOURS, MOST_PANELS, Drawing, Look, legend, panels, whole_numbers
+from actsweep.report.drawing import COLOURS, MOST_PANELS, Drawing, Look, legend, panels, whole_ticks
 from actsweep.report.frames import Runs, by_layer, keep
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, settings_of
@@ -52,8 +52,8 @@ def _panel(classes: Axes, turnover: Axes, found: pd.DataFrame) -> None:
     turnover.bar(found["epoch"], found["units_died"], color=COLOURS[1])
     turnover.bar(found["epoch"], -found["units_revived"], color=COLOURS[6])
     turnover.axhline(0, color="#777777", linewidth=0.8)
-    whole_numbers(classes)
-    whole_numbers(turnover)
+    whole_ticks(classes)
+    whole_ticks(turnover)
 
 
 def draw(runs: Runs) -> Drawing:
