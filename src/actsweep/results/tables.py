@@ -177,7 +177,7 @@ class Tables(Receiver, Logger):
             return
         path = self.folder / name
         is_new = not path.exists()
-        if is_new or name not in self._listed:
+        if name not in self._listed:
             ownership.record(self.folder, name)
             self._listed.add(name)
         if not is_new and self._resumes and "step" in columns:
@@ -247,10 +247,8 @@ class Tables(Receiver, Logger):
             "status": "completed" if tested else "diverged",
             "epochs": 0 if epoch == 0 else max(self.epochs, default=0),
             "best_epoch": epoch,
-            "val_accuracy": at_epoch.get("val_accuracy"),
-            "val_loss": at_epoch.get("val_loss"),
-            "test_accuracy": tested.get("test_accuracy") if tested else None,
-            "test_loss": tested.get("test_loss") if tested else None,
+            **{name: at_epoch.get(name) for name in ("val_accuracy", "val_loss")},
+            **{name: (tested or {}).get(name) for name in ("test_accuracy", "test_loss")},
             "initial": {name: per_layer(name, 0) for name in run_folder.SUMMARY},
             **{name: per_layer(name, epoch) for name in run_folder.SUMMARY},
         }
