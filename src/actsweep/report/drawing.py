@@ -33,6 +33,7 @@ LONGEST = 45  # characters of a line of a row's label
 CHARACTERS = 11  # of a title, an inch
 ZERO: Look = {"linestyle": "none", "marker": "v", "markersize": 7, "markerfacecolor": "white", "clip_on": False}
 ZERO |= {"zorder": 3, "gid": "zero"}
+EDITIONS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}  # of UvA tutorial 3, and their marks
 CHANCE: Look = {"color": "#777777", "linestyle": ":", "linewidth": 1}
 FROM_INPUT_TO_OUTPUT: Colormap = mpl.colormaps["viridis"]
 STYLE: Any = {

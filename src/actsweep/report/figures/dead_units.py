@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from actsweep.report.captions import sample
-from actsweep.report.drawing import Drawing, Look, looks, open_mark, panels
+from actsweep.report.drawing import EDITIONS, Drawing, Look, looks, open_mark, panels
 from actsweep.report.frames import TUTORIAL3, WHEN, Runs, at, keep, trains_as
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, settings_of
@@ -21,7 +21,6 @@ PUBLISHED = {
         (0, 1, 1, 19, 75, 53, 71, 57, 64, 69),
     ),
 }
-EDITIONS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}
 
 
 def _counts(run: Run) -> list[list[int]]:

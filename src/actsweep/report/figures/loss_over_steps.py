@@ -13,7 +13,7 @@ PUBLISHED = {  # vanishing-gradients notebook of Stanford's CS231n: loss printed
     "sigmoid": (1.156405, 1.100737, 0.999698, 0.855495, 0.819427, 0.814825, 0.433092),
     "relu": (1.116188, 0.275047, 0.152297, 0.136370, 0.130853, 0.127878, 0.114522),
 }
-NETWORK = {"data": "spiral", "hidden_sizes": [50, 50], "init": "notebook", "norm": "none", "optim": "sgd"}
+SETUP = {"data": "spiral", "hidden_sizes": [50, 50], "init": "notebook", "norm": "none", "optim": "sgd"}
 SPIRAL = {"seed": 0, "points": 100, "classes": 3, "noise": 0.2}
 TRAINING = {"optim.lr": 0.1, "optim.weight_decay": 0.001, "data.batch_size": "all", "data.val_size": 0} | {
     f"data.source.{key}": value for key, value in SPIRAL.items()
@@ -22,7 +22,7 @@ SOURCE = "CS231n notebook"
 
 
 def _is_published(run: Run) -> bool:
-    return run["act"] in PUBLISHED and run.items() >= NETWORK.items() and trains_as(run, TRAINING)
+    return run["act"] in PUBLISHED and run.items() >= SETUP.items() and trains_as(run, TRAINING)
 
 
 def _values(line: Line) -> pd.DataFrame:

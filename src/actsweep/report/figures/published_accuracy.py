@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actsweep.report.captions import sample, with_diverged
-from actsweep.report.drawing import Drawing, literal, looks, open_mark, spread
+from actsweep.report.drawing import EDITIONS, Drawing, literal, looks, open_mark, spread
 from actsweep.report.frames import TUTORIAL3, Runs, Values, keep, outcomes, trains_as
 from actsweep.results.reading import Run
 from actsweep.statistics.agreement import one_more
@@ -24,14 +24,13 @@ PUBLISHED = {
         "sigmoid": 78.46, "tanh": 88.57, "relu": 88.65, "leakyrelu": 88.33, "elu": 88.32, "swish": 88.33,
     },
 }  # fmt: skip
-NETWORK = {"hidden_sizes": [512, 256, 256, 128], "init": "default", "norm": "none"}
-NETWORK |= {"data": "fashion_mnist", "optim": "sgd"}
-MARKS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}
+SETUP = {"data": "fashion_mnist", "init": "default", "norm": "none", "optim": "sgd"}
+SIZES = [512, 256, 256, 128]
 BREAK = 84  # %: what is above is magnified
 
 
 def _comparable(run: Run) -> bool:
-    is_alike = run.items() >= NETWORK.items() and trains_as(run, TUTORIAL3)
+    is_alike = run["hidden_sizes"] == SIZES and run.items() >= SETUP.items() and trains_as(run, TUTORIAL3)
     return is_alike and run["epochs"] > 0 and run["test_accuracy"] is not None
 
 
@@ -61,7 +60,7 @@ def _draw_act(axes: Axes, position: int, found: pd.DataFrame, is_here: pd.Series
     axes.plot([position - 0.37, position + 0.07], [own.mean()] * 2, color=colour, linewidth=1.8)
     if interval := one_more_run(own):
         axes.plot([position - 0.15] * 2, interval, color=colour, linewidth=1)
-    for shift, (source, marker) in zip((0.2, 0.36), MARKS.items(), strict=True):
+    for shift, (source, marker) in zip((0.2, 0.36), EDITIONS.items(), strict=True):
         published = found[(found["source"] == source) & is_here]["accuracy"]
         where = [position + shift] * len(published)
         axes.plot(where, published, marker, color=colour, markerfacecolor="white", markersize=6)
@@ -113,7 +112,7 @@ def draw(runs: Runs) -> Drawing:
     upper.set_ylabel("test accuracy (%), magnified")
     lower.set_ylabel("(%)")
     marks = [open_mark("this sweep, each seed", "o", fill="#444444")]
-    marks += [open_mark(source, marker) for source, marker in MARKS.items()]
+    marks += [open_mark(source, marker) for source, marker in EDITIONS.items()]
     figure.legend(handles=marks, loc="outside upper center", ncols=3)
     caption = (
         "Test accuracy in % on FashionMNIST's 10,000 test images. Points: each seed of this sweep; bar: their mean; "
