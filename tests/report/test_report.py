@@ -14,7 +14,6 @@ from actsweep.composition import run_name
 from actsweep.report import terminal, writing
 from actsweep.report.summary import summarise
 from actsweep.results import run_folder
-from actsweep.results.reading import read_sweeps
 from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import labels, settings_of
 from tests import processes
@@ -186,7 +185,7 @@ def test_several_sweeps_are_reported_together(tmp_path: Path) -> None:
     run_folder.write_sweep(tmp_path / "a", "Why?", "python -m src.train +sweeps=a", ["one"])
     run_folder.write_sweep(tmp_path / "b", None, "python -m src.train -m seed=1", ["two"])
     (tmp_path / "c").mkdir()
-    together = writing.facts(list(read_sweeps([tmp_path]).values()))
+    together = writing.noted([], [tmp_path])
     assert together["question"] == "Why?"
     assert together["command"] == "python -m src.train +sweeps=a · python -m src.train -m seed=1"
 

@@ -57,3 +57,8 @@ def test_an_interrupted_run_that_no_longer_says_what_it_was_asked_is_moved_aside
     trained = (tmp_path / run_folder.LAST).read_bytes()
     assert command(*run, "optim.lr=0.5") == 0
     assert (tmp_path / run_folder.REPLACED / "1" / run_folder.LAST).read_bytes() == trained
+
+
+def test_a_name_that_is_no_unicode_costs_no_result(tmp_path: Path) -> None:
+    run_folder.write_result(tmp_path, {"status": "completed", "config": {}, "name": os.fsdecode(b"relu-\xff")})
+    assert (run_folder.read_result(tmp_path) or {})["name"] == "relu-?"

@@ -85,7 +85,6 @@ def _task(judged: Judged) -> dict[str, Any]:
 
 
 def _settings(judged: Judged) -> Iterator[dict[str, Any]]:
-    """A row per setting, best first."""
     for setting, cells in judged.best_first:
         counts = {key: len(getattr(setting, key)) for key in ("diverged", "failed", "missing", "repeated")}
         numbers = {key: cell.data for key, cell in cells.items()}

@@ -17,11 +17,11 @@ MOST_ROWS, MOST_OTHERS = 60, 8  # settings in a table, best first, and of a find
 NOTHING = "No rule found anything."
 IN_MARKDOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
 IN_LATEX = ("n", "trained", "mean", "mean_with_diverged")
-LATEX = {
+LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "∞": r"$\infty$",
     "|": "$|$", "…": r"\ldots{}", "−": "$-$", "÷": r"$\div$", "×": r"$\times$", "²": "$^2$", "–": "--",
-}  # fmt: skip
+})  # fmt: skip
 
 
 def markdown(summary: Summary, name: str) -> str:
@@ -56,17 +56,15 @@ def _verdict(judged: Judged, several: bool) -> list[str]:
 
 
 def _finding(each: Entry) -> str:
-    """A kind of finding, as an item of a list with items."""
     first = each.first
     where = ", ".join(filter(None, [first.where.setting, place(first)]))
+    evidence, others = "; ".join(map(fact_in_words, first.evidence)), [other.where.setting for other in each.others]
     lines = [f"- **{escaped(first.title)}**, {SEVERITIES[first.severity]}: {escaped(f'{where}. {first.explanation}')}"]
     lines += [f"  - Try `{each.remedy}`"] if each.remedy else []
-    lines += [
-        f"  - Evidence: {escaped('; '.join(map(fact_in_words, first.evidence)))}. Source: {escaped(first.source)}"
-    ]
+    lines += [f"  - Evidence: {escaped(evidence)}. Source: {escaped(first.source)}"]
     lines += [f"  - From it follows: {escaped(f'{x.title}. {x.explanation}')}" for x in each.consequences]
-    others = listed([x.where.setting for x in each.others], MOST_OTHERS)
-    return "\n".join([*lines, *([f"  - The same in {escaped(others)}"] if each.others else [])])
+    lines += [f"  - The same in {escaped(listed(others, MOST_OTHERS))}"] if others else []
+    return "\n".join(lines)
 
 
 def _rows(judged: Judged, several: bool) -> str:
@@ -88,22 +86,19 @@ def _latex_table(judged: Judged) -> str:
     keys = [key for key in IN_LATEX if key in judged.table.headings]
     heads = ["setting", *(judged.table.headings[key] for key in keys)]
     rows = [[each.label, *(cells[key].whole for key in keys)] for each, cells in judged.table.rows]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{in_latex(f'{judged.task.title}: {judged.note}')}}}",
-            r"\centering",
-            rf"\begin{{tabular}}{{l{'r' * len(keys)}}}",
-            r"\toprule",
-            _line(heads),
-            r"\midrule",
-            *map(_line, rows),
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    caption, body = in_latex(f"{judged.task.title}: {judged.note}"), "\n".join(map(_line, rows))
+    return rf"""\begin{{table}}
+\caption{{{caption}}}
+\centering
+\begin{{tabular}}{{l{"r" * len(keys)}}}
+\toprule
+{_line(heads)}
+\midrule
+{body}
+\bottomrule
+\end{{tabular}}
+\end{{table}}
+"""
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -118,10 +113,5 @@ def in_latex(text: str) -> str:
     >>> in_latex("leaky_relu, 50 % φ")
     'leaky\\_relu, 50 \\% [U+03C6]'
     """
-    return "".join(map(_letter, " ".join(text.split())))
-
-
-def _letter(letter: str) -> str:
-    if letter in LATEX:
-        return LATEX[letter]
-    return letter if letter.isascii() and letter.isprintable() else f"[U+{ord(letter):04X}]"
+    known = " ".join(text.split()).translate(LATEX)
+    return re.sub(r"[^ -~]", lambda letter: f"[U+{ord(letter[0]):04X}]", known)

@@ -1,9 +1,8 @@
 """The raw examples a run was trained and tested on, for what shows them. Only `pictures_of` may do without torch."""
 
-import contextlib
 import importlib
 import inspect
-import re
+import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -23,17 +22,16 @@ def _source(run: dict[str, Any]) -> tuple[ModuleType, Callable[..., "Dataset"], 
     A run folder is data: it must not decide what is imported or called. All it may name is a function that a module in
     data/ defines and that says it returns a Dataset; and nothing is downloaded for it.
     """
+    from actsweep import data
     from actsweep.data.dataset import Dataset
 
     arguments = dict(run["config"]["data"]["source"])
     target = str(arguments.pop("_target_", None))
-    module: ModuleType | None = None
-    function: Any = None
-    if match := re.fullmatch(r"(actsweep\.data\.\w+)\.(\w+)", target):
-        with contextlib.suppress(ImportError):
-            module = importlib.import_module(match[1])
-            function = getattr(module, match[2], None)
-    is_own = match and inspect.isroutine(inspect.unwrap(function)) and function.__module__ == match[1]
+    place, _, name = target.rpartition(".")
+    ours = {f"{data.__name__}.{each.name}" for each in pkgutil.iter_modules(data.__path__)}
+    module = importlib.import_module(place) if place in ours else None
+    function: Any = getattr(module, name, None)
+    is_own = inspect.isroutine(inspect.unwrap(function)) and function.__module__ == place
     if not module or not is_own or get_type_hints(function).get("return") is not Dataset:
         raise UserError(f"data.source={target}: only functions of modules in src/actsweep/data/ are called here")
     offline = {"download": False} if "download" in inspect.signature(function).parameters else {}

@@ -31,6 +31,9 @@ MOST_PANELS = 12
 DPI = 150  # of PNGs
 LONGEST = 45  # characters of a line of a row's label
 CHARACTERS = 11  # of a title, an inch
+ZERO: Look = {"linestyle": "none", "marker": "v", "markersize": 7, "markerfacecolor": "white", "clip_on": False}
+ZERO |= {"zorder": 3, "gid": "zero"}
+EDITIONS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}  # of UvA tutorial 3, and their marks
 CHANCE: Look = {"color": "#777777", "linestyle": ":", "linewidth": 1}
 FROM_INPUT_TO_OUTPUT: Colormap = mpl.colormaps["viridis"]
 STYLE: Any = {
@@ -69,8 +72,8 @@ def literal(text: str) -> str:
 
 
 def wrapped(title: str, inches: float) -> str:
-    """A title in lines that are no longer than a panel so wide."""
-    return "\n".join(fill(line, max(12, int(CHARACTERS * inches))) for line in title.splitlines())
+    """A title, to be drawn as it stands there, in lines that are no longer than a panel so wide."""
+    return literal("\n".join(fill(line, max(12, int(CHARACTERS * inches))) for line in title.splitlines()))
 
 
 def save(drawing: Drawing, stem: Path) -> list[Path]:
@@ -79,10 +82,8 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
     svg, png, csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("svg", "png", "csv"))
     for path in (svg, png, csv):
         ownership.record(*listed_at(path))
-    characters = int(drawing.figure.get_figwidth() * 17.5)  # of this size fill a line
-    drawing.figure.supxlabel(
-        literal(fill(drawing.caption, characters)), fontsize=7.5, x=0.01, ha="left", color="#444444"
-    )
+    caption = fill(drawing.caption, int(drawing.figure.get_figwidth() * 17.5))  # characters of this size fill a line
+    drawing.figure.supxlabel(literal(caption), fontsize=7.5, x=0.01, ha="left", color="#444444")
     if engine := drawing.figure.get_layout_engine():
         engine.execute(drawing.figure)
     drawing.figure.set_layout_engine(None)  # found once, instead of once per file
@@ -153,7 +154,7 @@ def panels(
     figure = Figure(figsize=(max(columns * size[0], 5), rows * size[1] + 0.5), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, **share).flat)
     for index, (each, title) in enumerate(zip(axes, titles, strict=False)):
-        each.set_title(literal(wrapped(title, size[0])))
+        each.set_title(wrapped(title, size[0]))
         if index + columns >= count:
             each.set_xlabel(xlabel)
             each.tick_params(labelbottom=True)
@@ -164,7 +165,7 @@ def panels(
     return figure, axes[:count]
 
 
-def whole_numbers(axes: Axes) -> None:
+def whole_ticks(axes: Axes) -> None:
     """Ticks of the x axis at whole numbers only: epochs, layers."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
@@ -201,20 +202,8 @@ def plot_log(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, **look: Any) -> Non
     if (zero := values == 0).any():
         already = sum(line.get_gid() == "zero" for line in axes.lines)
         every = max(1, int(zero.sum()) // 6)  # and shifted from line to line, so that colours don't cover each other
-        axes.plot(
-            positions[zero],
-            np.zeros(int(zero.sum())),
-            linestyle="none",
-            markevery=(already * every // 5 % every, every),
-            marker="v",
-            markersize=7,
-            markerfacecolor="white",
-            markeredgecolor=look["color"],
-            transform=axes.get_xaxis_transform(),
-            clip_on=False,
-            zorder=3,
-            gid="zero",
-        )
+        where: Look = {"markevery": (already * every // 5 % every, every), "transform": axes.get_xaxis_transform()}
+        axes.plot(positions[zero], values[zero], markeredgecolor=look["color"], **where, **ZERO)
 
 
 def zeros(figure: Figure) -> str:

@@ -31,11 +31,10 @@ class Entry:
 
     def line(self, most: int = 10_000) -> str:
         """In one line, for terminals and logs; `most` characters of the explanation."""
+        said = f"{self.first.where.setting}: {self.first.title}. {shortened(self.first.explanation, most)}"
         remedy = f" Try {self.remedy}." if self.remedy else ""
         others = f" The same in {counted(len(self.others), 'other setting')}." if self.others else ""
-        return (
-            f"{self.first.where.setting}: {self.first.title}. {shortened(self.first.explanation, most)}{remedy}{others}"
-        )
+        return said + remedy + others
 
     @property
     def lines(self) -> list[str]:
@@ -46,23 +45,16 @@ class Entry:
 
 def entries(findings: Sequence[Finding]) -> list[Entry]:
     """Causes by kind, in the given order; what follows from another finding stands with that one."""
-    causes = [each for each in findings if not _cause(each, findings)]
-    kinds = dict.fromkeys(each.kind for each in causes)
-    by_kind = [[each for each in causes if each.kind == kind] for kind in kinds]
-    return [Entry(same[0], tuple(same[1:]), tuple(_following(same[0], findings))) for same in by_kind]
+    by_kind: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if not any(_follows(finding, each) for each in findings):
+            by_kind.setdefault(finding.kind, []).append(finding)
+    following = lambda cause: tuple(each for each in findings if _follows(each, cause))  # noqa: E731
+    return [Entry(first, tuple(others), following(first)) for first, *others in by_kind.values()]
 
 
-def _cause(finding: Finding, findings: Sequence[Finding]) -> bool:
-    """Whether what it follows from was found too."""
-    return any(each.kind == finding.follows and _same(each, finding) for each in findings)
-
-
-def _following(cause: Finding, findings: Sequence[Finding]) -> list[Finding]:
-    return [each for each in findings if each.follows == cause.kind and _same(each, cause)]
-
-
-def _same(one: Finding, other: Finding) -> bool:
-    return one.where.setting == other.where.setting
+def _follows(finding: Finding, cause: Finding) -> bool:
+    return finding.follows == cause.kind and finding.where.setting == cause.where.setting
 
 
 def place(finding: Finding) -> str:

@@ -103,11 +103,6 @@ def of_group(group: Setting, found: pd.DataFrame) -> pd.DataFrame:
     return found.assign(act=group.act, setting=group.label, seed=group.first["seed"])
 
 
-def of_first(groups: Iterable[Setting], name: str) -> pd.DataFrame:
-    """NAME.csv of each setting's lowest seed, as one table."""
-    return pd.concat([of_group(group, table(group.first, name)) for group in groups], ignore_index=True)
-
-
 def trains_as(run: Run, published: Mapping[str, Any]) -> bool:
     """Whether a run's configuration has these values, and otherwise none of what would change its training."""
     found = flat(run["config"])
@@ -202,11 +197,6 @@ def at(when: str, run: Run, quantity: str) -> list[Any] | None:
     return (run.get("initial") or {}).get(quantity)
 
 
-def measured_when(groups: Sequence[Setting], quantity: str) -> list[str]:
-    """Of WHEN, what any run's summary has."""
-    return [when for when in WHEN if any(at(when, run, quantity) for group in groups for run in group.completed)]
-
-
 def norms(group: Setting, when: str) -> pd.DataFrame:
     """One row per layer: geometric mean, minimum and maximum over the n seeds with a finite norm."""
     rows = []
@@ -224,11 +214,6 @@ def first_to_last(setting: Setting) -> float | None:
     ends = [(each[0], each[-1]) for run in setting.observed if (each := at("untrained", run, "grad_norm"))]
     ratios = [first / last for first, last in ends if first is not None and last]
     return geometric_mean(ratios) if ratios else None
-
-
-def once_an_epoch(table: pd.DataFrame) -> pd.DataFrame:
-    """The last row of each epoch in epochs.csv, by epoch."""
-    return table.drop_duplicates("epoch", keep="last").set_index("epoch")
 
 
 def by_epoch(tables: Mapping[int, pd.DataFrame], column: str) -> pd.DataFrame:

@@ -51,35 +51,29 @@ def differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 
 def run_rows(tasks: Sequence[Task], page: Path) -> list[dict[str, Any]]:
     """One row per run, with a link to its folder."""
-    rows = []
-    for task in tasks:
-        for group in task.settings:
-            for run in (*group.runs, *group.repeated):
-                value = task.value(run)
-                rows.append(
-                    {
-                        "name": run["name"],
-                        "href": link(run["folder"], page),
-                        "setting": group.label,
-                        "seed": run["seed"],
-                        "status": "repeated" if run in group.repeated else status(run),
-                        "value": "–" if value is None else task.metric.with_unit(value),
-                        "sort": value,
-                        "epochs": run.get("epochs"),
-                        "seconds": run.get("seconds"),
-                    }
-                )
-    return rows
-
-
-def failures(runs: Sequence[Run], page: Path) -> list[dict[str, str]]:
-    """The runs that failed, and why, in one line."""
     return [
         {
             "name": run["name"],
             "href": link(run["folder"], page),
-            "error": wording.shortened(" ".join(str(run.get("error") or "unknown").split())),
+            "setting": group.label,
+            "seed": run["seed"],
+            "status": "repeated" if run in group.repeated else status(run),
+            "value": "–" if (value := task.value(run)) is None else task.metric.with_unit(value),
+            "sort": value,
+            "epochs": run.get("epochs"),
+            "seconds": run.get("seconds"),
         }
-        for run in runs
-        if run["status"] == "failed"
+        for task in tasks
+        for group in task.settings
+        for run in (*group.runs, *group.repeated)
+    ]
+
+
+def failures(runs: Sequence[Run], page: Path) -> list[dict[str, str]]:
+    """The runs that failed, and why, in one line."""
+    failed = [run for run in runs if run["status"] == "failed"]
+    errors = [" ".join(str(run.get("error") or "unknown").split()) for run in failed]
+    return [
+        {"name": run["name"], "href": link(run["folder"], page), "error": wording.shortened(error)}
+        for run, error in zip(failed, errors, strict=True)
     ]

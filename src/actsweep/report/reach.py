@@ -3,40 +3,28 @@
 import json
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
 
 from actsweep.network import activations
+from actsweep.places import REPOSITORY
 from actsweep.results.reading import Run
 
 if TYPE_CHECKING:
     from actsweep.theory.integrals import Function
 
+DRAWN = ("weight", "bias")
 TRAINS_TO = 6  # depth scales, ξ_c mostly: how deep networks train (Schoenholz et al. 2017)
 
 
-def _drawn(run: Run) -> dict[str, Any]:
-    """How the initialisation's name says that weights and biases are drawn, as configured; nothing of other names."""
-    init, zeros = run["config"].get("init") or {}, {"_target_": "torch.nn.init.zeros_"}
-    scaled = [{"_target_": "torch.nn.init.kaiming_normal_", "nonlinearity": each} for each in ("relu", "linear")]
-    normal = {part: {"_target_": f"actsweep.theory.critical.normal_{part}_"} for part in ("weight", "bias")}
-    computed = {"_recursive_": False, "act": run["config"]["act"], "q": init.get("q")}
-    drawn: dict[str, dict[str, Any]] = {
-        "default": {"weight": None, "bias": None},
-        "kaiming": {"weight": scaled[0], "bias": zeros},
-        "lecun": {"weight": scaled[1], "bias": zeros},
-        "variance": {part: each | {"variance": init.get(f"{part}_variance")} for part, each in normal.items()},
-        "critical": {
-            part: each | {"variance": {"_target_": f"actsweep.theory.critical.{part}_variance"} | computed}
-            for part, each in normal.items()
-        },
-    }
-    return drawn.get(run["init"], {})
-
-
 def _is_as_named(run: Run) -> bool:
-    """Whether weights and biases are drawn as the initialisation's name says, and no normalisation undoes it."""
+    """Whether weights and biases are drawn as conf/init says by that name, and no normalisation undoes it."""
     init = run["config"].get("init") or {}
-    return run["norm"] == "none" and all(init.get(part, said) == said for part, said in _drawn(run).items())
+    numbers = {key: value for key, value in init.items() if key not in DRAWN}
+    named = OmegaConf.merge(OmegaConf.load(REPOSITORY / "conf" / "init" / f"{run['init']}.yaml"), numbers)
+    said = OmegaConf.create({"init": named, "act": run["config"]["act"]}).init
+    return run["norm"] == "none" and all(init.get(part, said[part]) == said[part] for part in DRAWN)
 
 
 def variances(run: Run) -> tuple[float, float] | None:

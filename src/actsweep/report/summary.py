@@ -36,11 +36,8 @@ class Cell:
     @property
     def whole(self) -> str:
         """In one line."""
-        return (
-            f"{self.text} ({self.below})"
-            if self.below and self.below[0] != "["
-            else f"{self.text} {self.below}".strip()
-        )
+        is_interval = self.below.startswith("[") or not self.below
+        return f"{self.text} {self.below}".strip() if is_interval else f"{self.text} ({self.below})"
 
 
 @dataclass(frozen=True)
@@ -142,14 +139,12 @@ def _share(setting: Setting) -> Cell:
 def _estimates(setting: Setting, verdict: Verdict) -> dict[tuple[str, str], Cell]:
     """Of the completed runs, or the mean with those that diverged."""
     metric, values = verdict.task.metric, list(verdict.task.outcomes(setting, verdict.with_diverged).values())
+    said, key = (", diverged counted", "_with_diverged") if verdict.with_diverged else ("", "")
     cells = {}
-    for name, estimate in ESTIMATES.items() if not verdict.with_diverged else [("mean", inference.mean)]:
-        got = estimate(values).within(*metric.possible) if values else None
-        cell = (
-            Cell(metric.text(got.value), interval(got, metric), got.value, as_numbers(got, metric)) if got else Cell()
-        )
-        said, key = (", diverged counted", "_with_diverged") if verdict.with_diverged else ("", "")
-        cells[name.lower() + key, f"{name}{said}, {metric.unit}"] = cell
+    for name in ["mean"] if verdict.with_diverged else ESTIMATES:
+        got = ESTIMATES[name](values).within(*metric.possible) if values else None
+        known = (metric.text(got.value), interval(got, metric), got.value, as_numbers(got, metric)) if got else ()
+        cells[name.lower() + key, f"{name}{said}, {metric.unit}"] = Cell(*known)
     return cells
 
 
@@ -165,16 +160,11 @@ def _row(setting: Setting, verdicts: Sequence[Verdict]) -> dict[tuple[str, str],
     for name in ("epochs", "seconds"):
         average = mean_of([run.get(name) for run in setting.completed])
         cells[name, name] = _number(average, wording.fixed(average, 1))
-    ratio, dead = first_to_last(setting), _dead(setting)
+    ratio, dead = first_to_last(setting), mean_of([mean_of(run.get("dead_fraction")) for run in setting.completed])
     cells["gradient_first_to_last", "gradient, first ÷ last layer"] = _number(ratio, wording.number(ratio, 2))
-    cells["dead_percent", "dead units, %"] = _number(dead, wording.fixed(dead, 1))
+    percent = None if dead is None else 100 * dead
+    cells["dead_percent", "dead units, %"] = _number(percent, wording.fixed(percent, 1))
     return cells
-
-
-def _dead(setting: Setting) -> float | None:
-    """Mean share of dead units over layers and completed runs, in percent."""
-    share = mean_of([mean_of(run.get("dead_fraction")) for run in setting.completed])
-    return None if share is None else 100 * share
 
 
 def _table(verdicts: Sequence[Verdict]) -> Table:

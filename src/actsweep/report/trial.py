@@ -89,12 +89,8 @@ def _trial(finding: Finding, setting: Setting, folder: Path) -> Trial:
     configured = run["config"]["trainer"]["max_epochs"]
     brief = configured if finding.kind in TO_THE_END else min(configured, max(FEWEST_EPOCHS, 2 * run["epochs"]))
     limit = [f"trainer.max_epochs={brief}"] if not any("max_epochs" in each for each in finding.remedy) else []
-    words = (
-        *changed(overrides_of(run), [*finding.remedy, *limit]),
-        "hydra.mode=RUN",
-        f"hydra.run.dir={quoted(place)}",
-    )
-    return Trial(finding, run, words, place)
+    words = [*changed(overrides_of(run), [*finding.remedy, *limit]), "hydra.mode=RUN", f"hydra.run.dir={quoted(place)}"]
+    return Trial(finding, run, tuple(words), place)
 
 
 def quoted(path: Path) -> str:
@@ -123,10 +119,8 @@ def changed(overrides: Sequence[str], remedy: Sequence[str]) -> list[str]:
     keys += SIZES if SIZES & set(keys) else []
     choices = [key for key in keys if "." not in key]
     key_of = lambda each: each.lstrip("+~").partition("=")[0]  # noqa: E731
-    return [
-        *(each for each in overrides if key_of(each) not in keys and key_of(each).partition(".")[0] not in choices),
-        *remedy,
-    ]
+    kept = (each for each in overrides if key_of(each) not in keys and key_of(each).partition(".")[0] not in choices)
+    return [*kept, *remedy]
 
 
 def _train(words: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from actsweep.report import wording
 from actsweep.report.frames import first_to_last, trained_share
@@ -62,8 +63,10 @@ def judge(task: Task, with_diverged: bool = False) -> Verdict:
         if (values := task.outcomes(setting, with_diverged))
     ]
     found.sort(key=lambda each: -sign * each.mean.value)
-    compared = found[:MOST_COMPARED] if len(found) > MOST_COMPARED else found
-    by_label = {each.setting.label: {seed: sign * value for seed, value in each.values.items()} for each in compared}
+    by_label = {
+        each.setting.label: {seed: sign * value for seed, value in each.values.items()}
+        for each in found[:MOST_COMPARED]
+    }
     furthest = metric.possible[1]
     pairs = {
         names: replace(pair, difference=pair.difference.within(-furthest, furthest))
@@ -74,9 +77,7 @@ def judge(task: Task, with_diverged: bool = False) -> Verdict:
 
 def interval(estimate: Estimate, metric: Metric) -> str:
     """95 % interval, as text; nothing where n is too small for one."""
-    if math.isnan(estimate.low):
-        return ""
-    return f"[{metric.text(estimate.low)}, {metric.text(estimate.high)}]"
+    return "" if math.isnan(estimate.low) else f"[{metric.text(estimate.low)}, {metric.text(estimate.high)}]"
 
 
 def pairing(pair: Comparison) -> str:
@@ -86,13 +87,10 @@ def pairing(pair: Comparison) -> str:
     >>> pairing(one)
     'paired over the 2 of 3 seeds that both have'
     """
-    if pair.paired:
-        return (
-            "paired by seed"
-            if pair.n == pair.seeds
-            else f"paired over the {pair.n} of {pair.seeds} seeds that both have"
-        )
-    return "unpaired, because their seeds differ"
+    if not pair.paired:
+        return "unpaired, because their seeds differ"
+    common = f"over the {pair.n} of {pair.seeds} seeds that both have"
+    return f"paired {'by seed' if pair.n == pair.seeds else common}"
 
 
 def _ahead(best: Found, other: Found, pair: Comparison, verdict: Verdict) -> str:
@@ -105,10 +103,8 @@ def _ahead(best: Found, other: Found, pair: Comparison, verdict: Verdict) -> str
     where = "behind" if pair.difference.value >= 0 else "ahead"
     pair = pair if pair.difference.value >= 0 else turned(pair)
     size = f"{metric.text(pair.difference.value)} {metric.difference_unit}"
-    low, high = pair.difference.low, pair.difference.high
-    sure = (
-        f"95 % interval {metric.text(low)} to {metric.text(high)}" if not math.isnan(low) else "too few for an interval"
-    )
+    low, high = metric.text(pair.difference.low), metric.text(pair.difference.high)
+    sure = "too few for an interval" if math.isnan(pair.difference.low) else f"95 % interval {low} to {high}"
     together = f"{sure}, Holm-corrected {wording.p_value(pair.p_holm)}, {pairing(pair)}, n = {pair.n}"
     which = "one run" if pair.n == 1 else "these runs"
     ending = "that is a real difference." if pair.differ else f"{which} can’t tell the two apart."
@@ -123,30 +119,23 @@ def sentences(verdict: Verdict) -> list[str]:
     best = verdict.found[0]
     extreme = "highest" if metric.higher_is_better else "lowest (lower is better)"
     sure = interval(best.mean, metric)
-    said = [
-        f"{best.setting.label} has the {extreme} mean {metric.name}: {metric.with_unit(best.mean.value)}"
-        + (f", 95 % interval {sure}" if sure else ", one run, so no interval")
-        + f", n = {best.mean.n}."
-    ]
+    sure = f"95 % interval {sure}" if sure else "one run, so no interval"
+    value = f"{metric.with_unit(best.mean.value)}, {sure}, n = {best.mean.n}"
+    said = [f"{best.setting.label} has the {extreme} mean {metric.name}: {value}."]
     if verdict.with_diverged:
         said[0] = f"With diverged runs counted as {task.stands}: {said[0]}"
     elif best.setting.broken:
         said[0] += f" That mean leaves out {best.setting.broken}."
     if len(task.settings) == 1:
         return [*said, "There is no other setting to compare it with."]
-    others = [
-        (other, pair)
-        for other in verdict.found[1:]
-        if (pair := verdict.between(best.setting.label, other.setting.label))
-    ]
+    between = partial(verdict.between, best.setting.label)
+    others = [(other, pair) for other in verdict.found[1:] if (pair := between(other.setting.label))]
     said += [_ahead(best, other, pair, verdict) for other, pair in others[:MOST_NEXT]]
     apart = [other.setting.label for other, pair in others if pair.differ]
     if len(others) > MOST_NEXT:
         which = f": {wording.listed(apart)}" if apart else ""
-        said.append(
-            f"Of all {len(others)} other settings, {len(apart)} differ from it beyond chance "
-            f"(Holm-corrected p < 0.05){which}."
-        )
+        beyond = f"{len(apart)} differ from it beyond chance (Holm-corrected p < 0.05){which}"
+        said.append(f"Of all {len(others)} other settings, {beyond}.")
     if len(verdict.found) > MOST_COMPARED:
         said.append(f"Only the {MOST_COMPARED} best of {len(verdict.found)} settings were compared in pairs.")
     if verdict.with_diverged:
@@ -165,15 +154,10 @@ def _untrained(task: Task) -> list[str]:
         share = trained_share(setting)
         is_trained = any(run.get("epochs") for run in setting.runs)  # an untrained network had nothing to learn
         if share is not None and share.value < 1 and is_trained:
-            ratio = first_to_last(setting)
-            why = (
-                ""
-                if ratio is None
-                else f"; untrained, its first layer’s gradient is {wording.number(ratio, 2)} × its last’s"
-            )
-            facts.append(
-                f"{setting.label} ({round(share.value * share.n)} of {wording.counted(share.n, 'run')} trained{why})"
-            )
+            count = f"{round(share.value * share.n)} of {wording.counted(share.n, 'run')} trained"
+            if (ratio := first_to_last(setting)) is not None:
+                count += f"; untrained, its first layer’s gradient is {wording.number(ratio, 2)} × its last’s"
+            facts.append(f"{setting.label} ({count})")
     return [f"Not every run learnt something: {wording.listed(facts)}."] if facts else []
 
 

@@ -32,9 +32,9 @@ OF_A_SWEEP = ("question", "command")
 
 
 def _found(run: Run) -> dict[str, Any]:
-    """What a run found, in numbers that can be averaged."""
+    """What a run found, as numbers that can be averaged, and in which layers units are dead."""
     norms = (run if status(run) == "completed" else run.get("initial") or {}).get("grad_norm") or [None]
-    accuracy = run["test_accuracy"]
+    accuracy, dead = run["test_accuracy"], run.get("dead_outputs")
     return {
         "test_loss": run.get("test_loss"),
         "trained": None if accuracy is None else trained(accuracy, run["classes"]),
@@ -42,6 +42,8 @@ def _found(run: Run) -> dict[str, Any]:
         "grad_norm_last": norms[-1],
         "dead_fraction": mean_of(run.get("dead_fraction")),
         "saturated_fraction": mean_of(run.get("saturated_fraction")),
+        "dead_outputs": " ".join(str(int(count)) for count in dead) if dead else None,
+        "hidden_sizes": "-".join(map(str, run["hidden_sizes"])),
     }
 
 
@@ -50,25 +52,12 @@ def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
     counts = {id(run): first["folder"] for setting in settings for run, first in setting.repeats}
     rows = []
     for run, label in zip(runs, labels(runs), strict=True):
-        dead, repeats = run.get("dead_outputs"), counts.get(id(run))
-        rows.append(
-            label
-            | {key: run.get(key) for key in ("seed", "status", "epochs", "best_epoch", "val_accuracy", "test_accuracy")}
-            | {"status": "repeated" if repeats else status(run)}
-            | _found(run)
-            | {
-                "dead_outputs": " ".join(str(int(count)) for count in dead) if dead else None,
-                "hidden_sizes": "-".join(map(str, run["hidden_sizes"])),
-                **{key: run.get(key) for key in ("seconds", "device", "config_hash", "error", "folder")},
-                "repeats": repeats,
-            }
-        )
+        repeats = counts.get(id(run))
+        how = {"seed": run.get("seed"), "status": "repeated" if repeats else status(run)}
+        how |= {key: run.get(key) for key in ("epochs", "best_epoch", "val_accuracy", "test_accuracy")}
+        where = {key: run.get(key) for key in ("seconds", "device", "config_hash", "error", "folder")}
+        rows.append(label | how | _found(run) | where | {"repeats": repeats})
     return pd.DataFrame(rows)
-
-
-def facts(sweeps: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What sweeps asked and were started with, taken together."""
-    return {key: " · ".join(dict.fromkeys(str(sweep[key]) for sweep in sweeps if sweep.get(key))) for key in OF_A_SWEEP}
 
 
 def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -93,7 +82,8 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
 def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     """What is known of the sweeps themselves, their missing runs too."""
     sweeps = read_sweeps(folders)
-    known = facts(list(sweeps.values()))
+    said = {key: [str(sweep[key]) for sweep in sweeps.values() if sweep.get(key)] for key in OF_A_SWEEP}
+    known = {key: " · ".join(dict.fromkeys(each)) for key, each in said.items()}
     return known | {"missing": missing_of(runs, sweeps), "forget": command("report", *folders, "--forget")}
 
 
@@ -118,11 +108,13 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> S
     table = table_of(runs, settings)
     absent = [{"status": "missing", "folder": str(path)} for path in sweep["missing"]]
     text = table.to_csv(index=False) + pd.DataFrame(absent, columns=table.columns).to_csv(index=False, header=False)
-    files.write_atomically(folder / RESULTS, text.encode("utf-8", "replace").decode())  # names may be no Unicode
+    files.write_atomically(folder / RESULTS, text)
     with _beside(_draw, runs, folder):
         summary = summarise(settings, sweep)
-        for file, content in _texts(summary, folder.resolve().name).items():
-            files.write_atomically(folder / file, content.encode("utf-8", "replace").decode())
+        name = folder.resolve().name
+        files.write_atomically(folder / "report.json", as_data.as_text(as_data.report_of(summary, name)))
+        files.write_atomically(folder / "report.md", as_text.markdown(summary, name))
+        files.write_atomically(folder / "results.tex", as_text.latex(summary))
         terminal.show(summary, folder / RESULTS)
         if with_page:
             from actsweep.report import page  # here, because plotly takes a second to import
@@ -152,14 +144,6 @@ def write_atlas(runs: list[Run], others: Sequence[Setting], folder: Path, with_p
 
         fashion = pd.read_csv(atlas.FASHION) if fashion is None else fashion
         print(f"report: {page.write(everything, unfit, folder, own, fashion)}", flush=True)
-
-
-def _texts(summary: Summary, name: str) -> dict[str, str]:
-    return {
-        "report.json": as_data.as_text(as_data.report_of(summary, name)),
-        "report.md": as_text.markdown(summary, name),
-        "results.tex": as_text.latex(summary),
-    }
 
 
 def _draw(runs: list[Run], folder: Path) -> None:

@@ -5,14 +5,15 @@ Flow: around **results**.
 
 import errno
 import json
-import math
 import os
+from collections.abc import Callable
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
 from actsweep.results import ownership
 
-NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # as JSON, which has no such numbers, holds them
+NOT_FINITE = {"inf": inf, "-inf": -inf, "nan": nan}  # as JSON, which has no such numbers, holds them
 
 
 def temporary_beside(path: Path) -> Path:
@@ -56,7 +57,7 @@ def write_atomically(path: Path, text: str, durable: bool = True) -> None:
     """
     temporary = temporary_beside(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # names of files may be no Unicode
         replace(temporary, path) if durable else temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -69,20 +70,14 @@ def as_json(value: Any) -> str:
 
 def speakable(value: Any) -> Any:
     """The same, with floats that JSON lacks as the strings in NOT_FINITE."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(float(value))
-    if isinstance(value, dict):
-        return {key if isinstance(key, str) else str(key): speakable(each) for key, each in value.items()}
-    return [speakable(each) for each in value] if isinstance(value, list | tuple) else value
+    return _changed(value, lambda leaf: str(float(leaf)) if isinstance(leaf, float) and not isfinite(leaf) else leaf)
 
 
-def _as_written(value: Any) -> Any:
-    """What `as_json` was given."""
+def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same with each leaf changed."""
     if isinstance(value, dict):
-        return {key: _as_written(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_as_written(each) for each in value]
-    return NOT_FINITE.get(value, value) if isinstance(value, str) else value
+        return {str(key): _changed(each, change) for key, each in value.items()}
+    return [_changed(each, change) for each in value] if isinstance(value, list | tuple) else change(value)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -92,4 +87,4 @@ def read_json(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
-    return _as_written(found) if isinstance(found, dict) else {}
+    return _changed(found, lambda leaf: NOT_FINITE.get(leaf, leaf)) if isinstance(found, dict) else {}

@@ -34,9 +34,9 @@ def record(folder: Path, *names: str) -> None:
 
 def refuse_taken(folder: Path, *names: str) -> None:
     """Raise UserError where one of these files is somebody else's."""
-    there = [name for name in names if _exists(folder / name)]  # looked at first: another process may be listing it
+    there = [name for name in names if os.path.lexists(folder / name)]  # first: another process may list it
     known = recorded(folder)
-    if taken := [name for name in there if not (_is_listed(name, known) or _lists(folder / name))]:
+    if taken := [name for name in there if not (_is_listed(name, known) or recorded(folder / name))]:
         raise UserError(_refusal(folder, taken))
 
 
@@ -48,7 +48,7 @@ def adopt(folder: Path, *names: str) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     if not known:
-        if _exists(folder / RECORD):
+        if os.path.lexists(folder / RECORD):
             raise UserError(_refusal(folder, [RECORD]))
         new = [HEADER, *new]
     with (folder / RECORD).open("ab", buffering=0) as file:
@@ -61,9 +61,8 @@ def foreign(folder: Path) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
         inside = Path(place).relative_to(folder)
         found = {name: (inside / name).as_posix() for name in [*files, *folders]}
-        folders[:] = sorted(
-            name for name in folders if not (_is_listed(f"{found[name]}/", known) or _lists(Path(place, name)))
-        )
+        ours = {name for name in folders if _is_listed(f"{found[name]}/", known) or recorded(Path(place, name))}
+        folders[:] = sorted({*folders} - ours)
         links = [name for name in folders if Path(place, name).is_symlink()]
         yield from (found[name] for name in sorted([*files, *links]) if not _is_listed(found[name], known))
 
@@ -98,14 +97,6 @@ def move_aside(folder: Path, paths: Iterable[Path], into: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
     return aside
-
-
-def _lists(path: Path) -> bool:
-    return bool(recorded(path))
-
-
-def _exists(path: Path) -> bool:
-    return os.path.lexists(path)
 
 
 def _is_listed(name: str, known: set[str]) -> bool:

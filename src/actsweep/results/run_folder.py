@@ -49,6 +49,7 @@ COUNTS = ("dead_outputs", "dead_units")
 SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_max_abs")
 HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 EVENTS, REPLACED = "events.out.tfevents.*", ".replaced"
+UNFINISHED = "*.tmp"  # was being written when a process died
 OF_SWEEPERS = ("multirun.yaml", "optimization_results.yaml", ".submitit/")  # what Hydra's plugins write for a sweep
 
 
@@ -120,17 +121,16 @@ def write_sweep(folder: Path, question: str | None, command: str, expected: list
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
-    """What `write_sweep` noted; nothing where it can't be read."""
+    """What `write_sweep` noted."""
     return read_json(folder / SWEEP)
 
 
 def name_of(folder: Path) -> str:
     """A run's name: its folder's, with those that lie between it and its sweep's."""
     for sweep in list(folder.parents)[:3]:
-        if SWEEP in ownership.recorded(sweep) and not any(
-            each.startswith(".") for each in folder.relative_to(sweep).parts
-        ):
-            return folder.relative_to(sweep).as_posix()
+        inside = folder.relative_to(sweep)
+        if SWEEP in ownership.recorded(sweep) and not any(part.startswith(".") for part in inside.parts):
+            return inside.as_posix()
     return folder.name
 
 
@@ -162,16 +162,12 @@ def _of_a_run(folder: Path) -> list[Path]:
     """
     files = [folder / name for name in (QUANTITIES, ERROR, BEST, LAST, RUN, RESULT)]
     mine = set(ownership.own(folder))
-    return [*_tables(folder), *ownership.own(folder, EVENTS), *_left(folder), *(path for path in files if path in mine)]
+    left = [*ownership.own(folder, EVENTS), *ownership.own(folder, UNFINISHED)]
+    return [*_tables(folder), *left, *(path for path in files if path in mine)]
 
 
 def _tables(folder: Path) -> list[Path]:
     return [path for path in ownership.own(folder, "*.csv") if path.parent == folder and path.name != RESULTS]
-
-
-def _left(folder: Path) -> list[Path]:
-    """What was being written when a process died."""
-    return ownership.own(folder, "*.tmp")
 
 
 def table_sizes(folder: Path) -> dict[str, int]:
@@ -201,7 +197,8 @@ def _cut(folder: Path, sizes: dict[str, int]) -> None:
             os.truncate(path, sizes[path.name])
         else:
             path.unlink()  # written after the checkpoint: the resumed run writes it again
-    ownership.remove([*(path for path in ownership.own(folder) if path.name in {RESULT, ERROR}), *_left(folder)])
+    ended = [path for path in ownership.own(folder) if path.name in {RESULT, ERROR}]
+    ownership.remove([*ended, *ownership.own(folder, UNFINISHED)])
 
 
 @zero_only
@@ -266,14 +263,10 @@ def score(result: Mapping[str, Any]) -> float | None:
 def write_failure(settings: "Settings", folder: Path, error: Exception) -> None:
     """Leave the traceback in error.txt and a result.json that says `failed`."""
     trace = "".join(traceback.format_exception(error))
-    reason = {
-        "status": "failed",
-        "error": " ".join(f"{type(error).__name__}: {error}".split()),
-        "val_accuracy": None,
-        "test_accuracy": None,
-    }
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    result = {"status": "failed", "error": reason, "val_accuracy": None, "test_accuracy": None}
     try:
         write_atomically(folder / ERROR, trace)
-        write_result(folder, describe(settings, folder) | reason)
+        write_result(folder, describe(settings, folder) | result)
     except Exception as second:  # a full disk, say: what there is room for is on the terminal
         print(f"{trace}error: {folder}: not even the failure could be noted: {second}", file=sys.stderr)

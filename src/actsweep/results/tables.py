@@ -25,21 +25,9 @@ from torch import Tensor, nn
 
 from actsweep.diagnostics.diagnostic import Receiver
 from actsweep.errors import UserError
-from actsweep.results import ownership
+from actsweep.results import ownership, run_folder
 from actsweep.results.files import write_atomically
 from actsweep.results.rank import zero_only
-from actsweep.results.run_folder import (
-    COUNTS,
-    EPOCHS,
-    HISTOGRAM_COLUMNS,
-    HISTOGRAMS,
-    LAYER_COLUMNS,
-    LAYERS,
-    REPLACED,
-    SUMMARY,
-    table,
-    table_sizes,
-)
 
 Numbers = npt.NDArray[np.float64]
 
@@ -62,16 +50,18 @@ class Tables(Receiver, Logger):
     Raises UserError where files of these names are somebody else's.
     """
 
+    name, version = "tables", ""
+
     def __init__(self, folder: str | Path) -> None:
         super().__init__()
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(f"Tables: {self.folder} is no folder")
-        ownership.refuse_taken(self.folder, EPOCHS, LAYERS, HISTOGRAMS)
+        ownership.refuse_taken(self.folder, run_folder.EPOCHS, run_folder.LAYERS, run_folder.HISTOGRAMS)
         self._trainer: L.Trainer | None = None  # while it is at work
         self._resumes, self._again = False, set[tuple[str, str]]()  # of which tables and quantities rows were dropped
         self._listed: set[str] = set()  # tables that are known to be ours
-        self._has_earlier = bool(table_sizes(self.folder))  # a fit's tables
+        self._has_earlier = bool(run_folder.table_sizes(self.folder))  # a fit's tables
         self.epochs = self._read_epochs()  # of a run that is resumed, else none
         self._changed: set[int] = set()  # epochs whose rows are not on disk as they are here
         self._columns: list[str] = []  # on disk
@@ -80,21 +70,13 @@ class Tables(Receiver, Logger):
         self._histogram_rows: list[tuple[Any, ...]] = []
 
     def _read_epochs(self) -> dict[int, dict[str, float]]:
-        path = self.folder / EPOCHS
+        path = self.folder / run_folder.EPOCHS
         if not path.exists():
             return {}
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         number = lambda text: int(text) if text.isdigit() else float(text)  # noqa: E731
         return {int(row.pop("epoch")): {name: number(value) for name, value in row.items() if value} for row in rows}
-
-    @property
-    def name(self) -> str:
-        return "tables"
-
-    @property
-    def version(self) -> str:
-        return ""
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         pass  # they are in result.json
@@ -105,9 +87,9 @@ class Tables(Receiver, Logger):
         self._trainer = trainer = getattr(model, "trainer", None)
         if trainer is None or trainer.state.fn != TrainerFn.FITTING:
             return
-        sizes = table_sizes(self.folder)
+        sizes = run_folder.table_sizes(self.folder)
         if self._has_earlier and sizes and not (trainer.ckpt_path or trainer.global_step):
-            aside = ownership.move_aside(self.folder, [self.folder / name for name in sizes], REPLACED)
+            aside = ownership.move_aside(self.folder, [self.folder / name for name in sizes], run_folder.REPLACED)
             rank_zero_info(f"{self.folder}: tables of an earlier fit, which this one doesn't resume, are in {aside}")
             self.epochs, self._columns, self._last = {}, [], 0
         self._has_earlier, self._resumes, self._again = True, bool(trainer.ckpt_path), set()
@@ -132,8 +114,8 @@ class Tables(Receiver, Logger):
 
     def _drop_later(self, epoch: int) -> None:
         """Of a fit that resumes, the epochs behind its first one: they broke off behind its checkpoint."""
-        if self._resumes and (EPOCHS, "") not in self._again:
-            self._again.add((EPOCHS, ""))
+        if self._resumes and (run_folder.EPOCHS, "") not in self._again:
+            self._again.add((run_folder.EPOCHS, ""))
             if any(each > epoch for each in self.epochs):
                 self.epochs, self._columns = {each: self.epochs[each] for each in self.epochs if each <= epoch}, []
                 self._changed.add(epoch)
@@ -156,12 +138,12 @@ class Tables(Receiver, Logger):
     @zero_only
     def log_table(self, name: str, columns: dict[str, Iterable[Any]]) -> None:
         """Append rows to NAME.csv: values by column."""
-        self._append(table(self.folder, name).name, tuple(columns), list(zip(*columns.values(), strict=True)))
+        self._append(f"{name}.csv", tuple(columns), list(zip(*columns.values(), strict=True)))
 
     @zero_only
     def save(self) -> None:
-        self._append(LAYERS, LAYER_COLUMNS, self._layer_rows)
-        self._append(HISTOGRAMS, HISTOGRAM_COLUMNS, self._histogram_rows)
+        self._append(run_folder.LAYERS, run_folder.LAYER_COLUMNS, self._layer_rows)
+        self._append(run_folder.HISTOGRAMS, run_folder.HISTOGRAM_COLUMNS, self._histogram_rows)
         if self._changed:
             self._save_epochs()
 
@@ -170,12 +152,12 @@ class Tables(Receiver, Logger):
 
         Not forced to disk in every epoch: a checkpoint knows how long the file has to be.
         """
-        path, changed = self.folder / EPOCHS, sorted(self._changed)
+        path, changed = self.folder / run_folder.EPOCHS, sorted(self._changed)
         if changed[0] < self._last or any(name not in self._columns for each in changed for name in self.epochs[each]):
             self._columns = list(dict.fromkeys(["epoch", *(name for row in self.epochs.values() for name in row)]))
             csv.writer(header := io.StringIO(), lineterminator="\n").writerow(self._columns)
             lines = [header.getvalue(), *map(self._line, self.epochs)]
-            ownership.record(self.folder, EPOCHS)
+            ownership.record(self.folder, run_folder.EPOCHS)
             write_atomically(path, "".join(lines), durable=False)
         else:
             lines = [self._line(epoch) for epoch in changed]
@@ -195,7 +177,7 @@ class Tables(Receiver, Logger):
             return
         path = self.folder / name
         is_new = not path.exists()
-        if is_new or name not in self._listed:
+        if name not in self._listed:
             ownership.record(self.folder, name)
             self._listed.add(name)
         if not is_new and self._resumes and "step" in columns:
@@ -235,7 +217,7 @@ class Tables(Receiver, Logger):
         of epoch 0 the first, the untrained network's."""
         self.save()
         values: dict[tuple[int, str], dict[str, float]] = {}
-        path = self.folder / LAYERS
+        path = self.folder / run_folder.LAYERS
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
                 for epoch, _, layer, quantity, value in islice(csv.reader(file), 1, None):
@@ -258,17 +240,15 @@ class Tables(Receiver, Logger):
             epochs = [epoch for epoch, name in layers if name == quantity and at is not None]
             measured = max((epoch for epoch in epochs if epoch == at or 0 < epoch < (at or 0)), default=-1)
             values = layers.get((measured, quantity))
-            as_number = int if quantity in COUNTS else float
+            as_number = int if quantity in run_folder.COUNTS else float
             return [as_number(value) if math.isfinite(value) else None for value in values.values()] if values else None
 
         return {
             "status": "completed" if tested else "diverged",
             "epochs": 0 if epoch == 0 else max(self.epochs, default=0),
             "best_epoch": epoch,
-            "val_accuracy": at_epoch.get("val_accuracy"),
-            "val_loss": at_epoch.get("val_loss"),
-            "test_accuracy": tested.get("test_accuracy") if tested else None,
-            "test_loss": tested.get("test_loss") if tested else None,
-            "initial": {name: per_layer(name, 0) for name in SUMMARY},
-            **{name: per_layer(name, epoch) for name in SUMMARY},
+            **{name: at_epoch.get(name) for name in ("val_accuracy", "val_loss")},
+            **{name: (tested or {}).get(name) for name in ("test_accuracy", "test_loss")},
+            "initial": {name: per_layer(name, 0) for name in run_folder.SUMMARY},
+            **{name: per_layer(name, epoch) for name in run_folder.SUMMARY},
         }

@@ -23,6 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import custom_scalars, hparams, image, text
 
+from actsweep.config.descriptions import flat
 from actsweep.diagnostics.diagnostic import Quantity, Receiver
 from actsweep.results import ownership
 from actsweep.results.rank import zero_only
@@ -30,13 +31,6 @@ from actsweep.results.tables import Numbers
 
 SHOWN = ("names.act", "hidden_sizes", "names.init", "norm", "names.data", "names.optim", "optim.lr", "seed")
 CASTAGNOLI, MASK, BLOCK = 0x82F63B78, 0xA282EAD8, 1024
-
-
-def _at(settings: dict[str, Any], key: str) -> str | float | int:
-    value: Any = settings
-    for part in key.split("."):
-        value = value[part]
-    return value if isinstance(value, str | float | int) else "-".join(map(str, value))
 
 
 @cache
@@ -67,22 +61,19 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _masked(data: bytes) -> bytes:
-    crc = crc32c(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + MASK) & 0xFFFFFFFF)
-
-
 def _framed(event: Event) -> bytes:
-    """As TFRecord files hold it: the length, the content, a checksum of each."""
+    """As TFRecord files hold it: the length, the content, behind each its masked checksum."""
     content = event.SerializeToString()
-    length = struct.pack("<Q", len(content))
-    return length + _masked(length) + content + _masked(content)
+    parts = [(part, crc32c(part)) for part in (struct.pack("<Q", len(content)), content)]
+    return b"".join(part + struct.pack("<I", (crc >> 15 | crc << 17) + MASK & 0xFFFFFFFF) for part, crc in parts)
 
 
 class TensorBoard(Receiver, Logger):
     """Scalars by quantity, all layers of a run on one custom-scalar chart, histograms, the configuration as text, and
     the settings with the test's metrics as hyper-parameters. Events are appended to the file when they are saved, and
     no file stays open. `clock`: when it is now."""
+
+    name, version = "tensorboard", ""
 
     def __init__(
         self, folder: Path, settings: dict[str, Any], quantities: Iterable[Quantity], steps: int = 0,
@@ -98,29 +89,20 @@ class TensorBoard(Receiver, Logger):
             start = SessionLog(status=SessionLog.START)
             self.events.append(Event(wall_time=clock(), step=steps + 1, session_log=start))
 
-    @property
-    def name(self) -> str:
-        return "tensorboard"
-
-    @property
-    def version(self) -> str:
-        return ""
-
     @zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """At the start: Lightning's own parameters say less than the settings."""
         configuration = json.dumps(self.settings, indent=2, ensure_ascii=False)
         self._send(text("configuration", "\n".join(f"    {line}" for line in configuration.splitlines())))
-        charts = {name: {name: ["Multiline", [f"{name}/layer_\\d+"]]} for name in self.charted}
-        if charts:
+        if charts := {name: {name: ["Multiline", [f"{name}/layer_\\d+"]]} for name in self.charted}:
             self._send(custom_scalars(charts))
 
     @zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self._send_scalars(metrics, step)
         if tested := {name: value for name, value in metrics.items() if name.startswith("test_")}:
-            chosen = {key.removeprefix("names."): _at(self.settings, key) for key in SHOWN}
-            for summary in hparams(chosen, tested):
+            said = flat(self.settings) | {"hidden_sizes": "-".join(map(str, self.settings["hidden_sizes"]))}
+            for summary in hparams({key.removeprefix("names."): said[key] for key in SHOWN}, tested):
                 self._send(summary)
 
     @zero_only
@@ -163,12 +145,5 @@ class TensorBoard(Receiver, Logger):
 
 def _histogram(counts: Numbers, edges: Numbers) -> HistogramProto:
     centres = (edges[1:] + edges[:-1]) / 2
-    return HistogramProto(
-        min=edges[0],
-        max=edges[-1],
-        num=counts.sum(),
-        sum=counts @ centres,
-        sum_squares=counts @ centres**2,
-        bucket_limit=edges[1:].tolist(),
-        bucket=counts.tolist(),
-    )
+    known = {"min": edges[0], "max": edges[-1], "sum": counts @ centres, "sum_squares": counts @ centres**2}
+    return HistogramProto(num=counts.sum(), bucket_limit=edges[1:].tolist(), bucket=counts.tolist(), **known)

@@ -227,5 +227,5 @@ def write(
         | {"policy": policy(list(scripts.values()))}
     )
     path = folder / PAGE
-    write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))
+    write_atomically(path, html)
     return path

@@ -68,10 +68,9 @@ def sentence(table: pd.DataFrame, chance: float) -> str:
     if not ratios:
         return ""
     close = sum(0.5 <= ratio <= 2 for ratio in ratios.values())
-    return (
-        f"Accuracy falls halfway to chance within a factor of 2 of 6 ξ_c in {close} of the {len(ratios)} lines that do "
-        f"(depth / 6 ξ_c: {', '.join(f'{name} {ratio:.2g}' for name, ratio in ratios.items())}). "
-    )
+    each = ", ".join(f"{name} {ratio:.2g}" for name, ratio in ratios.items())
+    where = f"in {close} of the {len(ratios)} lines that do (depth / 6 ξ_c: {each})"
+    return f"Accuracy falls halfway to chance within a factor of 2 of 6 ξ_c {where}. "
 
 
 def deepest(table: pd.DataFrame) -> str:
@@ -80,11 +79,9 @@ def deepest(table: pd.DataFrame) -> str:
     said = []
     for row in own.to_dict("records"):
         share = proportion(row["trained"], row["of"])
+        trained = f"{row['act']} {row['trained']} of {row['of']} [{100 * share.low:.0f}, {100 * share.high:.0f}] %"
         interval = f" [{row['low']:.0f}, {row['high']:.0f}]" if row["n"] > 1 else ""
-        said.append(
-            f"{row['act']} {row['trained']} of {row['of']} [{100 * share.low:.0f}, {100 * share.high:.0f}] %, "
-            + (f"mean {row[PERCENT]:.0f} %{interval}" if row["n"] else "all diverged")
-        )
+        said.append(f"{trained}, " + (f"mean {row[PERCENT]:.0f} %{interval}" if row["n"] else "all diverged"))
     what = "these runs closed a tenth of the gap between chance and perfection"
     return f"With {own['depth'].iloc[0]} layers at init=critical {what}: {'; '.join(said)}. " if said else ""
 
@@ -97,11 +94,10 @@ def draw(runs: Runs) -> Drawing:
     found.sort(key=lambda row: (row[1].startswith("critical"), natural(row[1]), act_order(row[0]), row[2]))
     table = pd.DataFrame(found, columns=COLUMNS)
     look = looks(table["act"])
-    inits = list(dict.fromkeys(table["init"]))
-    titles = [f"init={init}" for init in inits]
-    figure, axes = panels(titles, (3.3, 2.9), "hidden layers", "test accuracy (%)", sharey=True)
-    for each, init in zip(axes, inits, strict=True):
-        _panel(each, table[table["init"] == init], look)
+    by_init = {f"init={init}": rows for init, rows in table.groupby("init", sort=False)}
+    figure, axes = panels([*by_init], (3.3, 2.9), "hidden layers", "test accuracy (%)", sharey=True)
+    for each, rows in zip(axes, by_init.values(), strict=True):
+        _panel(each, rows, look)
         for chance in chances(groups):
             each.axhline(chance, **CHANCE)
     legend(figure, {act: look[act] for act in dict.fromkeys(table["act"])})

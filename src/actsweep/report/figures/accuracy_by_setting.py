@@ -21,7 +21,6 @@ def _compared(settings: list[Setting]) -> tuple[str, list[Setting]]:
 
 
 def _best(groups: list[Setting], values: pd.DataFrame, column: str) -> list[Setting]:
-    """As many settings as have room, in their order."""
     means = values.groupby("setting")[column].mean().sort_values(ascending=column != PERCENT, kind="stable")
     best = set(means.index[:MOST_ROWS])
     return [group for group in groups if group.label in best]
@@ -35,10 +34,8 @@ def draw(runs: Runs) -> Drawing:
     values = outcomes(groups, quantity, column)
     broken = [each for each in settings if not each.completed]
     shown = _best(groups, values, column)
-    figure, axes = rows(
-        [*shown, *broken][:MOST_ROWS],
-        "test accuracy (%)" if is_accuracy else f"test loss ({loss_unit(groups[0].completed)})",
-    )
+    xlabel = "test accuracy (%)" if is_accuracy else f"test loss ({loss_unit(groups[0].completed)})"
+    figure, axes = rows([*shown, *broken][:MOST_ROWS], xlabel)
     look = looks(group.act for group in shown)
     for row, group in enumerate(shown):
         found = values.loc[values["setting"] == group.label, column].to_numpy()
@@ -60,12 +57,11 @@ def draw(runs: Runs) -> Drawing:
     if not is_accuracy and low > 0:
         axes.set_xscale("log")
     where = f"outside the axis, at {', '.join(outside)}" if outside else "the dotted line"
+    by_chance = f"Chance, 100 / classes, is {where}. " if is_accuracy else ""
+    some = f"The {MOST_ROWS} best of {len(groups)} settings are shown. " if len(shown) < len(groups) else ""
     caption = (
         f"{'Test accuracy in %' if is_accuracy else 'Test loss'}. Points: each seed; bar and number: their mean; line "
         "and brackets: its 95 % t-interval, cut at what is possible (from two seeds on). "
-        + (f"Chance, 100 / classes, is {where}. " if is_accuracy else "")
-        + (f"The {MOST_ROWS} best of {len(groups)} settings are shown. " if len(shown) < len(groups) else "")
-        + with_diverged([*groups, *broken])
-        + sample(runs, groups)
+        f"{by_chance}{some}{with_diverged([*groups, *broken])}{sample(runs, groups)}"
     )
     return Drawing(figure, values, caption)

@@ -39,9 +39,8 @@ def _table(groups: Sequence[Setting]) -> pd.DataFrame:
 
 def verdict(values: pd.DataFrame) -> str:
     """How many settings keep to the bound, as far as their seeds can tell."""
-    above = int((values["low"] > values["bound"]).sum())
+    above, expected = (values["low"] > values["bound"]).sum(), (values["n"] * values["bound"]).sum()
     count, n = int(values["born_dead"].sum()), int(values["n"].sum())
-    expected = (values["n"] * values["bound"]).sum()
     share = proportion(count, n)
     return (
         f"{count} of {n} networks were born dead ({100 * share.value:.0f} %, 95 % interval {100 * share.low:.0f} to "
@@ -55,9 +54,8 @@ def draw(runs: Runs) -> Drawing:
     groups = keep(measured, lambda run: (run["act"], run["norm"]) == ("relu", "none"), OF_RELU)
     values = _table(groups)
     widths = sorted(values["width"].unique())
-    look: dict[Any, Look] = {
-        width: {"color": COLOURS[place % 8], "marker": MARKERS[place % 8]} for place, width in enumerate(widths)
-    }
+    look: dict[Any, Look]
+    look = {width: {"color": COLOURS[at % 8], "marker": MARKERS[at % 8]} for at, width in enumerate(widths)}
     cells = {f"{act}, init={init}": own for (act, init), own in values.groupby(["act", "init"], sort=False)}
     figure, axes = panels([*cells], (3.4, 2.8), "hidden layers", "networks born dead", sharey=True)
     for each, cell in zip(axes, cells.values(), strict=True):
@@ -72,8 +70,6 @@ def draw(runs: Runs) -> Drawing:
     caption = (
         "Share of untrained networks in which all units of some layer are off on every probe example. Points: "
         "measured, with Wilson's 95 % interval; lines: the upper bound 1 − Π(1 − 2^−N) over layers "
-        "of N units (Lu et al. 2019), exact for a single input. "
-        + verdict(values)
-        + sample(runs, groups, usable=measured)
+        f"of N units (Lu et al. 2019), exact for a single input. {verdict(values)}"
     )
-    return Drawing(figure, values, caption)
+    return Drawing(figure, values, caption + sample(runs, groups, usable=measured))

@@ -1,13 +1,13 @@
 """How many units never answer: whose output is 0 on all training images, before and after training?"""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from actsweep.report.captions import sample
-from actsweep.report.drawing import Drawing, Look, looks, open_mark, panels
+from actsweep.report.drawing import EDITIONS, Drawing, Look, looks, open_mark, panels
 from actsweep.report.frames import TUTORIAL3, WHEN, Runs, at, keep, trains_as
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, settings_of
@@ -21,7 +21,6 @@ PUBLISHED = {
         (0, 1, 1, 19, 75, 53, 71, 57, 64, 69),
     ),
 }
-EDITIONS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}
 
 
 def _counts(run: Run) -> list[list[int]]:
@@ -41,11 +40,10 @@ def _is_published(run: Run, when: str) -> bool:
 
 
 def _values(groups: list[Setting]) -> pd.DataFrame:
-    rows: list[tuple[str, str, str, int | None, str, int, int, int]] = []
+    rows, found = list[tuple[Any, ...]](), list[tuple[Any, ...]]()
     for group in groups:
         sizes = group.first["hidden_sizes"]
         for when in WHEN:
-            found: list[tuple[str, int | None, Sequence[int]]]
             found = [("actsweep", run["seed"], at(when, run, "dead_outputs") or ()) for run in group.completed]
             if any(run["seed"] == 42 and _is_published(run, when) for run in group.completed):
                 published = zip(EDITIONS, PUBLISHED.get((tuple(sizes), when), ()), strict=False)
@@ -99,11 +97,10 @@ def draw(runs: Runs) -> Drawing:
     if published := set(values["source"]) - {"actsweep"}:
         marks = [open_mark(name, EDITIONS[name], "#D55E00", "none") for name in EDITIONS if name in published]
         figure.legend(handles=marks, loc="outside upper center", ncols=2)
+    marked = "Open marks: what UvA tutorial 3 publishes. " if published else ""
+    some = "Settings without any such unit are not shown. " if len(groups) < len(counted) else ""
     caption = (
         "Units whose output is 0 on all training images, per hidden layer. Bars, numbers: mean over seeds; "
-        "points: each seed. "
-        + ("Open marks: what UvA tutorial 3 publishes. " if published else "")
-        + ("Settings without any such unit are not shown. " if len(groups) < len(counted) else "")
-        + sample(runs, groups, usable=counted)
+        f"points: each seed. {marked}{some}{sample(runs, groups, usable=counted)}"
     )
     return Drawing(figure, values, caption)

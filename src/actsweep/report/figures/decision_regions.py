@@ -56,12 +56,8 @@ def _panel(axes: Axes, regions: pd.DataFrame, points: pd.DataFrame, classes: int
     for border in range(classes if classes > 2 else 1):
         axes.contour(x1, x2, prediction == border, levels=[0.5], colors="#333333", linewidths=0.6)
     for number, members in points.groupby("class"):
-        look: Look = {
-            "color": COLOURS[int(str(number)) % len(COLOURS)],
-            "markeredgecolor": "white",
-            "markeredgewidth": 0.3,
-        }
-        axes.plot(members["x1"], members["x2"], "o", markersize=3, **look)
+        look: Look = {"color": COLOURS[int(str(number)) % len(COLOURS)], "markeredgecolor": "white"}
+        axes.plot(members["x1"], members["x2"], "o", markersize=3, markeredgewidth=0.3, **look)
 
 
 def draw(runs: Runs) -> Drawing:

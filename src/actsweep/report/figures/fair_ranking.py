@@ -86,16 +86,14 @@ def draw(runs: Runs) -> Drawing:
     diverged = any(each.diverged for each in observed)
     table = _rows(cells)
     look = looks(table["act"])
-    inits = list(dict.fromkeys(table["init"]))
-    figure, axes = panels([f"init={init}" for init in inits], (3.4, 3.4), "", "test accuracy (%)", sharey=True)
-    for each, init in zip(axes, inits, strict=True):
-        _panel(each, table[table["init"] == init], look)
+    by_init = {f"init={init}": rows for init, rows in table.groupby("init", sort=False)}
+    figure, axes = panels([*by_init], (3.4, 3.4), "", "test accuracy (%)", sharey=True)
+    for each, rows in zip(axes, by_init.values(), strict=True):
+        _panel(each, rows, look)
     legend(figure, {act: look[act] for act in sorted(look, key=act_order)})
+    of_all = f"With diverged runs as chance: {claims(_cells(observed, observed, True))}" if diverged else ""
     caption = (
         "Test accuracy in %: means over seeds that chose no learning rate; bars: 95 % t-intervals. "
-        + claims(cells)
-        + (f"With diverged runs as chance: {claims(_cells(observed, observed, True))}" if diverged else "")
-        + with_diverged(observed)
-        + sample(runs, groups)
+        f"{claims(cells)}{of_all}{with_diverged(observed)}{sample(runs, groups)}"
     )
     return Drawing(figure, table, caption)

@@ -15,7 +15,6 @@ LONG = 2000
 
 
 def _values(run: Run, quantity: str) -> pd.DataFrame:
-    """Step, layer and value, thinned."""
     steps = table(run, "steps")
     steps = thin(steps, logarithmic=len(steps) > LONG)
     layers = [column for column in steps if str(column).startswith(f"{quantity}/")]
@@ -42,8 +41,7 @@ def draw(runs: Runs) -> Drawing:
     caption = (
         f"Of each layer's weights, on the batch of each step: {MEANING[quantity]}, before the L2 penalty's part, in "
         f"{unit} per unit weight; steps are counted from 1. At most 1,000 steps of a run are drawn. "
-        + zeros(figure)
-        + sample(runs, groups, lowest_seed=True)
+        f"{zeros(figure)}{sample(runs, groups, lowest_seed=True)}"
     )
     columns = ["act", "setting", "seed", "step", "layer", quantity]
     return Drawing(figure, pd.concat(tables, ignore_index=True)[columns], caption)

@@ -32,9 +32,8 @@ def _log_ratio(run: Run, quantity: str) -> float:
 def _values(group: Setting) -> pd.DataFrame:
     variance = log_variance(group.first)
     mean = _log_ratio(group.first, "delta_ratio_theory") - variance / 2
-    rows = [
-        (group.act, group.label, run["seed"], _log_ratio(run, "delta_ratio"), mean, variance) for run in group.completed
-    ]
+    ratios = {run["seed"]: _log_ratio(run, "delta_ratio") for run in group.completed}
+    rows = [(group.act, group.label, *each, mean, variance) for each in ratios.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -60,14 +59,12 @@ def said(own: pd.DataFrame) -> str:
     'relu: mean -0.50 (theory -0.50), variance 1.00 (theory 1.00), Kolmogorov–Smirnov p = 1'
     """
     found, (mean, variance) = own["log_ratio"], own[["theory_mean", "theory_variance"]].iloc[0]
-    measured = fixed(found.var())  # a dash of one network
+    means = f"{own['setting'].iloc[0]}: mean {found.mean():.2f}"
+    measured = f"variance {fixed(found.var())}"  # a dash of one network
     if not math.isfinite(variance):
-        return f"{own['setting'].iloc[0]}: mean {found.mean():.2f}, variance {measured}, theory not known"
+        return f"{means}, {measured}, theory not known"
     p = stats.kstest(found, stats.norm(mean, math.sqrt(variance)).cdf).pvalue
-    return (
-        f"{own['setting'].iloc[0]}: mean {found.mean():.2f} (theory {mean:.2f}), "
-        f"variance {measured} (theory {variance:.2f}), Kolmogorov–Smirnov p = {p:.2g}"
-    )
+    return f"{means} (theory {mean:.2f}), {measured} (theory {variance:.2f}), Kolmogorov–Smirnov p = {p:.2g}"
 
 
 def draw(runs: Runs) -> Drawing:
@@ -82,7 +79,7 @@ def draw(runs: Runs) -> Drawing:
     caption = (
         "Untrained networks: the share with at most so large a gradient at the first layer, beside the normal "
         "distribution that mean-field theory gives for wide layers at one example (for critical ReLU networks "
-        "variance β = 5 Σ 1/width, mean −β/2; Hanin & Nica 2020). "
+        f"variance β = 5 Σ 1/width, mean −β/2; Hanin & Nica 2020). {'; '.join(map(said, tables))}. "
     )
-    caption += f"{'; '.join(map(said, tables))}. {sample(runs, groups)}"
-    return Drawing(figure, pd.concat(tables, ignore_index=True).dropna(axis=1, how="all"), caption)
+    values = pd.concat(tables, ignore_index=True).dropna(axis=1, how="all")
+    return Drawing(figure, values, caption + sample(runs, groups))

@@ -1,6 +1,7 @@
 """How fast does each setting learn, and where does it end?"""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,13 +9,11 @@ from matplotlib.lines import Line2D
 
 from actsweep.errors import UserError
 from actsweep.report.captions import sample
-from actsweep.report.drawing import CHANCE, Drawing, Line, legend_of_lines, panels, plain_numbers, roomy, whole_numbers
-from actsweep.report.frames import Runs, by_epoch, chances, keep, loss_unit, once_an_epoch, table, with_table
+from actsweep.report.drawing import CHANCE, Drawing, Line, legend_of_lines, panels, plain_numbers, roomy, whole_ticks
+from actsweep.report.frames import Runs, by_epoch, chances, keep, loss_unit, table, with_table
 from actsweep.statistics.setting import Setting
 
 SIZE = (3.4, 2.6)
-
-
 Tables = Mapping[str, pd.DataFrame]  # rows once an epoch, by the run's folder
 
 
@@ -49,19 +48,19 @@ def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame], column: st
             axes.plot(curve["epoch"], curve[column], **(thick if seed == "mean" else thin))
     for chance in chances(line.setting for line in lines) if column != "val_loss" else ():
         axes.axhline(chance, **CHANCE)
-    whole_numbers(axes)
+    whole_ticks(axes)
 
 
 def draw(runs: Runs) -> Drawing:
     groups = with_table(runs, "epochs")
-    rows = {run["folder"]: once_an_epoch(table(run, "epochs")) for group in groups for run in group.completed}
+    found = {run["folder"]: table(run, "epochs") for group in groups for run in group.completed}
+    rows = {folder: each.drop_duplicates("epoch", keep="last").set_index("epoch") for folder, each in found.items()}
     logged, groups = _logged(groups, rows)
     is_accuracy = logged == "val_accuracy"
     column = "val_accuracy_percent" if is_accuracy else logged
     by_panel, left_out = roomy(groups)
-    tables = {
-        title: [_curves(line.setting, rows, logged, column) for line in lines] for title, lines in by_panel.items()
-    }
+    curves = partial(_curves, tables=rows, logged=logged, column=column)
+    tables = {title: [curves(line.setting) for line in lines] for title, lines in by_panel.items()}
     values = pd.concat([table for each in tables.values() for table in each], ignore_index=True)
     best = values[column].max()
     magnified = bool(is_accuracy and len(by_panel) == 1 and best - values[column].min() > 30)
@@ -76,11 +75,10 @@ def draw(runs: Runs) -> Drawing:
         axes[1].set_ylim(best - 10, best + 0.5)
     more = [Line2D([], [], label="chance", **CHANCE)] if is_accuracy else []
     legend_of_lines(figure, by_panel.values(), *more)
+    what = "Validation accuracy in %" if is_accuracy else "Validation loss, on a logarithmic axis,"
+    dotted = "Dotted: chance, 100 / classes. " if is_accuracy else ""
     caption = (
-        ("Validation accuracy in %" if is_accuracy else "Validation loss, on a logarithmic axis,")
-        + " after each epoch. Thin: each seed; thick: their mean, as far as all seeds went before they stopped. "
-        + ("Dotted: chance, 100 / classes. " if is_accuracy else "")
-        + left_out
-        + sample(runs, groups)
+        f"{what} after each epoch. Thin: each seed; thick: their mean, as far as all seeds went before they stopped. "
+        f"{dotted}{left_out}{sample(runs, groups)}"
     )
     return Drawing(figure, values, caption)

@@ -13,23 +13,16 @@ PUBLISHED = {  # vanishing-gradients notebook of Stanford's CS231n: loss printed
     "sigmoid": (1.156405, 1.100737, 0.999698, 0.855495, 0.819427, 0.814825, 0.433092),
     "relu": (1.116188, 0.275047, 0.152297, 0.136370, 0.130853, 0.127878, 0.114522),
 }
-TRAINING = {
-    "optim.lr": 0.1,
-    "optim.weight_decay": 0.001,
-    "data.batch_size": "all",
-    "data.val_size": 0,
-    **{f"data.source.{key}": value for key, value in (("seed", 0), ("points", 100), ("classes", 3), ("noise", 0.2))},
+SETUP = {"data": "spiral", "hidden_sizes": [50, 50], "init": "notebook", "norm": "none", "optim": "sgd"}
+SPIRAL = {"seed": 0, "points": 100, "classes": 3, "noise": 0.2}
+TRAINING = {"optim.lr": 0.1, "optim.weight_decay": 0.001, "data.batch_size": "all", "data.val_size": 0} | {
+    f"data.source.{key}": value for key, value in SPIRAL.items()
 }
 SOURCE = "CS231n notebook"
 
 
 def _is_published(run: Run) -> bool:
-    return (
-        run["act"] in PUBLISHED
-        and run["hidden_sizes"] == [50, 50]
-        and (run["data"], run["init"], run["norm"], run["optim"]) == ("spiral", "notebook", "none", "sgd")
-        and trains_as(run, TRAINING)
-    )
+    return run["act"] in PUBLISHED and run.items() >= SETUP.items() and trains_as(run, TRAINING)
 
 
 def _values(line: Line) -> pd.DataFrame:
@@ -70,11 +63,9 @@ def draw(runs: Runs) -> Drawing:
     values = pd.concat(tables, ignore_index=True)[["act", "setting", "source", "step", "loss"]]
     published = (values["source"] == SOURCE).any()
     legend_of_lines(figure, by_panel.values(), *([open_mark(SOURCE, "D")] if published else []), marker=None)
+    marked = "Open diamonds: the losses that the notebook prints. " if published else ""
     caption = (
         f"Training loss of each step's batch before the step, with the L2 penalty that training adds, in {unit}; one "
-        "line per run, at most 1,000 steps of it, evenly spaced. "
-        + ("Open diamonds: the losses that the notebook prints. " if published else "")
-        + left_out
-        + sample(runs, groups)
+        f"line per run, at most 1,000 steps of it, evenly spaced. {marked}{left_out}{sample(runs, groups)}"
     )
     return Drawing(figure, values, caption)

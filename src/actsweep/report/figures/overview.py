@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actsweep.report.captions import sample, with_diverged
-from actsweep.report.drawing import Drawing, Look, beside, looks, name_rows, plot_log, spread, whole_numbers, zeros
+from actsweep.report.drawing import Drawing, Look, beside, looks, name_rows, plot_log, spread, whole_ticks, zeros
 from actsweep.report.frames import PERCENT, WHEN, Runs, loss_unit, norms, outcomes, t_interval, with_accuracy
 from actsweep.statistics.setting import Setting, settings_of
 
@@ -60,14 +60,13 @@ def _compared(axes: Axes, groups: list[Setting], found: pd.DataFrame, look: dict
 
 
 def _gradients(axes: Axes, groups: list[Setting], when: str, look: dict[str, Look]) -> pd.DataFrame:
-    """A right panel, and its numbers."""
     tables = [norms(group, when) for group in groups]
     for group, table in zip(groups, tables, strict=True):
         if len(table):
             plot_log(axes, table["layer"], table["grad_norm"], **look[group.act] | {"markersize": 6})
     axes.set_title(f"gradient norm, {when}", loc="left")
     axes.set_xlabel("layer, input → output")
-    whole_numbers(axes)
+    whole_ticks(axes)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -90,9 +89,6 @@ def draw(runs: Runs) -> Drawing:
         "Left: small points are seeds, large marks their means, lines 95 % t-intervals, cut at 0 and 100 % and at the "
         f"axis{', ◂ means outside it' if outside else ''}; numbers: means. Right, same marks: norm of the loss "
         "gradient of each layer’s weights before training and at the tested epoch, geometric mean over seeds. "
-        + zeros(figure)
-        + some
-        + with_diverged(settings_of(runs))
-        + sample(runs, groups, usable=usable)
+        f"{zeros(figure)}{some}{with_diverged(settings_of(runs))}{sample(runs, groups, usable=usable)}"
     )
     return Drawing(figure, pd.concat([accuracies, gradients], ignore_index=True), caption)

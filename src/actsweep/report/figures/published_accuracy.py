@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from actsweep.report.captions import sample, with_diverged
-from actsweep.report.drawing import Drawing, literal, looks, open_mark, spread
+from actsweep.report.drawing import EDITIONS, Drawing, literal, looks, open_mark, spread
 from actsweep.report.frames import TUTORIAL3, Runs, Values, keep, outcomes, trains_as
 from actsweep.results.reading import Run
 from actsweep.statistics.agreement import one_more
@@ -24,20 +24,14 @@ PUBLISHED = {
         "sigmoid": 78.46, "tanh": 88.57, "relu": 88.65, "leakyrelu": 88.33, "elu": 88.32, "swish": 88.33,
     },
 }  # fmt: skip
-MARKS = {"PyTorch edition, seed 42": "s", "JAX edition": "D"}
+SETUP = {"data": "fashion_mnist", "init": "default", "norm": "none", "optim": "sgd"}
+SIZES = [512, 256, 256, 128]
 BREAK = 84  # %: what is above is magnified
 
 
 def _comparable(run: Run) -> bool:
-    """Whether a run is of the published network, trained as published."""
-    return (
-        run["data"] == "fashion_mnist"
-        and run["hidden_sizes"] == [512, 256, 256, 128]
-        and (run["init"], run["norm"], run["optim"]) == ("default", "none", "sgd")
-        and trains_as(run, TUTORIAL3)
-        and run["epochs"] > 0
-        and run["test_accuracy"] is not None
-    )
+    is_alike = run["hidden_sizes"] == SIZES and run.items() >= SETUP.items() and trains_as(run, TUTORIAL3)
+    return is_alike and run["epochs"] > 0 and run["test_accuracy"] is not None
 
 
 def one_more_run(accuracies: Values) -> tuple[float, float] | None:
@@ -60,18 +54,16 @@ def _broken_axis(width: float) -> tuple[Figure, Sequence[Axes]]:
 
 def _draw_act(axes: Axes, position: int, found: pd.DataFrame, is_here: pd.Series, colour: str) -> None:
     is_own = found["source"] == "actsweep"
-    own = found[is_own]["accuracy"].to_numpy()
-    here = is_here[is_own].to_numpy()
-    axes.plot(
-        np.array(spread(position - 0.15, len(own), 0.12))[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6
-    )
+    own, here = found[is_own]["accuracy"].to_numpy(), is_here[is_own].to_numpy()
+    x = np.array(spread(position - 0.15, len(own), 0.12))
+    axes.plot(x[here], own[here], "o", color=colour, markersize=3.5, alpha=0.6)
     axes.plot([position - 0.37, position + 0.07], [own.mean()] * 2, color=colour, linewidth=1.8)
     if interval := one_more_run(own):
         axes.plot([position - 0.15] * 2, interval, color=colour, linewidth=1)
-    for shift, (source, marker) in zip((0.2, 0.36), MARKS.items(), strict=True):
+    for shift, (source, marker) in zip((0.2, 0.36), EDITIONS.items(), strict=True):
         published = found[(found["source"] == source) & is_here]["accuracy"]
-        x = [position + shift] * len(published)
-        axes.plot(x, published, marker, color=colour, markerfacecolor="white", markersize=6)
+        where = [position + shift] * len(published)
+        axes.plot(where, published, marker, color=colour, markerfacecolor="white", markersize=6)
 
 
 def _magnified_range(values: pd.DataFrame) -> tuple[float, float]:
@@ -90,18 +82,16 @@ def _values(groups: list[Setting]) -> pd.DataFrame:
         for group in groups
         if group.act in accuracies
     ]
-    return pd.DataFrame(
-        [*((*row, "actsweep") for row in own), *published], columns=["act", "seed", "accuracy", "source"]
-    )
+    rows = [*((*row, "actsweep") for row in own), *published]
+    return pd.DataFrame(rows, columns=["act", "seed", "accuracy", "source"])
 
 
 def _agreement(values: pd.DataFrame) -> str:
     own = values[values["source"] == "actsweep"].groupby("act")["accuracy"]
     intervals = {act: interval for act, each in own if (interval := one_more_run(each.to_numpy()))}
     published = values[(values["source"] != "actsweep") & values["act"].isin(intervals)]
-    inside = [
-        intervals[act][0] <= value <= intervals[act][1] for act, value in published[["act", "accuracy"]].to_numpy()
-    ]
+    pairs = published[["act", "accuracy"]].to_numpy()
+    inside = [intervals[act][0] <= value <= intervals[act][1] for act, value in pairs]
     return f"{sum(inside)} of {len(inside)} lie on their line"
 
 
@@ -122,7 +112,7 @@ def draw(runs: Runs) -> Drawing:
     upper.set_ylabel("test accuracy (%), magnified")
     lower.set_ylabel("(%)")
     marks = [open_mark("this sweep, each seed", "o", fill="#444444")]
-    marks += [open_mark(source, marker) for source, marker in MARKS.items()]
+    marks += [open_mark(source, marker) for source, marker in EDITIONS.items()]
     figure.legend(handles=marks, loc="outside upper center", ncols=3)
     caption = (
         "Test accuracy in % on FashionMNIST's 10,000 test images. Points: each seed of this sweep; bar: their mean; "

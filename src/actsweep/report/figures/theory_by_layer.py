@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from actsweep.report.captions import sample
-from actsweep.report.drawing import Drawing, Look, legend, looks, panels, whole_numbers
+from actsweep.report.drawing import Drawing, Look, legend, looks, panels, whole_ticks
 from actsweep.report.frames import Runs, by_layer, geometric_mean, keep
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, act_order, settings_of
@@ -45,7 +45,6 @@ def _values(group: Setting) -> pd.DataFrame:
 
 
 def _draw(axes: Axes, own: pd.DataFrame, look: Look, is_linear: bool) -> None:
-    """A setting's points, the theory's line, and the band where that is known."""
     theory = own["theory"]
     if is_linear and theory.notna().any():
         theory = theory.fillna(own["measured"])  # in the first layer, from which the map goes
@@ -54,7 +53,7 @@ def _draw(axes: Axes, own: pd.DataFrame, look: Look, is_linear: bool) -> None:
     axes.plot(shown["layer"], shown["measured"], look["marker"], color=look["color"], markersize=4)
     axes.fill_between(own["layer"], own["low"], own["high"], color=look["color"], alpha=0.15, lw=0)
     axes.set_yscale("linear" if is_linear else "log")
-    whole_numbers(axes)
+    whole_ticks(axes)
 
 
 def said(values: pd.DataFrame) -> str:
@@ -97,9 +96,8 @@ def draw(runs: Runs) -> Drawing:
         "the first layer. " + said(values)
     )
     if "jacobian_mean_square" in names:
-        caption += (
-            "Jacobian: of the outputs with respect to what enters the layer, mean square of its singular values. "
-        )
+        what = "of the outputs with respect to what enters the layer"
+        caption += f"Jacobian: {what}, mean square of its singular values. "
     if values["low"].notna().any():
         caption += "Bands: 95 % of single networks by theory, at one example; means over many examples vary less. "
     return Drawing(figure, values.dropna(axis=1, how="all"), caption + sample(runs, groups))

@@ -57,14 +57,12 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> Any:
 def agreement(table: pd.DataFrame) -> str:
     """In how many cells the majority of seeds did what 6 ξ_c says."""
     known = table[table["theory_depth"].notna()]
+    if known.empty:
+        return ""
     right = ((known["depth"] <= known["theory_depth"]) == (known["share"] > 0.5)).sum()
     share = proportion(int(right), len(known))
-    return (
-        f"6 ξ_c says rightly for {right} of {len(known)} cells whether most seeds train "
-        f"({100 * share.value:.0f} %, 95 % interval {100 * share.low:.0f} to {100 * share.high:.0f} %). "
-        if len(known)
-        else ""
-    )
+    sure = f"{100 * share.value:.0f} %, 95 % interval {100 * share.low:.0f} to {100 * share.high:.0f} %"
+    return f"6 ξ_c says rightly for {right} of {len(known)} cells whether most seeds train ({sure}). "
 
 
 def draw(runs: Runs) -> Drawing:
@@ -74,10 +72,10 @@ def draw(runs: Runs) -> Drawing:
     settings = [each for each in settings_of(runs) if each.runs[0]["init"] == "variance"]
     groups = keep(settings, wanted, NEEDS)
     table = _table([*groups, *(each for each in settings if each.diverged and not each.completed)])
-    acts = list(dict.fromkeys(table["act"]))
-    figure, axes = panels(acts, (4.2, 3.2), "σ_w²", "hidden layers")
-    for each, act in zip(axes, acts, strict=True):
-        image = _panel(each, table[table["act"] == act])
+    by_act = {str(act): rows for act, rows in table.groupby("act", sort=False)}
+    figure, axes = panels([*by_act], (4.2, 3.2), "σ_w²", "hidden layers")
+    for each, rows in zip(axes, by_act.values(), strict=True):
+        image = _panel(each, rows)
     figure.colorbar(image, ax=axes, label="share of seeds that trained", shrink=0.8)
     caption = (
         "Share of seeds that trained (closed a tenth of the gap between chance and perfection; diverged ones did not), "

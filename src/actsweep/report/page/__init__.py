@@ -180,5 +180,5 @@ def write(summary: Summary, folder: Path) -> Path:
         | {"scripts": scripts, "style": script("style.css"), "policy": policy(list(scripts.values()))}
     )
     path = folder / REPORT
-    write_atomically(path, html.encode("utf-8", "replace").decode("utf-8"))  # names of files may be no Unicode
+    write_atomically(path, html)
     return path
