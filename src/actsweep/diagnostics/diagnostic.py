@@ -3,9 +3,9 @@
 Times are counted in completed epochs: 0 is the initialisation.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeGuard
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import pytorch_lightning as L
@@ -47,9 +47,10 @@ def probe_loss(module: L.LightningModule, batch: Any) -> Tensor:
     return loss
 
 
-def is_loss(output: Any) -> TypeGuard[Tensor]:
-    """Whether what a training step returned can be one: where optimisation is manual, that may be anything."""
-    return isinstance(output, Tensor) and output.is_floating_point()
+def loss_of(outputs: Any) -> Tensor | None:
+    """The loss among what a training step returned: where optimisation is manual, that may be anything."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return loss if isinstance(loss, Tensor) and loss.is_floating_point() else None
 
 
 def check_counts(owner: object, **given: int | None) -> None:

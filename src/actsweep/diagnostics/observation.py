@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -41,26 +42,19 @@ def recorded(taps: Sequence[Tap]) -> Iterator[dict[str, tuple[Tensor, Tensor | N
     seen: dict[str, tuple[Tensor, Tensor | None]] = {}
     inputs: dict[str, Tensor] = {}
 
-    def before(name: str) -> Callable[..., Any]:
-        def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            inputs[name] = arguments[0]
-            return arguments[0].clone(), *arguments[1:]  # an in-place activation would overwrite what it was given
+    def before(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        inputs[name] = arguments[0]
+        return arguments[0].clone(), *arguments[1:]  # an in-place activation would overwrite what it was given
 
-        return hook
-
-    def after(name: str, has_activation: bool) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: Any, output: Tensor) -> None:
-            seen[name] = (inputs.pop(name), output) if has_activation else (output, None)
-
-        return hook
+    def after(name: str, module: nn.Module, arguments: Any, output: Tensor) -> None:
+        seen[name] = (inputs.pop(name), output) if name in inputs else (output, None)
 
     with ExitStack() as hooks:
         for name, linear, activation in taps:
-            if activation is not None:
-                handle = activation.register_forward_pre_hook(before(name))
-                hooks.callback(handle.remove)
             watched = linear if activation is None else activation
-            hooks.callback(watched.register_forward_hook(after(name, activation is not None)).remove)
+            if activation is not None:
+                hooks.callback(activation.register_forward_pre_hook(partial(before, name)).remove)
+            hooks.callback(watched.register_forward_hook(partial(after, name)).remove)
         yield seen
 
 

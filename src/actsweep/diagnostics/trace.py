@@ -94,15 +94,6 @@ class Call:
         return name_of(self.function)
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A module's forward that took one value and gave another."""
-
-    module: nn.Module
-    taken: Value
-    given: Value
-
-
 def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", "")
 
@@ -167,7 +158,8 @@ class Trace(TorchFunctionMode):
         self.values = {id(each): Value(each) for each in tensors_in(batch)}
         self.values |= {id(each): Value(each, is_weight=True) for each in weights}
         self.calls: list[Call] = []
-        self.passages: dict[Value, list[Passage]] = defaultdict(list)  # by what they took, inner ones first
+        # By a value, the modules whose forward took it, inner ones first, and what each gave.
+        self.passages: dict[Value, list[tuple[nn.Module, Value]]] = defaultdict(list)
         self.missed: list[tuple[list[Tensor], str]] = []
         self.found: dict[tuple[Value, Value], bool] = {}  # whether from one to the other there is an activation
         self.barren: set[tuple[Value, bool]] = set()  # what no activation follows; whether as all of a layer's output
@@ -193,7 +185,7 @@ class Trace(TorchFunctionMode):
         _, taken = self._forwards.pop()
         given = self.values.get(id(output))
         if len(taken) == 1 and taken[0] is not None and given is not None and given is not taken[0]:
-            self.passages[taken[0]].append(Passage(module, taken[0], given))
+            self.passages[taken[0]].append((module, given))
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
@@ -265,9 +257,15 @@ class Trace(TorchFunctionMode):
         self, function: Any, args: tuple[Any, ...], named: Mapping[str, Any], given: Mapping[int, Value]
     ) -> Value | None:
         """The weights in a call that is a layer's; what makes weights, such as a parametrization, is none."""
-        if any(isinstance(module, ParametrizationList) for module, _ in self._forwards):
+        name = name_of(function)
+        place = WEIGHT_AT.get(name)
+        if place is None or any(isinstance(module, ParametrizationList) for module, _ in self._forwards):
             return None
-        return _weight(function, args, named, given)
+        found = given.get(id(args[place] if len(args) > place else named.get("weight")))
+        if found is None or not found.is_weight:
+            return None
+        other = given.get(id(args[place - 1])) if name in PRODUCTS else None
+        return None if other and other.is_weight else found
 
 
 def _made(
@@ -285,16 +283,3 @@ def _kept(tensor: Tensor) -> Tensor:
     """What is learnt may be changed by the optimiser before the call is repeated."""
     is_learnt = isinstance(tensor, nn.Parameter) and not is_lazy(tensor)
     return tensor.detach().clone() if is_learnt and tensor.ndim < 2 else tensor
-
-
-def _weight(function: Any, args: tuple[Any, ...], named: Mapping[str, Any], given: Mapping[int, Value]) -> Value | None:
-    """The weights in a call that is a layer's."""
-    name = name_of(function)
-    place = WEIGHT_AT.get(name)
-    if place is None:
-        return None
-    found = given.get(id(args[place] if len(args) > place else named.get("weight")))
-    if found is None or not found.is_weight:
-        return None
-    other = given.get(id(args[place - 1])) if name in PRODUCTS else None
-    return None if other and other.is_weight else found

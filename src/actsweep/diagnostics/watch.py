@@ -49,12 +49,9 @@ class Watch:
     """What one optimiser step shows. All diagnostics that are due at it share it."""
 
     def __init__(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.module, self.step = module, trainer.global_step
-        self.scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self.optimizers: list[Optimizer] = list(trainer.optimizers)
+        self.trainer, self.module, self.step = trainer, module, trainer.global_step
         self.weights = weights_of(module)
         self.is_compiled = is_compiled(module)
-        self.named = {id(weight): name for name, weight in self.weights.items()}
         self.gradients: dict[str, Tensor] = {}
         self.before: dict[str, Tensor] = {}
         self.updated: dict[str, tuple[Tensor, Tensor]] = {}  # weights before and after the step
@@ -86,13 +83,13 @@ class Watch:
     def keep_updates(self) -> None:
         """Watch the optimisers."""
         self._listen()
-        for optimizer in self.optimizers:
+        for optimizer in self.trainer.optimizers:
             self._hook(optimizer, "register_step_post_hook", self._after_step, "updates")
 
     def _listen(self) -> None:
         """Where optimisation is manual, a step may be taken without Lightning's hook."""
         if not self.module.automatic_optimization:
-            for optimizer in self.optimizers:
+            for optimizer in self.trainer.optimizers:
                 self._hook(optimizer, "register_step_pre_hook", self._at_step, "steps without Lightning")
 
     def _hook(self, optimizer: Optimizer, register: str, hook: Callable[..., Any], what: str) -> None:
@@ -140,11 +137,12 @@ class Watch:
             if weight.requires_grad:  # a frozen one, which an optimiser may hold, isn't meant to move
                 self.before[name] = weight.detach().clone()
             if self._looks and weight.grad is not None:
-                self.gradients[name] = weight.grad.detach() / scale_of(self.scaler, optimizer)
+                self.gradients[name] = weight.grad.detach() / scale_of(self.trainer, optimizer)
 
     def _weights_of(self, optimizer: Optimizer) -> Iterable[tuple[str, Tensor]]:
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        return [(self.named[id(each)], each) for each in parameters if id(each) in self.named and each.ndim >= 2]
+        names = self._name_of.names
+        return [(names[id(each)], each) for each in parameters if id(each) in names and each.ndim >= 2]
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         for name, weight in self._weights_of(optimizer):
@@ -173,7 +171,9 @@ class Watch:
             table.say(self.module, self.seen, self.is_compiled)
 
 
-def scale_of(scaler: Any, optimizer: Optimizer) -> float:
-    """By which gradients are still multiplied under mixed precision, where the optimiser itself is to divide them."""
-    divides = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
-    return float(scaler.get_scale()) if divides else 1.0
+def scale_of(trainer: L.Trainer, optimizer: Optimizer | None = None) -> float:
+    """By which losses are multiplied under mixed precision, and gradients still, where the optimiser is to divide them
+    itself."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    is_scaled = optimizer is None or getattr(optimizer, "_step_supports_amp_scaling", False)
+    return float(scaler.get_scale()) if scaler and is_scaled else 1.0
