@@ -14,10 +14,9 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from actsweep.diagnostics.batches import is_last_step, is_left_over
 from actsweep.diagnostics.layers import Layer
 from actsweep.diagnostics.observation import observe
-from actsweep.diagnostics.watch import Watch, is_sharded
+from actsweep.diagnostics.watch import Watch, is_last_step, is_left_over, is_sharded
 from actsweep.errors import UserError
 
 

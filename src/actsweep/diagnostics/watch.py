@@ -4,8 +4,9 @@ Activations are what its own `training_step` computes, gradients what its own ba
 updates what each optimiser does. Nothing runs an extra time; hooks exist only during that step.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import ExitStack
 from functools import cached_property, wraps
 from types import FunctionType
@@ -16,6 +17,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import BatchSampler, DataLoader
 
 from actsweep.diagnostics import table
 from actsweep.diagnostics.layers import Layer, Namer, assembled, seen_in, weights_of
@@ -177,3 +179,39 @@ def scale_of(trainer: L.Trainer, optimizer: Optimizer | None = None) -> float:
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     is_scaled = optimizer is None or getattr(optimizer, "_step_supports_amp_scaling", False)
     return float(scaler.get_scale()) if scaler and is_scaled else 1.0
+
+
+def is_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> bool:
+    """Whether a batch is of its epoch's last whole step. Of data without a length it is known at the last batch."""
+    if math.isinf(trainer.num_training_batches):
+        return bool(trainer.is_last_batch)
+    together, steps = _whole_steps(trainer, module)
+    first = max(steps - 1, 0) * together
+    return first <= batch_idx < first + together
+
+
+def is_left_over(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> bool:
+    """Whether a batch lies behind its epoch's last whole step."""
+    if math.isinf(trainer.num_training_batches):
+        return False
+    together, steps = _whole_steps(trainer, module)
+    return 0 < steps * together <= batch_idx
+
+
+def _whole_steps(trainer: L.Trainer, module: L.LightningModule) -> tuple[int, int]:
+    """How many batches make a step, and how many steps of an epoch have as many examples as others: on a few left
+    over, units look dead that aren't."""
+    batches = int(trainer.num_training_batches)
+    together = trainer.accumulate_grad_batches if module.automatic_optimization else 1
+    return together, (batches - last_is_short(trainer.train_dataloader, batches)) // together
+
+
+def last_is_short(loader: Any, batches: int) -> bool:
+    """Whether the last of so many batches has fewer examples than the others; of several loaders, in any of them."""
+    if isinstance(loader, Mapping | list | tuple):
+        loaders = loader.values() if isinstance(loader, Mapping) else loader
+        return any(last_is_short(each, batches) for each in loaders)
+    batched = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    if type(batched) is not BatchSampler or not isinstance(batched.sampler, Sized) or len(batched) != batches:
+        return False
+    return batches * batched.batch_size > len(batched.sampler)
