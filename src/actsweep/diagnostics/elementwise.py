@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 EXAMPLES = 16
+GRID = 201  # points on [-10, 10]
 
 _known: WeakKeyDictionary[nn.Module, dict[tuple[bool, int], bool]] = WeakKeyDictionary()
 
@@ -27,6 +28,20 @@ def slope(pre: Tensor, post: Tensor) -> Tensor:
         return torch.zeros_like(pre)
     (derivative,) = torch.autograd.grad(post, pre, torch.ones_like(post), retain_graph=True, materialize_grads=True)
     return derivative
+
+
+def steepest(function: Callable[[Tensor], Tensor], axis: int, like: Tensor) -> Tensor:
+    """(1,): the largest |slope| on [−10, 10] of any unit along `axis`, from as many calls as the examples at hand ask
+    for."""
+    units = like.movedim(axis, -1)
+    examples = units[..., 0].numel()
+    found = like.new_zeros(())
+    for part in torch.linspace(-10, 10, GRID, device=like.device, dtype=like.dtype).split(examples):
+        filled = part.repeat(-(-examples // len(part)))[:examples].view(*units.shape[:-1], 1)
+        x = filled.expand(units.shape).movedim(-1, axis).clone().requires_grad_()
+        with torch.enable_grad():
+            found = torch.maximum(found, slope(x, function(x)).abs().amax())
+    return found[None]
 
 
 def is_elementwise(activation: nn.Module, like: Tensor) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actsweep.diagnostics.elementwise import is_elementwise
+from actsweep.diagnostics.elementwise import GRID, is_elementwise, steepest
 from actsweep.diagnostics.elementwise import slope as slope
 from actsweep.diagnostics.layers import Layer as Layer
 from actsweep.diagnostics.layers import Namer, as_matrix, assembled, find_taps, seen_in, weights_of
@@ -27,13 +27,6 @@ MODULES_OWN = set(vars(nn.Module()))
 def as_units(x: Tensor) -> Tensor:
     """(N, H) → (1, N, H); (N, H, …) → (1, N·…, H)."""
     return x.movedim(1, -1).reshape(1, -1, x.shape[1])
-
-
-def _max_slope(activation: nn.Module, like: Tensor) -> Tensor:
-    units = like.shape[1]
-    grid = torch.linspace(-10, 10, 201, device=like.device, dtype=like.dtype)
-    pre = grid.unsqueeze(1).expand(-1, units).clone().requires_grad_()
-    return slope(pre, activation(pre.clone())).abs().max().unsqueeze(0)
 
 
 @contextmanager
@@ -129,11 +122,11 @@ def _of_taps(taps: Sequence[Tap], loss: Callable[[], Tensor]) -> list[Layer]:
 
 
 def _layer(tap: Tap, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
-    matrices = as_matrix(tap.linear.weight.detach()), as_matrix(gradient)
-    layer = Layer(tap.name, *matrices, as_units(pre.detach()))
-    if post is None or tap.activation is None:
+    layer = Layer(tap.name, as_matrix(tap.linear.weight.detach()), as_matrix(gradient), as_units(pre.detach()))
+    if post is None or (activation := tap.activation) is None:
         return layer
     layer = replace(layer, post=as_units(post.detach()))
-    if not is_elementwise(tap.activation, pre):
+    if not is_elementwise(activation, pre):
         return layer
-    return replace(layer, slope=as_units(slope(pre, post)), max_slope=_max_slope(tap.activation, pre.detach()))
+    most = steepest(lambda x: activation(x.clone()), 1, pre.detach()[:GRID])
+    return replace(layer, slope=as_units(slope(pre, post)), max_slope=most)

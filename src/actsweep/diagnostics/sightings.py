@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actsweep.diagnostics.elementwise import is_affine, keeps_apart, random_like, slope
+from actsweep.diagnostics.elementwise import is_affine, keeps_apart, random_like, slope, steepest
 from actsweep.diagnostics.following import (
     NORMALISATIONS,
     CannotRepeatError,
@@ -20,7 +20,6 @@ from actsweep.diagnostics.following import (
 )
 from actsweep.diagnostics.trace import CONVOLUTIONS, Call, Trace, Value, reason
 
-GRID = 201  # points on [-10, 10]
 MOST_VALUES = 100  # values at most in which an activation, or the next layer, is looked for
 
 _known: dict[tuple[str, Hashable], Any] = {}
@@ -252,21 +251,8 @@ def _with_activation(weight: Tensor, place: Place, stretch: Stretch) -> Sighting
         again = stretch(x)
     if not torch.allclose(again.detach(), post, rtol=1e-3, atol=1e-5, equal_nan=True):
         return replace(seen, lacks="it gives something else when repeated")
-    most = known("steepest", stretch, lambda: steepest(stretch, place, pre)).to(pre)
+    most = known("steepest", stretch, lambda: steepest(stretch, place.axis, pre)).to(pre)
     return replace(seen, slope=place.by_unit(slope(x, again)), max_slope=most)
-
-
-def steepest(stretch: Stretch, place: Place, like: Tensor) -> Tensor:
-    """(1,): the largest |slope| on [−10, 10] of any unit, from as many calls as the examples at hand ask for."""
-    units = like.movedim(place.axis, -1)
-    examples = units[..., 0].numel()
-    found = like.new_zeros(())
-    for part in torch.linspace(-10, 10, GRID, device=like.device, dtype=like.dtype).split(examples):
-        filled = part.repeat(-(-examples // len(part)))[:examples].view(*units.shape[:-1], 1)
-        x = filled.expand(units.shape).movedim(-1, place.axis).clone().requires_grad_()
-        with torch.enable_grad():
-            found = torch.maximum(found, slope(x, stretch(x)).abs().amax())
-    return found[None]
 
 
 def together(uses: Sequence[Sighting]) -> Sighting:
