@@ -4,7 +4,7 @@ Times are counted in completed epochs: 0 is the initialisation.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
@@ -181,8 +181,8 @@ class Diagnostic(L.Callback):
             self.record_watched(trainer, watch, epoch)
 
     def record_watched(self, trainer: L.Trainer, watch: Watch, epoch: int) -> None:
-        filled = {layer.name: _filled(layer) for layer in watch.layers if layer.weight.numel()}
-        self.record(trainer, [filled[name] for name in in_order(filled, watch.seen)], epoch, watch.step)
+        layers = {layer.name: layer for layer in watch.layers if layer.weight.numel()}
+        self.record(trainer, [layers[name] for name in in_order(layers, watch.seen)], epoch, watch.step)
 
     def real(self, values: Tensor | None, what: str) -> Tensor | None:
         """The values; None where they are complex, and the log says once that they are left out."""
@@ -230,12 +230,6 @@ def in_order(names: Iterable[str], seen: Iterable[str]) -> list[str]:
     names, places = list(names), {name: place for place, name in enumerate(seen)}
     ordered = iter(sorted(places.keys() & set(names), key=places.__getitem__))
     return [next(ordered) if name in places else name for name in names]
-
-
-def _filled(layer: Layer) -> Layer:
-    """Without activations where no example came by, as an expert that is chosen by none has it."""
-    is_empty = layer.pre is not None and not layer.pre.numel()
-    return replace(layer, pre=None, post=None, slope=None, max_slope=None) if is_empty else layer
 
 
 class Receiver:

@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from inspect import signature
 from typing import Any
 
 import torch
@@ -130,21 +128,10 @@ def tensors_in(item: Any) -> Iterator[Tensor]:
             yield from tensors_in(each)
 
 
-@cache
-def _place_of_inplace(function: Callable[..., Any]) -> int | None:
-    try:
-        return list(signature(function).parameters).index("inplace")
-    except (ValueError, TypeError):  # most are built in
-        return None
-
-
-def overwrites(function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
-    """Whether a call works in place, by torch's conventions."""
+def overwrites(function: Callable[..., Any], named: Mapping[str, Any]) -> bool:
+    """Whether a call works in place, by torch's conventions: it hands `inplace` on by name, however it was given."""
     name = name_of(function)
-    if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
-        return True
-    place = _place_of_inplace(function)
-    return bool(named.get("inplace", place is not None and len(arguments) > place and arguments[place]))
+    return name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) or bool(named.get("inplace"))
 
 
 class Trace(TorchFunctionMode):
@@ -194,7 +181,7 @@ class Trace(TorchFunctionMode):
         given = {id(each): self.values[id(each)] for each in tensors_in((args, named)) if id(each) in self.values}
         if not given:
             return func(*args, **named)
-        in_place, generator, before = overwrites(func, args, named), torch.get_rng_state(), None
+        in_place, generator, before = overwrites(func, named), torch.get_rng_state(), None
         with self._going_on(given):
             before = self._save(given, args) if in_place else None
         result = func(*args, **named)

@@ -43,7 +43,7 @@ def is_sharded(trainer: L.Trainer, module: nn.Module) -> bool:
     """Whether no process has the layers' whole weights, so that nothing is watched; says so once."""
     strategy = type(trainer.strategy).__name__
     if found := strategy in SHARDED:
-        table.refuse(module, f"{strategy} shards the weights")
+        table.tell(module, f"{type(module).__name__}: nothing is watched: {strategy} shards the weights")
     return found
 
 
