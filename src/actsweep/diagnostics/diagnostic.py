@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from actsweep.diagnostics.layers import Layer
 from actsweep.diagnostics.observation import observe
-from actsweep.diagnostics.watch import Watch, is_last_step, is_left_over, is_sharded
+from actsweep.diagnostics.watch import Watch, from_last_step, is_sharded
 from actsweep.errors import UserError
 
 
@@ -196,14 +196,14 @@ class Diagnostic(L.Callback):
     def _due(self, trainer: L.Trainer, module: L.LightningModule) -> list[int]:
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""
         done, before, every = trainer.global_step, self._begun, self.every_n_steps
-        batch_idx = trainer.fit_loop.batch_idx  # a hook's is the batch before's where the step takes the loader
-        if every and is_left_over(trainer, module, batch_idx):
+        # A hook's batch_idx is the batch before's where the step takes the loader.
+        place = from_last_step(trainer, module, trainer.fit_loop.batch_idx)
+        if every and place > 0:
             return []  # the next step counts in its place
         self._begun = done
-        is_last = is_last_step(trainer, module, batch_idx)
         if every and passes(every, before, done):  # a batch may have several steps
             done = done // every * every
-        found = self.recorded_under(done, trainer.current_epoch, is_last)
+        found = self.recorded_under(done, trainer.current_epoch, is_last=place == 0)
         return found if self._watched != trainer.global_step else [epoch for epoch in found if epoch and not every]
 
     def recorded_under(self, done: int, epoch: int, is_last: bool) -> list[int]:

@@ -181,29 +181,16 @@ def scale_of(trainer: L.Trainer, optimizer: Optimizer | None = None) -> float:
     return float(scaler.get_scale()) if scaler and is_scaled else 1.0
 
 
-def is_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> bool:
-    """Whether a batch is of its epoch's last whole step. Of data without a length it is known at the last batch."""
+def from_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> int:
+    """Where a batch is in its epoch: −1 before the last step of as many examples as others have, 0 in it, 1 behind it:
+    on a few left over, units look dead that aren't. Of data without a length it is known at the last batch."""
     if math.isinf(trainer.num_training_batches):
-        return bool(trainer.is_last_batch)
-    together, steps = _whole_steps(trainer, module)
-    first = max(steps - 1, 0) * together
-    return first <= batch_idx < first + together
-
-
-def is_left_over(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> bool:
-    """Whether a batch lies behind its epoch's last whole step."""
-    if math.isinf(trainer.num_training_batches):
-        return False
-    together, steps = _whole_steps(trainer, module)
-    return 0 < steps * together <= batch_idx
-
-
-def _whole_steps(trainer: L.Trainer, module: L.LightningModule) -> tuple[int, int]:
-    """How many batches make a step, and how many steps of an epoch have as many examples as others: on a few left
-    over, units look dead that aren't."""
+        return 0 if trainer.is_last_batch else -1
     batches = int(trainer.num_training_batches)
     together = trainer.accumulate_grad_batches if module.automatic_optimization else 1
-    return together, (batches - last_is_short(trainer.train_dataloader, batches)) // together
+    whole = (batches - last_is_short(trainer.train_dataloader, batches)) // together
+    first = max(whole - 1, 0) * together
+    return -1 if batch_idx < first else int(batch_idx >= first + together)
 
 
 def last_is_short(loader: Any, batches: int) -> bool:
