@@ -83,7 +83,7 @@ class Diagnostic(L.Callback):
         self._epochs: list[int] = []  # under which the watched step is recorded
         self._begun: int | None = None  # steps done when the last batch began
         self._watched: int | None = None  # steps done when the last watched step began
-        self._said: set[str] = set()  # what was left out
+        self._said: set[str] = set()  # what the log has been told
 
     @property
     def state_key(self) -> str:
@@ -188,10 +188,13 @@ class Diagnostic(L.Callback):
         """The values; None where they are complex, and the log says once that they are left out."""
         if values is None or not values.is_complex():
             return values
-        if what not in self._said:
-            rank_zero_info(f"{type(self).__name__}: {what} is left out: complex numbers")
-        self._said.add(what)
+        self.say_once(f"{what} is left out: complex numbers")
         return None
+
+    def say_once(self, line: str) -> None:
+        if line not in self._said:
+            rank_zero_info(f"{type(self).__name__}: {line}")
+        self._said.add(line)
 
     def _due(self, trainer: L.Trainer, module: L.LightningModule) -> list[int]:
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""

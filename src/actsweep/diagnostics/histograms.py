@@ -90,8 +90,9 @@ class ActivationHistogram(Diagnostic):
 
     def record(self, trainer: L.Trainer, layers: list[Layer], epoch: int, step: int | None = None) -> None:
         if trainer.is_global_zero:
-            for found in self.by_network(layers):
-                send_histograms(trainer, found, epoch, step)
+            sent = [send_histograms(trainer, found, epoch, step) for found in self.by_network(layers)]
+            if not all(sent):
+                self.say_once("nothing is written: no logger takes histograms, as TensorBoard's does")
 
     def count(self, layers: Sequence[Layer]) -> dict[str, Histogram]:
         """All networks' histograms by `quantity/layer`."""
@@ -113,11 +114,14 @@ def _is_wandbs(logger: object, wandb: Any) -> bool:
     return isinstance(getattr(logger, "experiment", None), wandb.Run)
 
 
-def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int, step: int | None = None) -> None:
-    """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that can take them."""
+def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int, step: int | None = None) -> bool:
+    """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that take them; whether any
+    does."""
     step = trainer.global_step if step is None else step
-    for log_histograms in receiving(trainer, "log_histograms"):
+    takers = receiving(trainer, "log_histograms")
+    for log_histograms in takers:
         log_histograms(found, epoch, step)
+    is_taken = bool(takers)
     for logger in trainer.loggers:
         if receives(logger, "log_histograms"):
             continue
@@ -125,8 +129,11 @@ def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch:
         if callable(add := getattr(experiment, "add_histogram_raw", None)):  # TensorBoard's writer
             for tag, (counts, edges) in found.items():
                 add(tag, **raw(counts, edges), global_step=step)
+            is_taken = True
         elif (wandb := sys.modules.get("wandb")) and _is_wandbs(logger, wandb):
             logger.log_metrics({tag: wandb.Histogram(np_histogram=each) for tag, each in found.items()}, step)
+            is_taken = True
+    return is_taken
 
 
 def raw(counts: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> dict[str, Any]:
