@@ -4,7 +4,6 @@ Flow: diagnostics → statistics/findings → **diagnosis** → log, TensorBoard
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import Receiver, is_loss
+from actsweep.diagnostics.diagnostic import Receiver, loss_of
 
 if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
     from actsweep.statistics.findings import Finding
@@ -67,11 +66,8 @@ class Diagnosis(Receiver, L.Callback):
         if batch_idx == 0 or not isinstance(rate, Tensor):  # on a GPU it would be waited for at each step
             self._rate = max(self._rate, float(rate))
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-        if is_loss(loss):
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        if (loss := loss_of(outputs)) is not None:
             divided_by = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1  # by Lightning
             self._losses.append(loss.detach().mean() * divided_by)
 
@@ -163,9 +159,8 @@ class Diagnosis(Receiver, L.Callback):
         layers = pd.DataFrame(self._layers, columns=["epoch", "step", "layer", "quantity", "value"])
         layers["layer"] = layers["layer"].map({name: str(place) for place, name in enumerate(names)})
         found = measured(layers.astype({"layer": "category", "quantity": "category"})) if names else {}
-        named = {quantity: replace(part, layers=_named(part.layers, names)) for quantity, part in found.items()}
+        named = {
+            quantity: replace(part, layers=tuple(names[int(place)] for place in part.layers))
+            for quantity, part in found.items()
+        }
         return Tables(epochs.set_index("epoch") if len(epochs) else epochs, named)
-
-
-def _named(places: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(names[int(place)] for place in places)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import struct
 from dataclasses import replace
@@ -81,6 +82,15 @@ def test_csv_has_the_scalars(tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open(newline="") as file:
         rows = {int(row["step"]): float(row["grad_norm/head"]) for row in csv.DictReader(file) if row["grad_norm/head"]}
     assert rows == pytest.approx(norms(kept), rel=1e-6)
+
+
+def test_where_no_logger_takes_histograms_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "pytorch_lightning.utilities.rank_zero"):
+        fit(ForeignCNN(), DATA, [ActivationHistogram()], logger=CSVLogger(tmp_path))
+    said = "ActivationHistogram: nothing is written: no logger takes histograms, as TensorBoard's does"
+    assert caplog.messages.count(said) == 1
 
 
 def test_mlflow_has_the_scalars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

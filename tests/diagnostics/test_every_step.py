@@ -1,6 +1,7 @@
 """steps.csv of somebody's own module: a row a step, each with the loss that its step was taken for."""
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from actsweep.callbacks import ActivationCurve, Diagnosis, EveryStep, Tables
+from actsweep.errors import UserError
 from tests.diagnostics.test_faults_of_callbacks import DATA, Gan, Plain
 from tests.diagnostics.test_zoo import fit
 
@@ -172,3 +174,9 @@ def test_what_a_training_step_by_hand_returns_need_be_no_loss(tmp_path: Path) ->
     fit(Predicts("raw"), DATA, [EveryStep(), diagnosis], logger=Tables(tmp_path))
     assert pd.read_csv(tmp_path / "steps.csv")["loss"].isna().all()
     assert "train_loss" not in diagnosis._epochs[0]
+
+
+@pytest.mark.parametrize("low", ["a", None, -math.inf, math.nan, 5.0])
+def test_a_curve_between_what_are_no_two_numbers_is_refused(low: Any) -> None:
+    with pytest.raises(UserError, match=f"needs low < high and 2 points, not {low}, 5.0 and 201"):
+        ActivationCurve(low=low)

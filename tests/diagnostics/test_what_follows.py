@@ -14,6 +14,7 @@ from actsweep.diagnostics.activations import mean_and_std, signal
 from actsweep.diagnostics.elementwise import is_affine, random_like
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.observation import observe
+from actsweep.diagnostics.trace import Trace
 from tests.diagnostics.test_zoo import Counts, Keeps, fit
 from tests.diagnostics.zoo_parts import Function, Of, two
 
@@ -185,3 +186,13 @@ def test_numbers_to_try_come_from_the_cpu_whatever_the_default_device() -> None:
     with torch.device("meta"):
         found = random_like(torch.zeros(3, device="cpu"))
     assert torch.equal(found, random_like(torch.zeros(3)))
+
+
+@pytest.mark.parametrize(
+    ("function", "given"), [(F.relu, (True,)), (F.elu, (1.0, True)), (F.rrelu, (0.1, 0.3, False, True))]
+)
+def test_a_function_told_by_place_to_work_in_place_is_seen_to(function: Any, given: tuple[Any, ...]) -> None:
+    x, weight = torch.ones(2, 4), nn.Parameter(-torch.ones(3, 4))
+    with Trace([weight]) as trace:
+        function(F.linear(x, weight), *given)
+    assert [call.overwrites for call in trace.calls] == [False, True]

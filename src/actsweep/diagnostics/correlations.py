@@ -15,7 +15,7 @@ from actsweep.data.batches import Batch
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, probe_loss
 from actsweep.diagnostics.layers import Layer, find_taps
 from actsweep.diagnostics.observation import recorded, undisturbed
-from actsweep.diagnostics.theory import GROUPS, Compared, Rows, of_theory, publish_untrained, wide
+from actsweep.diagnostics.theory import GROUPS, BesideTheory, Rows, wide
 from actsweep.errors import UserError
 from actsweep.theory.correlations import correlations
 
@@ -32,7 +32,7 @@ def of_pairs(pre: Tensor) -> Tensor:
     return (units[:, :, 0] * units[:, :, 1]).sum(dim=2)
 
 
-class Correlations(Diagnostic):
+class Correlations(BesideTheory, Diagnostic):
     """The mean cosine over the pairs, of each layer; beside it, untrained, what the correlation map predicts."""
 
     quantities = (
@@ -55,36 +55,29 @@ class Correlations(Diagnostic):
             return {}
         return {"correlation": of_pairs(layer.pre).mean(dim=1)}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        publish_untrained(trainer, pl_module, self.probe_size, self.compare)
-
-    def compare(self, module: L.LightningModule, batch: Batch) -> Compared:
-        """Layer → quantity → (1,) values, of layers after the first; empty where the theory doesn't apply."""
-        return of_theory(module, lambda: _rows_of(module, batch))
-
-
-def _rows_of(module: L.LightningModule, batch: Batch) -> Rows:
-    taps = find_taps(module)
-    net = wide(taps)
-    with undisturbed(module), torch.no_grad(), recorded(taps) as seen:
-        probe_loss(module, batch)
-    found = [of_pairs(seen[tap.name][0][None])[0] for tap in taps]
-    if not len(found[0]):
-        raise UserError("one example has no correlation")
-    squares = seen[taps[0].name][0].double().square().mean(dim=1)[: 2 * len(found[0])]
-    order = squares.argsort()
-    groups = [part for part in order.tensor_split(GROUPS) if len(part)]
-    of = torch.empty_like(order)
-    for number, part in enumerate(groups):
-        of[part] = number
-    expected = correlations(
-        net.act,
-        np.array([float(squares[part].mean()) for part in groups]),
-        (of[::2].cpu().numpy(), of[1::2].cpu().numpy()),
-        found[0].cpu().numpy(),
-        net.weight_variances[1:],
-        net.bias_variances[1:],
-    )
-    for tap, cosines, predicted in zip(taps[1:], found[1:], expected, strict=True):
-        theory, measured = float(predicted.mean()), float(cosines.mean())
-        yield tap.name, {"correlation_theory": theory, "correlation_error": measured - theory}
+    def rows(self, module: L.LightningModule, batch: Batch) -> Rows:
+        """Of the layers after the first."""
+        taps = find_taps(module)
+        net = wide(taps)
+        with undisturbed(module), torch.no_grad(), recorded(taps) as seen:
+            probe_loss(module, batch)
+        found = [of_pairs(seen[tap.name][0][None])[0] for tap in taps]
+        if not len(found[0]):
+            raise UserError("one example has no correlation")
+        squares = seen[taps[0].name][0].double().square().mean(dim=1)[: 2 * len(found[0])]
+        order = squares.argsort()
+        groups = [part for part in order.tensor_split(GROUPS) if len(part)]
+        of = torch.empty_like(order)
+        for number, part in enumerate(groups):
+            of[part] = number
+        expected = correlations(
+            net.act,
+            np.array([float(squares[part].mean()) for part in groups]),
+            (of[::2].cpu().numpy(), of[1::2].cpu().numpy()),
+            found[0].cpu().numpy(),
+            net.weight_variances[1:],
+            net.bias_variances[1:],
+        )
+        for tap, cosines, predicted in zip(taps[1:], found[1:], expected, strict=True):
+            theory, measured = float(predicted.mean()), float(cosines.mean())
+            yield tap.name, {"correlation_theory": theory, "correlation_error": measured - theory}

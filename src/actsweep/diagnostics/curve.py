@@ -3,6 +3,7 @@
 Tabulated before training, so that a learnt activation is shown at its initial values.
 """
 
+import math
 from copy import deepcopy
 
 import pytorch_lightning as L
@@ -44,7 +45,8 @@ class ActivationCurve(L.Callback):
     """
 
     def __init__(self, low: float = -5.0, high: float = 5.0, points: int = 201) -> None:
-        if not low < high or points < 2:
+        ends = [each for each in (low, high) if isinstance(each, int | float) and math.isfinite(each)]
+        if ends != [low, high] or not low < high or points < 2:
             raise UserError(f"ActivationCurve: needs low < high and 2 points, not {low}, {high} and {points}")
         self.low, self.high, self.points = low, high, points
 

@@ -3,9 +3,9 @@
 Times are counted in completed epochs: 0 is the initialisation.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeGuard
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
 import pytorch_lightning as L
@@ -14,10 +14,9 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from actsweep.diagnostics.batches import is_last_step, is_left_over
 from actsweep.diagnostics.layers import Layer
 from actsweep.diagnostics.observation import observe
-from actsweep.diagnostics.watch import Watch, is_sharded
+from actsweep.diagnostics.watch import Watch, from_last_step, is_sharded
 from actsweep.errors import UserError
 
 
@@ -47,9 +46,10 @@ def probe_loss(module: L.LightningModule, batch: Any) -> Tensor:
     return loss
 
 
-def is_loss(output: Any) -> TypeGuard[Tensor]:
-    """Whether what a training step returned can be one: where optimisation is manual, that may be anything."""
-    return isinstance(output, Tensor) and output.is_floating_point()
+def loss_of(outputs: Any) -> Tensor | None:
+    """The loss among what a training step returned: where optimisation is manual, that may be anything."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return loss if isinstance(loss, Tensor) and loss.is_floating_point() else None
 
 
 def check_counts(owner: object, **given: int | None) -> None:
@@ -83,7 +83,7 @@ class Diagnostic(L.Callback):
         self._epochs: list[int] = []  # under which the watched step is recorded
         self._begun: int | None = None  # steps done when the last batch began
         self._watched: int | None = None  # steps done when the last watched step began
-        self._said: set[str] = set()  # what was left out
+        self._said: set[str] = set()  # what the log has been told
 
     @property
     def state_key(self) -> str:
@@ -181,29 +181,32 @@ class Diagnostic(L.Callback):
             self.record_watched(trainer, watch, epoch)
 
     def record_watched(self, trainer: L.Trainer, watch: Watch, epoch: int) -> None:
-        filled = {layer.name: _filled(layer) for layer in watch.layers if layer.weight.numel()}
-        self.record(trainer, [filled[name] for name in in_order(filled, watch.seen)], epoch, watch.step)
+        layers = {layer.name: layer for layer in watch.layers if layer.weight.numel()}
+        self.record(trainer, [layers[name] for name in in_order(layers, watch.seen)], epoch, watch.step)
 
     def real(self, values: Tensor | None, what: str) -> Tensor | None:
         """The values; None where they are complex, and the log says once that they are left out."""
         if values is None or not values.is_complex():
             return values
-        if what not in self._said:
-            rank_zero_info(f"{type(self).__name__}: {what} is left out: complex numbers")
-        self._said.add(what)
+        self.say_once(f"{what} is left out: complex numbers")
         return None
+
+    def say_once(self, line: str) -> None:
+        if line not in self._said:
+            rank_zero_info(f"{type(self).__name__}: {line}")
+        self._said.add(line)
 
     def _due(self, trainer: L.Trainer, module: L.LightningModule) -> list[int]:
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""
         done, before, every = trainer.global_step, self._begun, self.every_n_steps
-        batch_idx = trainer.fit_loop.batch_idx  # a hook's is the batch before's where the step takes the loader
-        if every and is_left_over(trainer, module, batch_idx):
+        # A hook's batch_idx is the batch before's where the step takes the loader.
+        place = from_last_step(trainer, module, trainer.fit_loop.batch_idx)
+        if every and place > 0:
             return []  # the next step counts in its place
         self._begun = done
-        is_last = is_last_step(trainer, module, batch_idx)
         if every and passes(every, before, done):  # a batch may have several steps
             done = done // every * every
-        found = self.recorded_under(done, trainer.current_epoch, is_last)
+        found = self.recorded_under(done, trainer.current_epoch, is_last=place == 0)
         return found if self._watched != trainer.global_step else [epoch for epoch in found if epoch and not every]
 
     def recorded_under(self, done: int, epoch: int, is_last: bool) -> list[int]:
@@ -230,12 +233,6 @@ def in_order(names: Iterable[str], seen: Iterable[str]) -> list[str]:
     names, places = list(names), {name: place for place, name in enumerate(seen)}
     ordered = iter(sorted(places.keys() & set(names), key=places.__getitem__))
     return [next(ordered) if name in places else name for name in names]
-
-
-def _filled(layer: Layer) -> Layer:
-    """Without activations where no example came by, as an expert that is chosen by none has it."""
-    is_empty = layer.pre is not None and not layer.pre.numel()
-    return replace(layer, pre=None, post=None, slope=None, max_slope=None) if is_empty else layer
 
 
 class Receiver:

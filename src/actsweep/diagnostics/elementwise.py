@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 EXAMPLES = 16
+GRID = 201  # points on [-10, 10]
 
 _known: WeakKeyDictionary[nn.Module, dict[tuple[bool, int], bool]] = WeakKeyDictionary()
-_alike: dict[str, dict[tuple[bool, int], bool]] = {}  # of torch's own without parameters, by what they print
 
 
 def random_like(like: Tensor, seed: int = 0) -> Tensor:
@@ -30,6 +30,20 @@ def slope(pre: Tensor, post: Tensor) -> Tensor:
     return derivative
 
 
+def steepest(function: Callable[[Tensor], Tensor], axis: int, like: Tensor) -> Tensor:
+    """(1,): the largest |slope| on [−10, 10] of any unit along `axis`, from as many calls as the examples at hand ask
+    for."""
+    units = like.movedim(axis, -1)
+    examples = units[..., 0].numel()
+    found = like.new_zeros(())
+    for part in torch.linspace(-10, 10, GRID, device=like.device, dtype=like.dtype).split(examples):
+        filled = part.repeat(-(-examples // len(part)))[:examples].view(*units.shape[:-1], 1)
+        x = filled.expand(units.shape).movedim(-1, axis).clone().requires_grad_()
+        with torch.enable_grad():
+            found = torch.maximum(found, slope(x, function(x)).abs().amax())
+    return found[None]
+
+
 def is_elementwise(activation: nn.Module, like: Tensor) -> bool:
     """Whether each number that comes out depends on the one that came in at its place alone, for inputs (N, H, …) such
     as `like`; as the module is now, in training or in evaluation. Tried once.
@@ -37,9 +51,7 @@ def is_elementwise(activation: nn.Module, like: Tensor) -> bool:
     >>> [is_elementwise(each, torch.zeros(1, 4)) for each in (nn.Tanh(), nn.PReLU(4), nn.Softmax(-1), nn.GLU())]
     [True, True, False, False]
     """
-    is_torchs = type(activation).__module__ == "torch.nn.modules.activation" and not [*activation.parameters()]
-    found = _alike.setdefault(repr(activation), {}) if is_torchs else _known.setdefault(activation, {})
-    key = activation.training, like.shape[1]
+    found, key = _known.setdefault(activation, {}), (activation.training, like.shape[1])
     if key not in found:
         x = random_like(like[:1].expand(EXAMPLES, *like.shape[1:])).to(like)
         try:

@@ -151,7 +151,7 @@ def modules(trace: Trace, start: Value) -> list[Stretch]:
     """The modules that took a value, inner ones first: those that all its uses are in, then the others. None in which
     there is a dropout: what that leaves out is no activation's doing."""
     passages = trace.passages.get(start, ())
-    found = [between(start, each.given, type(each.module).__name__, is_module=True) for each in passages]
+    found = [between(start, given, type(module).__name__, is_module=True) for module, given in passages]
     there = [each for each in found if each and not any("dropout" in call.name for call in each.calls)]
     return [each for each in there if each.is_all] + [each for each in reversed(there) if not each.is_all]
 

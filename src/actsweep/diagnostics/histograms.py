@@ -38,7 +38,7 @@ class Histogram:
 
 
 def histogram(values: Tensor, bins: int) -> Histogram:
-    """Histogram of each network's values, (K, …) → K histograms, in torch.histc's own arithmetic.
+    """Histogram of each network's values, (K, …) → K histograms.
 
     On a CPU a network at a time, whose numbers then stay in its cache; a GPU would be waited for.
     """
@@ -46,31 +46,20 @@ def histogram(values: Tensor, bins: int) -> Histogram:
     if each.is_cuda or not each.sum(dim=1).isfinite().all():
         return count_together(each, bins)
     low, high = each.amin(dim=1), each.amax(dim=1)
-    places = [_places(*of, bins).int().clamp_(0, bins - 1) for of in zip(each, *_range(low, high), strict=True)]
-    counts = torch.stack([torch.bincount(place, minlength=bins) for place in places])
-    return Histogram(counts.float(), low, high)
-
-
-def _range(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the bins begin, and how far they reach: somewhere, where all values are equal."""
-    first, last, is_one = low.float(), high.float(), (low == high).float()
-    return first - is_one, last + is_one - (first - is_one)
-
-
-def _places(values: Tensor, first: Tensor, size: Tensor, bins: int) -> Tensor:
-    """In which bin each value is; cut to a whole number."""
-    return (values.float() - first).mul_(bins).div_(size)
+    ranges = zip(each.float(), low.tolist(), high.tolist(), strict=True)
+    return Histogram(torch.stack([torch.histc(own, bins, *ends) for own, *ends in ranges]), low, high)
 
 
 def count_together(values: Tensor, bins: int) -> Histogram:
-    """All networks in the same few operations; nothing leaves the device."""
+    """All networks in the same few operations, in torch.histc's own arithmetic; nothing leaves the device."""
     each = values.flatten(1)
     finite = each.isfinite()
     some = finite.any(dim=1)
     low = torch.where(finite, each, torch.inf).amin(dim=1).where(some, 0)
     high = torch.where(finite, each, -torch.inf).amax(dim=1).where(some, 0)
-    place = _places(each, *_range(low[:, None], high[:, None]), bins)
-    place = place.where(finite, bins).clamp_(0, bins).long()
+    first, last = low.float()[:, None], high.float()[:, None]
+    first, last = first - (first == last).float(), last + (first == last).float()
+    place = ((each.float() - first) * bins / (last - first)).where(finite, bins).clamp_(0, bins).long()
     place = place.where((place < bins) | ~finite, bins - 1)  # the upper end belongs to the last bin
     counts = torch.zeros(len(each), bins + 1, device=each.device, dtype=torch.int32)
     counts.scatter_add_(1, place, torch.ones_like(place, dtype=torch.int32))
@@ -94,17 +83,16 @@ class ActivationHistogram(Diagnostic):
         self.bins = bins
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        wandb = sys.modules.get("wandb")
-        most = (
-            wandb.Histogram.MAX_LENGTH if wandb and any(_is_wandbs(each, wandb) for each in trainer.loggers) else None
-        )
-        if most is not None and self.bins > most:
+        wandb: Any = sys.modules.get("wandb")
+        is_used = wandb and any(_is_wandbs(each, wandb) for each in trainer.loggers)
+        if is_used and self.bins > (most := wandb.Histogram.MAX_LENGTH):
             raise UserError(f"ActivationHistogram.bins={self.bins}: Weights & Biases takes up to {most}")
 
     def record(self, trainer: L.Trainer, layers: list[Layer], epoch: int, step: int | None = None) -> None:
         if trainer.is_global_zero:
-            for found in self.by_network(layers):
-                send_histograms(trainer, found, epoch, step)
+            sent = [send_histograms(trainer, found, epoch, step) for found in self.by_network(layers)]
+            if not all(sent):
+                self.say_once("nothing is written: no logger takes histograms, as TensorBoard's does")
 
     def count(self, layers: Sequence[Layer]) -> dict[str, Histogram]:
         """All networks' histograms by `quantity/layer`."""
@@ -126,11 +114,14 @@ def _is_wandbs(logger: object, wandb: Any) -> bool:
     return isinstance(getattr(logger, "experiment", None), wandb.Run)
 
 
-def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int, step: int | None = None) -> None:
-    """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that can take them."""
+def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch: int, step: int | None = None) -> bool:
+    """Send one network's histograms by `quantity/layer` to those of the trainer's loggers that take them; whether any
+    does."""
     step = trainer.global_step if step is None else step
-    for log_histograms in receiving(trainer, "log_histograms"):
+    takers = receiving(trainer, "log_histograms")
+    for log_histograms in takers:
         log_histograms(found, epoch, step)
+    is_taken = bool(takers)
     for logger in trainer.loggers:
         if receives(logger, "log_histograms"):
             continue
@@ -138,8 +129,11 @@ def send_histograms(trainer: L.Trainer, found: dict[str, CountsAndEdges], epoch:
         if callable(add := getattr(experiment, "add_histogram_raw", None)):  # TensorBoard's writer
             for tag, (counts, edges) in found.items():
                 add(tag, **raw(counts, edges), global_step=step)
+            is_taken = True
         elif (wandb := sys.modules.get("wandb")) and _is_wandbs(logger, wandb):
             logger.log_metrics({tag: wandb.Histogram(np_histogram=each) for tag, each in found.items()}, step)
+            is_taken = True
+    return is_taken
 
 
 def raw(counts: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> dict[str, Any]:

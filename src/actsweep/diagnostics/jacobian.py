@@ -17,16 +17,7 @@ from actsweep.data.batches import Batch
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
 from actsweep.diagnostics.layers import Layer, find_taps
 from actsweep.diagnostics.observation import recorded, undisturbed
-from actsweep.diagnostics.theory import (
-    BATCH_NORMS,
-    Compared,
-    Rows,
-    beside,
-    of_theory,
-    predicted,
-    publish_untrained,
-    wide,
-)
+from actsweep.diagnostics.theory import BATCH_NORMS, BesideTheory, Rows, beside, predicted, wide
 from actsweep.network.mlp import Tap
 
 
@@ -78,7 +69,7 @@ def differentiated(module: nn.Module, inputs: Tensor) -> list[Layer]:
     ]
 
 
-class Jacobian(Diagnostic):
+class Jacobian(BesideTheory, Diagnostic):
     """Mean square and largest singular value of ∂outputs/∂(what enters the layer); beside it, untrained, theory."""
 
     quantities = (
@@ -99,19 +90,11 @@ class Jacobian(Diagnostic):
             return {}
         return dict(zip(("jacobian_mean_square", "jacobian_largest"), singular_values(layer.jacobian), strict=True))
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        publish_untrained(trainer, pl_module, self.probe_size, self.compare)
-
-    def compare(self, module: L.LightningModule, batch: Batch) -> Compared:
-        """Layer → quantity → (1,) values; empty where the theory doesn't apply."""
-        return of_theory(module, lambda: _rows_of(module, batch[0]))
-
-
-def _rows_of(module: L.LightningModule, inputs: Tensor) -> Rows:
-    taps = find_taps(module)
-    theory, net = predicted(taps, inputs), wide(taps)
-    passed = [*theory.chi[::-1].cumprod()[::-1].tolist(), 1.0]
-    for layer, weight, product in zip(differentiated(module, inputs), net.weight_variances, passed, strict=True):
-        assert layer.jacobian is not None
-        row = beside("jacobian_mean_square", float(singular_values(layer.jacobian)[0]), weight * product)
-        yield layer.name, {name: row[name] for name in row if name != "jacobian_mean_square"}
+    def rows(self, module: L.LightningModule, batch: Batch) -> Rows:
+        taps = find_taps(module)
+        theory, net = predicted(taps, batch[0]), wide(taps)
+        passed = [*theory.chi[::-1].cumprod()[::-1].tolist(), 1.0]
+        for layer, weight, product in zip(differentiated(module, batch[0]), net.weight_variances, passed, strict=True):
+            assert layer.jacobian is not None
+            row = beside("jacobian_mean_square", float(singular_values(layer.jacobian)[0]), weight * product)
+            yield layer.name, {name: row[name] for name in row if name != "jacobian_mean_square"}

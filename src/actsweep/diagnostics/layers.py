@@ -122,11 +122,9 @@ def assembled(
         weight = weights[name] if name in weights else seen[name][0].weight
         gradient = gradients.get(name)
         matrices = as_matrix(weight.detach()), None if gradient is None else as_matrix(gradient)
-        if uses := [each for each in seen.get(name, ()) if each.pre is not None]:
-            use = together(uses)
-            layers.append(Layer(name, *matrices, use.pre, use.post, use.slope, use.max_slope))
-        else:
-            layers.append(Layer(name, *matrices, None))
+        uses = [each for each in seen.get(name, ()) if each.pre is not None]
+        use = together(uses) if uses else Sighting(weight, None)
+        layers.append(Layer(name, *matrices, use.pre, use.post, use.slope, use.max_slope))
     return layers
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from actsweep.diagnostics.elementwise import is_elementwise
+from actsweep.diagnostics.elementwise import GRID, is_elementwise, steepest
 from actsweep.diagnostics.elementwise import slope as slope
 from actsweep.diagnostics.layers import Layer as Layer
 from actsweep.diagnostics.layers import Namer, as_matrix, assembled, find_taps, seen_in, weights_of
@@ -28,39 +29,25 @@ def as_units(x: Tensor) -> Tensor:
     return x.movedim(1, -1).reshape(1, -1, x.shape[1])
 
 
-def _max_slope(activation: nn.Module, like: Tensor) -> Tensor:
-    units = like.shape[1]
-    grid = torch.linspace(-10, 10, 201, device=like.device, dtype=like.dtype)
-    pre = grid.unsqueeze(1).expand(-1, units).clone().requires_grad_()
-    return slope(pre, activation(pre.clone())).abs().max().unsqueeze(0)
-
-
 @contextmanager
 def recorded(taps: Sequence[Tap]) -> Iterator[dict[str, tuple[Tensor, Tensor | None]]]:
     """While the context is open, each forward pass leaves every layer's (pre, post) in the dict that it yields."""
     seen: dict[str, tuple[Tensor, Tensor | None]] = {}
     inputs: dict[str, Tensor] = {}
 
-    def before(name: str) -> Callable[..., Any]:
-        def hook(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            inputs[name] = arguments[0]
-            return arguments[0].clone(), *arguments[1:]  # an in-place activation would overwrite what it was given
+    def before(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        inputs[name] = arguments[0]
+        return arguments[0].clone(), *arguments[1:]  # an in-place activation would overwrite what it was given
 
-        return hook
-
-    def after(name: str, has_activation: bool) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: Any, output: Tensor) -> None:
-            seen[name] = (inputs.pop(name), output) if has_activation else (output, None)
-
-        return hook
+    def after(name: str, module: nn.Module, arguments: Any, output: Tensor) -> None:
+        seen[name] = (inputs.pop(name), output) if name in inputs else (output, None)
 
     with ExitStack() as hooks:
         for name, linear, activation in taps:
-            if activation is not None:
-                handle = activation.register_forward_pre_hook(before(name))
-                hooks.callback(handle.remove)
             watched = linear if activation is None else activation
-            hooks.callback(watched.register_forward_hook(after(name, activation is not None)).remove)
+            if activation is not None:
+                hooks.callback(activation.register_forward_pre_hook(partial(before, name)).remove)
+            hooks.callback(watched.register_forward_hook(partial(after, name)).remove)
         yield seen
 
 
@@ -135,11 +122,11 @@ def _of_taps(taps: Sequence[Tap], loss: Callable[[], Tensor]) -> list[Layer]:
 
 
 def _layer(tap: Tap, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
-    matrices = as_matrix(tap.linear.weight.detach()), as_matrix(gradient)
-    layer = Layer(tap.name, *matrices, as_units(pre.detach()))
-    if post is None or tap.activation is None:
+    layer = Layer(tap.name, as_matrix(tap.linear.weight.detach()), as_matrix(gradient), as_units(pre.detach()))
+    if post is None or (activation := tap.activation) is None:
         return layer
     layer = replace(layer, post=as_units(post.detach()))
-    if not is_elementwise(tap.activation, pre):
+    if not is_elementwise(activation, pre):
         return layer
-    return replace(layer, slope=as_units(slope(pre, post)), max_slope=_max_slope(tap.activation, pre.detach()))
+    most = steepest(lambda x: activation(x.clone()), 1, pre.detach()[:GRID])
+    return replace(layer, slope=as_units(slope(pre, post)), max_slope=most)

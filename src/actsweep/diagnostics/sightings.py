@@ -1,13 +1,14 @@
 """What each use of a layer shows in a trace: pre- and post-activations and slopes, units apart from examples."""
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from actsweep.diagnostics.elementwise import is_affine, keeps_apart, random_like, slope
+from actsweep.diagnostics.elementwise import is_affine, keeps_apart, random_like, slope, steepest
 from actsweep.diagnostics.following import (
     NORMALISATIONS,
     CannotRepeatError,
@@ -19,7 +20,6 @@ from actsweep.diagnostics.following import (
 )
 from actsweep.diagnostics.trace import CONVOLUTIONS, Call, Trace, Value, reason
 
-GRID = 201  # points on [-10, 10]
 MOST_VALUES = 100  # values at most in which an activation, or the next layer, is looked for
 
 _known: dict[tuple[str, Hashable], Any] = {}
@@ -63,11 +63,9 @@ def _seen(trace: Trace, place: Place, weight: Tensor) -> Sighting:
         return Sighting(weight, None, lacks="a nested tensor")
     if place.value.tensor.numel() == 0:
         return Sighting(weight, None, lacks="no examples came to it")
-    try:
+    with suppress(CannotRepeatError):
         if found := activation_behind(trace, place):
             return _with_activation(weight, *found)
-    except CannotRepeatError:
-        pass
     if (now := place.value.now) is None:
         return Sighting(weight, None, lacks="overwritten unseen")
     # As in a scripted function; else it is used, if only by the loss.
@@ -112,7 +110,7 @@ def _leads_on(place: Place, stretch: Stretch) -> bool:
     uses = stretch.end.uses
     if uses and module is not None and stretch.calls[-1].alone and all(use.module is not module for use in uses):
         return True
-    ahead: list[tuple[Value, Place | None]] = [(stretch.end, Place(stretch.end, place.axis, place.units))]
+    ahead: list[tuple[Value, Place | None]] = [(stretch.end, replace(place, value=stretch.end))]
     seen: set[Value] = set()
     while ahead and len(seen) < MOST_VALUES:
         value, there = ahead.pop()
@@ -188,14 +186,15 @@ def passed(place: Place, call: Call) -> Place | None:
     like = place.value.now
     if others or like is None or not _has_numbers(made):
         return None
+    there, is_alike = replace(place, value=made), made.tensor.shape == like.shape
     if call.name in NORMALISATIONS:
-        return Place(made, place.axis, place.units)
+        return there
     if is_arithmetic(call, place.value):
-        return Place(made, place.axis, place.units) if made.tensor.shape == like.shape else None
+        return there if is_alike else None
     step = Stretch(place.value, made, [call], call.name)
     try:
-        if made.tensor.shape == like.shape and keeps_apart(step, random_like(like)):
-            return Place(made, place.axis, place.units) if is_affine(step, like) else None
+        if is_alike and keeps_apart(step, random_like(like)):
+            return there if is_affine(step, like) else None
         return _located(step, place, like)
     except Exception:  # the calls are anybody's
         return None
@@ -252,21 +251,8 @@ def _with_activation(weight: Tensor, place: Place, stretch: Stretch) -> Sighting
         again = stretch(x)
     if not torch.allclose(again.detach(), post, rtol=1e-3, atol=1e-5, equal_nan=True):
         return replace(seen, lacks="it gives something else when repeated")
-    most = known("steepest", stretch, lambda: steepest(stretch, place, pre)).to(pre)
+    most = known("steepest", stretch, lambda: steepest(stretch, place.axis, pre)).to(pre)
     return replace(seen, slope=place.by_unit(slope(x, again)), max_slope=most)
-
-
-def steepest(stretch: Stretch, place: Place, like: Tensor) -> Tensor:
-    """(1,): the largest |slope| on [−10, 10] of any unit, from as many calls as the examples at hand ask for."""
-    units = like.movedim(place.axis, -1)
-    examples = units[..., 0].numel()
-    found = like.new_zeros(())
-    for part in torch.linspace(-10, 10, GRID, device=like.device, dtype=like.dtype).split(examples):
-        filled = part.repeat(-(-examples // len(part)))[:examples].view(*units.shape[:-1], 1)
-        x = filled.expand(units.shape).movedim(-1, place.axis).clone().requires_grad_()
-        with torch.enable_grad():
-            found = torch.maximum(found, slope(x, stretch(x)).abs().amax())
-    return found[None]
 
 
 def together(uses: Sequence[Sighting]) -> Sighting:
@@ -275,10 +261,8 @@ def together(uses: Sequence[Sighting]) -> Sighting:
     chosen = with_slope or with_post or uses
     if len(chosen) == 1:
         return chosen[0]
-    values: dict[str, Any] = {}
-    for name in ("pre", "post", "slope"):
-        if parts := [part for each in chosen if (part := getattr(each, name)) is not None]:
-            values[name] = torch.cat(parts, dim=1)
+    names = [name for name in ("pre", "post", "slope") if getattr(chosen[0], name) is not None]
+    values: dict[str, Any] = {name: torch.cat([getattr(each, name) for each in chosen], dim=1) for name in names}
     if with_slope:
         values["max_slope"] = torch.stack([each.max_slope for each in with_slope if each.max_slope is not None]).amax(0)
     return replace(chosen[0], **values)

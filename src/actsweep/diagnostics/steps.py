@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
-from actsweep.diagnostics.diagnostic import is_loss, keeps_tables, publish_table
+from actsweep.diagnostics.diagnostic import keeps_tables, loss_of, publish_table
 from actsweep.diagnostics.layers import weights_of
 from actsweep.diagnostics.watch import is_sharded, scale_of
 
@@ -66,14 +66,11 @@ class EveryStep(L.Callback):
         self._before = 0  # rows before the batch
         self._has_rows = False
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self._before = len(self._rows)
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
-        scaler = _scaler(trainer)
-        self._backward.append(loss.detach().mean() / (float(scaler.get_scale()) if scaler else 1.0))
+        self._backward.append(loss.detach().mean() / scale_of(trainer))
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
@@ -85,20 +82,16 @@ class EveryStep(L.Callback):
         if not self._rows:  # lazy ones are something by now
             self._weights = {name: each for name, each in self._weights.items() if each.ndim >= 2}
         others = _parameters(trainer.optimizers) - _parameters([optimizer])
-        scale = scale_of(_scaler(trainer), optimizer)
+        scale = scale_of(trainer, optimizer)
         sums = [_sum_abs(each, id(each) in others) / scale for each in self._weights.values()]
         norms = [vector_norm(_plain(each)) for each in self._decayed]
         self._rows.append(torch.stack([_loss(trainer, pl_module, losses), *sums, *norms]))
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Of a loss that went backward behind Lightning's back, take what the training step returned."""
-        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if pl_module.automatic_optimization or len(self._rows) != self._before + 1 or not is_loss(loss):
-            return
-        row = self._rows[-1]
-        row[0] = loss.detach().mean().to(row).where(row[0].isnan(), row[0])
+        if not pl_module.automatic_optimization and len(self._rows) == self._before + 1:
+            row, loss = self._rows[-1], loss_of(outputs)
+            row[0] = row[0] if loss is None else loss.detach().mean().to(row).where(row[0].isnan(), row[0])
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._rows:
@@ -132,10 +125,6 @@ def _loss(trainer: L.Trainer, module: L.LightningModule, losses: Sequence[Tensor
         return torch.full((), torch.nan, device=module.device)
     together = trainer.accumulate_grad_batches / len(losses) if module.automatic_optimization else 1.0
     return torch.stack(list(losses)).sum() * together
-
-
-def _scaler(trainer: L.Trainer) -> Any:
-    return getattr(trainer.precision_plugin, "scaler", None)
 
 
 def _l2(module: L.LightningModule) -> float:

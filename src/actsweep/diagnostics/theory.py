@@ -11,7 +11,7 @@ Sources: Poole et al. 2016; Schoenholz et al. 2017.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,6 @@ from actsweep.theory.integrals import Function, describe
 from actsweep.theory.meanfield import Layers, layers
 
 Rows = Iterable[tuple[str, dict[str, float]]]  # layer, and what is published of it by quantity
-Compared = dict[str, dict[str, Tensor]]
 BATCH_NORMS = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 NORMS = nn.LayerNorm | BATCH_NORMS
 TOLERATED = 4.0  # standard deviations of a single network of this width
@@ -107,7 +106,35 @@ def beside(name: str, found: float, expected: float) -> dict[str, float]:
     return {name: found, f"{name}_theory": expected, f"{name}_error": error}
 
 
-class Theory(L.Callback):
+class BesideTheory(L.Callback):
+    """Before the first step, sends what theory says of the probe, and by how much an untrained network deviates."""
+
+    probe_size: int
+
+    def rows(self, module: L.LightningModule, batch: Batch) -> Rows:
+        """What is published. Raises UserError where the theory doesn't apply."""
+        raise NotImplementedError
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and trainer.global_step == 0 and offers_probe(trainer, pl_module):
+            batch = trainer.datamodule.probe(self.probe_size)  # type: ignore[attr-defined]
+            publish(trainer, self.compare(pl_module, batch), epoch=0)
+
+    def compare(self, module: L.LightningModule, batch: Batch) -> dict[str, dict[str, Tensor]]:
+        """Layer → quantity → (1,) values, the finite ones; empty where the theory doesn't apply."""
+        if not find_taps(module) or any(isinstance(each, NORMS) for each in module.modules()):
+            return {}
+        try:
+            rows = dict(self.rows(module, batch))
+        except UserError:
+            return {}
+        return {
+            layer: {name: torch.tensor([value]) for name, value in row.items() if math.isfinite(value)}
+            for layer, row in rows.items()
+        }
+
+
+class Theory(BesideTheory):
     """Predicted and measured scales of an untrained network. Nothing for networks that the theory is not about."""
 
     quantities = (
@@ -127,52 +154,17 @@ class Theory(L.Callback):
         check_counts(self, probe_size=probe_size)
         self.probe_size = probe_size
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        publish_untrained(trainer, pl_module, self.probe_size, self.compare)
-
-    def compare(self, module: L.LightningModule, batch: Batch) -> Compared:
-        """Layer → quantity → (1,) values; empty where the theory doesn't apply."""
-        return of_theory(module, lambda: _rows_of(module, batch))
-
-
-def _rows_of(module: L.LightningModule, batch: Batch) -> Rows:
-    taps, pre, gradients = deltas(module, batch)
-    theory = predicted(taps, batch[0])
-    rms, ratios = measured(pre, gradients)
-    return zip([tap.name for tap in taps], rows(theory, rms.tolist(), ratios.tolist()), strict=True)
-
-
-def of_theory(module: nn.Module, rows: Callable[[], Rows]) -> Compared:
-    """What is finite in the rows; empty where there is normalisation or `rows` says that the theory doesn't apply."""
-    if not find_taps(module) or any(isinstance(each, NORMS) for each in module.modules()):
-        return {}
-    try:
-        found = {layer: {name: value for name, value in row.items() if math.isfinite(value)} for layer, row in rows()}
-    except UserError:
-        return {}
-    return {layer: {name: torch.tensor([value]) for name, value in row.items()} for layer, row in found.items()}
-
-
-def publish_untrained(
-    trainer: L.Trainer,
-    module: L.LightningModule,
-    probe_size: int,
-    compare: Callable[[L.LightningModule, Batch], Compared],
-) -> None:
-    """Before the first step, send what `compare` says of the probe to the trainer's loggers."""
-    if trainer.is_global_zero and trainer.global_step == 0 and offers_probe(trainer, module):
-        publish(trainer, compare(module, trainer.datamodule.probe(probe_size)), epoch=0)  # type: ignore[attr-defined]
-
-
-def rows(theory: Layers, rms: list[float], ratios: list[float]) -> list[dict[str, float]]:
-    """What is published of each layer. The output layer has no layer above."""
-    found = []
-    for place, measured_rms in enumerate(rms):
-        row = beside("pre_activation_rms", measured_rms, float(theory.q[place]) ** 0.5)
-        deviates = abs(row["pre_activation_rms_error"]) > TOLERATED * theory.rms_noise[place]
-        if place < len(ratios):
-            noise = float(theory.chi_noise[place])
-            row |= beside("delta_ratio", ratios[place], float(theory.chi[place]) ** 0.5) | {"delta_ratio_noise": noise}
-            deviates = deviates or abs(row["delta_ratio_error"]) > TOLERATED * noise
-        found.append(row | {"theory_deviates": float(deviates)})
-    return found
+    def rows(self, module: L.LightningModule, batch: Batch) -> Rows:
+        """Of each layer; the output layer has no layer above."""
+        taps, pre, gradients = deltas(module, batch)
+        theory = predicted(taps, batch[0])
+        rms, ratios = (values.tolist() for values in measured(pre, gradients))
+        for place, tap in enumerate(taps):
+            row = beside("pre_activation_rms", rms[place], float(theory.q[place]) ** 0.5)
+            deviates = abs(row["pre_activation_rms_error"]) > TOLERATED * theory.rms_noise[place]
+            if place < len(ratios):
+                noise = float(theory.chi_noise[place])
+                row |= beside("delta_ratio", ratios[place], float(theory.chi[place]) ** 0.5)
+                row["delta_ratio_noise"] = noise
+                deviates = deviates or abs(row["delta_ratio_error"]) > TOLERATED * noise
+            yield tap.name, row | {"theory_deviates": float(deviates)}

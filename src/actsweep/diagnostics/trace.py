@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from inspect import signature
 from typing import Any
 
 import torch
@@ -94,15 +92,6 @@ class Call:
         return name_of(self.function)
 
 
-@dataclass(frozen=True)
-class Passage:
-    """A module's forward that took one value and gave another."""
-
-    module: nn.Module
-    taken: Value
-    given: Value
-
-
 def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", "")
 
@@ -139,21 +128,10 @@ def tensors_in(item: Any) -> Iterator[Tensor]:
             yield from tensors_in(each)
 
 
-@cache
-def _place_of_inplace(function: Callable[..., Any]) -> int | None:
-    try:
-        return list(signature(function).parameters).index("inplace")
-    except (ValueError, TypeError):  # most are built in
-        return None
-
-
-def overwrites(function: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
-    """Whether a call works in place, by torch's conventions."""
+def overwrites(function: Callable[..., Any], named: Mapping[str, Any]) -> bool:
+    """Whether a call works in place, by torch's conventions: it hands `inplace` on by name, however it was given."""
     name = name_of(function)
-    if name == "__setitem__" or (name.endswith("_") and not name.endswith("__")):
-        return True
-    place = _place_of_inplace(function)
-    return bool(named.get("inplace", place is not None and len(arguments) > place and arguments[place]))
+    return name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) or bool(named.get("inplace"))
 
 
 class Trace(TorchFunctionMode):
@@ -167,7 +145,8 @@ class Trace(TorchFunctionMode):
         self.values = {id(each): Value(each) for each in tensors_in(batch)}
         self.values |= {id(each): Value(each, is_weight=True) for each in weights}
         self.calls: list[Call] = []
-        self.passages: dict[Value, list[Passage]] = defaultdict(list)  # by what they took, inner ones first
+        # By a value, the modules whose forward took it, inner ones first, and what each gave.
+        self.passages: dict[Value, list[tuple[nn.Module, Value]]] = defaultdict(list)
         self.missed: list[tuple[list[Tensor], str]] = []
         self.found: dict[tuple[Value, Value], bool] = {}  # whether from one to the other there is an activation
         self.barren: set[tuple[Value, bool]] = set()  # what no activation follows; whether as all of a layer's output
@@ -193,7 +172,7 @@ class Trace(TorchFunctionMode):
         _, taken = self._forwards.pop()
         given = self.values.get(id(output))
         if len(taken) == 1 and taken[0] is not None and given is not None and given is not taken[0]:
-            self.passages[taken[0]].append(Passage(module, taken[0], given))
+            self.passages[taken[0]].append((module, given))
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
@@ -202,7 +181,7 @@ class Trace(TorchFunctionMode):
         given = {id(each): self.values[id(each)] for each in tensors_in((args, named)) if id(each) in self.values}
         if not given:
             return func(*args, **named)
-        in_place, generator, before = overwrites(func, args, named), torch.get_rng_state(), None
+        in_place, generator, before = overwrites(func, named), torch.get_rng_state(), None
         with self._going_on(given):
             before = self._save(given, args) if in_place else None
         result = func(*args, **named)
@@ -265,9 +244,15 @@ class Trace(TorchFunctionMode):
         self, function: Any, args: tuple[Any, ...], named: Mapping[str, Any], given: Mapping[int, Value]
     ) -> Value | None:
         """The weights in a call that is a layer's; what makes weights, such as a parametrization, is none."""
-        if any(isinstance(module, ParametrizationList) for module, _ in self._forwards):
+        name = name_of(function)
+        place = WEIGHT_AT.get(name)
+        if place is None or any(isinstance(module, ParametrizationList) for module, _ in self._forwards):
             return None
-        return _weight(function, args, named, given)
+        found = given.get(id(args[place] if len(args) > place else named.get("weight")))
+        if found is None or not found.is_weight:
+            return None
+        other = given.get(id(args[place - 1])) if name in PRODUCTS else None
+        return None if other and other.is_weight else found
 
 
 def _made(
@@ -285,16 +270,3 @@ def _kept(tensor: Tensor) -> Tensor:
     """What is learnt may be changed by the optimiser before the call is repeated."""
     is_learnt = isinstance(tensor, nn.Parameter) and not is_lazy(tensor)
     return tensor.detach().clone() if is_learnt and tensor.ndim < 2 else tensor
-
-
-def _weight(function: Any, args: tuple[Any, ...], named: Mapping[str, Any], given: Mapping[int, Value]) -> Value | None:
-    """The weights in a call that is a layer's."""
-    name = name_of(function)
-    place = WEIGHT_AT.get(name)
-    if place is None:
-        return None
-    found = given.get(id(args[place] if len(args) > place else named.get("weight")))
-    if found is None or not found.is_weight:
-        return None
-    other = given.get(id(args[place - 1])) if name in PRODUCTS else None
-    return None if other and other.is_weight else found

@@ -5,7 +5,7 @@ ReLU that is always off. The tutorials' own count, "output exactly zero on every
 under its own name.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as L
@@ -76,9 +76,7 @@ class DeadUnits(Diagnostic):
         Quantity("dead_outputs", "units", "linear", "units with output exactly 0 on all training images (start, end)"),
     )
 
-    def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:
-        super().__init__(every_n_epochs, every_n_steps, probe_size)
-        self._were_dead: dict[str, Tensor] = {}
+    _were_dead: Mapping[str, Tensor] = {}
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         if layer.slope is None or layer.max_slope is None:
@@ -92,7 +90,7 @@ class DeadUnits(Diagnostic):
         if before is not None and before.shape == dead.shape:  # a layer's width may change
             before = before.to(dead.device)  # a resumed run's comes from the file
             measured |= {"units_died": (dead & ~before).sum(dim=1), "units_revived": (before & ~dead).sum(dim=1)}
-        self._were_dead[layer.name] = dead
+        self._were_dead = {**self._were_dead, layer.name: dead}
         return measured
 
     def keep(self, rows: Sequence[int]) -> None:

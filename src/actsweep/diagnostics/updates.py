@@ -25,9 +25,7 @@ class UpdateRatio(Diagnostic):
         Quantity("update_ratio", "1", "log", "‖ΔW‖₂ / ‖W‖₂ of a step: the first (epoch 0), each epoch's last"),
     )
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         self.watch(trainer, pl_module)
 
     def begin_watch(self, watch: Watch) -> None:

@@ -4,8 +4,9 @@ Activations are what its own `training_step` computes, gradients what its own ba
 updates what each optimiser does. Nothing runs an extra time; hooks exist only during that step.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import ExitStack
 from functools import cached_property, wraps
 from types import FunctionType
@@ -16,6 +17,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import BatchSampler, DataLoader
 
 from actsweep.diagnostics import table
 from actsweep.diagnostics.layers import Layer, Namer, assembled, seen_in, weights_of
@@ -41,7 +43,7 @@ def is_sharded(trainer: L.Trainer, module: nn.Module) -> bool:
     """Whether no process has the layers' whole weights, so that nothing is watched; says so once."""
     strategy = type(trainer.strategy).__name__
     if found := strategy in SHARDED:
-        table.refuse(module, f"{strategy} shards the weights")
+        table.tell(module, f"{type(module).__name__}: nothing is watched: {strategy} shards the weights")
     return found
 
 
@@ -49,12 +51,9 @@ class Watch:
     """What one optimiser step shows. All diagnostics that are due at it share it."""
 
     def __init__(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.module, self.step = module, trainer.global_step
-        self.scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self.optimizers: list[Optimizer] = list(trainer.optimizers)
+        self.trainer, self.module, self.step = trainer, module, trainer.global_step
         self.weights = weights_of(module)
         self.is_compiled = is_compiled(module)
-        self.named = {id(weight): name for name, weight in self.weights.items()}
         self.gradients: dict[str, Tensor] = {}
         self.before: dict[str, Tensor] = {}
         self.updated: dict[str, tuple[Tensor, Tensor]] = {}  # weights before and after the step
@@ -86,13 +85,13 @@ class Watch:
     def keep_updates(self) -> None:
         """Watch the optimisers."""
         self._listen()
-        for optimizer in self.optimizers:
+        for optimizer in self.trainer.optimizers:
             self._hook(optimizer, "register_step_post_hook", self._after_step, "updates")
 
     def _listen(self) -> None:
         """Where optimisation is manual, a step may be taken without Lightning's hook."""
         if not self.module.automatic_optimization:
-            for optimizer in self.optimizers:
+            for optimizer in self.trainer.optimizers:
                 self._hook(optimizer, "register_step_pre_hook", self._at_step, "steps without Lightning")
 
     def _hook(self, optimizer: Optimizer, register: str, hook: Callable[..., Any], what: str) -> None:
@@ -140,11 +139,12 @@ class Watch:
             if weight.requires_grad:  # a frozen one, which an optimiser may hold, isn't meant to move
                 self.before[name] = weight.detach().clone()
             if self._looks and weight.grad is not None:
-                self.gradients[name] = weight.grad.detach() / scale_of(self.scaler, optimizer)
+                self.gradients[name] = weight.grad.detach() / scale_of(self.trainer, optimizer)
 
     def _weights_of(self, optimizer: Optimizer) -> Iterable[tuple[str, Tensor]]:
         parameters = [each for group in optimizer.param_groups for each in group["params"]]
-        return [(self.named[id(each)], each) for each in parameters if id(each) in self.named and each.ndim >= 2]
+        names = self._name_of.names
+        return [(names[id(each)], each) for each in parameters if id(each) in names and each.ndim >= 2]
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         for name, weight in self._weights_of(optimizer):
@@ -173,7 +173,32 @@ class Watch:
             table.say(self.module, self.seen, self.is_compiled)
 
 
-def scale_of(scaler: Any, optimizer: Optimizer) -> float:
-    """By which gradients are still multiplied under mixed precision, where the optimiser itself is to divide them."""
-    divides = scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False)
-    return float(scaler.get_scale()) if divides else 1.0
+def scale_of(trainer: L.Trainer, optimizer: Optimizer | None = None) -> float:
+    """By which losses are multiplied under mixed precision, and gradients still, where the optimiser is to divide them
+    itself."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    is_scaled = optimizer is None or getattr(optimizer, "_step_supports_amp_scaling", False)
+    return float(scaler.get_scale()) if scaler and is_scaled else 1.0
+
+
+def from_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> int:
+    """Where a batch is in its epoch: −1 before the last step of as many examples as others have, 0 in it, 1 behind it:
+    on a few left over, units look dead that aren't. Of data without a length it is known at the last batch."""
+    if math.isinf(trainer.num_training_batches):
+        return 0 if trainer.is_last_batch else -1
+    batches = int(trainer.num_training_batches)
+    together = trainer.accumulate_grad_batches if module.automatic_optimization else 1
+    whole = (batches - last_is_short(trainer.train_dataloader, batches)) // together
+    first = max(whole - 1, 0) * together
+    return -1 if batch_idx < first else int(batch_idx >= first + together)
+
+
+def last_is_short(loader: Any, batches: int) -> bool:
+    """Whether the last of so many batches has fewer examples than the others; of several loaders, in any of them."""
+    if isinstance(loader, Mapping | list | tuple):
+        loaders = loader.values() if isinstance(loader, Mapping) else loader
+        return any(last_is_short(each, batches) for each in loaders)
+    batched = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    if type(batched) is not BatchSampler or not isinstance(batched.sampler, Sized) or len(batched) != batches:
+        return False
+    return batches * batched.batch_size > len(batched.sampler)
