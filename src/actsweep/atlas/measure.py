@@ -180,9 +180,9 @@ class Trial(Training):
 
     def finish(self, rows: Sequence[int]) -> None:
         present = {row: member for row in rows if (member := self.members[row])}
-        whole = {row: member for row, member in present.items() if not member.diverged}
+        whole = {row: member for row, member in present.items() if not member.classifier.diverged}
         for member in whole.values():
-            self.scores[member.settings.seed, member.settings.optim.lr] = float(member.stopping.saved or 0.0)
+            self.scores[member.settings.seed, member.settings.optim.lr] = float(member.saver.best or 0.0)
         if whole and self.observed:
             self._test(whole)
         for row in rows:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +93,7 @@ class BestAndLast(Checkpoint):
                 signal.signal(number, handler or signal.SIG_DFL)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        found = trainer.callback_metrics.get(self.monitor)  # of the last validation, if there has been one
-        score = None if found is None else self.sign * float(found)
-        is_better = self.best is None or (score is not None and score > self.best)
-        if is_better:
-            self.best = score
+        is_better = self.note(trainer.callback_metrics)
         self.stopped = trainer.should_stop
         self._write_tables(trainer)
         # best.ckpt first: if the process dies between the two, last.ckpt is an epoch older, which is then repeated.
@@ -104,6 +101,15 @@ class BestAndLast(Checkpoint):
         trainer.save_checkpoint(first, weights_only=False)
         if is_better and trainer.is_global_zero:
             _copy(first, self.folder / run_folder.LAST)
+
+    def note(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether an epoch with these metrics is the best so far, which the first one is, whatever it is."""
+        found = metrics.get(self.monitor)  # of the last validation, if there has been one
+        score = None if found is None else self.sign * float(found)
+        is_better = self.best is None or (score is not None and score > self.best)
+        if is_better:
+            self.best = score
+        return is_better
 
     def _write_tables(self, trainer: L.Trainer) -> None:
         """All rows of the epoch: what training found, Lightning would log only after this callback."""

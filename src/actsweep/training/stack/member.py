@@ -1,7 +1,7 @@
 """One run among the many of a stack: its loggers and callbacks, its files, its end.
 
 Flow: training → diagnostics → **results**. What callbacks and loggers are handed as their trainer is the Member: it has
-the attributes that the project's own diagnostics use.
+the attributes that early stopping and the project's own diagnostics use.
 """
 
 import math
@@ -13,6 +13,8 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.trainer.states import TrainerFn, TrainerState
 from torch import Tensor
 
 from actsweep.config import schema
@@ -27,8 +29,9 @@ from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
+from actsweep.training.checkpoints import BestAndLast
+from actsweep.training.early_stopping import EarlyStopping
 from actsweep.training.stack.steps import autocast
-from actsweep.training.stack.stopping import Stopping, rounded
 
 HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a Member calls
 STACKED = (
@@ -73,15 +76,19 @@ class Member:
     current_epoch: int = 0
     is_global_zero: bool = True
     best_epoch: tuple[int, int] = (0, 0)  # completed epochs, steps
-    diverged: bool = False
-    stopped: bool = False  # before its last epoch, or in it
+    should_stop: bool = False  # before its last epoch, or in it
     unseen: bool = False  # trains along and leaves nothing: it has its results, or somebody else is at work on it
     states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it resumes from
     at: float | None = None  # when what its loggers are being sent was recorded; None: now
 
+    # What early stopping asks besides.
+    state, strategy = TrainerState(fn=TrainerFn.FITTING), SingleDeviceStrategy()
+    sanity_checking = fast_dev_run = False
+
     def __post_init__(self) -> None:
-        mode, settings = self.classifier.monitor["mode"], self.settings
-        self.stopping = Stopping(mode, settings.epochs_without_better, settings.min_delta)
+        monitor, settings = self.classifier.monitor, self.settings
+        self.early = EarlyStopping(**monitor, patience=settings.epochs_without_better, min_delta=settings.min_delta)
+        self.saver = BestAndLast(self.folder, **monitor, config_hash=settings.hash())
 
     def open(self, is_prepared: bool = False) -> None:
         """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on
@@ -117,13 +124,15 @@ class Member:
 
     def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
         """Of an epoch's means: whether its weights are the best so far, and whether it was the last."""
-        score = means[self.classifier.monitor["monitor"]]
-        self.diverged = not all(math.isfinite(means.get(f"{phase}_loss", 0.0)) for phase in ("train", "val"))
-        is_better = self.stopping.saves(score)
+        self.callback_metrics = {name: torch.tensor(value) for name, value in means.items()}  # float32, as Lightning's
+        losses = [means.get(f"{phase}_loss", 0.0) for phase in ("train", "val")]
+        self.should_stop = self.classifier.diverged = not all(map(math.isfinite, losses))
+        self.early.on_validation_end(self, self.classifier)  # type: ignore[arg-type]
+        self.early.on_train_epoch_end(self, self.classifier)  # type: ignore[arg-type]
+        is_better, self.saver.stopped = self.saver.note(self.callback_metrics), self.should_stop
         if is_better:
             self.best_epoch = self.current_epoch + 1, self.global_step
-        self.stopped = self.stopping.after(score) or self.diverged
-        return is_better, self.stopped or self.current_epoch + 1 >= self.settings.trainer.max_epochs
+        return is_better, self.should_stop or self.current_epoch + 1 >= self.settings.trainer.max_epochs
 
     def close(self) -> None:
         """After the last epoch: rows and events are on disk."""
@@ -134,7 +143,7 @@ class Member:
     def result(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> dict[str, Any]:
         """What result.json shall hold, after the test."""
         tested = None
-        if not self.diverged:
+        if not self.classifier.diverged:
             is_best = self.settings.test == "best"
             tested = self.test(best if is_best else last, self.best_epoch[0] if is_best else self.current_epoch)
         result = run_folder.describe(self.settings, self.folder) | self.tables.summarise(tested)
@@ -160,7 +169,7 @@ class Member:
         means = {"test_loss": loss / examples}
         if classifier.objective.classifies:
             means["test_accuracy"] = correct / examples
-        self.log({name: rounded(value) for name, value in means.items()})
+        self.log({name: torch.tensor(value).item() for name, value in means.items()})  # in float32, as Lightning does
         for logger in self.loggers:
             logger.finalize("success")
         return {"epoch": epoch} | means

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from actsweep.config import schema
@@ -52,18 +50,6 @@ def epochs_done(settings: schema.Settings, folder: Path) -> int | None:
     return None if stopped or done >= settings.trainer.max_epochs else done
 
 
-def _saver(member: Member, seconds: float = 0.0) -> BestAndLast:
-    clock = time.perf_counter() - seconds
-    return BestAndLast(
-        member.folder, **member.classifier.monitor, config_hash=member.settings.hash(), clock=clock
-    )  # fmt: skip
-
-
-def _early_stopping(member: Member) -> EarlyStopping:
-    monitor = member.classifier.monitor
-    return EarlyStopping(monitor["monitor"], mode=monitor["mode"], patience=member.stopping.patience)
-
-
 def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps: int) -> dict[str, Any]:
     """What whoever evaluates a network needs."""
     return {
@@ -78,17 +64,7 @@ def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps:
 
 def whole(member: Member, weights: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> dict[str, Any]:
     """What a lone run saves at the end of an epoch. `kept`: as `kept_for` makes it."""
-    stopping = member.stopping
-    early = _early_stopping(member)
-    early.wait_count = stopping.waited
-    if stopping.best is not None:
-        early.best_score = torch.tensor(stopping.best)
-    if member.stopped and stopping.waited >= stopping.patience:
-        early.stopped_epoch, early.stopping_reason = member.current_epoch - 1, EarlyStoppingReason.PATIENCE_EXHAUSTED
-    saver = _saver(member, seconds)
-    saver.best = None if stopping.saved is None else saver.sign * stopping.saved
-    saver.stopped = member.stopped
-    states = {each.state_key: each.state_dict() for each in (*member.callbacks, early, saver)}
+    states = {each.state_key: each.state_dict() for each in (*member.callbacks, member.early, member.saver)}
     states = {key: state for key, state in states.items() if state} | kept["callbacks"]
     checkpoint = weights_only(member, weights, member.current_epoch, member.global_step) | {
         "loops": counters(member.current_epoch, member.global_step),
@@ -96,9 +72,9 @@ def whole(member: Member, weights: dict[str, Tensor], kept: dict[str, Any], seco
         "optimizer_states": kept["optimizer_states"],
         "lr_schedulers": [],
     }
-    member.classifier.diverged = member.diverged
     member.classifier.on_save_checkpoint(checkpoint)
-    saver.on_save_checkpoint(member, member.classifier, checkpoint)  # type: ignore[arg-type]
+    member.saver.clock = time.perf_counter() - seconds
+    member.saver.on_save_checkpoint(member, member.classifier, checkpoint)  # type: ignore[arg-type]
     return checkpoint
 
 
@@ -175,13 +151,8 @@ def _load_row(stack: Stack, row: int, last: dict[str, Any], best: dict[str, Any]
 
 
 def _load_member(member: Member, last: dict[str, Any], best: dict[str, Any]) -> None:
-    saver = _saver(member)
-    early = _early_stopping(member)
-    saver.load_state_dict(last["callbacks"][saver.state_key])
-    early.load_state_dict(last["callbacks"][early.state_key])
-    stopping, score = member.stopping, float(early.best_score)
-    stopping.waited, stopping.best = early.wait_count, score if torch.isfinite(early.best_score) else None
-    stopping.saved = None if saver.best is None else saver.sign * saver.best
+    for callback in (member.early, member.saver):
+        callback.load_state_dict(last["callbacks"][callback.state_key])
     member.best_epoch = best["epoch"] + 1, best["global_step"]
     member.current_epoch, member.global_step = last["epoch"], last["global_step"]
     member.states = last["callbacks"]

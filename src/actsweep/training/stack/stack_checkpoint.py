@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,8 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
             "ended": member is None,
         }
         if member is not None:
-            row |= {"stopping": asdict(member.stopping), "best_epoch": list(member.best_epoch)}
+            row |= {"callbacks": [each.state_dict() for each in (member.early, member.saver)]}
+            row["best_epoch"] = list(member.best_epoch)
             row["tables"] = None if member.unseen else run_folder.table_sizes(folder)
         rows.append(row)
     blocks = [
@@ -137,7 +138,8 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
         if row["ended"] or member is None:
             training.members[place] = None
             continue
-        vars(member.stopping).update(row["stopping"] | {"patience": member.stopping.patience})
+        for callback, own in zip((member.early, member.saver), row["callbacks"], strict=True):
+            callback.load_state_dict(own)
         member.best_epoch = row["best_epoch"][0], row["best_epoch"][1]
         member.current_epoch, member.global_step = state["epochs"] - 1, steps
         member.unseen = member.folder in unseen or run_folder.finished(member.folder, member.settings) is not None
