@@ -16,7 +16,7 @@ from actsweep.config import schema
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.network.lightning_loops import counters
 from actsweep.results import run_folder
-from actsweep.training.checkpoints import BestAndLast, is_of_the_system
+from actsweep.training.checkpoints import BestAndLast, read
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser
@@ -24,25 +24,9 @@ from actsweep.training.stack.optimisers import Optimiser
 VERSION = version("pytorch-lightning")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A checkpoint, its tensors still on disk; nothing where there is none, or a damaged one. Raises OSError and
-    MemoryError where the system can't read it now."""
-    if not path.exists():
-        return {}
-    try:
-        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:  # of many kinds; whoever prepares the run's folder sets a damaged one aside
-        if is_of_the_system(error):
-            raise
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def epochs_done(settings: schema.Settings, folder: Path) -> int | None:
     """After how many epochs a run resumes; None where it has trained already, and only its test may be missing."""
-    if settings.rerun == "all" or not (folder / run_folder.LAST).exists():
-        return 0
-    last = read(folder / run_folder.LAST)
+    last = {} if settings.rerun == "all" else read(folder / run_folder.LAST, sets_aside=False)  # whoever resumes does
     if last.get("run", {}).get("config_hash") != settings.hash():
         return 0
     done = int(last["epoch"]) + 1

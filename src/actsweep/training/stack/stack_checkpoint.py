@@ -17,8 +17,7 @@ import torch
 
 from actsweep.config import schema
 from actsweep.results import ownership, run_folder
-from actsweep.training.checkpoints import WholeFiles, is_of_the_system
-from actsweep.training.stack.steps import is_out_of_memory
+from actsweep.training.checkpoints import WholeFiles
 from actsweep.training.stack.training import Training
 
 log = logging.getLogger(__name__)
@@ -37,26 +36,10 @@ def paths(sweep: Path) -> list[Path]:
     return ownership.own(sweep, f"{FOLDER}/*")
 
 
-def read(path: Path, mmap: bool = True) -> dict[str, Any] | None:
-    """A checkpoint, its tensors still on disk; None, and set aside, where it is damaged. Raises OSError where the
-    system can't read it now, and where memory runs out."""
-    try:
-        found: dict[str, Any] = torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
-        [(row["folder"], row["hash"], row["ended"]) for row in found["rows"]]
-    except FileNotFoundError:  # its stack has ended meanwhile
-        return None
-    except Exception as error:  # of many kinds, for the many ways in which a file can be damaged
-        if is_of_the_system(error) or is_out_of_memory(error):
-            raise
-        run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
-        return None
-    return found
-
-
 def rows(state: dict[str, Any], path: Path) -> list[tuple[Path, str]]:
-    """The folder and the hash of each member of the checkpoint that was read from there."""
+    """The folder and the hash of each member of the checkpoint that was read from there, if one was."""
     sweep = path.parent.parent
-    return [(Path(os.path.normpath(sweep / row["folder"])), row["hash"]) for row in state["rows"]]
+    return [(Path(os.path.normpath(sweep / row["folder"])), row["hash"]) for row in state.get("rows", ())]
 
 
 @dataclass

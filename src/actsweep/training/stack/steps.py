@@ -3,9 +3,7 @@
 Nothing here waits for the device: what a step finds out is summed up there.
 """
 
-import errno
 import logging
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,26 +13,14 @@ from torch import Tensor
 
 from actsweep.data.batches import Sampling, SplitData
 from actsweep.data.dataset import Examples
-from actsweep.errors import causes
 from actsweep.network.losses import Sums
+from actsweep.training.checkpoints import is_out_of_memory
 from actsweep.training.stack.network import Losses, Stack
 from actsweep.training.stack.optimisers import Optimiser, clip
 
 log = logging.getLogger(__name__)
 Watch = Callable[[Tensor, Sequence[Tensor]], None]  # of the losses and the gradients of each step
 WARM_UP_STEPS = 3
-NO_MEMORY = re.compile("(can(no|')t allocate|not enough|out of) memory|alloc_failed|bad_alloc", re.IGNORECASE)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it, or what it came from, says that no memory is left: CUDA, its libraries, torch on a CPU, NumPy, Python
-    and the system each say so in their own way."""
-    return any(
-        isinstance(each, torch.OutOfMemoryError | MemoryError)
-        or getattr(each, "errno", None) == errno.ENOMEM
-        or NO_MEMORY.search(str(each))
-        for each in causes(error, contexts=True)
-    )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

@@ -23,7 +23,7 @@ from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import WORTH_SHARING
 from actsweep.results import locks, run_folder
 from actsweep.threads import all_threads
-from actsweep.training.checkpoints import WholeFiles
+from actsweep.training.checkpoints import WholeFiles, is_out_of_memory
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
 from actsweep.training.stack.diagnose import Diagnoses
@@ -31,7 +31,7 @@ from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack, described
 from actsweep.training.stack.optimisers import Optimiser
 from actsweep.training.stack.records import MOST_BYTES, Records
-from actsweep.training.stack.steps import Feed, Steps, autocast, is_out_of_memory
+from actsweep.training.stack.steps import Feed, Steps, autocast
 
 Job = tuple[schema.Settings, Path]
 WRITERS, AT_ONCE = 16, 64  # threads; members whose files are written together
