@@ -6,6 +6,7 @@ the attributes that early stopping and the project's own diagnostics use.
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,16 @@ def unsupported(diagnostics: dict[str, Any]) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Record:
+    """What sends a measurement to a member's loggers, and of which moment it is."""
+
+    send: Callable[[], None]
+    epoch: int
+    step: int
+    at: float
+
+
 @dataclass(eq=False)
 class Member:
     """One job of a stack. Times are counted in completed epochs and in optimiser steps."""
@@ -77,6 +88,8 @@ class Member:
     is_global_zero: bool = True
     best_epoch: tuple[int, int] = (0, 0)  # completed epochs, steps
     should_stop: bool = False  # before its last epoch, or in it
+    ended: bool = False
+    records: list[Record] = field(default_factory=list)  # since its files were written last
     unseen: bool = False  # trains along and leaves nothing: it has its results, or somebody else is at work on it
     states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it resumes from
     at: float | None = None  # when what its loggers are being sent was recorded; None: now
@@ -90,12 +103,12 @@ class Member:
         self.early = EarlyStopping(**monitor, patience=settings.epochs_without_better, min_delta=settings.min_delta)
         self.saver = BestAndLast(self.folder, **monitor, config_hash=settings.hash())
 
-    def open(self, is_prepared: bool = False) -> None:
+    def open(self) -> None:
         """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on
         writing."""
         if self.unseen:
             return
-        if not (is_prepared or self.global_step):
+        if not (self.folder / run_folder.RUN).exists():
             run_folder.prepare(self.folder, self.settings)
         made = [part.make() for part in self.settings.diagnostics.values()]
         self.callbacks = [each for each in made if not isinstance(each, EveryStep)]  # which notes what the stack does
@@ -133,6 +146,19 @@ class Member:
         if is_better:
             self.best_epoch = self.current_epoch + 1, self.global_step
         return is_better, self.should_stop or self.current_epoch + 1 >= self.settings.trainer.max_epochs
+
+    def write(self) -> None:
+        """Send what was recorded to the loggers, and have them write it."""
+        now = self.current_epoch, self.global_step
+        try:
+            for record in self.records:
+                self.current_epoch, self.global_step, self.at = record.epoch, record.step, record.at
+                record.send()
+        finally:
+            (self.current_epoch, self.global_step), self.at = now, None
+        self.records.clear()
+        for logger in self.loggers:
+            logger.save()
 
     def close(self) -> None:
         """After the last epoch: rows and events are on disk."""

@@ -6,7 +6,7 @@ with the time at which that was, and so leave what a lone run's leave.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,33 +16,27 @@ from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import publish_table, send_layers
 from actsweep.diagnostics.histograms import Histogram, send_histograms
-from actsweep.training.stack.member import Member
+from actsweep.training.stack.member import Member, Record
 
 Array = npt.NDArray[Any]
 MOST_BYTES = 2**26
 
 
-@dataclass(frozen=True)
-class Record:
-    """Arrays whose first axis is the members', and what sends a member's part of them to its loggers."""
-
-    arrays: tuple[Array, ...]
-    send: Callable[..., None]
-    epoch: int
-    step: int
-    at: float
-
-
 class Records:
-    """All that was recorded since the members' files were written last. `epoch`: completed ones, or as loggers count
-    them; `step`: optimiser steps so far."""
+    """Gives each of the stack's `members` what is recorded of it; `bytes`: since their files were written last.
 
-    def __init__(self) -> None:
-        self.kept: list[Record] = []
-        self.bytes = 0
+    `epoch`: completed ones, or as loggers count them; `step`: optimiser steps so far.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members, self.bytes = members, 0
 
     def _keep(self, send: Callable[..., None], epoch: int, step: int, *arrays: Array) -> None:
-        self.kept.append(Record(arrays, send, epoch, step, time.time()))
+        """`send`: is called with a member, the epoch, and the member's part of the arrays."""
+        now = time.time()
+        for member, *own in zip(self.members, *arrays, strict=True):
+            if not member.ended:
+                member.records.append(Record(partial(send, member, epoch, *own), epoch, step, now))
         self.bytes += sum(array.nbytes for array in arrays)
 
     def metrics(self, names: Sequence[str], values: Array, epoch: int, step: int) -> None:
@@ -85,26 +79,3 @@ class Records:
             publish_table(member, name, columns(*map(torch.from_numpy, own)))
 
         self._keep(send, 0, 0, *(tensor.numpy() for tensor in tensors))
-
-    def write(self, row: int, member: Member) -> None:
-        """Send a member what is its own, and have its loggers write it."""
-        now = member.current_epoch, member.global_step
-        try:
-            for record in self.kept:
-                member.current_epoch, member.global_step, member.at = record.epoch, record.step, record.at
-                record.send(member, record.epoch, *(array[row] for array in record.arrays))
-        finally:
-            (member.current_epoch, member.global_step), member.at = now, None
-        for logger in member.loggers:
-            logger.save()
-
-    def clear(self) -> None:
-        self.kept, self.bytes = [], 0
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Follow a stack that has dropped all members but these."""
-        chosen = list(rows)
-        self.kept = [
-            Record(tuple(array[chosen] for array in each.arrays), each.send, each.epoch, each.step, each.at)
-            for each in self.kept
-        ]

@@ -70,16 +70,16 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
     """All that the epochs to come depend on, and how long the members' tables are. Nothing in it says where it lies."""
     training.write_records()
     rows = []
-    for (settings, folder), member in zip(training.rows, training.members, strict=True):
+    for member in training.members:
         row: dict[str, Any] = {
-            "folder": os.path.relpath(folder, sweep),
-            "hash": settings.hash(),
-            "ended": member is None,
+            "folder": os.path.relpath(member.folder, sweep),
+            "hash": member.settings.hash(),
+            "ended": member.ended,
         }
-        if member is not None:
+        if not member.ended:
             row |= {"callbacks": [each.state_dict() for each in (member.early, member.saver)]}
             row["best_epoch"] = list(member.best_epoch)
-            row["tables"] = None if member.unseen else run_folder.table_sizes(folder)
+            row["tables"] = None if member.unseen else run_folder.table_sizes(member.folder)
         rows.append(row)
     blocks = [
         {"values": block.values.detach(), "best": block.best, "state": block.state}
@@ -100,7 +100,7 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
 def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] = ()) -> None:
     """Put a fresh stack of the same rows where the checkpoint was; those in the folders `unseen` train along without
     leaving anything, as do those whose tables don't go back that far."""
-    if [(folder.name, settings.hash()) for settings, folder in training.rows] != [
+    if [(member.folder.name, member.settings.hash()) for member in training.members] != [
         (Path(row["folder"]).name, row["hash"]) for row in state["rows"]
     ]:
         raise ValueError("its checkpoint is of other runs")
@@ -116,10 +116,9 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
     for diagnostic, own in zip(training.diagnoses.diagnostics, state["diagnostics"], strict=True):
         diagnostic.load_state_dict(own)
     steps = state["epochs"] * training.feed.steps
-    for place, row in enumerate(state["rows"]):
-        member = training.members[place]
-        if row["ended"] or member is None:
-            training.members[place] = None
+    for member, row in zip(training.members, state["rows"], strict=True):
+        member.ended = row["ended"]
+        if member.ended:
             continue
         for callback, own in zip((member.early, member.saver), row["callbacks"], strict=True):
             callback.load_state_dict(own)

@@ -93,7 +93,7 @@ class Attempt:
             steps, self.jobs = self._prepared()
         if not self.jobs:
             return
-        training = Training(self.jobs, self.device, self.watcher, is_prepared=True)
+        training = Training(self.jobs, self.device, self.watcher)
         if self.state is not None:
             restore(training, self.state, self.others)
         elif steps:
