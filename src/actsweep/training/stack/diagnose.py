@@ -7,8 +7,8 @@ from torch import Tensor
 
 from actsweep.config import schema
 from actsweep.data.datamodule import DataModule
-from actsweep.diagnostics.diagnostic import Diagnostic
-from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.diagnostic import Diagnostic, by_network, publish_table, send_layers
+from actsweep.diagnostics.histograms import ActivationHistogram, send_histograms
 from actsweep.diagnostics.jacobian import Jacobian
 from actsweep.diagnostics.observation import Layer
 from actsweep.diagnostics.steps import EveryStep, columns_of
@@ -51,7 +51,7 @@ class Diagnoses:
                     for number, weights in enumerate(zip(before, self.stack.weights(), strict=True), start=1)
                 }
                 for epoch in self._labels(diagnostic, done - 1):
-                    self.records.layers(ratios, epoch, done)
+                    self.records.keep(send_layers, by_network(ratios), epoch, done)
         asked = [each for each in self.diagnostics if each.every_n_steps and done % each.every_n_steps == 0]
         self._record_all((done - 1) // self.steps_per_epoch, done, asked)
 
@@ -68,7 +68,8 @@ class Diagnoses:
         layers = {f"layer_{number:02d}": each.shape[1:] for number, each in enumerate(self.stack.weights(), start=1)}
         decaying = decays.double().cpu().unsqueeze(1).expand(-1, len(layers))
         steps = range(done - rows.shape[1], done)
-        self.records.table("steps", lambda row, own: columns_of(row, layers, own, steps), rows, decaying)
+        columns = [columns_of(row, layers, own, steps) for row, own in zip(rows, decaying, strict=True)]
+        self.records.keep(lambda member, own, _: publish_table(member, "steps", own), columns, 0, 0, len(steps))
 
     def end_epoch(self, epoch: int, decays: Tensor) -> None:
         """`epoch`: completed epochs; `decays`: (K,)."""
@@ -95,9 +96,10 @@ class Diagnoses:
                 continue
             layers = self._layers(diagnostic.probe_size, isinstance(diagnostic, Jacobian))
             if isinstance(diagnostic, ActivationHistogram):
-                self.records.histograms(diagnostic.count(layers), epoch, step)
+                self.records.keep(send_histograms, diagnostic.by_network(layers), epoch, step, 2 * diagnostic.bins)
             else:
-                self.records.layers({layer.name: diagnostic.measure(layer) for layer in layers}, epoch, step)
+                measured = {layer.name: diagnostic.measure(layer) for layer in layers}
+                self.records.keep(send_layers, by_network(measured), epoch, step)
         self.seen = {}
 
     def _layers(self, size: int, differentiated: bool) -> list[Layer]:

@@ -132,8 +132,9 @@ class Member:
             getattr(callback, hook)(self, self.classifier, *arguments)
 
     def log(self, metrics: dict[str, float]) -> None:
+        rounded = {name: torch.tensor(value).item() for name, value in metrics.items()}  # to float32, as Lightning does
         for logger in self.loggers:
-            logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.global_step)
+            logger.log_metrics(rounded | {"epoch": self.current_epoch}, self.global_step)
 
     def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
         """Of an epoch's means: whether its weights are the best so far, and whether it was the last."""
@@ -195,7 +196,7 @@ class Member:
         means = {"test_loss": loss / examples}
         if classifier.objective.classifies:
             means["test_accuracy"] = correct / examples
-        self.log({name: torch.tensor(value).item() for name, value in means.items()})  # in float32, as Lightning does
+        self.log(means)
         for logger in self.loggers:
             logger.finalize("success")
         return {"epoch": epoch} | means

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -28,7 +27,7 @@ from actsweep.training.stack.diagnose import Diagnoses
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack, described
 from actsweep.training.stack.optimisers import Optimiser
-from actsweep.training.stack.records import MOST_BYTES, Records
+from actsweep.training.stack.records import MOST_NUMBERS, Records
 from actsweep.training.stack.steps import Feed, Steps, autocast
 
 Job = tuple[schema.Settings, Path]
@@ -153,9 +152,8 @@ class Training:
         self.step_through(epoch)
         means = self.means()
         for phase in ("val", "train") if self.settings.validates else ("train",):
-            names = [name for name in means[0] if name.startswith(phase)]
-            values = np.array([[row[name] for name in names] for row in means])
-            self.records.metrics(names, values, epoch, (epoch + 1) * self.feed.steps)
+            found = [{name: value for name, value in row.items() if name.startswith(phase)} for row in means]
+            self.records.keep(lambda member, own, _: member.log(own), found, epoch, (epoch + 1) * self.feed.steps)
         better: list[int] = []
         ended: list[int] = []
 
@@ -171,7 +169,7 @@ class Training:
         self.diagnoses.end_epoch(epoch + 1, self.optimiser.shrinking(self.feed.size))
         for start in range(0, len(ended), AT_ONCE):
             self.finish(ended[start : start + AT_ONCE])
-        if self.records.bytes > MOST_BYTES:
+        if self.records.numbers > MOST_NUMBERS:
             self.write_records()
 
     def step_through(self, epoch: int) -> None:
@@ -188,7 +186,7 @@ class Training:
     def write_records(self) -> None:
         """Bring the members' files up to date."""
         self.each(lambda _, member: member.write())
-        self.records.bytes = 0
+        self.records.numbers = 0
 
     def finish(self, rows: Sequence[int]) -> None:
         """End these members. Their files are put on disk by threads: the disk takes many at once in the time of one."""
