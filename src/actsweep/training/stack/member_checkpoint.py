@@ -68,11 +68,11 @@ def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence
     momentum = float(optimiser.numbers["momentum"][row])
     for block in stack.blocks.values():
         kept = [name for name in block.state if momentum or name != "momentum_buffer"]
-        if block.rows.start <= row < block.rows.stop and kept:
+        if row in block and kept:
             parameter = stack.members[row].network.get_parameter(block.name)
             made = optimiser.steps.to("cpu", torch.float32, copy=True)  # as torch has it, also of float64's
             steps = {} if kept == ["momentum_buffer"] else {"step": made}
-            optimizer.state[parameter] = steps | {name: _copy(block.of(row, block.state[name])) for name in kept}
+            optimizer.state[parameter] = steps | {name: block.copy_of(row, block.state[name]) for name in kept}
     states = {
         each.state_key: _mapped(lambda values: values[row : row + 1].clone(), each.state_dict()) for each in diagnostics
     }
@@ -87,10 +87,6 @@ def both(
     is_newest = member.best_epoch == (member.current_epoch, member.global_step)
     older = weights_only(member, best, *member.best_epoch)
     return {member.folder / run_folder.BEST: newest if is_newest else older, member.folder / run_folder.LAST: newest}
-
-
-def _copy(values: Tensor) -> Tensor:
-    return values.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _mapped(do: Callable[..., Tensor], *states: Any) -> Any:
@@ -124,7 +120,7 @@ def _load_row(stack: Stack, row: int, last: dict[str, Any], best: dict[str, Any]
     optimizer = classifier.configure_optimizers()
     optimizer.load_state_dict(last["optimizer_states"][0])
     for block in stack.everything():
-        if not block.rows.start <= row < block.rows.stop:
+        if row not in block:
             continue
         assert block.best is not None
         block.of(row, block.best).copy_(best["state_dict"][f"network.{block.name}"])

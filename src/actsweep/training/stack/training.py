@@ -228,26 +228,24 @@ class Training:
     @torch.no_grad()
     def means(self) -> list[dict[str, float]]:
         """Each member's mean losses and accuracies of the epoch, in one transfer from the device."""
-        validation = Sums(len(self.stack), self.sums.loss.device, self.predict)
-        for inputs, labels in self.data.val_dataloader() if self.settings.validates else ():
+        sums = {"train": (self.sums, self.feed.steps * self.feed.size)}
+        if self.settings.validates:
+            sums["val"] = self._validated(), len(self.data.val)
+        means = {}
+        for phase, (found, examples) in sums.items():
+            means[f"{phase}_loss"] = found.loss / examples
+            if self.stack.members[0].objective.classifies:
+                means[f"{phase}_accuracy"] = found.correct.double() / examples
+        return [dict(zip(means, row, strict=True)) for row in torch.stack([*means.values()], dim=1).tolist()]
+
+    def _validated(self) -> Sums:
+        found = Sums(len(self.stack), self.sums.loss.device, self.predict)
+        for inputs, labels in self.data.val_dataloader():
             labels = labels.expand(len(self.stack), -1)
             with autocast(inputs.device, self.precision):
                 outputs = self.stack.forward(inputs, "running")
-                validation.add(self.losses(outputs, labels), outputs, labels)
-        phases = {"train": self.sums} | ({"val": validation} if self.settings.validates else {})
-        counts = {"train": self.feed.steps * self.feed.size, "val": len(self.data.val)}
-        sums = [each for found in phases.values() for each in (found.loss, found.correct.double())]
-        rows = torch.stack(sums, dim=1).tolist()
-        names = [(phase, quantity) for phase in phases for quantity in ("loss", "accuracy")]
-        classifies = self.stack.members[0].objective.classifies
-        return [
-            {
-                f"{phase}_{quantity}": total / counts[phase]
-                for (phase, quantity), total in zip(names, row, strict=True)
-                if classifies or quantity == "loss"
-            }
-            for row in rows
-        ]
+                found.add(self.losses(outputs, labels), outputs, labels)
+        return found
 
     def drop_the_ended(self) -> None:
         """Take members that have ended out of the stack."""
