@@ -35,13 +35,7 @@ from actsweep.training.early_stopping import EarlyStopping
 from actsweep.training.stack.steps import autocast
 
 HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a Member calls
-STACKED = (
-    ActivationHistogram,
-    DeadUnits,
-    EveryStep,
-    Jacobian,
-    UpdateRatio,
-)  # diagnostics whose own hooks actsweep.training.stack.diagnose stands for
+STACKED = (ActivationHistogram, DeadUnits, EveryStep, Jacobian, UpdateRatio)  # for whose own hooks diagnose.py stands
 
 
 def unsupported(diagnostics: dict[str, Any]) -> str | None:
@@ -50,15 +44,13 @@ def unsupported(diagnostics: dict[str, Any]) -> str | None:
     for name, part in diagnostics.items():
         kind = type(part.make())
         base = Diagnostic if issubclass(kind, Diagnostic) else L.Callback
-        own = {
-            hook for hook in dir(kind) if hook.startswith("on_") or hook in {"layers", "record", "setup", "teardown"}
-        }
+        others = {"layers", "record", "setup", "teardown"}
+        own = {hook for hook in dir(kind) if hook.startswith("on_") or hook in others}
         called = HOOKS if base is Diagnostic or kind.__module__.startswith("actsweep.") else ()
         changed = sorted(hook for hook in own - {*called} if getattr(kind, hook) is not getattr(base, hook, None))
         if changed and kind not in STACKED:
-            why = (
-                "may ask for more of a trainer than a stack has" if changed[0] in HOOKS else "is not called in a stack"
-            )
+            is_called = changed[0] in HOOKS
+            why = "may ask for more of a trainer than a stack has" if is_called else "is not called in a stack"
             return f"diagnostics={name}: {changed[0]} {why}"
     return None
 

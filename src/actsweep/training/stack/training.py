@@ -122,11 +122,10 @@ class Training:
             self.diagnoses.start()
         epochs = self.settings.trainer.max_epochs
         began = time.perf_counter()
-        is_shown = self.settings.trainer.enable_progress_bar and ProgressBar.shown
-        is_hidden = None if is_shown else True  # None: where the output is no terminal
+        is_hidden = not (self.settings.trainer.enable_progress_bar and ProgressBar.shown)
         with tqdm(
-            total=epochs, initial=self.first_epoch, desc="stack", unit="epoch", leave=False, disable=is_hidden
-        ) as bar:
+            total=epochs, initial=self.first_epoch, desc="stack", unit="epoch", leave=False, disable=is_hidden or None
+        ) as bar:  # None: where the output is no terminal
             for epoch in range(self.first_epoch, epochs):
                 present = self._present()
                 if not present:
@@ -154,18 +153,9 @@ class Training:
         for phase in ("val", "train") if self.settings.validates else ("train",):
             found = [{name: value for name, value in row.items() if name.startswith(phase)} for row in means]
             self.records.keep(lambda member, own, _: member.log(own), found, epoch, (epoch + 1) * self.feed.steps)
-        better: list[int] = []
-        ended: list[int] = []
-
-        def end_epoch(row: int, member: Member) -> None:
-            is_better, is_last = member.end_epoch(means[row])
-            if is_better:
-                better.append(row)
-            if is_last:
-                ended.append(row)
-
-        self.each(end_epoch)
-        self.stack.remember(better)
+        ends = {row: member.end_epoch(means[row]) for row, member in enumerate(self.members) if not member.ended}
+        self.stack.remember([row for row, (is_better, _) in ends.items() if is_better])
+        ended = [row for row, (_, is_last) in ends.items() if is_last]
         self.diagnoses.end_epoch(epoch + 1, self.optimiser.shrinking(self.feed.size))
         for start in range(0, len(ended), AT_ONCE):
             self.finish(ended[start : start + AT_ONCE])
@@ -207,12 +197,12 @@ class Training:
 
     def _finished(self, row: int, member: Member) -> Callable[[], None] | None:
         """What is left to do when a member has ended and was tested: to write its checkpoints and its result."""
+        if member.unseen:
+            return None
         share = (time.perf_counter() - self.started) / self.jobs
         last, best = self.stack.state_dict(row), self.stack.state_dict(row, best=True)
         kept = member_checkpoint.kept_for(self.stack, row, self.optimiser, self.diagnoses.diagnostics)
         self.stack.release(row)  # which trains on until the stack drops it
-        if member.unseen:
-            return None
         member.write()
         member.close()
         checkpoints = member_checkpoint.both(member, last, best, kept, share)
