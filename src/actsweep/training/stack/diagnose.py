@@ -14,8 +14,8 @@ from actsweep.diagnostics.jacobian import Jacobian
 from actsweep.diagnostics.steps import EveryStep, columns_of
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio, update_ratio
+from actsweep.training.stack.member import Records
 from actsweep.training.stack.network import Losses, Stack
-from actsweep.training.stack.records import Records
 
 
 class Diagnoses:

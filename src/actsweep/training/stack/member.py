@@ -1,13 +1,15 @@
 """One run among the many of a stack: its loggers and callbacks, its files, its end.
 
 Flow: training → diagnostics → **results**. What callbacks and loggers are handed as their trainer is the Member: it has
-the attributes that early stopping and the project's own diagnostics use.
+the attributes that early stopping and the project's own diagnostics use. What is measured is kept until the files are
+written, when a member ends or a save is due; loggers get it in the order, and with the time, in which it was recorded.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from actsweep.training.checkpoints import BestAndLast
 from actsweep.training.early_stopping import EarlyStopping
 from actsweep.training.stack.steps import autocast
 
+MOST_NUMBERS = 2**21  # that are kept
 HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a Member calls
 STACKED = (ActivationHistogram, DeadUnits, EveryStep, Jacobian, UpdateRatio)  # for whose own hooks diagnose.py stands
 
@@ -192,3 +195,23 @@ class Member:
         for logger in self.loggers:
             logger.finalize("success")
         return {"epoch": epoch} | means
+
+
+class Records:
+    """Gives each of the stack's `members` what is recorded of it; `numbers`: about how many since files were written.
+
+    `epoch`: completed ones, or as loggers count them; `step`: optimiser steps so far.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members, self.numbers = members, 0
+
+    def keep(
+        self, send: Callable[..., None], of_each: Sequence[Mapping[str, Any]], epoch: int, step: int, size: int = 1
+    ) -> None:
+        """`send` will be called with a member, its own of `of_each` and the epoch. `size`: numbers by a name."""
+        now = time.time()
+        for member, own in zip(self.members, of_each, strict=False):  # of each there is nothing, or something
+            if not (member.ended or member.unseen):
+                member.records.append(Record(partial(send, member, own, epoch), epoch, step, now))
+                self.numbers += len(own) * size

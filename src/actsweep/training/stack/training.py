@@ -24,10 +24,9 @@ from actsweep.training.checkpoints import WholeFiles, is_out_of_memory
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
 from actsweep.training.stack.diagnose import Diagnoses
-from actsweep.training.stack.member import Member
+from actsweep.training.stack.member import MOST_NUMBERS, Member, Records
 from actsweep.training.stack.network import Stack, described
 from actsweep.training.stack.optimisers import Optimiser
-from actsweep.training.stack.records import MOST_NUMBERS, Records
 from actsweep.training.stack.steps import Feed, Steps, autocast
 
 Job = tuple[schema.Settings, Path]
