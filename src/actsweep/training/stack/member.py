@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,10 @@ def unsupported(diagnostics: dict[str, Any]) -> str | None:
 
 @dataclass(frozen=True)
 class Record:
-    """What sends a measurement to a member's loggers, and of which moment it is."""
+    """What was measured of a member, what sends it to its loggers, and of which moment it is."""
 
-    send: Callable[[], None]
+    send: Callable[..., None]
+    own: Mapping[str, Any]
     epoch: int
     step: int
     at: float
@@ -149,7 +149,7 @@ class Member:
         try:
             for record in self.records:
                 self.current_epoch, self.global_step, self.at = record.epoch, record.step, record.at
-                record.send()
+                record.send(self, record.own, record.epoch)
         finally:
             (self.current_epoch, self.global_step), self.at = now, None
         self.records.clear()
@@ -213,5 +213,5 @@ class Records:
         now = time.time()
         for member, own in zip(self.members, of_each, strict=False):  # of each there is nothing, or something
             if not (member.ended or member.unseen):
-                member.records.append(Record(partial(send, member, own, epoch), epoch, step, now))
+                member.records.append(Record(send, own, epoch, step, now))
                 self.numbers += len(own) * size
