@@ -136,8 +136,9 @@ class Member:
         self.callback_metrics = {name: torch.tensor(value) for name, value in means.items()}  # float32, as Lightning's
         losses = [means.get(f"{phase}_loss", 0.0) for phase in ("train", "val")]
         self.should_stop = self.classifier.diverged = not all(map(math.isfinite, losses))
-        self.early.on_validation_end(self, self.classifier)  # type: ignore[arg-type]
-        self.early.on_train_epoch_end(self, self.classifier)  # type: ignore[arg-type]
+        is_of_training = self.early.monitor.startswith("train_")
+        look = self.early.on_train_epoch_end if is_of_training else self.early.on_validation_end
+        look(self, self.classifier)  # type: ignore[arg-type]
         is_better, self.saver.stopped = self.saver.note(self.callback_metrics), self.should_stop
         if is_better:
             self.best_epoch = self.current_epoch + 1, self.global_step
