@@ -20,9 +20,9 @@ from actsweep.network.build import build_network
 from actsweep.results import run_folder
 from actsweep.theory.critical import variances
 from actsweep.training.early_stopping import EarlyStopping
-from actsweep.training.stack.stopping import Stopping
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, weights_of
+from tests.training.stack.test_stack import member_of
 
 Make = Callable[..., Settings]
 Capture = pytest.CaptureFixture[str]
@@ -100,16 +100,16 @@ def scikit_learn_stops_after(losses: list[float], tol: float, n_iter_no_change: 
 
 
 @pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
-def test_a_run_ends_where_scikit_learn_would_in_both_engines(mode: str, sign: int) -> None:
+def test_a_run_ends_where_scikit_learn_would_in_both_engines(mode: str, sign: int, tmp_path: Path) -> None:
     generator, ends = np.random.default_rng(0), []
     for _ in range(60):
         steps = generator.normal(0.05, 0.1, 40) * generator.choice([0.0, 1.0], 40, p=[0.2, 0.8])
         losses = np.float32(5 - np.cumsum(steps)).tolist()
-        early, stopping = EarlyStopping("train_loss", mode, 3, 0.08), Stopping(mode, 3, 0.08)
+        early, member = EarlyStopping("train_loss", mode, 3, 0.08), member_of(tmp_path, "train_loss", mode, 3, 0.08)
         found: list[int | None] = [None, None]
         for epoch, loss in enumerate(losses, start=1):
             score = torch.tensor(sign * loss)
-            stops = early._evaluate_stopping_criteria(score)[0], stopping.after(sign * loss)
+            stops = early._evaluate_stopping_criteria(score)[0], member.end_epoch({"train_loss": sign * loss})[1]
             early._remember({"train_loss": score})
             found = [at or (epoch if ended else None) for at, ended in zip(found, stops, strict=True)]
         ends.append(scikit_learn_stops_after(losses, 0.08, n_iter_no_change=2))

@@ -256,6 +256,20 @@ def test_what_the_system_cant_read_just_now_is_not_taken_for_damaged(
     assert sorted(tmp_path.rglob("*")) == there
 
 
+def test_a_checkpoint_for_which_memory_is_lacking_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"epoch": 1}, path := tmp_path / "last.ckpt")
+
+    def lacking(*_: Any, **__: Any) -> None:
+        raise RuntimeError("unable to mmap 971 bytes from file <last.ckpt>: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(torch, "load", lacking)
+    with pytest.raises(RuntimeError, match="Cannot allocate memory"):
+        checkpoints.read(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]
+
+
 class Explosive:
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -163,7 +163,7 @@ class Trial(Training):
         self.scores, self.accuracies = dict.fromkeys(members, self.chance), dict[int, float]()
         self.observations: dict[str, Any] = {}
         self.observed = observed
-        for member in self._present():
+        for member in self.members:
             member.unseen = True
         if observed:
             self.observations["gradient_ratios"] = {"untrained": _gradient_ratios(self._layers())}
@@ -179,14 +179,13 @@ class Trial(Training):
             torch.set_flush_denormal(False)
 
     def finish(self, rows: Sequence[int]) -> None:
-        present = {row: member for row in rows if (member := self.members[row])}
-        whole = {row: member for row, member in present.items() if not member.diverged}
+        whole = {row: self.members[row] for row in rows if not self.members[row].classifier.diverged}
         for member in whole.values():
-            self.scores[member.settings.seed, member.settings.optim.lr] = float(member.stopping.saved or 0.0)
+            self.scores[member.settings.seed, member.settings.optim.lr] = float(member.saver.best or 0.0)
         if whole and self.observed:
             self._test(whole)
         for row in rows:
-            self._end(row)
+            self._end(self.members[row])
 
     @torch.no_grad()
     def _test(self, whole: dict[int, Any]) -> None:

@@ -33,8 +33,8 @@ class Histogram:
         """Those of each network, in one transfer from the device."""
         ends = torch.stack((self.low, self.high), dim=1)
         numbers = torch.cat((self.counts.double(), ends.double()), dim=1).cpu().numpy()
-        counts, low, high = numbers[:, :-2], numbers[:, -2], numbers[:, -1]
-        return list(zip(counts, np.linspace(low, high, counts.shape[1] + 1, axis=1), strict=True))
+        # Each by itself: what linspace gives in the last bits depends on what else it is given.
+        return [(row[:-2], np.linspace(row[-2], row[-1], len(row) - 1)) for row in numbers]
 
 
 def histogram(values: Tensor, bins: int) -> Histogram:

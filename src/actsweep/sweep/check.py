@@ -110,13 +110,14 @@ def of_search(runs: Sequence[Asked]) -> None:
 def interrupted_stacks(sweep: Path, runs: Sequence[Asked], asked: Sequence[Settings]) -> int:
     """How many of the runs are in interrupted stacks of the sweep. Raises UserError for those that have been trained
     for more epochs than are asked."""
-    from actsweep.training.stack import member_checkpoint, stack_checkpoint  # here, because they import Lightning
+    from actsweep.training.checkpoints import read  # here, because they import Lightning
+    from actsweep.training.stack import stack_checkpoint
 
     known = {run.folder.resolve(): settings for run, settings in zip(runs, asked, strict=True)}
     count = 0
     for path in stack_checkpoint.paths(sweep.resolve()):
-        state = member_checkpoint.read(path)
-        for folder, digest in stack_checkpoint.rows(state, path) if {"rows", "epochs"} <= state.keys() else ():
+        state = read(path, sets_aside=False)
+        for folder, digest in stack_checkpoint.rows(state, path):
             settings = known.get(folder)
             if settings is None or settings.rerun == "all" or run_folder.read_result(folder):
                 continue

@@ -21,8 +21,8 @@ from actsweep import one_run
 from actsweep.config.schema import Settings, Target, Trainer
 from actsweep.data import datamodule
 from actsweep.errors import UserError, causes, is_ours
+from actsweep.training.checkpoints import is_out_of_memory
 from actsweep.training.stack import grouping
-from actsweep.training.stack.steps import is_out_of_memory
 from actsweep.training.stack.training import Training
 
 EPOCHS, STEPS = 3, 8  # the first epoch and the last have more to do than those between

@@ -30,9 +30,10 @@ from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
 from actsweep.threads import all_threads, share, start_none
+from actsweep.training.checkpoints import read
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
-from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
+from actsweep.training.stack.stack_checkpoint import Saving, path_for
 from actsweep.training.stack.stacks import unfinished
 from actsweep.training.stack.training import Job
 
@@ -53,8 +54,8 @@ class GridJob:
 def tidy(sweep: Path) -> None:
     """Remove checkpoints of stacks that are done, and what was being written when a process died."""
     for path in stack_checkpoint.paths(sweep):
-        state = read(path) if path.suffix == ".ckpt" else None
-        done = [run_folder.read_result(folder) for folder, _ in stack_checkpoint.rows(state, path)] if state else []
+        state = read(path) if path.suffix == ".ckpt" else {}
+        done = [run_folder.read_result(folder) for folder, _ in stack_checkpoint.rows(state, path)]
         if path.suffix == ".tmp" or (done and all(done)):
             path.unlink(missing_ok=True)
 
@@ -232,11 +233,11 @@ class SweepLaunch:
         known = {(task.job[1], task.job[0].hash()): task for task in tasks if task.job}
         units = []
         for path in stack_checkpoint.paths(self.sweep):
-            state = read(path) if path.suffix == ".ckpt" else None
-            found = [known.get(row) for row in stack_checkpoint.rows(state, path)] if state else []
+            state = read(path) if path.suffix == ".ckpt" else {}
+            found = [known.get(row) for row in stack_checkpoint.rows(state, path)]
             members = [task for task in found if task and task.job and not task.unit]
             jobs = [task.job for task in members if task.job]
-            if state is None or not members:
+            if not members:
                 continue
             if len(members) < len(found):
                 if (begun := unfinished(jobs)) and begun[0][0].rerun != "all":

@@ -20,9 +20,10 @@ from actsweep.config.command_line import outlive_readers, quiet_libraries
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError
 from actsweep.results import claims, locks, run_folder
+from actsweep.training.checkpoints import read
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import grouping, stacks
-from actsweep.training.stack.stack_checkpoint import Saving, path_for, read
+from actsweep.training.stack.stack_checkpoint import Saving, path_for
 from actsweep.training.stack.training import Job
 
 Item = TypeVar("Item")
@@ -86,7 +87,7 @@ class Unit:
         """What a stack can't take is left without a result."""
         self.trained = True
         assert self.saving
-        state, epochs = read(self.saving.path, mmap=False), self.jobs[0][0].trainer.max_epochs
+        state, epochs = read(self.saving.path), self.jobs[0][0].trainer.max_epochs
         resumes = state if state and state["epochs"] < epochs else None
         device, done = grouping.device_for(self.jobs[0][0]), resumes["epochs"] if resumes else self.done
         if done:

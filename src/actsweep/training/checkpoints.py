@@ -12,6 +12,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,13 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from actsweep.config.schema import Settings
+from actsweep.errors import causes
 from actsweep.network import lightning_loops
 from actsweep.results import claims, files, run_folder
 from actsweep.results.rank import zero_only
 from actsweep.results.tables import Tables
+
+NO_MEMORY = re.compile("(can(no|')t allocate|not enough|out of) memory|alloc_failed|bad_alloc", re.IGNORECASE)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -92,11 +96,7 @@ class BestAndLast(Checkpoint):
                 signal.signal(number, handler or signal.SIG_DFL)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        found = trainer.callback_metrics.get(self.monitor)  # of the last validation, if there has been one
-        score = None if found is None else self.sign * float(found)
-        is_better = self.best is None or (score is not None and score > self.best)
-        if is_better:
-            self.best = score
+        is_better = self.note(trainer.callback_metrics)
         self.stopped = trainer.should_stop
         self._write_tables(trainer)
         # best.ckpt first: if the process dies between the two, last.ckpt is an epoch older, which is then repeated.
@@ -104,6 +104,15 @@ class BestAndLast(Checkpoint):
         trainer.save_checkpoint(first, weights_only=False)
         if is_better and trainer.is_global_zero:
             _copy(first, self.folder / run_folder.LAST)
+
+    def note(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether an epoch with these metrics is the best so far, which the first one is, whatever it is."""
+        found = metrics.get(self.monitor)  # of the last validation, if there has been one
+        score = None if found is None else self.sign * float(found)
+        is_better = self.best is None or (score is not None and score > self.best)
+        if is_better:
+            self.best = score
+        return is_better
 
     def _write_tables(self, trainer: L.Trainer) -> None:
         """All rows of the epoch: what training found, Lightning would log only after this callback."""
@@ -132,26 +141,32 @@ class BestAndLast(Checkpoint):
         self.best, self.stopped = state_dict["best"], state_dict["stopped"]
 
 
-def is_of_the_system(error: Exception) -> bool:
-    """Whether the system, or a lack of memory, kept a file from being read, which says nothing of what is in there.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it, or what it came from, says that no memory is left: CUDA, its libraries, torch on a CPU, NumPy, Python
+    and the system each say so in their own way."""
+    return any(
+        isinstance(each, torch.OutOfMemoryError | MemoryError)
+        or getattr(each, "errno", None) == errno.ENOMEM
+        or NO_MEMORY.search(str(each))
+        for each in causes(error, contexts=True)
+    )
 
-    Of a file that was cut short torch says EINVAL.
+
+def read(path: Path, sets_aside: bool = True) -> dict[str, Any]:
+    """A checkpoint, its tensors still on disk; nothing where there is none, or a damaged one, which is set aside.
+
+    Raises what the system says, or a lack of memory, where it can't be read now: that says nothing of what is in there.
     """
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno != errno.EINVAL)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, nothing where there is none; a damaged one is set aside. Raises OSError and MemoryError
-    where the system can't read it now: that says nothing of what is in there."""
-    if not path.exists():
-        return {}
-    content = io.BytesIO(path.read_bytes())
     try:
-        checkpoint = torch.load(content, map_location="cpu", weights_only=True)
+        path.open("rb").close()
+        checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     except Exception as error:  # of many kinds, for the many ways in which a file can be damaged or malicious
-        if is_of_the_system(error):
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno != errno.EINVAL):  # it is cut short
             raise
-        run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
+        if sets_aside:
+            run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
         return {}
     return checkpoint if isinstance(checkpoint, dict) else {}
 
@@ -179,7 +194,7 @@ def prepare(folder: Path, settings: Settings, is_announced: bool = True) -> Star
     claims.refuse(folder, settings)
     resumes = settings.rerun != "all" and not settings.untrained
     for path in (folder / run_folder.LAST, folder / run_folder.BEST) if resumes else ():
-        checkpoint = _read(path)
+        checkpoint = read(path)
         run = checkpoint.get("run", {})
         if run.get("config_hash") == settings.hash() and run_folder.rewind(folder, run["tables"]):
             if path.name == run_folder.BEST.name:

@@ -1,4 +1,4 @@
-"""When a lone run ends: Lightning's EarlyStopping, by the rule that training/stack/stopping.py has for a stack's.
+"""When a run ends, alone or in a stack: Lightning's EarlyStopping by scikit-learn's rule.
 
 Flow: **training**. Without `min_delta` the rule is Lightning's own.
 """

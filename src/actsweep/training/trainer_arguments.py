@@ -42,16 +42,9 @@ AT_LEAST = {
     "num_sanity_val_steps": -1,
 }
 OTHERS = (
-    *(
-        "benchmark",
-        "detect_anomaly",
-        "deterministic",
-        "enable_autolog_hparams",
-        "inference_mode",
-        "limit_train_batches",
-    ),
-    *("limit_val_batches", "limit_test_batches", "max_time", "overfit_batches", "profiler", "strategy"),
-)
+    "benchmark", "detect_anomaly", "deterministic", "enable_autolog_hparams", "inference_mode", "limit_test_batches",
+    "limit_train_batches", "limit_val_batches", "max_time", "overfit_batches", "profiler", "strategy",
+)  # fmt: skip
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true")
 KNOWN = sorted({*Trainer.model_fields, *DEFAULTS, *REFUSED, *AT_LEAST, *OTHERS} - {"target"})
 
@@ -61,12 +54,12 @@ def arguments(settings: Settings) -> dict[str, Any]:
 
     Raises UserError for what it can't be given.
     """
-    given = settings.trainer.plain()
-    refuse(given)
-    _check_kinds({name: value for name, value in given.items() if name not in REFUSED})
+    refuse(given := settings.trainer.plain())
+    given = {name: value for name, value in given.items() if name not in REFUSED}
+    _check_kinds(given)
     epochs = {"max_epochs": 1 if settings.untrained else settings.trainer.max_epochs}
     validation = {} if settings.validates else {"limit_val_batches": 0}
-    return DEFAULTS | validation | {name: value for name, value in given.items() if name not in REFUSED} | epochs
+    return DEFAULTS | validation | given | epochs
 
 
 @cache
@@ -106,19 +99,15 @@ def _check_kinds(given: dict[str, Any]) -> None:
         except ValidationError as error:
             allowed = "; or ".join(dict.fromkeys(each["msg"] for each in error.errors()))
             raise UserError(f"trainer.{name}={value}: {allowed}".replace("Input should", "must")) from error
-    if given.get("max_time") is not None:
-        _check_time(given["max_time"])
+    if (time := given.get("max_time")) is not None:
+        from pytorch_lightning.callbacks import Timer
 
-
-def _check_time(value: Any) -> None:
-    from pytorch_lightning.callbacks import Timer
-
-    try:
-        given = Timer(value).time_remaining()
-    except Exception as error:  # Lightning's answer, of several kinds
-        raise UserError(f"trainer.max_time={value}: {error}") from error
-    if not given:
-        raise UserError(f"trainer.max_time={value}: leaves no time for a step")
+        try:
+            left = Timer(time).time_remaining()
+        except Exception as error:  # Lightning's answer, of several kinds
+            raise UserError(f"trainer.max_time={time}: {error}") from error
+        if not left:
+            raise UserError(f"trainer.max_time={time}: leaves no time for a step")
 
 
 def check_batches(given: dict[str, Any], data: "SplitData") -> None:

@@ -20,10 +20,10 @@ from actsweep.network.classifier import Classifier
 from actsweep.network.losses import LOSSES, Sums
 from actsweep.places import REPOSITORY
 from actsweep.training.checkpoints import BestAndLast
+from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser, clip
 from actsweep.training.stack.steps import Feed, Steps
-from actsweep.training.stack.stopping import Stopping
 from tests.conftest import SMALL, names_in
 
 Make = Callable[..., Settings]
@@ -270,6 +270,14 @@ def test_clipping_by_norm_takes_each_member_for_itself(settings_for: Make) -> No
     assert lengths[1] == pytest.approx(1e-6 * sum(values[0].numel() for values in stack.parameters()) ** 0.5, rel=1e-5)
 
 
+def member_of(folder: Path, monitor: str, mode: str, patience: int, min_delta: float = 0.0) -> Member:
+    """One that needs nothing but when to stop."""
+    trainer = SimpleNamespace(max_epochs=99)
+    settings = SimpleNamespace(epochs_without_better=patience, min_delta=min_delta, trainer=trainer, hash=str)
+    classifier = SimpleNamespace(monitor={"monitor": monitor, "mode": mode})
+    return Member(cast(Any, settings), folder, cast(Any, classifier), cast(Any, None))
+
+
 @pytest.mark.parametrize("patience", [0, 1, 3])
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_a_run_stops_and_saves_where_lightning_does(mode: str, patience: int, tmp_path: Path) -> None:
@@ -278,7 +286,7 @@ def test_a_run_stops_and_saves_where_lightning_does(mode: str, patience: int, tm
         scores = (torch.randint(0, 6, (12,), generator=generator) / 10 + 1e-9 * trial).tolist()
         if trial % 4 == 0:
             scores[trial // 4] = float("nan") if trial % 8 else float("inf")
-        ours, best = Stopping(mode, patience), BestAndLast(tmp_path, "score", mode)
+        ours, best = member_of(tmp_path, "score", mode, patience), BestAndLast(tmp_path, "score", mode)
         lightning = EarlyStopping("score", mode=mode, patience=patience)
         for score in scores:
             metrics = {"score": torch.tensor(score)}
@@ -288,9 +296,9 @@ def test_a_run_stops_and_saves_where_lightning_does(mode: str, patience: int, tm
             )  # fmt: skip
             before = best.best
             best.on_train_epoch_end(cast(L.Trainer, seen), cast(Any, None))
-            saves = ours.saves(score)
+            saves, ends = ours.end_epoch({"score": score})
             assert saves == (best.best is not before)
             stops = lightning._evaluate_stopping_criteria(metrics["score"])[0]
-            assert ours.after(score) == stops
+            assert ends == stops
             if stops:
                 break

@@ -20,8 +20,9 @@ import torch
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.results import locks, run_folder
 from actsweep.sweep.launcher import SweepLaunch
+from actsweep.training.checkpoints import is_out_of_memory
 from actsweep.training.stack import grouping, stack_checkpoint, stacks
-from actsweep.training.stack.steps import Steps, is_out_of_memory
+from actsweep.training.stack.steps import Steps
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL
 from tests.training.stack.test_stack import CPU, Make, several

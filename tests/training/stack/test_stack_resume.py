@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from actsweep.results import ownership, run_folder
-from actsweep.training.stack import member_checkpoint, stack_checkpoint
+from actsweep.training.checkpoints import read
+from actsweep.training.stack import stack_checkpoint
 from actsweep.training.stack.steps import Steps
 from tests import processes
 from tests.conftest import SMALL, weights_of
@@ -150,6 +151,6 @@ def test_a_members_checkpoint_that_was_cut_short_is_damaged_not_out_of_reach(sha
     """Of some of them torch says OSError."""
     path = tmp_path / "last.ckpt"
     torch.save({"weights": torch.zeros(3_000), "epoch": 1}, path)
-    assert member_checkpoint.read(path)["epoch"] == 1
+    assert read(path)["epoch"] == 1
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    assert member_checkpoint.read(path) == {}
+    assert read(path, sets_aside=False) == {}

@@ -74,7 +74,7 @@ def choosing(activation: nn.Module) -> Choosing | None:
     is."""
     double = copy.deepcopy(activation).double()
     own = [each for each in double.parameters() if each.requires_grad]
-    for mode in (Choosing(True), Choosing(True, looks=True)) if own else (Choosing(False), Choosing(True, looks=True)):
+    for mode in (Choosing(bool(own)), Choosing(True, looks=True)):
         try:
             with torch.random.fork_rng(devices=[]), torch.enable_grad():
                 if all(_is_same(double, own, mode, low, high) for low, high in RANGES):

@@ -1,21 +1,21 @@
 """The project's diagnostics on a whole stack: the same functions and the same schedule, each network one row."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from actsweep.config import schema
 from actsweep.data.datamodule import DataModule
-from actsweep.diagnostics.diagnostic import Diagnostic
-from actsweep.diagnostics.histograms import ActivationHistogram
+from actsweep.diagnostics.diagnostic import Diagnostic, by_network, publish_table, send_layers
+from actsweep.diagnostics.histograms import ActivationHistogram, send_histograms
 from actsweep.diagnostics.jacobian import Jacobian
-from actsweep.diagnostics.observation import Layer
 from actsweep.diagnostics.steps import EveryStep, columns_of
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio, update_ratio
+from actsweep.training.stack.member import Records
 from actsweep.training.stack.network import Losses, Stack
-from actsweep.training.stack.records import Records
 
 
 class Diagnoses:
@@ -30,45 +30,42 @@ class Diagnoses:
         self.steps: list[Tensor] = []  # (K, numbers) of each step of the epoch
         self.data, self.stack, self.losses, self.records = data, stack, losses, records
         self.steps_per_epoch = data.sampling.steps(len(data.train))
-        self.before: dict[int, list[Tensor]] = {}  # weights before a step, by place in `diagnostics`
-        self.seen: dict[int, list[Layer]] = {}  # by probe size, of the present weights
+        self.labels: list[int] = []  # under which epochs the step's updates are recorded
+        self.before: list[Tensor] = []  # the weights before it, if they are
 
     def start(self) -> None:
         self._record_all(0, 0, self.diagnostics)
 
     def before_step(self, done: int) -> None:
         """`done`: optimiser steps so far."""
-        for place, diagnostic in enumerate(self.diagnostics):
-            if isinstance(diagnostic, UpdateRatio) and self._labels(diagnostic, done):
-                self.before[place] = [weight.clone() for weight in self.stack.weights()]
+        epoch, step = divmod(done, self.steps_per_epoch)
+        is_last = step == self.steps_per_epoch - 1
+        updates = [each for each in self.diagnostics if isinstance(each, UpdateRatio)]
+        self.labels = [label for each in updates for label in each.recorded_under(done, epoch, is_last)]
+        self.before = [weight.clone() for weight in self.stack.weights()] if self.labels else []
 
     def after_step(self, done: int) -> None:
-        for place, diagnostic in enumerate(self.diagnostics):
-            if isinstance(diagnostic, UpdateRatio) and place in self.before:
-                before = self.before.pop(place)
-                ratios = {
-                    f"layer_{number:02d}": {"update_ratio": update_ratio(*weights)}
-                    for number, weights in enumerate(zip(before, self.stack.weights(), strict=True), start=1)
-                }
-                for epoch in self._labels(diagnostic, done - 1):
-                    self.records.layers(ratios, epoch, done)
+        for label in self.labels:
+            weights = zip(self.stack.names, self.before, self.stack.weights(), strict=True)
+            ratios = {name: {"update_ratio": update_ratio(before, after)} for name, before, after in weights}
+            self.records.keep(send_layers, by_network(ratios), label, done)
         asked = [each for each in self.diagnostics if each.every_n_steps and done % each.every_n_steps == 0]
         self._record_all((done - 1) // self.steps_per_epoch, done, asked)
 
     def watch(self, losses: Tensor, gradients: Sequence[Tensor]) -> None:
         """Note of a step what EveryStep does: before clipping, and before the weights change."""
-        weights = {id(block.values): block.decays for block in self.stack.blocks.values()}
-        of_weights = [each for each, decays in zip(gradients, weights.values(), strict=True) if decays]
-        sums = [each.flatten(1).abs().sum(dim=1) for each in of_weights]
+        blocks = zip(gradients, self.stack.blocks.values(), strict=True)
+        sums = [each.flatten(1).abs().sum(dim=1) for each, block in blocks if block.decays]
         norms = [each.flatten(1).norm(dim=1) for each in self.stack.weights()]
         self.steps.append(torch.stack([losses.detach(), *sums, *norms], dim=1))
 
     def _end_steps(self, done: int, decays: Tensor) -> None:
         rows, self.steps = torch.stack(self.steps, dim=1).double().cpu(), []
-        layers = {f"layer_{number:02d}": each.shape[1:] for number, each in enumerate(self.stack.weights(), start=1)}
+        layers = {name: each.shape[1:] for name, each in zip(self.stack.names, self.stack.weights(), strict=True)}
         decaying = decays.double().cpu().unsqueeze(1).expand(-1, len(layers))
         steps = range(done - rows.shape[1], done)
-        self.records.table("steps", lambda row, own: columns_of(row, layers, own, steps), rows, decaying)
+        columns = [columns_of(row, layers, own, steps) for row, own in zip(rows, decaying, strict=True)]
+        self.records.keep(lambda member, own, _: publish_table(member, "steps", own), columns, 0, 0, len(steps))
 
     def end_epoch(self, epoch: int, decays: Tensor) -> None:
         """`epoch`: completed epochs; `decays`: (K,)."""
@@ -83,26 +80,15 @@ class Diagnoses:
             if isinstance(diagnostic, DeadUnits):
                 diagnostic.keep(rows)
 
-    def _labels(self, diagnostic: UpdateRatio, done: int) -> list[int]:
-        """Under which epochs the step after `done` steps is recorded."""
-        epoch, step = divmod(done, self.steps_per_epoch)
-        return diagnostic.recorded_under(done, epoch, is_last=step == self.steps_per_epoch - 1)
-
     def _record_all(self, epoch: int, step: int, due: Sequence[Diagnostic]) -> None:
-        self.seen = {}
+        seen = cache(lambda size: self.stack.observe(*self.data.probe(size), self.losses))
         for diagnostic in due:
             if isinstance(diagnostic, UpdateRatio):
                 continue
-            layers = self._layers(diagnostic.probe_size, isinstance(diagnostic, Jacobian))
+            size, is_differentiated = diagnostic.probe_size, isinstance(diagnostic, Jacobian)
+            layers = self.stack.differentiated(self.data.probe(size)[0]) if is_differentiated else seen(size)
             if isinstance(diagnostic, ActivationHistogram):
-                self.records.histograms(diagnostic.count(layers), epoch, step)
+                self.records.keep(send_histograms, diagnostic.by_network(layers), epoch, step, 2 * diagnostic.bins)
             else:
-                self.records.layers({layer.name: diagnostic.measure(layer) for layer in layers}, epoch, step)
-        self.seen = {}
-
-    def _layers(self, size: int, differentiated: bool) -> list[Layer]:
-        if differentiated:
-            return self.stack.differentiated(self.data.probe(size)[0])
-        if size not in self.seen:
-            self.seen[size] = self.stack.observe(*self.data.probe(size), self.losses)
-        return self.seen[size]
+                measured = {layer.name: diagnostic.measure(layer) for layer in layers}
+                self.records.keep(send_layers, by_network(measured), epoch, step)

@@ -144,8 +144,7 @@ class Shape:
 def shape(settings: schema.Settings) -> Shape:
     """The shape of such runs. Raises ValueError or OSError where their data can't be opened."""
     data, device = datamodule.open_data(settings.data, settings.seed), device_for(settings)
-    sizes = [data.dataset.input_size, *settings.layer_sizes, outputs_for(settings.loss, data.dataset)]
-    weights = sum(a * b for a, b in pairwise(sizes))
-    most = most_members(weights, sum(sizes[1:]), sizes[0], data.examples_per_step, device)
-    steps, units = data.sampling.steps(len(data.train)), sum(sizes[1:])
-    return Shape(settings, device, most, weights, steps, data.examples_per_step, units)
+    inputs, *layers = data.dataset.input_size, *settings.layer_sizes, outputs_for(settings.loss, data.dataset)
+    weights, units, examples = sum(a * b for a, b in pairwise([inputs, *layers])), sum(layers), data.examples_per_step
+    most = most_members(weights, units, inputs, examples, device)
+    return Shape(settings, device, most, weights, data.sampling.steps(len(data.train)), examples, units)

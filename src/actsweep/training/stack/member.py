@@ -1,11 +1,13 @@
 """One run among the many of a stack: its loggers and callbacks, its files, its end.
 
 Flow: training → diagnostics → **results**. What callbacks and loggers are handed as their trainer is the Member: it has
-the attributes that the project's own diagnostics use.
+the attributes that early stopping and the project's own diagnostics use. What is measured is kept until the files are
+written, when a member ends or a save is due; loggers get it in the order, and with the time, in which it was recorded.
 """
 
 import math
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.trainer.states import TrainerFn, TrainerState
 from torch import Tensor
 
 from actsweep.config import schema
@@ -27,17 +31,13 @@ from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
+from actsweep.training.checkpoints import BestAndLast
+from actsweep.training.early_stopping import EarlyStopping
 from actsweep.training.stack.steps import autocast
-from actsweep.training.stack.stopping import Stopping, rounded
 
+MOST_NUMBERS = 2**21  # that are kept
 HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a Member calls
-STACKED = (
-    ActivationHistogram,
-    DeadUnits,
-    EveryStep,
-    Jacobian,
-    UpdateRatio,
-)  # diagnostics whose own hooks actsweep.training.stack.diagnose stands for
+STACKED = (ActivationHistogram, DeadUnits, EveryStep, Jacobian, UpdateRatio)  # for whose own hooks diagnose.py stands
 
 
 def unsupported(diagnostics: dict[str, Any]) -> str | None:
@@ -46,17 +46,26 @@ def unsupported(diagnostics: dict[str, Any]) -> str | None:
     for name, part in diagnostics.items():
         kind = type(part.make())
         base = Diagnostic if issubclass(kind, Diagnostic) else L.Callback
-        own = {
-            hook for hook in dir(kind) if hook.startswith("on_") or hook in {"layers", "record", "setup", "teardown"}
-        }
+        others = {"layers", "record", "setup", "teardown"}
+        own = {hook for hook in dir(kind) if hook.startswith("on_") or hook in others}
         called = HOOKS if base is Diagnostic or kind.__module__.startswith("actsweep.") else ()
         changed = sorted(hook for hook in own - {*called} if getattr(kind, hook) is not getattr(base, hook, None))
         if changed and kind not in STACKED:
-            why = (
-                "may ask for more of a trainer than a stack has" if changed[0] in HOOKS else "is not called in a stack"
-            )
+            is_called = changed[0] in HOOKS
+            why = "may ask for more of a trainer than a stack has" if is_called else "is not called in a stack"
             return f"diagnostics={name}: {changed[0]} {why}"
     return None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was measured of a member, what sends it to its loggers, and of which moment it is."""
+
+    send: Callable[..., None]
+    own: Mapping[str, Any]
+    epoch: int
+    step: int
+    at: float
 
 
 @dataclass(eq=False)
@@ -73,22 +82,28 @@ class Member:
     current_epoch: int = 0
     is_global_zero: bool = True
     best_epoch: tuple[int, int] = (0, 0)  # completed epochs, steps
-    diverged: bool = False
-    stopped: bool = False  # before its last epoch, or in it
+    should_stop: bool = False  # before its last epoch, or in it
+    ended: bool = False
+    records: list[Record] = field(default_factory=list)  # since its files were written last
     unseen: bool = False  # trains along and leaves nothing: it has its results, or somebody else is at work on it
     states: dict[str, Any] = field(default_factory=dict)  # of callbacks, in the checkpoint that it resumes from
     at: float | None = None  # when what its loggers are being sent was recorded; None: now
 
-    def __post_init__(self) -> None:
-        mode, settings = self.classifier.monitor["mode"], self.settings
-        self.stopping = Stopping(mode, settings.epochs_without_better, settings.min_delta)
+    # What early stopping asks besides.
+    state, strategy = TrainerState(fn=TrainerFn.FITTING), SingleDeviceStrategy()
+    sanity_checking = fast_dev_run = False
 
-    def open(self, is_prepared: bool = False) -> None:
+    def __post_init__(self) -> None:
+        monitor, settings = self.classifier.monitor, self.settings
+        self.early = EarlyStopping(**monitor, patience=settings.epochs_without_better, min_delta=settings.min_delta)
+        self.saver = BestAndLast(self.folder, **monitor, config_hash=settings.hash())
+
+    def open(self) -> None:
         """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on
         writing."""
         if self.unseen:
             return
-        if not (is_prepared or self.global_step):
+        if not (self.folder / run_folder.RUN).exists():
             run_folder.prepare(self.folder, self.settings)
         made = [part.make() for part in self.settings.diagnostics.values()]
         self.callbacks = [each for each in made if not isinstance(each, EveryStep)]  # which notes what the stack does
@@ -112,18 +127,35 @@ class Member:
             getattr(callback, hook)(self, self.classifier, *arguments)
 
     def log(self, metrics: dict[str, float]) -> None:
+        rounded = {name: torch.tensor(value).item() for name, value in metrics.items()}  # to float32, as Lightning does
         for logger in self.loggers:
-            logger.log_metrics(metrics | {"epoch": self.current_epoch}, self.global_step)
+            logger.log_metrics(rounded | {"epoch": self.current_epoch}, self.global_step)
 
     def end_epoch(self, means: dict[str, float]) -> tuple[bool, bool]:
         """Of an epoch's means: whether its weights are the best so far, and whether it was the last."""
-        score = means[self.classifier.monitor["monitor"]]
-        self.diverged = not all(math.isfinite(means.get(f"{phase}_loss", 0.0)) for phase in ("train", "val"))
-        is_better = self.stopping.saves(score)
+        self.callback_metrics = {name: torch.tensor(value) for name, value in means.items()}  # float32, as Lightning's
+        losses = [means.get(f"{phase}_loss", 0.0) for phase in ("train", "val")]
+        self.should_stop = self.classifier.diverged = not all(map(math.isfinite, losses))
+        is_of_training = self.early.monitor.startswith("train_")
+        look = self.early.on_train_epoch_end if is_of_training else self.early.on_validation_end
+        look(self, self.classifier)  # type: ignore[arg-type]
+        is_better, self.saver.stopped = self.saver.note(self.callback_metrics), self.should_stop
         if is_better:
             self.best_epoch = self.current_epoch + 1, self.global_step
-        self.stopped = self.stopping.after(score) or self.diverged
-        return is_better, self.stopped or self.current_epoch + 1 >= self.settings.trainer.max_epochs
+        return is_better, self.should_stop or self.current_epoch + 1 >= self.settings.trainer.max_epochs
+
+    def write(self) -> None:
+        """Send what was recorded to the loggers, and have them write it."""
+        now = self.current_epoch, self.global_step
+        try:
+            for record in self.records:
+                self.current_epoch, self.global_step, self.at = record.epoch, record.step, record.at
+                record.send(self, record.own, record.epoch)
+        finally:
+            (self.current_epoch, self.global_step), self.at = now, None
+        self.records.clear()
+        for logger in self.loggers:
+            logger.save()
 
     def close(self) -> None:
         """After the last epoch: rows and events are on disk."""
@@ -134,7 +166,7 @@ class Member:
     def result(self, last: dict[str, Tensor], best: dict[str, Tensor], seconds: float) -> dict[str, Any]:
         """What result.json shall hold, after the test."""
         tested = None
-        if not self.diverged:
+        if not self.classifier.diverged:
             is_best = self.settings.test == "best"
             tested = self.test(best if is_best else last, self.best_epoch[0] if is_best else self.current_epoch)
         result = run_folder.describe(self.settings, self.folder) | self.tables.summarise(tested)
@@ -160,7 +192,27 @@ class Member:
         means = {"test_loss": loss / examples}
         if classifier.objective.classifies:
             means["test_accuracy"] = correct / examples
-        self.log({name: rounded(value) for name, value in means.items()})
+        self.log(means)
         for logger in self.loggers:
             logger.finalize("success")
         return {"epoch": epoch} | means
+
+
+class Records:
+    """Gives each of the stack's `members` what is recorded of it; `numbers`: about how many since files were written.
+
+    `epoch`: completed ones, or as loggers count them; `step`: optimiser steps so far.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members, self.numbers = members, 0
+
+    def keep(
+        self, send: Callable[..., None], of_each: Sequence[Mapping[str, Any]], epoch: int, step: int, size: int = 1
+    ) -> None:
+        """`send` will be called with a member, its own of `of_each` and the epoch. `size`: numbers by a name."""
+        now = time.time()
+        for member, own in zip(self.members, of_each, strict=False):  # of each there is nothing, or something
+            if not (member.ended or member.unseen):
+                member.records.append(Record(send, own, epoch, step, now))
+                self.numbers += len(own) * size

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 
 from actsweep.config import schema
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.network.lightning_loops import counters
 from actsweep.results import run_folder
-from actsweep.training.checkpoints import BestAndLast, is_of_the_system
+from actsweep.training.checkpoints import BestAndLast, read
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser
@@ -26,42 +24,14 @@ from actsweep.training.stack.optimisers import Optimiser
 VERSION = version("pytorch-lightning")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """A checkpoint, its tensors still on disk; nothing where there is none, or a damaged one. Raises OSError and
-    MemoryError where the system can't read it now."""
-    if not path.exists():
-        return {}
-    try:
-        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except Exception as error:  # of many kinds; whoever prepares the run's folder sets a damaged one aside
-        if is_of_the_system(error):
-            raise
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def epochs_done(settings: schema.Settings, folder: Path) -> int | None:
     """After how many epochs a run resumes; None where it has trained already, and only its test may be missing."""
-    if settings.rerun == "all" or not (folder / run_folder.LAST).exists():
-        return 0
-    last = read(folder / run_folder.LAST)
+    last = {} if settings.rerun == "all" else read(folder / run_folder.LAST, sets_aside=False)  # whoever resumes does
     if last.get("run", {}).get("config_hash") != settings.hash():
         return 0
     done = int(last["epoch"]) + 1
     stopped = last["callbacks"][BestAndLast.__qualname__]["stopped"]
     return None if stopped or done >= settings.trainer.max_epochs else done
-
-
-def _saver(member: Member, seconds: float = 0.0) -> BestAndLast:
-    clock = time.perf_counter() - seconds
-    return BestAndLast(
-        member.folder, **member.classifier.monitor, config_hash=member.settings.hash(), clock=clock
-    )  # fmt: skip
-
-
-def _early_stopping(member: Member) -> EarlyStopping:
-    monitor = member.classifier.monitor
-    return EarlyStopping(monitor["monitor"], mode=monitor["mode"], patience=member.stopping.patience)
 
 
 def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps: int) -> dict[str, Any]:
@@ -78,17 +48,7 @@ def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps:
 
 def whole(member: Member, weights: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> dict[str, Any]:
     """What a lone run saves at the end of an epoch. `kept`: as `kept_for` makes it."""
-    stopping = member.stopping
-    early = _early_stopping(member)
-    early.wait_count = stopping.waited
-    if stopping.best is not None:
-        early.best_score = torch.tensor(stopping.best)
-    if member.stopped and stopping.waited >= stopping.patience:
-        early.stopped_epoch, early.stopping_reason = member.current_epoch - 1, EarlyStoppingReason.PATIENCE_EXHAUSTED
-    saver = _saver(member, seconds)
-    saver.best = None if stopping.saved is None else saver.sign * stopping.saved
-    saver.stopped = member.stopped
-    states = {each.state_key: each.state_dict() for each in (*member.callbacks, early, saver)}
+    states = {each.state_key: each.state_dict() for each in (*member.callbacks, member.early, member.saver)}
     states = {key: state for key, state in states.items() if state} | kept["callbacks"]
     checkpoint = weights_only(member, weights, member.current_epoch, member.global_step) | {
         "loops": counters(member.current_epoch, member.global_step),
@@ -96,9 +56,9 @@ def whole(member: Member, weights: dict[str, Tensor], kept: dict[str, Any], seco
         "optimizer_states": kept["optimizer_states"],
         "lr_schedulers": [],
     }
-    member.classifier.diverged = member.diverged
     member.classifier.on_save_checkpoint(checkpoint)
-    saver.on_save_checkpoint(member, member.classifier, checkpoint)  # type: ignore[arg-type]
+    member.saver.clock = time.perf_counter() - seconds
+    member.saver.on_save_checkpoint(member, member.classifier, checkpoint)  # type: ignore[arg-type]
     return checkpoint
 
 
@@ -108,11 +68,11 @@ def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence
     momentum = float(optimiser.numbers["momentum"][row])
     for block in stack.blocks.values():
         kept = [name for name in block.state if momentum or name != "momentum_buffer"]
-        if block.rows.start <= row < block.rows.stop and kept:
+        if row in block and kept:
             parameter = stack.members[row].network.get_parameter(block.name)
             made = optimiser.steps.to("cpu", torch.float32, copy=True)  # as torch has it, also of float64's
             steps = {} if kept == ["momentum_buffer"] else {"step": made}
-            optimizer.state[parameter] = steps | {name: _copy(block.of(row, block.state[name])) for name in kept}
+            optimizer.state[parameter] = steps | {name: block.copy_of(row, block.state[name]) for name in kept}
     states = {
         each.state_key: _mapped(lambda values: values[row : row + 1].clone(), each.state_dict()) for each in diagnostics
     }
@@ -127,10 +87,6 @@ def both(
     is_newest = member.best_epoch == (member.current_epoch, member.global_step)
     older = weights_only(member, best, *member.best_epoch)
     return {member.folder / run_folder.BEST: newest if is_newest else older, member.folder / run_folder.LAST: newest}
-
-
-def _copy(values: Tensor) -> Tensor:
-    return values.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _mapped(do: Callable[..., Tensor], *states: Any) -> Any:
@@ -164,7 +120,7 @@ def _load_row(stack: Stack, row: int, last: dict[str, Any], best: dict[str, Any]
     optimizer = classifier.configure_optimizers()
     optimizer.load_state_dict(last["optimizer_states"][0])
     for block in stack.everything():
-        if not block.rows.start <= row < block.rows.stop:
+        if row not in block:
             continue
         assert block.best is not None
         block.of(row, block.best).copy_(best["state_dict"][f"network.{block.name}"])
@@ -175,13 +131,8 @@ def _load_row(stack: Stack, row: int, last: dict[str, Any], best: dict[str, Any]
 
 
 def _load_member(member: Member, last: dict[str, Any], best: dict[str, Any]) -> None:
-    saver = _saver(member)
-    early = _early_stopping(member)
-    saver.load_state_dict(last["callbacks"][saver.state_key])
-    early.load_state_dict(last["callbacks"][early.state_key])
-    stopping, score = member.stopping, float(early.best_score)
-    stopping.waited, stopping.best = early.wait_count, score if torch.isfinite(early.best_score) else None
-    stopping.saved = None if saver.best is None else saver.sign * saver.best
+    for callback in (member.early, member.saver):
+        callback.load_state_dict(last["callbacks"][callback.state_key])
     member.best_epoch = best["epoch"] + 1, best["global_step"]
     member.current_epoch, member.global_step = last["epoch"], last["global_step"]
     member.states = last["callbacks"]

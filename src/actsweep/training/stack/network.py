@@ -7,7 +7,7 @@ member k are views of row k, so that evaluating and watching it needs no copy.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
 
@@ -45,25 +45,28 @@ class Block:
     state: dict[str, Tensor] = field(default_factory=dict)
     best: Tensor | None = None
 
+    def __contains__(self, row: int) -> bool:
+        return self.rows.start <= row < self.rows.stop
+
     def of(self, row: int, values: Tensor) -> Tensor:
         """The parameter of member `row` in `values`, which have this block's layout, as the lone network has it."""
         mine = values[row - self.rows.start]
         return mine.t() if self.is_matrix else mine
 
+    def copy_of(self, row: int, values: Tensor) -> Tensor:
+        """The same, on its own."""
+        return self.of(row, values).detach().clone(memory_format=torch.contiguous_format)
+
     def kept(self, rows: Sequence[int]) -> "Block | None":
         """The block of the members that stay, which are numbered anew; None if none of them has the parameter."""
-        places = [place for place, row in enumerate(rows) if self.rows.start <= row < self.rows.stop]
+        places = [place for place, row in enumerate(rows) if row in self]
         if not places:
             return None
         index = torch.tensor([rows[place] - self.rows.start for place in places], device=self.values.device)
-
-        def choose(values: Tensor) -> Tensor:
-            return values.detach().index_select(0, index)
-
-        values = choose(self.values).requires_grad_(self.values.requires_grad)
-        state = {name: choose(one) for name, one in self.state.items()}
-        best = None if self.best is None else choose(self.best)
-        return Block(self.name, slice(places[0], places[-1] + 1), values, self.is_matrix, self.decays, state, best)
+        values = self.values.detach()[index].requires_grad_(self.values.requires_grad)
+        state = {name: one[index] for name, one in self.state.items()}
+        best = None if self.best is None else self.best[index]
+        return replace(self, rows=slice(places[0], places[-1] + 1), values=values, state=state, best=best)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Stack:
         first = self.members[0].network
         self.stride = first.stride
         self.hidden = len(first.layers) // self.stride
+        self.names = [f"layer_{number:02d}" for number in range(1, self.hidden + 2)]
         self.spans = self._spans()
         self.blocks = {(block.name, block.rows.start): block for block in self._blocks()}
         self.buffers = {name: self._buffer(name) for name, _ in first.named_buffers()}
@@ -154,8 +158,6 @@ class Stack:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all members but these."""
-        for row in set(range(len(self))) - set(rows):
-            self.release(row)
         kept = [block.kept(rows) for block in self.blocks.values()]
         buffers = [block.kept(rows) for block in self.buffers.values()]
         self.members = [self.members[row] for row in rows]
@@ -169,7 +171,7 @@ class Stack:
         for block in self.everything():
             if block.best is None:
                 block.best = block.values.detach().clone()
-            places = [row - block.rows.start for row in rows if block.rows.start <= row < block.rows.stop]
+            places = [row - block.rows.start for row in rows if row in block]
             index = torch.tensor(places, dtype=torch.int64, device=block.values.device)
             block.best.index_copy_(0, index, block.values.detach().index_select(0, index))
 
@@ -185,10 +187,8 @@ class Stack:
         found = {}
         for block in self.everything():
             values = block.best if best else block.values
-            if block.rows.start <= row < block.rows.stop and values is not None:
-                found[f"network.{block.name}"] = block.of(row, values.detach()).clone(
-                    memory_format=torch.contiguous_format
-                )
+            if row in block and values is not None:
+                found[f"network.{block.name}"] = block.copy_of(row, values)
         return {name: found[name] for name in self.members[row].state_dict()}
 
     def forward(self, x: Tensor, statistics: Statistics = "of the batch, kept") -> Tensor:
@@ -253,9 +253,10 @@ class Stack:
             weights = [self._shared(layer * self.stride, "weight") for layer in range(self.hidden + 1)]
             total = losses(seen[-1][0], labels.expand(len(self), -1)).sum()
             gradients = torch.autograd.grad(total, weights, retain_graph=True, materialize_grads=True)
+            found = zip(weights, gradients, seen, strict=True)
             return [
-                self._layer(number, weight.detach().mT, gradient.mT, *seen[number])
-                for number, (weight, gradient) in enumerate(zip(weights, gradients, strict=True))
+                self._layer(layer, weight.detach().mT, gradient.mT, *of)
+                for layer, (weight, gradient, of) in enumerate(found)
             ]
 
     def differentiated(self, x: Tensor) -> list[Layer]:
@@ -266,13 +267,11 @@ class Stack:
             own = x.to(self._shared(0, "weight").dtype).repeat(len(self), 1, 1).requires_grad_()
             seen = self.layers(own)
             found = jacobians(seen[-1][0], [own, *(post for _, post in seen if post is not None)])
-        return [
-            Layer(f"layer_{number:02d}", weight, None, None, jacobian=each)
-            for number, (weight, each) in enumerate(zip(self.weights(), found, strict=True), start=1)
-        ]
+        layers = zip(self.names, self.weights(), found, strict=True)
+        return [Layer(name, weight, None, None, jacobian=each) for name, weight, each in layers]
 
-    def _layer(self, number: int, weight: Tensor, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
-        name = f"layer_{number + 1:02d}"
+    def _layer(self, layer: int, weight: Tensor, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
+        name = self.names[layer]
         if post is None:
             return Layer(name, weight, gradient, pre.detach())
         if pre.shape != post.shape:  # as Maxout's: no function of one number, which all others in a stack are
@@ -280,5 +279,5 @@ class Stack:
         units = pre.shape[2] if any(span.learnt for span in self.spans) else 1  # each may have learnt its own
         grid = torch.linspace(-10, 10, 201, device=pre.device, dtype=pre.dtype).view(1, -1, 1)
         grid = grid.expand(len(self), -1, units).clone().requires_grad_()
-        steepest = slope(grid, self._activate(number, grid)).abs().amax(dim=(1, 2))
+        steepest = slope(grid, self._activate(layer, grid)).abs().amax(dim=(1, 2))
         return Layer(name, weight, gradient, pre.detach(), post.detach(), slope(pre, post), steepest)

@@ -71,8 +71,14 @@ class Optimiser:
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step for all members; `gradients` belong to stack.parameters() and are overwritten."""
         self.steps += 1
+        update = {"SGD": self._sgd, "RMSprop": self._rmsprop}.get(self.kind, self._adam)
         for block, gradient in zip(self.stack.blocks.values(), gradients, strict=True):
-            {"SGD": self._sgd, "RMSprop": self._rmsprop}.get(self.kind, self._adam)(block, gradient)
+            values = block.values.detach()
+            if self.has_decay and block.decays and self.kind == "AdamW":
+                values.mul_(1 - self._of("lr", block) * self._of("weight_decay", block))
+            elif self.has_decay and block.decays:
+                gradient.addcmul_(values, self._of("weight_decay", block))
+            update(block, values, gradient)
 
     @torch.no_grad()
     def penalise(self, gradients: Sequence[Tensor], losses: Tensor, examples: int) -> Tensor:
@@ -92,33 +98,23 @@ class Optimiser:
     def _of(self, name: str, block: Block) -> Tensor:
         return self.numbers[name][block.rows].view(-1, *[1] * (block.values.ndim - 1))
 
-    def _sgd(self, block: Block, gradient: Tensor) -> None:
+    def _sgd(self, block: Block, values: Tensor, gradient: Tensor) -> None:
         # addcmul: one pass over memory, where a product and a sum with the same rounding are two.
-        values = block.values.detach()
-        if self.has_decay and block.decays:
-            gradient.addcmul_(values, self._of("weight_decay", block))
         if self.has_momentum:
             momentum, buffer = self._of("momentum", block), block.state["momentum_buffer"]
             torch.addcmul(gradient, buffer, momentum, out=buffer)
             gradient = gradient.addcmul_(buffer, momentum) if self.nesterov else buffer
         values.addcmul_(gradient, self._of("lr", block), value=-1)
 
-    def _rmsprop(self, block: Block, gradient: Tensor) -> None:
-        values = block.values.detach()
-        if self.has_decay and block.decays:
-            gradient.addcmul_(values, self._of("weight_decay", block))
+    def _rmsprop(self, block: Block, values: Tensor, gradient: Tensor) -> None:
         square = block.state["square_avg"].mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
         gradient.div_(square.sqrt().add_(self.eps))
         if self.has_momentum:
             gradient = block.state["momentum_buffer"].mul_(self._of("momentum", block)).add_(gradient)
         values.addcmul_(gradient, self._of("lr", block), value=-1)
 
-    def _adam(self, block: Block, gradient: Tensor) -> None:
-        values, (beta1, beta2) = block.values.detach(), self.betas
-        if self.has_decay and block.decays and self.kind == "AdamW":
-            values.mul_(1 - self._of("lr", block) * self._of("weight_decay", block))
-        elif self.has_decay and block.decays:
-            gradient.addcmul_(values, self._of("weight_decay", block))
+    def _adam(self, block: Block, values: Tensor, gradient: Tensor) -> None:
+        beta1, beta2 = self.betas
         mean = block.state["exp_avg"].lerp_(gradient, 1 - beta1)
         square = block.state["exp_avg_sq"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         corrections = [(1 - beta**self.steps).to(values.dtype) for beta in (beta1, beta2)]

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ import torch
 
 from actsweep.config import schema
 from actsweep.results import ownership, run_folder
-from actsweep.training.checkpoints import WholeFiles, is_of_the_system
-from actsweep.training.stack.steps import is_out_of_memory
+from actsweep.training.checkpoints import WholeFiles
 from actsweep.training.stack.training import Training
 
 log = logging.getLogger(__name__)
@@ -37,26 +36,10 @@ def paths(sweep: Path) -> list[Path]:
     return ownership.own(sweep, f"{FOLDER}/*")
 
 
-def read(path: Path, mmap: bool = True) -> dict[str, Any] | None:
-    """A checkpoint, its tensors still on disk; None, and set aside, where it is damaged. Raises OSError where the
-    system can't read it now, and where memory runs out."""
-    try:
-        found: dict[str, Any] = torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
-        [(row["folder"], row["hash"], row["ended"]) for row in found["rows"]]
-    except FileNotFoundError:  # its stack has ended meanwhile
-        return None
-    except Exception as error:  # of many kinds, for the many ways in which a file can be damaged
-        if is_of_the_system(error) or is_out_of_memory(error):
-            raise
-        run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
-        return None
-    return found
-
-
 def rows(state: dict[str, Any], path: Path) -> list[tuple[Path, str]]:
-    """The folder and the hash of each member of the checkpoint that was read from there."""
+    """The folder and the hash of each member of the checkpoint that was read from there, if one was."""
     sweep = path.parent.parent
-    return [(Path(os.path.normpath(sweep / row["folder"])), row["hash"]) for row in state["rows"]]
+    return [(Path(os.path.normpath(sweep / row["folder"])), row["hash"]) for row in state.get("rows", ())]
 
 
 @dataclass
@@ -87,15 +70,16 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
     """All that the epochs to come depend on, and how long the members' tables are. Nothing in it says where it lies."""
     training.write_records()
     rows = []
-    for (settings, folder), member in zip(training.rows, training.members, strict=True):
+    for member in training.members:
         row: dict[str, Any] = {
-            "folder": os.path.relpath(folder, sweep),
-            "hash": settings.hash(),
-            "ended": member is None,
+            "folder": os.path.relpath(member.folder, sweep),
+            "hash": member.settings.hash(),
+            "ended": member.ended,
         }
-        if member is not None:
-            row |= {"stopping": asdict(member.stopping), "best_epoch": list(member.best_epoch)}
-            row["tables"] = None if member.unseen else run_folder.table_sizes(folder)
+        if not member.ended:
+            row |= {"callbacks": [each.state_dict() for each in (member.early, member.saver)]}
+            row["best_epoch"] = list(member.best_epoch)
+            row["tables"] = None if member.unseen else run_folder.table_sizes(member.folder)
         rows.append(row)
     blocks = [
         {"values": block.values.detach(), "best": block.best, "state": block.state}
@@ -116,7 +100,7 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
 def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] = ()) -> None:
     """Put a fresh stack of the same rows where the checkpoint was; those in the folders `unseen` train along without
     leaving anything, as do those whose tables don't go back that far."""
-    if [(folder.name, settings.hash()) for settings, folder in training.rows] != [
+    if [(member.folder.name, member.settings.hash()) for member in training.members] != [
         (Path(row["folder"]).name, row["hash"]) for row in state["rows"]
     ]:
         raise ValueError("its checkpoint is of other runs")
@@ -132,12 +116,12 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
     for diagnostic, own in zip(training.diagnoses.diagnostics, state["diagnostics"], strict=True):
         diagnostic.load_state_dict(own)
     steps = state["epochs"] * training.feed.steps
-    for place, row in enumerate(state["rows"]):
-        member = training.members[place]
-        if row["ended"] or member is None:
-            training.members[place] = None
+    for member, row in zip(training.members, state["rows"], strict=True):
+        member.ended = row["ended"]
+        if member.ended:
             continue
-        vars(member.stopping).update(row["stopping"] | {"patience": member.stopping.patience})
+        for callback, own in zip((member.early, member.saver), row["callbacks"], strict=True):
+            callback.load_state_dict(own)
         member.best_epoch = row["best_epoch"][0], row["best_epoch"][1]
         member.current_epoch, member.global_step = state["epochs"] - 1, steps
         member.unseen = member.folder in unseen or run_folder.finished(member.folder, member.settings) is not None

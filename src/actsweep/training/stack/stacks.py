@@ -15,10 +15,10 @@ import torch
 from actsweep.errors import UserError, exits_are_errors
 from actsweep.results import locks, rank, run_folder
 from actsweep.training import checkpoints
+from actsweep.training.checkpoints import is_out_of_memory
 from actsweep.training.progress import UNSEEN, Watcher
 from actsweep.training.stack import grouping
 from actsweep.training.stack.stack_checkpoint import Saving, path_for, restore
-from actsweep.training.stack.steps import is_out_of_memory
 from actsweep.training.stack.training import Job, Training
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Attempt:
             steps, self.jobs = self._prepared()
         if not self.jobs:
             return
-        training = Training(self.jobs, self.device, self.watcher, is_prepared=True)
+        training = Training(self.jobs, self.device, self.watcher)
         if self.state is not None:
             restore(training, self.state, self.others)
         elif steps:

@@ -3,38 +3,25 @@
 Nothing here waits for the device: what a step finds out is summed up there.
 """
 
-import errno
 import logging
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from actsweep.data.batches import Sampling, SplitData
+from actsweep.data.batches import SplitData
 from actsweep.data.dataset import Examples
-from actsweep.errors import causes
 from actsweep.network.losses import Sums
+from actsweep.training.checkpoints import is_out_of_memory
 from actsweep.training.stack.network import Losses, Stack
 from actsweep.training.stack.optimisers import Optimiser, clip
 
 log = logging.getLogger(__name__)
 Watch = Callable[[Tensor, Sequence[Tensor]], None]  # of the losses and the gradients of each step
 WARM_UP_STEPS = 3
-NO_MEMORY = re.compile("(can(no|')t allocate|not enough|out of) memory|alloc_failed|bad_alloc", re.IGNORECASE)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it, or what it came from, says that no memory is left: CUDA, its libraries, torch on a CPU, NumPy, Python
-    and the system each say so in their own way."""
-    return any(
-        isinstance(each, torch.OutOfMemoryError | MemoryError)
-        or getattr(each, "errno", None) == errno.ENOMEM
-        or NO_MEMORY.search(str(each))
-        for each in causes(error, contexts=True)
-    )
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
@@ -54,10 +41,8 @@ class Feed:
     def __init__(self, data: SplitData, examples: Examples, seeds: Sequence[int]) -> None:
         self.examples, self.scale = examples, data.dataset.scale
         self.sampling, device = data.sampling, examples.inputs.device
-        self.steps = self.sampling.steps(len(examples))
-        self.everything = self.sampling.batch_size == "all"
-        self.size = len(examples) if self.sampling.batch_size == "all" else self.sampling.batch_size
-        self.whole = self.scale(examples.inputs) if self.everything else None
+        self.steps, self.size = self.sampling.steps(len(examples)), data.examples_per_step
+        self.whole = self.scale(examples.inputs) if self.sampling.batch_size == "all" else None
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
         self.choose(seeds)
 
@@ -67,19 +52,15 @@ class Feed:
         self.seeds = list(dict.fromkeys(seeds))
         device = self.examples.inputs.device
         self.seed_of = torch.tensor([self.seeds.index(seed) for seed in seeds], device=device)
-        shape = (0 if self.everything else self.steps, len(self.seeds), self.size)
+        shape = (self.steps if self.whole is None else 0, len(self.seeds), self.size)
         self.order = torch.zeros(shape, dtype=torch.int64, device=device)  # kept in place: a CUDA graph reads it
 
     def load(self, epoch: int) -> None:
         """Deal the examples of an epoch, exactly as the plain path does."""
         self.step.zero_()
-        if self.everything:
-            return
-        for place, seed in enumerate(self.seeds):
-            sampling = Sampling(
-                self.sampling.batch_size, self.sampling.replacement, self.sampling.steps_per_epoch, seed
-            )
-            self.order[:, place] = sampling.rows(epoch, len(self.examples)).to(self.order.device)
+        for place, seed in enumerate(self.seeds if self.whole is None else ()):
+            rows = replace(self.sampling, seed=seed).rows(epoch, len(self.examples))
+            self.order[:, place] = rows.to(self.order.device)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         if self.whole is not None:

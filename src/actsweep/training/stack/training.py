@@ -4,13 +4,10 @@ Flow: config → data → network → **training** → diagnostics → results.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -23,29 +20,18 @@ from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import WORTH_SHARING
 from actsweep.results import locks, run_folder
 from actsweep.threads import all_threads
-from actsweep.training.checkpoints import WholeFiles
+from actsweep.training.checkpoints import WholeFiles, is_out_of_memory
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
 from actsweep.training.stack.diagnose import Diagnoses
-from actsweep.training.stack.member import Member
+from actsweep.training.stack.member import MOST_NUMBERS, Member, Records
 from actsweep.training.stack.network import Stack, described
 from actsweep.training.stack.optimisers import Optimiser
-from actsweep.training.stack.records import MOST_BYTES, Records
-from actsweep.training.stack.steps import Feed, Steps, autocast, is_out_of_memory
+from actsweep.training.stack.steps import Feed, Steps, autocast
 
 Job = tuple[schema.Settings, Path]
 WRITERS, AT_ONCE = 16, 64  # threads; members whose files are written together
 DROP_FROM = 4  # on a GPU a new stack needs a new graph: wait until a quarter of the members has ended
-
-
-def batched(rows: Iterable[int]) -> Iterator[list[int]]:
-    """
-    >>> [len(part) for part in batched(range(130))]
-    [64, 64, 2]
-    """
-    left = iter(rows)
-    while part := list(islice(left, AT_ONCE)):
-        yield part
 
 
 def open_data(settings: schema.Settings, device: torch.device) -> datamodule.DataModule:
@@ -60,15 +46,11 @@ def open_data(settings: schema.Settings, device: torch.device) -> datamodule.Dat
 class Training:
     """K jobs that differ in nothing but what grouping.py allows, from their first to their last epoch.
 
-    Member k of `members` is row k of the stack, None once it has ended. What one member's callbacks or files raise ends
-    that member as failed.
+    Member k of `members` is row k of the stack. What one member's callbacks or files raise ends that member as failed.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job], device: torch.device, watcher: Watcher = UNSEEN, is_prepared: bool = False
-    ) -> None:
-        self.started, self.jobs, self.watcher = time.perf_counter(), len(jobs), watcher
-        self.first_epoch, self.is_prepared = 0, is_prepared
+    def __init__(self, jobs: Sequence[Job], device: torch.device, watcher: Watcher = UNSEEN) -> None:
+        self.started, self.jobs, self.watcher, self.first_epoch = time.perf_counter(), len(jobs), watcher, 0
         first = jobs[0][0]
         self.settings, self.precision = first, str(first.trainer.precision)
         self.data = open_data(first, device)
@@ -77,21 +59,20 @@ class Training:
             Member(settings, folder, build_network(settings, *sizes, self.data.dataset.scale).to(device), self.data)
             for settings, folder in jobs
         ]
-        self.members: list[Member | None] = [*sorted(found, key=lambda member: described(member.classifier))]
-        self.rows = [(member.settings, member.folder) for member in self._present()]
-        self.stack = Stack([member.classifier for member in self._present()])
+        self.members = sorted(found, key=lambda member: described(member.classifier))
+        self.stack = Stack([member.classifier for member in self.members])
         self.losses, self.predict = LOSSES[first.loss].of_each, LOSSES[first.loss].predict
-        self.optimiser = Optimiser(self.stack, [member.settings.optim.plain() for member in self._present()])
-        self.feed = Feed(self.data, self.data.train, [member.settings.seed for member in self._present()])
+        self.optimiser = Optimiser(self.stack, [member.settings.optim.plain() for member in self.members])
+        self.feed = Feed(self.data, self.data.train, [member.settings.seed for member in self.members])
         weights = sum(values.numel() for values in self.stack.parameters())
         work = weights * self.data.examples_per_step
         torch.set_num_threads(first.threads or (all_threads() if work >= WORTH_SHARING else 1))
-        self.records = Records()
+        self.records = Records(self.members)
         self.diagnoses = Diagnoses(first, self.data, self.stack, self.losses, self.records)
         self._prepare_steps()
 
     def _present(self) -> list[Member]:
-        return [member for member in self.members if member]
+        return [member for member in self.members if not member.ended]
 
     def _prepare_steps(self) -> None:
         device = self.stack.parameters()[0].device
@@ -104,10 +85,10 @@ class Training:
         if device.type == "cuda" and not watch:  # what each step finds can't be kept in a graph
             self.steps.capture()
 
-    def each(self, do: Callable[[int, Any], None]) -> None:
-        """Call for each row whose member is still training; a member for which it raises has failed."""
-        for row, member in enumerate(self.members):
-            if member is None:
+    def each(self, do: Callable[[int, Member], None], rows: Iterable[int] | None = None) -> None:
+        """Call for each row, of these or of all, whose member is still training; one for which it raises has failed."""
+        for row in range(len(self.members)) if rows is None else rows:
+            if (member := self.members[row]).ended:
                 continue
             try:
                 with exits_are_errors():
@@ -116,12 +97,12 @@ class Training:
                 if is_out_of_memory(error):
                     raise
                 run_folder.write_failure(member.settings, member.folder, error)
-                self._end(row)
+                self._end(member)
 
-    def _end(self, row: int) -> None:
+    def _end(self, member: Member) -> None:
         """Of a member that has left its result."""
-        member, self.members[row] = self.members[row], None
-        if member and not member.unseen:
+        member.ended = True
+        if not member.unseen:
             locks.release(member.folder)
             self.watcher.ended(member.folder)
 
@@ -135,16 +116,15 @@ class Training:
     def run(self, save: Callable[["Training", int], None] | None = None) -> None:
         """From the first epoch, or that of a checkpoint, to the last member's end. `save` is given this and the number
         of completed epochs after each."""
-        self.each(lambda _, member: member.open(self.is_prepared))
+        self.each(lambda _, member: member.open())
         if not self.first_epoch:
             self.diagnoses.start()
         epochs = self.settings.trainer.max_epochs
         began = time.perf_counter()
-        is_shown = self.settings.trainer.enable_progress_bar and ProgressBar.shown
-        is_hidden = None if is_shown else True  # None: where the output is no terminal
+        is_hidden = not (self.settings.trainer.enable_progress_bar and ProgressBar.shown)
         with tqdm(
-            total=epochs, initial=self.first_epoch, desc="stack", unit="epoch", leave=False, disable=is_hidden
-        ) as bar:
+            total=epochs, initial=self.first_epoch, desc="stack", unit="epoch", leave=False, disable=is_hidden or None
+        ) as bar:  # None: where the output is no terminal
             for epoch in range(self.first_epoch, epochs):
                 present = self._present()
                 if not present:
@@ -170,25 +150,15 @@ class Training:
         self.step_through(epoch)
         means = self.means()
         for phase in ("val", "train") if self.settings.validates else ("train",):
-            names = [name for name in means[0] if name.startswith(phase)]
-            values = np.array([[row[name] for name in names] for row in means])
-            self.records.metrics(names, values, epoch, (epoch + 1) * self.feed.steps)
-        ended: dict[int, Member] = {}
-
-        def end_epoch(row: int, member: Member) -> None:
-            is_better, is_last = member.end_epoch(means[row])
-            if is_better:
-                better.append(row)
-            if is_last:
-                ended[row] = member
-
-        better: list[int] = []
-        self.each(end_epoch)
-        self.stack.remember(better)
+            found = [{name: value for name, value in row.items() if name.startswith(phase)} for row in means]
+            self.records.keep(lambda member, own, _: member.log(own), found, epoch, (epoch + 1) * self.feed.steps)
+        ends = {row: member.end_epoch(means[row]) for row, member in enumerate(self.members) if not member.ended}
+        self.stack.remember([row for row, (is_better, _) in ends.items() if is_better])
+        ended = [row for row, (_, is_last) in ends.items() if is_last]
         self.diagnoses.end_epoch(epoch + 1, self.optimiser.shrinking(self.feed.size))
-        for part in batched(ended):
-            self.finish(part)
-        if self.records.bytes > MOST_BYTES:
+        for start in range(0, len(ended), AT_ONCE):
+            self.finish(ended[start : start + AT_ONCE])
+        if self.records.numbers > MOST_NUMBERS:
             self.write_records()
 
     def step_through(self, epoch: int) -> None:
@@ -204,36 +174,35 @@ class Training:
 
     def write_records(self) -> None:
         """Bring the members' files up to date."""
-        self.each(self.records.write)
-        self.records.clear()
+        self.each(lambda _, member: member.write())
+        self.records.numbers = 0
 
     def finish(self, rows: Sequence[int]) -> None:
         """End these members. Their files are put on disk by threads: the disk takes many at once in the time of one."""
         written: dict[int, Future[None]] = {}
 
         def finish(row: int, member: Member) -> None:
-            if row in rows and (do := self._finished(row, member)):
+            if do := self._finished(row, member):
                 written[row] = threads.submit(do)
 
         def end(row: int, member: Member) -> None:
             if row in written:
                 written[row].result()
-            if row in rows:
-                self._end(row)
+            self._end(member)
 
         with ThreadPoolExecutor(WRITERS) as threads:
-            self.each(finish)
-            self.each(end)
+            self.each(finish, rows)
+            self.each(end, rows)
 
     def _finished(self, row: int, member: Member) -> Callable[[], None] | None:
         """What is left to do when a member has ended and was tested: to write its checkpoints and its result."""
+        if member.unseen:
+            return None
         share = (time.perf_counter() - self.started) / self.jobs
         last, best = self.stack.state_dict(row), self.stack.state_dict(row, best=True)
         kept = member_checkpoint.kept_for(self.stack, row, self.optimiser, self.diagnoses.diagnostics)
         self.stack.release(row)  # which trains on until the stack drops it
-        if member.unseen:
-            return None
-        self.records.write(row, member)
+        member.write()
         member.close()
         checkpoints = member_checkpoint.both(member, last, best, kept, share)
         result = member.result(last, best, share)
@@ -248,37 +217,34 @@ class Training:
     @torch.no_grad()
     def means(self) -> list[dict[str, float]]:
         """Each member's mean losses and accuracies of the epoch, in one transfer from the device."""
-        validation = Sums(len(self.stack), self.sums.loss.device, self.predict)
-        for inputs, labels in self.data.val_dataloader() if self.settings.validates else ():
+        sums = {"train": (self.sums, self.feed.steps * self.feed.size)}
+        if self.settings.validates:
+            sums["val"] = self._validated(), len(self.data.val)
+        means = {}
+        for phase, (found, examples) in sums.items():
+            means[f"{phase}_loss"] = found.loss / examples
+            if self.stack.members[0].objective.classifies:
+                means[f"{phase}_accuracy"] = found.correct.double() / examples
+        return [dict(zip(means, row, strict=True)) for row in torch.stack([*means.values()], dim=1).tolist()]
+
+    def _validated(self) -> Sums:
+        found = Sums(len(self.stack), self.sums.loss.device, self.predict)
+        for inputs, labels in self.data.val_dataloader():
             labels = labels.expand(len(self.stack), -1)
             with autocast(inputs.device, self.precision):
                 outputs = self.stack.forward(inputs, "running")
-                validation.add(self.losses(outputs, labels), outputs, labels)
-        phases = {"train": self.sums} | ({"val": validation} if self.settings.validates else {})
-        counts = {"train": self.feed.steps * self.feed.size, "val": len(self.data.val)}
-        sums = [each for found in phases.values() for each in (found.loss, found.correct.double())]
-        rows = torch.stack(sums, dim=1).tolist()
-        names = [(phase, quantity) for phase in phases for quantity in ("loss", "accuracy")]
-        classifies = self.stack.members[0].objective.classifies
-        return [
-            {
-                f"{phase}_{quantity}": total / counts[phase]
-                for (phase, quantity), total in zip(names, row, strict=True)
-                if classifies or quantity == "loss"
-            }
-            for row in rows
-        ]
+                found.add(self.losses(outputs, labels), outputs, labels)
+        return found
 
     def drop_the_ended(self) -> None:
         """Take members that have ended out of the stack."""
-        rows = [row for row, member in enumerate(self.members) if member]
+        rows = [row for row, member in enumerate(self.members) if not member.ended]
         gone = len(self.members) - len(rows)
         if not rows or gone == 0 or (self.steps.graph and gone * DROP_FROM < len(self.members)):
             return
         self.stack.keep(rows)
         self.optimiser.keep(rows)
         self.diagnoses.keep(rows)
-        self.records.keep(rows)
-        self.members, self.rows = [self.members[row] for row in rows], [self.rows[row] for row in rows]
-        self.feed.choose([member.settings.seed for member in self._present()])
+        self.members[:] = [self.members[row] for row in rows]
+        self.feed.choose([member.settings.seed for member in self.members])
         self._prepare_steps()
