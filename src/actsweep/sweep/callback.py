@@ -34,7 +34,7 @@ from actsweep.results import claims, files, locks, ownership, run_folder
 from actsweep.results.rank import zero_only
 from actsweep.results.reading import one_line, read_runs
 from actsweep.sweep import check, search
-from actsweep.sweep.composing import Shared, composing
+from actsweep.sweep.composing import composing
 from actsweep.sweep.limits import is_ours
 from actsweep.threads import start_none
 
@@ -43,12 +43,6 @@ if TYPE_CHECKING:
 
 BETWEEN_COLLECTIONS = 1.0  # seconds
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-def jobs(config: DictConfig) -> Shared:
-    """The complete configuration of every job of a sweep, each until the next one is asked for."""
-    loader = GlobalHydra.instance().config_loader()
-    return composing(loader).each(config, search.grid(config, loader))
 
 
 def question(config: DictConfig) -> str | None:
@@ -103,19 +97,21 @@ class Sweep(Callback):
         check.of_hydra(config.hydra)
         with check.in_a_folder_of_ours():
             claims.refuse_sweep(Path(config.hydra.sweep.dir))
-        began = time.perf_counter()
-        runs = check.at_sight(asked := jobs(config), Path(config.hydra.sweep.dir))
+        began, loader = time.perf_counter(), composing(GlobalHydra.instance().config_loader())
+        grid = search.grid(config, loader)
+        runs = check.at_sight(loader.each(config, grid), Path(config.hydra.sweep.dir))
         seconds = (time.perf_counter() - began) / len(runs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             check.of_search(runs)
-            search.spell_out(config, GlobalHydra.instance().config_loader())
+            search.spell_out(config, loader)
         check.launcher(config)
         if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
             start_none()
         settings, names = check.tried(runs), [run.name for run in runs]
         interrupted = check.interrupted_stacks(Path(config.hydra.sweep.dir), runs, settings)
-        asked.note(zip(settings, names, (run.surroundings for run in runs), strict=True))
+        found_out = zip(settings, names, (run.surroundings for run in runs), strict=True)
+        loader.known.update(zip(map(tuple, grid), found_out, strict=True))
         self._end_with_plan(config, runs, settings, seconds)
         if interrupted and not is_ours(config.hydra.launcher):
             what = f"{interrupted} runs that were interrupted in stacks begin anew"
