@@ -153,7 +153,6 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     from omegaconf import read_write
 
     from actsweep import composition, one_run
-    from actsweep.config import schema
     from actsweep.config.command_line import mistake, quiet_libraries, typed
     from actsweep.results import claims, ownership
     from actsweep.sweep import check, parts
@@ -181,7 +180,7 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
         with claims.held(place, settings, config.hydra):
             return run_folder.finished(place, settings) or one_run.train(settings, place)
     except Exception as error:
-        said = mistake(error, schema.keys())
+        said = mistake(error)
         if said is None or isinstance(error, UserError):
             raise
         raise UserError(said) from error

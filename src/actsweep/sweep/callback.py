@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, stop
-from actsweep.config.schema import Settings, keys
+from actsweep.config.schema import Settings
 from actsweep.errors import UserError
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY, command
@@ -65,7 +65,7 @@ def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
         try:
             hook(self, config, **rest)
         except Exception as error:
-            raise end(error, keys()) from error
+            raise end(error) from error
 
     return guarded
 
@@ -98,13 +98,13 @@ class Sweep(Callback):
         with check.in_a_folder_of_ours():
             claims.refuse_sweep(Path(config.hydra.sweep.dir))
         began, loader = time.perf_counter(), composing(GlobalHydra.instance().config_loader())
-        grid = search.grid(config, loader)
+        grid = search.grid(config, loader.loader)
         runs = check.at_sight(loader.each(config, grid), Path(config.hydra.sweep.dir))
         seconds = (time.perf_counter() - began) / len(runs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             check.of_search(runs)
-            search.spell_out(config, loader)
+            search.spell_out(config, loader.loader)
         check.launcher(config)
         if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
             start_none()
@@ -239,15 +239,12 @@ class Sweep(Callback):
         found = {name: result for name, result in results.items() if result}
         older = [name for name, result in found.items() if self._is_older(folder / name, name, result)]
         failed = [name for name, result in found.items() if result["status"] == "failed" and name not in older]
-        told = [
-            f"{len(some)} of {len(names)} runs {what}: {', '.join(some)}"
-            for some, what in (
-                (failed, "failed"),
-                (missing, "left no result"),
-                (older, "were not done, an earlier command's result is there"),
-            )
-            if some
-        ]
+        kinds = {
+            "failed": failed,
+            "left no result": missing,
+            "were not done, an earlier command's result is there": older,
+        }
+        told = [f"{len(some)} of {len(names)} runs {what}: {', '.join(some)}" for what, some in kinds.items() if some]
         told += [f"see {run_folder.ERROR} in the folders of those that failed"] if failed else []
         return [*told, "the same command does them again"] if told else []
 
