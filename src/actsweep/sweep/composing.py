@@ -101,9 +101,13 @@ class Composing:
         return content if is_all else None
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        model, values = self._model(master_config, sweep_overrides)
+        """As Hydra's launchers ask for it."""
+        return self._config(master_config, sweep_overrides)
+
+    def _config(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+        model, values = self._model(master_config, overrides)
         config: DictConfig = pickle.loads(model.pickled)  # our own, from this process's memory
-        _note(config.hydra, sweep_overrides)
+        _note(config.hydra, overrides)
         for each in values - model.values:
             if act := _chosen_act([each]):
                 OmegaConf.update(config, "act", self.acts[act], merge=False)
@@ -117,7 +121,7 @@ class Composing:
     def each(self, master_config: DictConfig, grid: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
         """The configurations of a grid's jobs, each of them in use until the next one is asked for."""
         for number, overrides in enumerate(grid):
-            config = self.load_sweep_config(master_config, overrides)
+            config = self._config(master_config, overrides)
             with read_write(config.hydra):
                 config.hydra.job.id = config.hydra.job.num = number
             use(config)
@@ -129,7 +133,7 @@ class Composing:
     ) -> JobReturn:  # fmt: skip
         """What `hydra.core.utils.run_job` does, which copies the configuration four times: the folder, `.hydra`,
         logging, environment and callbacks of a job, and its return."""
-        config, program = (self.load_sweep_config(master_config, overrides) for _ in range(2))
+        config, program = (self._config(master_config, overrides) for _ in range(2))
         with open_dict(program):
             del program["hydra"]
         before, folder, hydra = HydraConfig.instance().cfg, Path.cwd(), config.hydra
