@@ -101,7 +101,7 @@ def of_search(runs: Sequence[Asked]) -> None:
     """Raise UserError for a search whose runs would have no score."""
     for settings in (run.settings for run in runs):
         given = None if settings.validates else f"data.val_size=0 monitor={settings.monitor}"
-        if (settings.trainer.model_extra or {}).get("limit_val_batches") == 0:
+        if settings.trainer.plain().get("limit_val_batches") == 0:
             given = "trainer.limit_val_batches=0"
         if given:
             raise UserError(f"{given}: nothing is validated, and a search needs a validation for each run's score")
