@@ -119,12 +119,10 @@ class Sweep(Callback):
         self._begin(config, {} if search.is_search(config) else dict(zip(names, settings, strict=True)))
 
     def _begin(self, config: DictConfig, asked: dict[str, Settings]) -> None:
-        """Take the sweep's folder, and note there what shall be done."""
+        """Take the sweep's folder, and note there what shall be done: of a search, nothing is known."""
         from actsweep.training.progress import SweepProgress  # here, because it imports Lightning
 
-        folder, count = Path(config.hydra.sweep.dir), len(asked)
-        if is_search := search.is_search(config):
-            count = int(config.hydra.sweeper.get("n_trials", 0))
+        folder, count = Path(config.hydra.sweep.dir), len(asked) or int(config.hydra.sweeper.get("n_trials", 0))
         with check.in_a_folder_of_ours():
             locks.take(folder)
             run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), list(asked))
@@ -133,7 +131,7 @@ class Sweep(Callback):
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
         self.collected = time.monotonic()
-        if is_search or not is_ours(config.hydra.launcher):  # ours says more
+        if not asked or not is_ours(config.hydra.launcher):  # ours says more
             print(f"{count} runs → {folder}", flush=True)
         self.progress = SweepProgress(count)
         at_early_end.append(partial(self._end_early, config))
