@@ -170,7 +170,7 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
         runs, place = check.at_sight([config]), Path(config.hydra.run.dir).absolute()
         if runs[0].settings.plan:
             raise UserError("plan=true: says what a command would take, and is the command's alone")
-        [settings] = check.tried(runs)
+        settings = check.tried(runs)[0].settings
         with check.in_a_folder_of_ours():
             ownership.adopt(place, *claims.hydra_files(config.hydra))
         with claims.held(place, settings, config.hydra):

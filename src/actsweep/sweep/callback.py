@@ -87,8 +87,7 @@ class Sweep(Callback):
     @_guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         check.of_hydra(config.hydra)
-        runs = check.at_sight([config])
-        self._end_with_plan(config, runs, check.tried(runs))
+        self._end_with_plan(config, check.tried(check.at_sight([config])))
         with check.in_a_folder_of_ours():
             ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
 
@@ -108,15 +107,14 @@ class Sweep(Callback):
         check.launcher(config)
         if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
             start_none()
-        settings, names = check.tried(runs), [run.name for run in runs]
-        interrupted = check.interrupted_stacks(Path(config.hydra.sweep.dir), runs, settings)
-        found_out = zip(settings, names, (run.surroundings for run in runs), strict=True)
-        loader.known.update(zip(map(tuple, grid), found_out, strict=True))
-        self._end_with_plan(config, runs, settings, seconds)
+        runs = check.tried(runs)
+        interrupted = check.interrupted_stacks(Path(config.hydra.sweep.dir), runs)
+        loader.known.update(zip(map(tuple, grid), runs, strict=True))
+        self._end_with_plan(config, runs, seconds)
         if interrupted and not is_ours(config.hydra.launcher):
             what = f"{interrupted} runs that were interrupted in stacks begin anew"
             print(f"warning: {what}: hydra/launcher=sweep, the default, would resume them", file=sys.stderr)
-        self._begin(config, {} if search.is_search(config) else dict(zip(names, settings, strict=True)))
+        self._begin(config, {} if search.is_search(config) else {run.name: run.settings for run in runs})
 
     def _begin(self, config: DictConfig, asked: dict[str, Settings]) -> None:
         """Take the sweep's folder, and note there what shall be done: of a search, nothing is known."""
@@ -150,29 +148,24 @@ class Sweep(Callback):
         self.on_multirun_end(config)
         raise SystemExit(FAILED)
 
-    def _end_with_plan(
-        self, config: DictConfig, runs: Sequence[check.Asked], settings: list[Settings], run_seconds: float = 0.0
-    ) -> None:
+    def _end_with_plan(self, config: DictConfig, runs: Sequence[check.Asked], run_seconds: float = 0.0) -> None:
         """Say what is left to do, where that is what was asked for. A search's trials are like its samples, in turn;
         how many of them train together is its own matter."""
         if not config.plan:
             return
-        from rich.console import Console  # here, because they import Lightning, or are for plans alone
+        from actsweep.sweep import plan  # here, because it imports Lightning
 
-        from actsweep.sweep import plan
-
-        console, is_sweep = Console(), config.hydra.mode == RunMode.MULTIRUN
+        is_sweep = config.hydra.mode == RunMode.MULTIRUN
         if is_sweep and search.is_search(config):
-            is_sweep, count = False, config.hydra.sweeper.get("n_trials") or len(settings)
-            settings = list(islice(cycle(settings), int(count)))
+            trials = int(config.hydra.sweeper.get("n_trials") or len(runs))
+            is_sweep, settings = False, [run.settings for run in islice(cycle(runs), trials)]
         else:
-            found = [run_folder.read_result(run.folder) for run in runs]
-            settings = [each for one, each in zip(found, settings, strict=True) if not run_folder.standing(one, each)]
+            found = [(run_folder.read_result(run.folder), run.settings) for run in runs]
+            settings = [asked for result, asked in found if not run_folder.standing(result, asked)]
             if done := len(runs) - len(settings):
                 print(f"{done} of {len(runs)} runs are done already", flush=True)
         launcher = plan.understood(config.hydra.launcher, settings) if is_sweep else plan.ONE_BY_ONE
-        costs = plan.plan(settings, launcher, run_seconds)
-        plan.show(costs, launcher, console if console.is_terminal else Console(width=120))
+        plan.show(plan.plan(settings, launcher, run_seconds), launcher)
         raise SystemExit(0)
 
     @zero_only

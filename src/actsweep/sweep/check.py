@@ -86,14 +86,14 @@ def at_sight(configs: Iterable[DictConfig], sweep: Path | None = None) -> list[A
     return found
 
 
-def tried(runs: Sequence[Asked]) -> list[Settings]:
-    """The settings of the runs, which know their data. Raises UserError unless all may start."""
+def tried(runs: Sequence[Asked]) -> list[Asked]:
+    """The runs, with settings that know their data. Raises UserError unless all may start."""
     quiet_libraries()
-    found = [composition.with_content(composition.tried(run.settings)) for run in runs]
-    for run, settings in zip(runs, found, strict=True):
+    found = [run._replace(settings=composition.with_content(composition.tried(run.settings))) for run in runs]
+    for run in found:
         with in_a_folder_of_ours():
-            claims.refuse(run.folder, settings, run.besides)
-    parts.check(*found)
+            claims.refuse(run.folder, run.settings, run.besides)
+    parts.check(*(run.settings for run in found))
     return found
 
 
@@ -107,12 +107,12 @@ def of_search(runs: Sequence[Asked]) -> None:
             raise UserError(f"{given}: nothing is validated, and a search needs a validation for each run's score")
 
 
-def interrupted_stacks(sweep: Path, runs: Sequence[Asked], asked: Sequence[Settings]) -> int:
+def interrupted_stacks(sweep: Path, runs: Sequence[Asked]) -> int:
     """How many of the runs are in interrupted stacks of the sweep. Raises UserError for those that have been trained
     for more epochs than are asked."""
     from actsweep.training.stack import member_checkpoint, stack_checkpoint  # here, because they import Lightning
 
-    known = {run.folder.resolve(): settings for run, settings in zip(runs, asked, strict=True)}
+    known = {run.folder.resolve(): run.settings for run in runs}
     count = 0
     for path in stack_checkpoint.paths(sweep.resolve()):
         state = member_checkpoint.read(path)

@@ -161,8 +161,7 @@ class SweepLaunch:
     def _task(self, number: int, overrides: list[str]) -> GridJob:
         task = GridJob(number, overrides)
         if known := self.loader.known.get(tuple(overrides)):
-            settings, name, task.surroundings = known
-            task.job = settings, self.sweep / name
+            task.job, task.surroundings = (known.settings, self.sweep / known.name), known.surroundings
             return task
         config, before = self.loader.load_sweep_config(self.config, overrides), HydraConfig.instance().cfg
         foresee(config)

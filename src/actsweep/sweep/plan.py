@@ -127,7 +127,7 @@ def _shape(unit: Sequence[Settings]) -> str:
     return json.dumps({key: parts[key] for key in keys})
 
 
-def show(costs: Sequence[Cost], launcher: Launcher, console: Console) -> None:
+def show(costs: Sequence[Cost], launcher: Launcher) -> None:
     """The plan as a table, and its sums in a sentence."""
     if not costs:
         return
@@ -141,7 +141,8 @@ def show(costs: Sequence[Cost], launcher: Launcher, console: Console) -> None:
             str(cost.runs), str(cost.epochs), f"{cost.epoch_seconds:.3g}", f"{cost.start_seconds:.3g}",
             duration(cost.seconds), f"{cost.runs * cost.run_bytes / 1e6:.3g}",
         )  # fmt: skip
-    console.print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
     print(summary(costs, launcher))
 
 
