@@ -1,8 +1,8 @@
 """`hydra/launcher=sweep`: a grid's jobs in units, which an executor works off.
 
-Flow: config → **launcher** → units → an executor → training. Hydra's own `run_job` is called here once for each job, in
-the grid's order, as its basic launcher does: folders, `.hydra/`, logs, callbacks and JobReturn are Hydra's. A job whose
-unit has been done by others finds its result; in this process a stack trains when its first job's turn comes.
+Flow: config → **launcher** → units → an executor → training. Each job is run here once, in the grid's order, as Hydra's
+basic launcher does: folders, `.hydra/`, logs, callbacks and JobReturn are Hydra's. A job whose unit has been done by
+others finds its result; in this process a stack trains when its first job's turn comes.
 """
 
 import sys
@@ -70,8 +70,6 @@ def _first_line(error: Exception) -> str:
 
 
 class SweepLaunch:
-    """A grid's jobs."""
-
     def __init__(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig,
         limits: Limits, engine: Engine | None = None,
@@ -98,7 +96,7 @@ class SweepLaunch:
         returns = []
         for task in tasks:
             given = self.hydra_context, self.config, task.number, task.overrides
-            returns.append(self.loader.run(*given, partial(self._outcome, task)))  # as Hydra's basic launcher does
+            returns.append(self.loader.run(*given, partial(self._outcome, task)))
             configure_log(hydra.hydra_logging, hydra.verbose)
         if not self.engine:  # a process of its may still be writing there
             tidy(self.sweep)
@@ -120,7 +118,7 @@ class SweepLaunch:
         for unit in units:
             unit.away = True
             for _, folder in unit.jobs:
-                if f"{folder.name}/" in begun:  # it may have died when Hydra's files were there, unlisted
+                if f"{folder.name}/" in begun:  # an attempt may have died when they were there, unlisted
                     ownership.adopt(folder, *hydra_files)
         for place, early in executor.map(units, self.sweep) if units else ():
             if early:
