@@ -118,10 +118,10 @@ def interrupted_stacks(sweep: Path, runs: Sequence[Asked]) -> int:
         state = member_checkpoint.read(path)
         for folder, digest in stack_checkpoint.rows(state, path) if {"rows", "epochs"} <= state.keys() else ():
             settings = known.get(folder)
-            if settings is None or settings.rerun == "all" or run_folder.read_result(folder):
+            if not settings or digest != settings.hash() or settings.rerun == "all" or run_folder.read_result(folder):
                 continue
-            count += digest == settings.hash()
-            if state["epochs"] > (most := settings.trainer.max_epochs) and digest == settings.hash():
+            count += 1
+            if state["epochs"] > (most := settings.trainer.max_epochs):
                 raise UserError(
                     f"{folder} holds a run with other settings: trainer.max_epochs={most}, and it has trained "
                     f"{state['epochs']} epochs; choose another folder, or have rerun=all do it again"

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, configure_log, setup_globals
+from hydra.core.utils import JobReturn, configure_log
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from actsweep import composition
-from actsweep.config.command_line import quiet_libraries
 from actsweep.errors import UserError
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
@@ -83,11 +82,6 @@ class SweepLaunch:
         self.watcher = Ended(next((each for each in callbacks if isinstance(each, Sweep)), UNSEEN))
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        setup_globals()
-        quiet_libraries()
-        hydra = self.config.hydra
-        configure_log(hydra.hydra_logging, hydra.verbose)
-        self.sweep.mkdir(parents=True, exist_ok=True)
         if not self.engine:
             start_none()
         tasks = [self._task(number, list(job)) for number, job in enumerate(job_overrides, start=initial_job_idx)]
@@ -97,7 +91,7 @@ class SweepLaunch:
         for task in tasks:
             given = self.hydra_context, self.config, task.number, task.overrides
             returns.append(self.loader.run(*given, partial(self._outcome, task)))
-            configure_log(hydra.hydra_logging, hydra.verbose)
+            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         if not self.engine:  # a process of its may still be writing there
             tidy(self.sweep)
         return returns
