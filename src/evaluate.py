@@ -1,6 +1,6 @@
 """`python -m src.evaluate` is the command `actsweep evaluate`."""
 
-from actsweep.main import evaluate
+from actsweep.main import run
 
 if __name__ == "__main__":
-    evaluate()
+    run("evaluate")

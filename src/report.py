@@ -1,6 +1,6 @@
 """`python -m src.report` is the command `actsweep report`."""
 
-from actsweep.main import report
+from actsweep.main import run
 
 if __name__ == "__main__":
-    report()
+    run("report")

@@ -1,6 +1,6 @@
 """`python -m src.theory` is the command `actsweep theory`."""
 
-from actsweep.main import theory
+from actsweep.main import run
 
 if __name__ == "__main__":
-    theory()
+    run("theory")

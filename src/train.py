@@ -1,6 +1,6 @@
 """`python -m src.train` is the command `actsweep`."""
 
-from actsweep.main import train
+from actsweep.main import run
 
 if __name__ == "__main__":
-    train()
+    run("train")

@@ -102,6 +102,14 @@ def test_a_folder_that_cant_be_one_is_refused_and_the_current_one_has_a_name(
     assert actsweep.train(folder=".", **tiny)["name"] == "here"
 
 
+def test_a_folder_that_another_hydra_program_has_written_into_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text("theirs")
+    with pytest.raises(UserError, match=r"holds what actsweep did not write: \.hydra/config\.yaml"):
+        actsweep.train(folder=tmp_path, **TINY)
+    assert [path.name for path in tmp_path.rglob("*")] == [".hydra", "config.yaml"]
+
+
 def test_load_leaves_out_what_other_programs_left_and_a_row_that_is_cut_off(tmp_path: Path) -> None:
     actsweep.train(seed=0, folder=tmp_path / "run", **TINY)
     whole = actsweep.load(tmp_path)

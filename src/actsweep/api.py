@@ -4,6 +4,7 @@ Flow: around everything, as the command.
 """
 
 import io
+import json
 import re
 import signal
 import threading
@@ -131,7 +132,7 @@ def words(given: Mapping[str, Any]) -> list[str]:
 
 def _word(value: Any) -> str:
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return json.dumps(value)
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_word, value))}]"
     if isinstance(value, Mapping):
@@ -153,13 +154,10 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     from omegaconf import read_write
 
     from actsweep import composition, one_run
-    from actsweep.config import schema
-    from actsweep.config.command_line import mistake, quiet_libraries, typed
+    from actsweep.config.command_line import mistake, typed
     from actsweep.results import claims, ownership
-    from actsweep.sweep import check, parts
-    from actsweep.sweep.composing import foresee
+    from actsweep.sweep import check
 
-    quiet_libraries()
     try:
         config = composition.composed(words(overrides))
         if config.hydra.mode == RunMode.MULTIRUN:
@@ -169,19 +167,16 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
         if folder:
             with read_write(config.hydra):
                 config.hydra.run.dir = str(folder.absolute())
-        foresee(config)
-        check.of_settings(settings := composition.validated(config))
-        if settings.plan:
+        runs, place = check.at_sight([config]), Path(config.hydra.run.dir).absolute()
+        if runs[0].settings.plan:
             raise UserError("plan=true: says what a command would take, and is the command's alone")
-        parts.check(settings := composition.read(config))
-        place = Path(config.hydra.run.dir).absolute()
+        settings = check.tried(runs)[0].settings
         with check.in_a_folder_of_ours():
-            claims.refuse(place, settings, hydras := claims.hydra_files(config.hydra))
-            ownership.adopt(place, *hydras)
+            ownership.adopt(place, *claims.hydra_files(config.hydra))
         with claims.held(place, settings, config.hydra):
             return run_folder.finished(place, settings) or one_run.train(settings, place)
     except Exception as error:
-        said = mistake(error, schema.keys())
+        said = mistake(error)
         if said is None or isinstance(error, UserError):
             raise
         raise UserError(said) from error

@@ -83,14 +83,10 @@ def _dataset(source: Mapping[str, Any]) -> "Dataset":
     return checked.opened(source)
 
 
-def _source(root: DictConfig) -> dict[str, Any]:
-    return {str(key): value for key, value in _plain(root.data.source).items()}
-
-
 def _content_named(root: DictConfig) -> str:
     """What stands in names for where data lie: what they are, unless the data set's name says it."""
     try:
-        dataset = _dataset(_source(root))
+        dataset = _dataset(_plain(root.data.source))
     except (UserError, OmegaConfBaseException):
         return ""  # reading the settings says what is wrong
     return "" if dataset.published else f"content={dataset.digest[:SHOWN]}"
@@ -113,7 +109,9 @@ def register() -> None:
     """Make `${run_name:}`, `${job_folder:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}` known to OmegaConf."""
     OmegaConf.register_new_resolver("job_folder", lambda *, _root_: _job_folder_of(_root_), replace=True)
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
-    OmegaConf.register_new_resolver("content", lambda *, _root_: _dataset(_source(_root_)).digest[:SHOWN], replace=True)
+    OmegaConf.register_new_resolver(
+        "content", lambda *, _root_: _dataset(_plain(_root_.data.source)).digest[:SHOWN], replace=True
+    )
     tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
     OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
     OmegaConf.register_new_resolver("atlas_best", lambda count: ",".join(_best_of_atlas(int(count))), replace=True)
@@ -188,9 +186,7 @@ def _refuse_unmeasured(settings: Settings) -> None:
         raise UserError(f"monitor={monitor}: a regression has no accuracy; give {monitor.replace('accuracy', 'loss')}")
     unvalidated = {
         "data.val_size=0 holds nothing out": settings.data.val_size,
-        "trainer.limit_val_batches=0 leaves no validation": (settings.trainer.model_extra or {}).get(
-            "limit_val_batches"
-        ),
+        "trainer.limit_val_batches=0 leaves no validation": settings.trainer.plain().get("limit_val_batches"),
     }
     for reason, size in unvalidated.items() if monitor.startswith("val_") else ():
         if size == 0:

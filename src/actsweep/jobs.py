@@ -48,6 +48,5 @@ def job(cfg: DictConfig) -> float | None:
 
 
 def main() -> None:
-    composition.register()
-    with one_line_errors(schema.keys()), ended_by_signals(), locks.released():
+    with one_line_errors(), ended_by_signals(), locks.released():
         job()

@@ -29,42 +29,24 @@ plan=true says what a sweep would take. Each part has its own --help; `actsweep 
 """
 
 
-def train() -> None:
-    wait_briefly()
-    numpy_starts_none()
-    from actsweep.jobs import main
+PARTS = {
+    "train": "actsweep.jobs",
+    "evaluate": "actsweep.evaluate",
+    "report": "actsweep.report.writing",
+    "theory": "actsweep.predict",
+    "fetch": "actsweep.data.fetch",
+}
 
-    main()
 
-
-def _run(module: str) -> None:
+def run(part: str) -> None:
     wait_briefly()
     numpy_starts_none()
     from actsweep.config.command_line import one_line_errors
 
     with one_line_errors():
         with uncollected():
-            part = import_module(module)
-        part.main()
-
-
-def evaluate() -> None:
-    _run("actsweep.evaluate")
-
-
-def report() -> None:
-    _run("actsweep.report.writing")
-
-
-def theory() -> None:
-    _run("actsweep.predict")
-
-
-def fetch() -> None:
-    _run("actsweep.data.fetch")
-
-
-PARTS = {"train": train, "evaluate": evaluate, "report": report, "theory": theory, "fetch": fetch}
+            module = import_module(PARTS[part])
+        module.main()
 
 
 def usage() -> str:
@@ -85,4 +67,4 @@ def main() -> None:
     if word in PARTS:
         del sys.argv[1]
     importable()
-    PARTS.get(word, train)()
+    run(word if word in PARTS else "train")

@@ -124,8 +124,7 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(f"usage: {command('theory')} KEY=VALUE…   the keys of a run: act, init, depth, width, norm, …")
         return
-    composition.register()
-    with one_line_errors(schema.keys()):
+    with one_line_errors():
         if options := [each for each in sys.argv[1:] if each.startswith("-")]:
             raise UserError(f"{options[0]}: must be KEY=VALUE, of one network: {command('theory')} act=swish depth=50")
         settings = read(sys.argv[1:])

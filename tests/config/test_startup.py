@@ -36,7 +36,7 @@ ANSWERS = """
 import contextlib, io, json, sys
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from actsweep.main import train
+from actsweep.main import run
 from tests import quick_hydra
 
 quick_hydra.put(quick_hydra.INSTEAD, pytest.MonkeyPatch())
@@ -45,7 +45,7 @@ for given in json.loads(sys.argv[1]):
     sys.argv, code, said = ["train", *given], 0, io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:
-            train()
+            run("train")
         except SystemExit as end:
             code = end.code
         GlobalHydra.instance().clear()

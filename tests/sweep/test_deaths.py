@@ -36,7 +36,6 @@ def processes_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[li
                 deaths.update(guilty)
                 if late or not guilty:
                     unit.train(self.watcher)
-                    self.over |= {folder for _, folder in unit.jobs}
                 if guilty:
                     died.append(((place, unit), "killed by SIGKILL"))
                 else:

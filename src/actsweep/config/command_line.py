@@ -55,9 +55,9 @@ def stop(message: str, code: int = BAD_INPUT) -> SystemExit:
     return SystemExit(code)
 
 
-def end(error: Exception, known_keys: Sequence[str] = ()) -> SystemExit:
+def end(error: Exception) -> SystemExit:
     """Show an error, and return the exception that ends the program: the person's mistake in one line, or a defect."""
-    if (message := mistake(error, known_keys)) is not None:
+    if (message := mistake(error)) is not None:
         return stop(message)
     traceback.print_exception(error)
     return SystemExit(FAILED)
@@ -152,7 +152,7 @@ def _ungrammatical(error: OverrideParseException) -> str:
     return f"{override}: {reason}; if it is one value, write {quoted}"
 
 
-def translate(error: Exception, known_keys: Sequence[str]) -> str:
+def translate(error: Exception) -> str:
     """Hydra's and OmegaConf's messages, some of them twenty lines long, as one."""
     if isinstance(error, OverrideParseException):
         return _ungrammatical(error)
@@ -170,17 +170,17 @@ def translate(error: Exception, known_keys: Sequence[str]) -> str:
     if match := re.search(r"Ambiguous value for argument '(\S+)'", text):
         return f"{match[1]}: several values need -m, as in `{command('train', '-m', match[1])}`"
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
+        from actsweep.config.schema import keys  # here, because pydantic takes its time
+
         key = match[1] or match[2]
-        return f"{key}: there is no such key{_closest(key, known_keys)}; to add one, write +{key}=…"
-    if match := re.search(r"Could not override '([^']+)'. No match in the defaults list", text):
-        return f"{match[1]}: there is no such key{_closest(match[1], known_keys)}"
+        return f"{key}: there is no such key{_closest(key, keys())}; to add one, write +{key}=…"
     if match := re.search(r"Sweeping over Hydra's configuration is not supported : '([^=]+)=(.*)'", text):
         quoted = shlex.quote(f'{match[1]}="{match[2]}"')
         return f"{match[1]}={match[2]}: Hydra sweeps over no key of its own; as one value, quote it: {quoted}"
     return re.sub(r"\s+(object_type|reference_type)=\S+", "", text.split("\nSet the environment variable")[0])
 
 
-def mistake(error: Exception, known_keys: Sequence[str] = ()) -> str | None:
+def mistake(error: Exception) -> str | None:
     """What the person can mend, as one line; None where the program is at fault.
 
     It is a UserError, what Hydra and OmegaConf say of what they were given, and a place where Hydra can't write. Not so
@@ -189,7 +189,7 @@ def mistake(error: Exception, known_keys: Sequence[str] = ()) -> str | None:
     if isinstance(error, HYDRAS_ERRORS):
         if own := mistake_in(error):
             return str(own)
-        return None if any(map(is_ours, causes(error))) else translate(error, known_keys)
+        return None if any(map(is_ours, causes(error))) else translate(error)
     if own := mistake_in(error):
         return str(own) if own is error else None
     if isinstance(error, ValueError) and _is_about_options(error):
@@ -247,7 +247,7 @@ def _complain_of_lost_output() -> None:
 
 
 @contextmanager
-def one_line_errors(known_keys: Sequence[str] = ()) -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Turn the errors that a person can cause into one line and exit code 2; let every other error through."""
     # Hydra would print such errors itself, in its own words, and exit; this makes it raise them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -258,7 +258,7 @@ def one_line_errors(known_keys: Sequence[str] = ()) -> Iterator[None]:
         yield
         _complain_of_lost_output()
     except Exception as error:
-        message = mistake(error, known_keys)
+        message = mistake(error)
         if at_early_end:
             at_early_end.pop()(error, message)
         if message is None:

@@ -23,7 +23,7 @@ from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import Setting, settings_of
 
 TRIED = ".tried"
-TRAIN = (sys.executable, "-c", "from actsweep.main import train; train()")
+TRAIN = (sys.executable, "-c", "from actsweep.main import run; run('train')")
 FEWEST_EPOCHS = 10
 SIZES = {"depth", "width", "hidden_sizes", "model"}  # say the same, so that one stands for all
 NEEDS_MORE = {"too_few_seeds"}  # than one run to be seen

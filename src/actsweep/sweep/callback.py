@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, stop
-from actsweep.config.schema import Settings, keys
+from actsweep.config.schema import Settings
 from actsweep.errors import UserError
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY, command
@@ -34,7 +34,7 @@ from actsweep.results import claims, files, locks, ownership, run_folder
 from actsweep.results.rank import zero_only
 from actsweep.results.reading import one_line, read_runs
 from actsweep.sweep import check, search
-from actsweep.sweep.composing import Shared, composing
+from actsweep.sweep.composing import composing
 from actsweep.sweep.limits import is_ours
 from actsweep.threads import start_none
 
@@ -43,12 +43,6 @@ if TYPE_CHECKING:
 
 BETWEEN_COLLECTIONS = 1.0  # seconds
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-def jobs(config: DictConfig) -> Shared:
-    """The complete configuration of every job of a sweep, each until the next one is asked for."""
-    loader = GlobalHydra.instance().config_loader()
-    return composing(loader).each(config, search.grid(config, loader))
 
 
 def question(config: DictConfig) -> str | None:
@@ -71,7 +65,7 @@ def _guarded(hook: Callable[..., None]) -> Callable[..., None]:
         try:
             hook(self, config, **rest)
         except Exception as error:
-            raise end(error, keys()) from error
+            raise end(error) from error
 
     return guarded
 
@@ -93,8 +87,7 @@ class Sweep(Callback):
     @_guarded
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         check.of_hydra(config.hydra)
-        runs = check.at_sight([config])
-        self._end_with_plan(config, runs, check.tried(runs))
+        self._end_with_plan(config, check.tried(check.at_sight([config])))
         with check.in_a_folder_of_ours():
             ownership.record(Path(config.hydra.run.dir), *claims.hydra_files(config.hydra))
 
@@ -103,32 +96,31 @@ class Sweep(Callback):
         check.of_hydra(config.hydra)
         with check.in_a_folder_of_ours():
             claims.refuse_sweep(Path(config.hydra.sweep.dir))
-        began = time.perf_counter()
-        runs = check.at_sight(asked := jobs(config), Path(config.hydra.sweep.dir))
+        began, loader = time.perf_counter(), composing(GlobalHydra.instance().config_loader())
+        grid = search.grid(config, loader.loader)
+        runs = check.at_sight(loader.each(config, grid), Path(config.hydra.sweep.dir))
         seconds = (time.perf_counter() - began) / len(runs)
         HydraConfig.instance().set_config(config)
         if search.is_search(config):
             check.of_search(runs)
-            search.spell_out(config, GlobalHydra.instance().config_loader())
+            search.spell_out(config, loader.loader)
         check.launcher(config)
         if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
             start_none()
-        settings, names = check.tried(runs), [run.name for run in runs]
-        interrupted = check.interrupted_stacks(Path(config.hydra.sweep.dir), runs, settings)
-        asked.note(zip(settings, names, (run.surroundings for run in runs), strict=True))
-        self._end_with_plan(config, runs, settings, seconds)
+        runs = check.tried(runs)
+        interrupted = check.interrupted_stacks(Path(config.hydra.sweep.dir), runs)
+        loader.known.update(zip(map(tuple, grid), runs, strict=True))
+        self._end_with_plan(config, runs, seconds)
         if interrupted and not is_ours(config.hydra.launcher):
             what = f"{interrupted} runs that were interrupted in stacks begin anew"
             print(f"warning: {what}: hydra/launcher=sweep, the default, would resume them", file=sys.stderr)
-        self._begin(config, {} if search.is_search(config) else dict(zip(names, settings, strict=True)))
+        self._begin(config, {} if search.is_search(config) else {run.name: run.settings for run in runs})
 
     def _begin(self, config: DictConfig, asked: dict[str, Settings]) -> None:
-        """Take the sweep's folder, and note there what shall be done."""
+        """Take the sweep's folder, and note there what shall be done: of a search, nothing is known."""
         from actsweep.training.progress import SweepProgress  # here, because it imports Lightning
 
-        folder, count = Path(config.hydra.sweep.dir), len(asked)
-        if is_search := search.is_search(config):
-            count = int(config.hydra.sweeper.get("n_trials", 0))
+        folder, count = Path(config.hydra.sweep.dir), len(asked) or int(config.hydra.sweeper.get("n_trials", 0))
         with check.in_a_folder_of_ours():
             locks.take(folder)
             run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), list(asked))
@@ -137,7 +129,7 @@ class Sweep(Callback):
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
         self.collected = time.monotonic()
-        if is_search or not is_ours(config.hydra.launcher):  # ours says more
+        if not asked or not is_ours(config.hydra.launcher):  # ours says more
             print(f"{count} runs → {folder}", flush=True)
         self.progress = SweepProgress(count)
         at_early_end.append(partial(self._end_early, config))
@@ -156,29 +148,24 @@ class Sweep(Callback):
         self.on_multirun_end(config)
         raise SystemExit(FAILED)
 
-    def _end_with_plan(
-        self, config: DictConfig, runs: Sequence[check.Asked], settings: list[Settings], run_seconds: float = 0.0
-    ) -> None:
+    def _end_with_plan(self, config: DictConfig, runs: Sequence[check.Asked], run_seconds: float = 0.0) -> None:
         """Say what is left to do, where that is what was asked for. A search's trials are like its samples, in turn;
         how many of them train together is its own matter."""
         if not config.plan:
             return
-        from rich.console import Console  # here, because they import Lightning, or are for plans alone
+        from actsweep.sweep import plan  # here, because it imports Lightning
 
-        from actsweep.sweep import plan
-
-        console, is_sweep = Console(), config.hydra.mode == RunMode.MULTIRUN
+        is_sweep = config.hydra.mode == RunMode.MULTIRUN
         if is_sweep and search.is_search(config):
-            is_sweep, count = False, config.hydra.sweeper.get("n_trials") or len(settings)
-            settings = list(islice(cycle(settings), int(count)))
+            trials = int(config.hydra.sweeper.get("n_trials") or len(runs))
+            is_sweep, settings = False, [run.settings for run in islice(cycle(runs), trials)]
         else:
-            found = [run_folder.read_result(run.folder) for run in runs]
-            settings = [each for one, each in zip(found, settings, strict=True) if not run_folder.standing(one, each)]
+            found = [(run_folder.read_result(run.folder), run.settings) for run in runs]
+            settings = [asked for result, asked in found if not run_folder.standing(result, asked)]
             if done := len(runs) - len(settings):
                 print(f"{done} of {len(runs)} runs are done already", flush=True)
         launcher = plan.understood(config.hydra.launcher, settings) if is_sweep else plan.ONE_BY_ONE
-        costs = plan.plan(settings, launcher, run_seconds)
-        plan.show(costs, launcher, console if console.is_terminal else Console(width=120))
+        plan.show(plan.plan(settings, launcher, run_seconds), launcher)
         raise SystemExit(0)
 
     @zero_only
@@ -243,15 +230,12 @@ class Sweep(Callback):
         found = {name: result for name, result in results.items() if result}
         older = [name for name, result in found.items() if self._is_older(folder / name, name, result)]
         failed = [name for name, result in found.items() if result["status"] == "failed" and name not in older]
-        told = [
-            f"{len(some)} of {len(names)} runs {what}: {', '.join(some)}"
-            for some, what in (
-                (failed, "failed"),
-                (missing, "left no result"),
-                (older, "were not done, an earlier command's result is there"),
-            )
-            if some
-        ]
+        kinds = {
+            "failed": failed,
+            "left no result": missing,
+            "were not done, an earlier command's result is there": older,
+        }
+        told = [f"{len(some)} of {len(names)} runs {what}: {', '.join(some)}" for what, some in kinds.items() if some]
         told += [f"see {run_folder.ERROR} in the folders of those that failed"] if failed else []
         return [*told, "the same command does them again"] if told else []
 

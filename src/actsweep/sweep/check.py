@@ -86,14 +86,14 @@ def at_sight(configs: Iterable[DictConfig], sweep: Path | None = None) -> list[A
     return found
 
 
-def tried(runs: Sequence[Asked]) -> list[Settings]:
-    """The settings of the runs, which know their data. Raises UserError unless all may start."""
+def tried(runs: Sequence[Asked]) -> list[Asked]:
+    """The runs, with settings that know their data. Raises UserError unless all may start."""
     quiet_libraries()
-    found = [composition.with_content(composition.tried(run.settings)) for run in runs]
-    for run, settings in zip(runs, found, strict=True):
+    found = [run._replace(settings=composition.with_content(composition.tried(run.settings))) for run in runs]
+    for run in found:
         with in_a_folder_of_ours():
-            claims.refuse(run.folder, settings, run.besides)
-    parts.check(*found)
+            claims.refuse(run.folder, run.settings, run.besides)
+    parts.check(*(run.settings for run in found))
     return found
 
 
@@ -101,28 +101,28 @@ def of_search(runs: Sequence[Asked]) -> None:
     """Raise UserError for a search whose runs would have no score."""
     for settings in (run.settings for run in runs):
         given = None if settings.validates else f"data.val_size=0 monitor={settings.monitor}"
-        if (settings.trainer.model_extra or {}).get("limit_val_batches") == 0:
+        if settings.trainer.plain().get("limit_val_batches") == 0:
             given = "trainer.limit_val_batches=0"
         if given:
             raise UserError(f"{given}: nothing is validated, and a search needs a validation for each run's score")
 
 
-def interrupted_stacks(sweep: Path, runs: Sequence[Asked], asked: Sequence[Settings]) -> int:
+def interrupted_stacks(sweep: Path, runs: Sequence[Asked]) -> int:
     """How many of the runs are in interrupted stacks of the sweep. Raises UserError for those that have been trained
     for more epochs than are asked."""
     from actsweep.training.checkpoints import read  # here, because they import Lightning
     from actsweep.training.stack import stack_checkpoint
 
-    known = {run.folder.resolve(): settings for run, settings in zip(runs, asked, strict=True)}
+    known = {run.folder.resolve(): run.settings for run in runs}
     count = 0
     for path in stack_checkpoint.paths(sweep.resolve()):
         state = read(path, sets_aside=False)
         for folder, digest in stack_checkpoint.rows(state, path):
             settings = known.get(folder)
-            if settings is None or settings.rerun == "all" or run_folder.read_result(folder):
+            if not settings or digest != settings.hash() or settings.rerun == "all" or run_folder.read_result(folder):
                 continue
-            count += digest == settings.hash()
-            if state["epochs"] > (most := settings.trainer.max_epochs) and digest == settings.hash():
+            count += 1
+            if state["epochs"] > (most := settings.trainer.max_epochs):
                 raise UserError(
                     f"{folder} holds a run with other settings: trainer.max_epochs={most}, and it has trained "
                     f"{state['epochs']} epochs; choose another folder, or have rerun=all do it again"

@@ -46,31 +46,19 @@ class Parts:
 
 
 class Clock(L.Callback):
-    """Notes when epochs begin and end, and when how many steps were done."""
+    """Notes when epochs begin, and training ends; and after each batch how many steps were done, and when."""
 
     epochs: ClassVar[list[float]] = []
-    steps: ClassVar[list[tuple[float, int]]] = []
+    steps: ClassVar[list[tuple[int, float]]] = []
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_start(self, *_: Any) -> None:
         self.epochs.append(time.perf_counter())
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        self.steps.append((time.perf_counter(), trainer.global_step))
+        self.steps.append((trainer.global_step, time.perf_counter()))
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         self.epochs.append(time.perf_counter())
-
-
-class Timed(Training):
-    """A stack that notes the seconds of each epoch."""
-
-    seconds: list[float]
-
-    def epoch(self, epoch: int) -> None:
-        began = time.perf_counter()
-        super().epoch(epoch)
-        _wait_for(self.stack.parameters()[0].device)
-        self.seconds.append(time.perf_counter() - began)
 
 
 def measure(together: Sequence[Settings]) -> Parts:
@@ -106,64 +94,60 @@ def _brief(settings: Settings) -> tuple[Settings, int]:
 
 
 def _alone(settings: Settings, folder: Path) -> Parts:
-    if settings.atlas:
-        return _of_atlas(settings, folder)
     brief, steps = _brief(settings)
     clock = Target.model_validate({"_target_": f"{__name__}.{Clock.__name__}"})
+    clocked = brief.model_copy(update={"diagnostics": settings.diagnostics | {"clock": clock}})
     Clock.epochs.clear()
     Clock.steps.clear()
     began = time.perf_counter()
-    one_run.train(brief.model_copy(update={"diagnostics": settings.diagnostics | {"clock": clock}}), folder)
+    one_run.train(settings if settings.atlas else clocked, folder)
     whole = time.perf_counter() - began
-    if settings.untrained:
+    if settings.atlas or settings.untrained:  # what an atlas's function takes depends on which one it is: tried whole
         return Parts(whole, 0.0, 0.0, _bytes(folder), 0.0)
     durations = [after - before for before, after in pairwise(Clock.epochs)]
     epoch = median(durations[1:] or durations)
     inside = [
-        (now - then, (when - before) / (now - then))
-        for (before, then), (when, now) in pairwise(Clock.steps)
-        if then % steps and now - then  # else the end of an epoch lies between
+        after - before
+        for (then, before), (now, after) in pairwise(Clock.steps)
+        if now > then and then % steps  # else the end of an epoch lies between
     ]
-    largest = max((size for size, _ in inside), default=0)
-    step = median(seconds for size, seconds in inside if size == largest) if inside else epoch / steps
+    step = median(inside) if inside else epoch / steps
     return _parts(whole - EPOCHS * epoch, epoch, step, steps, folder)
-
-
-def _of_atlas(settings: Settings, folder: Path) -> Parts:
-    """All of it, as if before its first epoch: what a function takes depends on which one it is."""
-    began = time.perf_counter()
-    one_run.train(settings, folder)
-    return Parts(time.perf_counter() - began, 0.0, 0.0, _bytes(folder), 0.0)
 
 
 def _stack(together: Sequence[Settings], folder: Path) -> Parts:
     members = [_brief(settings)[0] for settings in together[:MOST_MEMBERS]]
     steps, device = _brief(together[0])[1], grouping.device_for(together[0])
+    ends: list[float] = []  # of the epochs but the last
+
+    def note(*_: Any) -> None:
+        _wait_for(device)
+        ends.append(time.perf_counter())
+
     began = time.perf_counter()
-    training = Timed([(settings, folder / str(place)) for place, settings in enumerate(members)], device)
-    training.seconds = []
+    training = Training([(settings, folder / str(place)) for place, settings in enumerate(members)], device)
     built = time.perf_counter()
     training.feed.load(0)
     for _ in range(steps):
         training.steps()
     _wait_for(device)
     step = (time.perf_counter() - built) / steps
-    training.run()
+    training.run(note)
     whole = time.perf_counter() - began - steps * step
-    epoch = median(training.seconds[1:-1] or training.seconds)
+    epoch = ends[1] - ends[0] if len(ends) > 1 else whole / EPOCHS
     share = len(together) / len(members)
     return _parts(share * (whole - EPOCHS * epoch), share * epoch, share * step, steps, folder, len(members))
 
 
 def _parts(start: float, epoch: float, step: float, steps: int, folder: Path, runs: int = 1) -> Parts:
     step = min(step, epoch / steps)
-    checkpoints = sum(path.stat().st_size for path in folder.rglob("*.ckpt"))
+    checkpoints = _bytes(folder, "*.ckpt")
     others = (_bytes(folder) - checkpoints) / runs / EPOCHS
     return Parts(max(start, 0.0), epoch - steps * step, step, checkpoints / runs, others)
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _bytes(folder: Path, pattern: str = "*") -> int:
+    return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
 
 
 def _wait_for(device: torch.device) -> None:

@@ -1,25 +1,24 @@
 """`hydra/launcher=sweep`: a grid's jobs in units, which an executor works off.
 
-Flow: config → **launcher** → units → an executor → training. Hydra's own `run_job` is called here once for each job, in
-the grid's order, as its basic launcher does: folders, `.hydra/`, logs, callbacks and JobReturn are Hydra's. A job whose
-unit has been done by others finds its result; in this process a stack trains when its first job's turn comes.
+Flow: config → **launcher** → units → an executor → training. Each job is run here once, in the grid's order, as Hydra's
+basic launcher does: folders, `.hydra/`, logs, callbacks and JobReturn are Hydra's. A job whose unit has been done by
+others finds its result; in this process a stack trains when its first job's turn comes.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, configure_log, setup_globals
+from hydra.core.utils import JobReturn, configure_log
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from actsweep import composition
-from actsweep.config.command_line import quiet_libraries
 from actsweep.errors import UserError
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
@@ -28,10 +27,10 @@ from actsweep.sweep.cutting import Piece, ToCut, cut, processes_for
 from actsweep.sweep.executors import Engine
 from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
-from actsweep.sweep.units import Unit
+from actsweep.sweep.units import Ended, Unit, counted
 from actsweep.threads import all_threads, share, start_none
 from actsweep.training.checkpoints import read
-from actsweep.training.progress import UNSEEN, Watcher
+from actsweep.training.progress import UNSEEN
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
 from actsweep.training.stack.stack_checkpoint import Saving, path_for
 from actsweep.training.stack.stacks import unfinished
@@ -51,13 +50,19 @@ class GridJob:
     surroundings: Mapping[str, str] = field(default_factory=dict)  # variables that Hydra sets for it
 
 
-def tidy(sweep: Path) -> None:
-    """Remove checkpoints of stacks that are done, and what was being written when a process died."""
+def interrupted(sweep: Path) -> Iterator[tuple[Path, dict[str, Any], list[tuple[Path, str]]]]:
+    """Checkpoints of the stacks that an earlier command left in the middle of their training: where each lies, what it
+    holds, and the folders and hashes of its runs."""
     for path in stack_checkpoint.paths(sweep):
         state = read(path) if path.suffix == ".ckpt" else {}
-        done = [run_folder.read_result(folder) for folder, _ in stack_checkpoint.rows(state, path)]
-        if path.suffix == ".tmp" or (done and all(done)):
-            path.unlink(missing_ok=True)
+        if runs := stack_checkpoint.rows(state, path):
+            yield path, state, runs
+
+
+def tidy(sweep: Path) -> None:
+    """Remove checkpoints of stacks that are done, and what was being written when a process died."""
+    done = [path for path, _, runs in interrupted(sweep) if all(run_folder.read_result(folder) for folder, _ in runs)]
+    ownership.remove([*done, *(path for path in stack_checkpoint.paths(sweep) if path.suffix == ".tmp")])
 
 
 def _first_line(error: Exception) -> str:
@@ -66,8 +71,6 @@ def _first_line(error: Exception) -> str:
 
 
 class SweepLaunch:
-    """A grid's jobs. As the Watcher of their units it notes which runs have ended."""
-
     def __init__(
         self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig,
         limits: Limits, engine: Engine | None = None,
@@ -77,14 +80,10 @@ class SweepLaunch:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.limits, self.engine = limits, engine
         self.sweep = Path(str(config.hydra.sweep.dir)).resolve()  # a job may change the working directory
-        self.over: set[Path] = set()  # folders of runs that have ended in a stack, or in another process
+        callbacks = hydra_context.callbacks.callbacks
+        self.watcher = Ended(next((each for each in callbacks if isinstance(each, Sweep)), UNSEEN))
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
-        setup_globals()
-        quiet_libraries()
-        hydra = self.config.hydra
-        configure_log(hydra.hydra_logging, hydra.verbose)
-        self.sweep.mkdir(parents=True, exist_ok=True)
         if not self.engine:
             start_none()
         tasks = [self._task(number, list(job)) for number, job in enumerate(job_overrides, start=initial_job_idx)]
@@ -92,8 +91,9 @@ class SweepLaunch:
         share(all_threads())  # what is left trains here
         returns = []
         for task in tasks:
-            returns.append(self._run(task))
-            configure_log(hydra.hydra_logging, hydra.verbose)
+            given = self.hydra_context, self.config, task.number, task.overrides
+            returns.append(self.loader.run(*given, partial(self._outcome, task)))
+            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         if not self.engine:  # a process of its may still be writing there
             tidy(self.sweep)
         return returns
@@ -105,22 +105,23 @@ class SweepLaunch:
         self._say(tasks, units, how)
         for task in tasks:  # what is done is told first: the time left is of the others
             if task.job and not task.unit and run_folder.finished(task.job[1], task.job[0]):
-                self._watcher().ended(task.job[1])
+                self.watcher.ended(task.job[1])
         if executor is None:
             return
         if not self.engine:  # a run on several devices starts its own processes
             units = [unit for unit in units if unit.jobs[0][0].trainer.devices == 1]
-        begun = ownership.recorded(self.sweep)
+        begun, hydra_files = ownership.recorded(self.sweep), claims.hydra_files(self.config.hydra)
         for unit in units:
             unit.away = True
-            for _, folder in unit.jobs:  # an earlier attempt may have died when Hydra's files were there, unlisted
-                ownership.adopt(folder, *(claims.hydra_files(self.config.hydra) if f"{folder.name}/" in begun else ()))
+            for _, folder in unit.jobs:
+                if f"{folder.name}/" in begun:  # an attempt may have died when they were there, unlisted
+                    ownership.adopt(folder, *hydra_files)
         for place, early in executor.map(units, self.sweep) if units else ():
             if early:
                 print(f"a unit of {len(units[place].jobs)} ended early: {_first_line(early)}", flush=True)
                 continue
             for _, folder in units[place].jobs:
-                self.ended(folder)
+                self.watcher.ended(folder)
 
     def _executor(self, units: Sequence[Unit]) -> tuple[Engine | None, str]:
         """Who does the units, None: this process; and how to say so."""
@@ -133,8 +134,8 @@ class SweepLaunch:
         if count == 1 and not gpus:
             return None, HERE
         threads = max(1, all_threads() // count)
-        each = "with a GPU each" if gpus else f"of {_number(threads, 'thread')}"
-        return Processes(count, threads, gpus, self), f"in {count} process{'es' * (count > 1)} {each}"
+        each = "with a GPU each" if gpus else f"of {counted(threads, 'thread')}"
+        return Processes(count, threads, gpus, self.watcher), f"in {count} process{'es' * (count > 1)} {each}"
 
     def _say(self, tasks: Sequence[GridJob], units: Sequence[Unit], how: str) -> None:
         """What will happen, why, and how to have it otherwise."""
@@ -143,30 +144,18 @@ class SweepLaunch:
         parts = [f"{done} done already"] if done else []
         if stacks:
             low, high = min(stacks), max(stacks)
-            parts.append(f"{_number(len(stacks), 'stack')} of {low if low == high else f'{low} to {high}'}")
-        parts += [_number(singles, "single run")] if singles else []
+            parts.append(f"{counted(len(stacks), 'stack')} of {low if low == high else f'{low} to {high}'}")
+        parts += [counted(singles, "single run")] if singles else []
         how += " (one by one: hydra/launcher=basic)" if stacks or how != HERE else ""
         what = f"{', '.join(parts)} {how}" if units or not done else "all done already"
-        print(f"{_number(len(tasks), 'run')} → {self.config.hydra.sweep.dir}: {what}", flush=True)
+        print(f"{counted(len(tasks), 'run')} → {self.config.hydra.sweep.dir}: {what}", flush=True)
         for reason, count in Counter(unit.reason for unit in units if unit.reason).items():
-            print(f"{_number(count, 'run')} one by one: {reason}", flush=True)
-
-    def ended(self, folder: Path) -> None:
-        self.over.add(folder)
-        self._watcher().ended(folder)
-
-    def reached(self, runs: int, left: float, each: float) -> None:
-        self._watcher().reached(runs, left, each)
-
-    def _watcher(self) -> Watcher:
-        """Whoever tells the person how far the sweep is."""
-        return next((each for each in self.hydra_context.callbacks.callbacks if isinstance(each, Sweep)), UNSEEN)
+            print(f"{counted(count, 'run')} one by one: {reason}", flush=True)
 
     def _task(self, number: int, overrides: list[str]) -> GridJob:
         task = GridJob(number, overrides)
         if known := self.loader.known.get(tuple(overrides)):
-            settings, name, task.surroundings = known
-            task.job = settings, self.sweep / name
+            task.job, task.surroundings = (known.settings, self.sweep / known.name), known.surroundings
             return task
         config, before = self.loader.load_sweep_config(self.config, overrides), HydraConfig.instance().cfg
         foresee(config)
@@ -182,80 +171,66 @@ class SweepLaunch:
     def units(self, tasks: Sequence[GridJob]) -> list[Unit]:
         """The units of the tasks that still have to run. A folder is one unit's: of what a search asks for twice, all
         have the first one's; what has other settings is left to its own turn, which resumes or refuses it."""
-        first: dict[Path, GridJob] = {}
+        jobs: dict[Path, Job] = {}
         for task in tasks:
             if task.job:
-                first.setdefault(task.job[1], task)
-        units = self._units(list(first.values()))
-        for task in tasks:
-            other = first[task.job[1]] if task.job else task
-            if other is not task and task.job == other.job:
-                task.unit = other.unit
-        return units
-
-    def _units(self, tasks: Sequence[GridJob]) -> list[Unit]:
-        """What nobody has begun with is cut as in the whole grid, whatever has ended meanwhile: a stack's last bits
-        depend on its size."""
-        if differ := any(task.surroundings != tasks[0].surroundings for task in tasks):  # a stack has one environment
+                jobs.setdefault(task.job[1], task.job)
+        surroundings = [task.surroundings for task in tasks if task.job]
+        differ = any(each != surroundings[0] for each in surroundings)
+        if differ:  # a stack has one environment
             self.limits = replace(self.limits, max_members=1)
-        units = [] if differ else self._interrupted(tasks)
-        known = [(task, task.job) for task in tasks if task.job]
-        left = [(task, job) for task, job in known if not task.unit and unfinished([job])]
-        done = {task.number: member_checkpoint.epochs_done(*job) for task, job in left}
-        whole = cut([ToCut(settings) for _, (settings, _) in known], self.limits, is_away=bool(self.engine)).pieces
-        for piece in whole if left else ():
-            if all(done.get(known[place][0].number) == 0 for place in piece.places):
-                units.append(self._cut_out([task for task, _ in known], piece))
-        rest = [(task, job) for task, job in left if not task.unit]
-        runs = [ToCut(settings, done[task.number]) for task, (settings, _) in rest]
-        begun = [(grouping.device_for(unit.jobs[0][0]), unit.seconds) for unit in units]
-        for piece in cut(runs, self.limits, begun, is_away=bool(self.engine)).pieces if rest else ():
-            units.append(self._cut_out([task for task, _ in rest], piece, runs[piece.places[0]].done or 0))
-        return units
-
-    def _cut_out(self, tasks: Sequence[GridJob], piece: Piece, done: int = 0) -> Unit:
-        unit = self._unit([tasks[place] for place in piece.places], done=done)
-        unit.seconds, unit.reason = piece.seconds, piece.reason
-        return unit
-
-    def _unit(self, tasks: Sequence[GridJob], saving: Saving | None = None, done: int = 0) -> Unit:
-        """Of these, which resume after so many epochs."""
-        jobs, job = [task.job for task in tasks if task.job], self.config.hydra.job
-        if saving is None and len(jobs) > 1:
-            saving = Saving(path_for(jobs, self.sweep), self.limits.save_every)
-        unit = Unit(jobs, saving, done, surroundings=tasks[0].surroundings, inside=bool(job.chdir))
+        units = self._cut(list(jobs.values()), [] if differ else self._interrupted(list(jobs.values())))
+        of_folder = {folder: unit for unit in units for _, folder in unit.jobs}
         for task in tasks:
-            task.unit = unit
-        return unit
-
-    def _interrupted(self, tasks: Sequence[GridJob]) -> list[Unit]:
-        """The stacks that an earlier command left in the middle of their training, if this one has all their jobs."""
-        known = {(task.job[1], task.job[0].hash()): task for task in tasks if task.job}
-        units = []
-        for path in stack_checkpoint.paths(self.sweep):
-            state = read(path) if path.suffix == ".ckpt" else {}
-            found = [known.get(row) for row in stack_checkpoint.rows(state, path)]
-            members = [task for task in found if task and task.job and not task.unit]
-            jobs = [task.job for task in members if task.job]
-            if not members:
-                continue
-            if len(members) < len(found):
-                if (begun := unfinished(jobs)) and begun[0][0].rerun != "all":
-                    why = f"the command asks for {len(members)} of the stack of {len(found)} that they are in"
-                    print(f"{_number(len(begun), 'interrupted run')} begin anew: {why}", flush=True)
-                continue
-            if jobs[0][0].rerun == "all" or not unfinished(jobs):
-                path.unlink()
-            elif state["epochs"] < jobs[0][0].trainer.max_epochs:
-                unit = self._unit(members, Saving(path, self.limits.save_every), state["epochs"])
-                unit.seconds = 0.0 if self.engine else grouping.shape(jobs[0][0]).seconds(len(jobs), unit.done)
-                units.append(unit)
+            if task.job and task.job == jobs[task.job[1]] and (unit := of_folder.get(task.job[1])):
+                task.unit, unit.surroundings = unit, task.surroundings
         return units
 
-    def _run(self, task: GridJob) -> JobReturn:
-        """One job, as Hydra's basic launcher runs it; a unit of this process's trains in it."""
-        outcome = partial(self._outcome, task)
-        return self.loader.run(self.hydra_context, self.config, task.number, task.overrides, outcome)
+    def _cut(self, jobs: Sequence[Job], interrupted: Sequence[Unit]) -> list[Unit]:
+        """Those units, and what they leave of the jobs cut into others. What nobody has begun with is cut as in the
+        whole grid, whatever has ended meanwhile: a stack's last bits depend on its size."""
+        units, is_away = list(interrupted), bool(self.engine)
+        left = unfinished(_others(jobs, units))
+        done = {folder: member_checkpoint.epochs_done(settings, folder) for settings, folder in left}
+        whole = [ToCut(settings) for settings, _ in jobs]
+        for piece in cut(whole, self.limits, is_away=is_away).pieces if left else ():
+            part = [jobs[place] for place in piece.places]
+            if all(done.get(folder) == 0 for _, folder in part):
+                units.append(self._unit(part, piece))
+        rest = _others(left, units)
+        runs = [ToCut(settings, done[folder]) for settings, folder in rest]
+        begun = [(grouping.device_for(unit.jobs[0][0]), unit.seconds) for unit in units]
+        pieces = cut(runs, self.limits, begun, is_away).pieces if rest else []
+        return units + [
+            self._unit([rest[place] for place in piece.places], piece, runs[piece.places[0]].done or 0)
+            for piece in pieces
+        ]
+
+    def _unit(self, jobs: list[Job], piece: Piece, done: int = 0, checkpoint: Path | None = None) -> Unit:
+        """Of these, which resume after so many epochs, a stack of one that has a checkpoint too."""
+        path = checkpoint or (path_for(jobs, self.sweep) if len(jobs) > 1 else None)
+        saving = Saving(path, self.limits.save_every) if path else None
+        return Unit(jobs, saving, done, piece.seconds, piece.reason, inside=bool(self.config.hydra.job.chdir))
+
+    def _interrupted(self, jobs: Sequence[Job]) -> list[Unit]:
+        """The stacks that an earlier command left in the middle of their training, if this one has all their jobs."""
+        known = {(folder, settings.hash()): (settings, folder) for settings, folder in jobs}
+        units: list[Unit] = []
+        for path, state, runs in interrupted(self.sweep):
+            if not (found := [known[run] for run in runs if run in known]):
+                continue
+            settings, begun = found[0][0], unfinished(found)
+            if len(found) < len(runs):
+                if begun and settings.rerun != "all":
+                    why = f"the command asks for {len(found)} of the stack of {len(runs)} that they are in"
+                    print(f"{counted(len(begun), 'interrupted run')} begin anew: {why}", flush=True)
+            elif settings.rerun == "all" or not begun:
+                path.unlink()
+            elif state["epochs"] < settings.trainer.max_epochs:
+                seconds = 0.0 if self.engine else grouping.shape(settings).seconds(len(found), state["epochs"])
+                units.append(self._unit(found, Piece((), seconds), state["epochs"], path))
+                known = {run: job for run, job in known.items() if run not in runs}
+        return units
 
     def _outcome(self, task: GridJob, cfg: DictConfig) -> Any:
         """What the job returns: its score, None if it failed or left no result. The sweep goes on, its end reports."""
@@ -267,9 +242,8 @@ class SweepLaunch:
         if unit.saving and not unit.away:
             ownership.adopt(folder, *hydra_files)
             if not unit.trained and unfinished([task.job]):
-                unit.train_stack(self)
-        is_over = folder in self.over or (unit.trained and not unit.saving)
-        done = run_folder.read_result(folder) if is_over else None
+                unit.train_stack(self.watcher)
+        done = run_folder.read_result(folder) if folder in self.watcher.folders else None
         if unit.away and (done := done or run_folder.finished(folder, settings)):
             ownership.adopt(folder, *hydra_files)
         if done or unit.away:
@@ -280,13 +254,10 @@ class SweepLaunch:
             if not unit.saving:  # else its stack has said so
                 print(f"error: {error}", file=sys.stderr, flush=True)
             return None
-        unit.trained = unit.trained or not unit.saving  # of a stack one member may have ended before the others train
+        self.watcher.folders.add(folder)  # a search may ask for it again
         return score
 
 
-def _number(count: int, what: str) -> str:
-    """
-    >>> _number(1, "run"), _number(2, "run")
-    ('1 run', '2 runs')
-    """
-    return f"{count} {what}{'s' * (count != 1)}"
+def _others(jobs: Sequence[Job], units: Sequence[Unit]) -> list[Job]:
+    taken = {folder for unit in units for _, folder in unit.jobs}
+    return [job for job in jobs if job[1] not in taken]

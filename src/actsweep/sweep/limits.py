@@ -40,11 +40,10 @@ class Limits:
         meanings = {"max_members": "as many as fit", "processes": "one for each core, where that pays"}
         for name, meaning in meanings.items():
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise UserError(f"hydra.launcher.{name}={value}: must be at least 1, or null: {meaning}")
-        every = self.save_every
-        if isinstance(every, bool) or not isinstance(every, int | float) or not every >= 0:
-            raise UserError(f"hydra.launcher.save_every={every}: must be a number of seconds, at least 0")
+        if type(self.save_every) not in {int, float} or not self.save_every >= 0:
+            raise UserError(f"hydra.launcher.save_every={self.save_every}: must be a number of seconds, at least 0")
         if self.devices is None:
             return
         if isinstance(self.devices, str) or not isinstance(self.devices, Sequence):

@@ -55,12 +55,7 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
 
     if arguments["accelerator"] in {"gpu", "cuda"} and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu: torch finds no CUDA device here; use trainer=cpu or trainer=auto")
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "enable_progress_bar": False,
-    }
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*AMP with fp16 is not supported")  # it is refused below

@@ -18,6 +18,7 @@ from actsweep.data import datamodule
 from actsweep.sweep import dry_run
 from actsweep.sweep.cutting import ToCut, cut
 from actsweep.sweep.limits import Limits, is_ours
+from actsweep.sweep.units import counted
 from actsweep.threads import all_threads
 from actsweep.training import trainer_arguments
 from actsweep.training.progress import duration
@@ -126,7 +127,7 @@ def _shape(unit: Sequence[Settings]) -> str:
     return json.dumps({key: parts[key] for key in keys})
 
 
-def show(costs: Sequence[Cost], launcher: Launcher, console: Console) -> None:
+def show(costs: Sequence[Cost], launcher: Launcher) -> None:
     """The plan as a table, and its sums in a sentence."""
     if not costs:
         return
@@ -140,7 +141,8 @@ def show(costs: Sequence[Cost], launcher: Launcher, console: Console) -> None:
             str(cost.runs), str(cost.epochs), f"{cost.epoch_seconds:.3g}", f"{cost.start_seconds:.3g}",
             duration(cost.seconds), f"{cost.runs * cost.run_bytes / 1e6:.3g}",
         )  # fmt: skip
-    console.print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
     print(summary(costs, launcher))
 
 
@@ -152,9 +154,7 @@ def summary(costs: Sequence[Cost], launcher: Launcher) -> str:
     seconds = max(sum(cost.seconds for cost in costs) / launcher.at_a_time, max(cost.longest for cost in costs))
     stacks = sum(cost.runs // cost.together for cost in costs if cost.together > 1)
     singles = sum(cost.runs for cost in costs if cost.together == 1)
-    parts = [
-        f"{count} {what}{'s' * (count > 1)}" for count, what in ((stacks, "stack"), (singles, "single run")) if count
-    ]
+    parts = [counted(count, what) for count, what in ((stacks, "stack"), (singles, "single run")) if count]
     what = f"{runs} runs: {', '.join(parts)}" if stacks else f"{runs} runs"
     order = "one after another" if launcher.at_a_time == 1 else f"{launcher.at_a_time} at a time"
     speed = f" ({epochs / seconds:.3g} epochs a second)" if epochs and seconds else ""

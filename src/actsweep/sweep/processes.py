@@ -21,7 +21,7 @@ from hydra.core.utils import env_override
 from actsweep.config.command_line import SIGNALS
 from actsweep.results import locks
 from actsweep.sweep.executors import Outcome
-from actsweep.sweep.units import Unit, begin_process
+from actsweep.sweep.units import Ended, Unit, begin_process
 from actsweep.threads import forkable, share
 from actsweep.training.progress import Watcher
 
@@ -36,10 +36,10 @@ class Relay:
         self.pipe = pipe
 
     def ended(self, folder: Path) -> None:
-        self.pipe.send(("ended", (folder,)))
+        self.pipe.send(("ended", folder))
 
     def reached(self, runs: int, left: float, each: float) -> None:
-        self.pipe.send(("reached", (runs, left, each)))
+        self.pipe.send(("reached", runs, left, each))
 
 
 def _end_with_parent() -> None:
@@ -49,8 +49,8 @@ def _end_with_parent() -> None:
     os._exit(1)  # nobody holds the sweep's lock any more
 
 
-def work(pipe: Connection, threads: int) -> None:
-    """In a process of its own: do the units that come out of the pipe, until None does."""
+def work(pipe: Connection, threads: int, unit: Unit | None) -> None:
+    """In a process of its own: do the unit, and those that come out of the pipe, until None does."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
@@ -60,12 +60,10 @@ def work(pipe: Connection, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     begin_process()
     gc.freeze()  # what was imported stays
-    while True:
-        pipe.send(("idle", ()))
-        unit: Unit | None = pipe.recv()
-        if unit is None:
-            return
+    while unit is not None:
         unit.train(Relay(pipe))
+        pipe.send(("done",))
+        unit = pipe.recv()
 
 
 @dataclass
@@ -75,7 +73,6 @@ class Worker:
     process: BaseProcess
     slot: int
     task: Numbered | None
-    is_ready: bool = False
     said: tuple[int, float, float] | None = None
 
     def ending(self) -> str:
@@ -92,15 +89,14 @@ class Processes:
     """
 
     def __init__(self, count: int, threads: int, gpus: Sequence[str], watcher: Watcher) -> None:
-        self.count, self.threads, self.gpus, self.watcher = count, threads, gpus, watcher
-        self.over: set[Path] = set()  # folders of runs that have ended
+        self.count, self.threads, self.gpus, self.watcher = count, threads, gpus, Ended(watcher)
 
     def map(self, units: Sequence[Unit], sweep: Path) -> Iterator[Outcome]:
         died: deque[tuple[Numbered, str]] = deque()
         yield from self._work_off(sorted(enumerate(units), key=lambda task: -task[1].seconds), self.count, died)
         while died:
             (place, unit), ending = died.popleft()
-            if (left := unit.left(self.over)) is None:
+            if (left := unit.left(self.watcher.folders)) is None:
                 yield place, None
                 continue
             log.warning("a process ended early, what it left is tried again, alone: %s", ending)
@@ -112,7 +108,7 @@ class Processes:
                 else:
                     error = RuntimeError(f"its process died, twice: {ending}")
                     yield place, error
-                    self._note(unit.fail(error, self.over))
+                    unit.fail(error, self.watcher)
 
     def _work_off(self, tasks: Sequence[Numbered], count: int, died: deque[tuple[Numbered, str]]) -> Iterator[Outcome]:
         """Do them, so many at a time. Those whose processes die go to `died`, with how they died."""
@@ -141,30 +137,24 @@ class Processes:
     def _start(self, task: Numbered, slot: int, working: dict[Connection, Worker]) -> None:
         context = multiprocessing.get_context("fork" if forkable() and not self.gpus else "spawn")
         here, there = context.Pipe()
-        process = context.Process(target=work, args=(there, self.threads), daemon=True)  # type: ignore[attr-defined]
-        working[here] = worker = Worker(process, slot, task)
+        given = there, self.threads, task[1]
+        process = context.Process(target=work, args=given, daemon=True)  # type: ignore[attr-defined]
+        working[here] = Worker(process, slot, task)
         gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
         with env_override({"OMP_NUM_THREADS": str(self.threads), **gpu}):  # which torch reads when it is imported
-            worker.process.start()
+            process.start()
         there.close()  # so that its end is heard
 
     def _hear(self, pipe: Connection, worker: Worker, waiting: deque[Numbered]) -> Iterator[Outcome]:
-        what, values = pipe.recv()
+        what, *values = pipe.recv()
         if what == "ended":
-            self._note(values)
+            self.watcher.ended(*values)
         elif what == "reached":
-            worker.said = values
-        else:
-            if worker.is_ready and worker.task:
-                yield worker.task[0], None
-                worker.task, worker.said = waiting.popleft() if waiting else None, None
-            worker.is_ready = True
+            worker.said = tuple(values)
+        elif worker.task:
+            yield worker.task[0], None
+            worker.task, worker.said = waiting.popleft() if waiting else None, None
             pipe.send(worker.task and worker.task[1])
-
-    def _note(self, ended: Sequence[Path]) -> None:
-        for folder in ended:
-            self.over.add(folder)
-            self.watcher.ended(folder)
 
     def _tell(self, working: Mapping[Connection, Worker]) -> None:
         if said := [worker.said for worker in working.values() if worker.said]:

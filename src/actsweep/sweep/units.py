@@ -79,8 +79,6 @@ class Unit:
             one_run.train(settings, folder)
         except Exception as error:
             run_folder.write_failure(settings, folder, error)
-        finally:
-            locks.release(folder)
         watcher.ended(folder)
 
     def train_stack(self, watcher: Watcher) -> None:
@@ -98,26 +96,24 @@ class Unit:
         """What a process that died has left to do; `ended`: the folders of runs that have ended in it."""
         left = self._left(ended)
         is_whole = len(left) == len(self.jobs) or self.jobs[0][0].rerun != "all"  # its checkpoint is of all
-        return None if not left else self if is_whole else self.part(left)
+        return None if not left else self if is_whole else self._part(left)
 
     def _left(self, ended: set[Path]) -> list[Job]:
         return [job for job in stacks.unfinished(self.jobs) if job[1] not in ended]
 
     def halves(self) -> list["Unit"]:
-        return [self.part(list(part)) for part in pieces(self.jobs, 2)]
+        return [self._part(list(part)) for part in pieces(self.jobs, 2)]
 
-    def part(self, jobs: list[Job]) -> "Unit":
-        """The same for some of its jobs."""
+    def _part(self, jobs: list[Job]) -> "Unit":
         saving = self.saving and Saving(path_for(jobs, self.saving.path.parent.parent), self.saving.every)
         return replace(self, jobs=jobs, saving=saving if len(jobs) > 1 else None)
 
-    def fail(self, error: Exception, ended: set[Path]) -> list[Path]:
-        """Note that what is left of it has failed; returns the folders of those runs."""
-        left = self._left(ended)
-        for settings, folder in left:
+    def fail(self, error: Exception, watcher: "Ended") -> None:
+        """Note that what is left of it has failed."""
+        for settings, folder in self._left(watcher.folders):
             folder.mkdir(parents=True, exist_ok=True)
             run_folder.write_failure(settings, folder, error)
-        return [folder for _, folder in left]
+            watcher.ended(folder)
 
     def checkpoint(self) -> Any:
         """What submitit queues again when time is up or the place is taken: the same, which resumes where it was."""
@@ -153,3 +149,11 @@ def pieces(items: Sequence[Item], parts: int) -> list[Sequence[Item]]:
     """
     bounds = [len(items) * part // parts for part in range(parts + 1)]
     return [items[start:end] for start, end in pairwise(bounds)]
+
+
+def counted(count: int, what: str) -> str:
+    """
+    >>> counted(1, "run"), counted(2, "run")
+    ('1 run', '2 runs')
+    """
+    return f"{count} {what}{'s' * (count != 1)}"
