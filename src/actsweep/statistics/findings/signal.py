@@ -51,37 +51,26 @@ class Passed(NamedTuple):
         return geometric(self.total ** (1 / self.layers))
 
 
-def signal(seen: Seen) -> Passed | None:
-    """From the first layer's z to the outputs'."""
-    found = seen.untrained("signal")
-    if found is None or len(found.layers) < 2:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = np.nan_to_num(found.values[:, -1] / found.values[:, 0])
-    names, mean = found.layers, found.mean
-    expected = _expected(seen)
-    return Passed(total, len(names) - 1, names[int(mean.argmin())], names[int(mean.argmax())], expected)
-
-
-def gradient(seen: Seen) -> Passed | None:
-    """From the outputs' z to the first layer's; without `delta_ratio` of all layers, of their weights."""
-    norms, ratios = seen.untrained("grad_norm"), seen.untrained("delta_ratio")
-    if norms is None or len(norms.layers) < 2:
-        return None
-    names, mean = norms.layers, norms.mean
-    lowest, highest = names[int(mean.argmin())], names[int(mean.argmax())]
-    if ratios is not None and len(ratios.layers) == len(names) - 1:
-        with np.errstate(over="ignore"):
-            total = np.nan_to_num(ratios.values.prod(axis=1))
-        return Passed(total, len(ratios.layers), lowest, highest, _expected(seen))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = np.nan_to_num(norms.values[:, 0] / norms.values[:, -1])
-    return Passed(total, len(names) - 1, lowest, highest)
-
-
-def _expected(seen: Seen) -> float:
-    found = seen.untrained("delta_ratio_theory")
-    return float(found.values.prod(axis=1).mean()) if found is not None else math.nan
+def _passed(seen: Seen) -> dict[str, Passed]:
+    """Of the signal, from the first layer's z to the outputs', and of the gradient, from these to that; the gradient of
+    the weights, where `delta_ratio` is not known of all layers."""
+    ratios, theory = seen.untrained("delta_ratio"), seen.untrained("delta_ratio_theory")
+    expected = float(theory.values.prod(axis=1).mean()) if theory else math.nan
+    passed = {}
+    for name, quantity, start, end in (("signal", "signal", 0, -1), ("gradient", "grad_norm", -1, 0)):
+        found = seen.untrained(quantity)
+        if found is None or len(found.layers) < 2:
+            continue
+        layers, mean, of_theory = len(found.layers) - 1, found.mean, expected
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            total = found.values[:, end] / found.values[:, start]
+            if name == "gradient" and ratios and len(ratios.layers) == layers:
+                total = ratios.values.prod(axis=1)
+            elif name == "gradient":
+                of_theory = math.nan
+        lowest, highest = (found.layers[int(place)] for place in (mean.argmin(), mean.argmax()))
+        passed[name] = Passed(np.nan_to_num(total), layers, lowest, highest, of_theory)
+    return passed
 
 
 def activation(seen: Seen) -> str:
@@ -114,7 +103,7 @@ def starts_wild(seen: Seen) -> bool:
 
 def of_scale(seen: Seen) -> list[Finding]:
     """Vanishing and exploding signal and gradient, and an initialisation that doesn't fit."""
-    passed = {name: found for name, found in (("signal", signal(seen)), ("gradient", gradient(seen))) if found}
+    passed = _passed(seen)
     late = OF_THOSE_THAT_LEARN if seen.unlearnt.value <= 0.5 else TENFOLD
     suffers, wild = seen.suffers, starts_wild(seen)
     found = []
