@@ -86,9 +86,9 @@ def _monotone(act: Function) -> str:
     values = values[np.isfinite(values)]
     steps, tolerance = np.diff(values), TURNING * (1e-3 + np.abs(values[1:]))
     rises, falls = bool((steps > tolerance).any()), bool((steps < -tolerance).any())
-    return {(True, False): "increasing", (False, True): "decreasing", (False, False): "constant"}.get(
-        (rises, falls), "no"
-    )
+    if rises == falls:
+        return "no" if rises else "constant"
+    return "increasing" if rises else "decreasing"
 
 
 def _parity(act: Function) -> str:
