@@ -18,6 +18,7 @@ from actsweep.config.descriptions import SPECIAL, as_call
 from actsweep.errors import UserError
 from actsweep.places import REPOSITORY, command
 from actsweep.results.reading import Run, texts
+from actsweep.statistics.findings.seen import geometric
 from actsweep.statistics.inference import trained
 from actsweep.statistics.setting import ACTS, act_order, is_in
 
@@ -125,7 +126,7 @@ def _row(run: Run, described: Mapping[str, Any]) -> dict[str, str]:
     row |= {name: _numbers(found.get(name) or ()) for name in ("jumps", "kinks", "rates", "accuracies", "diverged")}
     row["curve"] = _numbers(np.round(found.get("curve") or (), 9) + 0.0, digits=4)
     for name, column in (("untrained", "gradient_ratio"), ("trained", "gradient_ratio_trained")):
-        row[column] = _number(_geometric_mean((found.get("gradient_ratios") or {}).get(name, ())))
+        row[column] = _number(geometric((found.get("gradient_ratios") or {}).get(name, ())).value)
     if accuracies := found.get("accuracies"):
         classes = run["classes"]
         row["trained"] = _number(sum(trained(each, classes) for each in accuracies) / len(accuracies))
@@ -141,20 +142,12 @@ def _excluded(run: Run) -> dict[str, str]:
     return {"act": run["act"], "package": package_of(run["act"]), "kind": unfit[0], "reason": unfit[1]}
 
 
-def _number(value: float | None, digits: int = 6) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 def _numbers(values: Iterable[float], digits: int = 6) -> str:
     return " ".join(f"{value:.{digits}g}" for value in values)
-
-
-def _geometric_mean(values: Sequence[float]) -> float | None:
-    """0 where one is 0, as of frames.first_to_last; without those that are not finite; None without any."""
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return None
-    return math.exp(np.mean(np.log(finite))) if min(finite) > 0 else 0.0
 
 
 def protocol(run: Run) -> str:

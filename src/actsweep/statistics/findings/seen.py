@@ -245,13 +245,14 @@ def average(values: Iterable[float]) -> Estimate:
     return inference.mean([float(value) for value in values if math.isfinite(value)])
 
 
-def geometric(values: Floats) -> Estimate:
-    """Geometric mean of (S,), with Student's interval of the logarithms; 0 where one is 0.
+def geometric(values: Sequence[float] | Floats) -> Estimate:
+    """Geometric mean of those of (S,) that are finite, with Student's interval of the logarithms; 0 where one is 0.
 
-    >>> round(geometric(np.array([1.0, 100.0])).value, 9)
+    >>> round(geometric([1.0, 100.0]).value, 9)
     10.0
     """
-    finite = values[np.isfinite(values)]
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
     if not len(finite) or (finite <= 0).any():
         return Estimate(0.0 if len(finite) else math.nan, n=len(finite))
     logs = average(np.log(finite))
