@@ -148,8 +148,7 @@ class Trial(Training):
         super().__init__(jobs, torch.device("cpu"))
         self.chance = 1 / len(self.data.dataset.classes)
         self.scores, self.accuracies = dict.fromkeys(members, self.chance), dict[int, float]()
-        self.observations: dict[str, Any] = {}
-        self.observed = observed
+        self.observed, self.observations = observed, dict[str, Any]()
         for member in self._present():
             member.unseen = True
         if observed:
@@ -166,8 +165,7 @@ class Trial(Training):
             torch.set_flush_denormal(False)
 
     def finish(self, rows: Sequence[int]) -> None:
-        present = {row: member for row in rows if (member := self.members[row])}
-        whole = {row: member for row, member in present.items() if not member.diverged}
+        whole = {row: member for row in rows if (member := self.members[row]) and not member.diverged}
         for member in whole.values():
             self.scores[member.settings.seed, member.settings.optim.lr] = float(member.stopping.saved or 0.0)
         if whole and self.observed:
@@ -208,7 +206,5 @@ def _alone(settings: Settings, seed: int, rate: float) -> Settings:
 
 def _gradient_ratios(layers: Sequence[Layer]) -> list[float]:
     """Each network's gradient norm, first layer ÷ output layer."""
-    first, last = layers[0].gradient, layers[-1].gradient
-    assert first is not None
-    assert last is not None
-    return (grad_norm(first).double() / grad_norm(last).double()).tolist()
+    first, last = (grad_norm(each.gradient).double() for each in (layers[0], layers[-1]) if each.gradient is not None)
+    return (first / last).tolist()
