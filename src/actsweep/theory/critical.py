@@ -117,10 +117,14 @@ def variances(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[float,
     if of_weights is None or of_biases is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            layers = range(-(-DRAWN // (fan_in * fan_out)))
-            measured = np.mean([of_layer(*_drawn(weight, bias, fan_in, fan_out)) for _ in layers], axis=0)
-        of_weights = float(measured[0]) if of_weights is None else of_weights
-        of_biases = float(measured[1]) if of_biases is None else of_biases
+            measured = []
+            for _ in range(-(-DRAWN // (fan_in * fan_out))):
+                linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
+                fill(linear, weight, bias)
+                measured.append(of_layer(linear.weight, linear.bias))
+        means = np.mean(measured, axis=0).tolist()
+        of_weights = means[0] if of_weights is None else of_weights
+        of_biases = means[1] if of_biases is None else of_biases
     return of_weights, of_biases
 
 
@@ -149,9 +153,3 @@ def _stated(initialiser: Any, fan_in: int, fan_out: int) -> float | None:
     if function is nn.init.kaiming_normal_ and set(given) == {"nonlinearity"}:
         return 2.0 if given["nonlinearity"] == "relu" else 1.0 if given["nonlinearity"] == "linear" else None
     return None
-
-
-def _drawn(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
-    linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
-    fill(linear, weight, bias)
-    return linear.weight.detach(), linear.bias.detach()
