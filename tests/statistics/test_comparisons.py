@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from actsweep.statistics.inference import Estimate, compare, compare_all, holm, mean, proportion
-from actsweep.statistics.power import too_few
+from actsweep.statistics.power import too_few_of
 from tests.statistics.test_statistics import EXACTLY, MAIZE, SLEEP, Floats, bounds, draw, seeds
 
 
@@ -272,14 +272,15 @@ def test_a_failed_run_is_refused_in_a_comparison() -> None:
         compare({0: 0.5, 1: 0.7}, {0: 0.5, 1: math.nan})
 
 
-@pytest.mark.parametrize("comparisons", [1, 2, 15, 66])
-def test_too_few_says_when_no_outcome_can_be_significant(comparisons: int) -> None:
+@pytest.mark.parametrize("settings", [2, 3, 6, 12])
+def test_too_few_says_when_no_outcome_can_be_significant(settings: int) -> None:
+    comparisons = math.comb(settings, 2)
     for n in range(1, 16):
         smallest = paired_p(np.linspace(1, 2, n))
         possible = smallest * comparisons <= 0.05
-        sentence = too_few(n, comparisons)
-        assert (sentence is None) == possible
-        if sentence:
+        reasons = too_few_of(dict.fromkeys("abcdefghijkl"[:settings], range(n)))
+        assert len(reasons) == (0 if possible else settings)
+        for sentence in reasons.values():
             needed = int(sentence.split("at least ")[1].split()[0])
             assert paired_p(np.linspace(1, 2, needed)) * comparisons <= 0.05
             assert paired_p(np.linspace(1, 2, needed - 1)) * comparisons > 0.05
@@ -287,8 +288,8 @@ def test_too_few_says_when_no_outcome_can_be_significant(comparisons: int) -> No
 
 
 def test_too_few_names_the_family() -> None:
-    assert too_few(5, 15) == (
+    assert too_few_of(dict.fromkeys("abcdef", range(5)))["a"] == (
         "5 seeds can't show a difference: even if all agree, the paired test gives p = 0.94 "
         "after correction for 15 comparisons; at least 10 are needed"
     )
-    assert too_few(0, 1) is not None
+    assert too_few_of({"a": [], "b": range(6)}).keys() == {"a", "b"}

@@ -17,7 +17,6 @@ from actsweep.statistics.power import (
     power,
     seeds_needed,
     smallest_p,
-    too_few,
     too_few_of,
 )
 
@@ -84,8 +83,8 @@ def test_where_all_agree_the_comparison_gives_the_smallest_p(n: int, other: int 
 
 
 def test_four_runs_against_four_of_other_seeds_can_show_a_difference_and_three_cant() -> None:
-    assert too_few(4, 1, other=4) is None
-    assert too_few(3, 1, other=3) == (
+    assert too_few_of({"relu": range(4), "tanh": range(4, 8)}) == {}
+    assert too_few_of({"relu": range(3), "tanh": range(3, 6)})["relu"] == (
         "3 seeds can't show a difference: even if all agree, the unpaired test gives p = 0.1; "
         "at least 4 are needed, or 6 that both have"
     )

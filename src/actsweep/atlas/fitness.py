@@ -1,6 +1,6 @@
 """Whether an activation is a function of one number, which the atlas can measure; if not, which kind of thing it is.
 
-Flow: config → network → **fitness** → measure. It is tried, in the order of KINDS.
+Flow: config → network → **fitness** → measure. It is tried.
 """
 
 import inspect
@@ -18,23 +18,13 @@ from actsweep.statistics import atlas
 from actsweep.training.stack.activating import CUTS, FROZEN, state, unsupported
 
 EXTRA = "torch_activation"
-KINDS = (
-    "abstract",
-    "needs arguments",
-    "raises",
-    "changes the shape",
-    "random",
-    "keeps state",
-    "not elementwise",
-    "not finite",
-)
 UNITS = 64
 
 
 class Unfit(NamedTuple):
-    """Why the atlas has no numbers of an activation: one of KINDS, and the reason in words."""
+    """Why the atlas has no numbers of an activation: the kind of thing that it is, and the reason in words."""
 
-    kind: str
+    kind: str  # abstract, needs arguments, raises, changes the shape, keeps state, random, not elementwise, not finite
     reason: str
 
 
@@ -72,12 +62,11 @@ def _kind_of_unbuilt(act: Description) -> str:
         return "raises"
     if inspect.isabstract(target):
         return "abstract"
-    needed = [
-        each
-        for each in inspect.signature(target).parameters.values()
-        if each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-    ]
-    return "needs arguments" if any(each.name not in act for each in needed) else "raises"
+    for each in inspect.signature(target).parameters.values():
+        is_positional = each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+        if is_positional and each.default is each.empty and each.name not in act:
+            return "needs arguments"
+    return "raises"
 
 
 def _unsteady(act: Description) -> Unfit | None:

@@ -25,6 +25,7 @@ from actsweep.network import activations
 from actsweep.network.losses import Sums
 from actsweep.results import run_folder
 from actsweep.results.tables import device_name
+from actsweep.statistics.atlas import SCALES
 from actsweep.theory.critical import variances
 from actsweep.theory.integrals import describe
 from actsweep.theory.meanfield import MeanField, limit
@@ -46,20 +47,16 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"unfit": fitness.unfit(settings.act.plain())}
     accuracy, classes = None, 0
     if found["unfit"] is None:
-        found |= described(settings) | (found_theory := _theory(settings))
-        if "no_edge" not in found_theory:
+        found |= described(settings) | _theory(settings)
+        if "no_edge" not in found:
             found |= _trained(settings)
             accuracy, classes = fmean(found["accuracies"]), found.pop("classes")
     result = run_folder.describe(settings, folder) | {"status": "completed", "epochs": 0, "best_epoch": 0}
-    result |= {
-        "val_accuracy": max(found.get("rates", [0.0])),
-        "test_accuracy": accuracy,
-        "test_loss": None,
-        "classes": classes,
-    }
-    result |= {"device": device_name(torch.device("cpu")), "seconds": round(time.perf_counter() - began, 3)}
-    run_folder.write_result(folder, result | {"atlas": found})
-    return result | {"atlas": found}
+    result |= {"val_accuracy": max(found.get("rates", [0.0])), "test_accuracy": accuracy, "test_loss": None}
+    result |= {"classes": classes, "device": device_name(torch.device("cpu"))}
+    result |= {"seconds": round(time.perf_counter() - began, 3), "atlas": found}
+    run_folder.write_result(folder, result)
+    return result
 
 
 def described(settings: Settings) -> dict[str, Any]:
@@ -93,10 +90,7 @@ def fingerprint(module: nn.Module) -> list[float]:
 def cost(module: nn.Module) -> float:
     """CPU time of forward and backward beside ReLU's: the median ratio of alternating turns."""
     x = torch.randn(TIMED, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    ratios = []
-    for _ in range(TURNS + 1):
-        own, relus = _seconds(module, x), _seconds(nn.ReLU(), x)
-        ratios.append(own / relus)
+    ratios = [_seconds(module, x) / _seconds(nn.ReLU(), x) for _ in range(TURNS + 1)]
     return median(ratios[1:])
 
 
@@ -118,16 +112,14 @@ def _theory(settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {"weight_variance": weight, "bias_variance": bias}
     try:
         theory = MeanField(describe(activations.build_alike(settings.act.plain())), weight, bias)
-        q = theory.fixed_point(weight + bias or 1.0)
-        found["q"] = q
-        found["chi"] = theory.chi(q)
+        found["q"] = theory.fixed_point(weight + bias or 1.0)
+        found["chi"] = theory.chi(found["q"])
         if found["chi"] > 1 and len(theory.act.breaks) > MOST_BREAKS:
             return found | {"no_theory": f"it jumps or bends at {len(theory.act.breaks)} places"}
         end = limit(theory, weight + bias or 1.0)
     except (UserError, ArithmeticError, ValueError) as error:
         return found | {"no_theory": str(error) or repr(error)}
-    scales = {"depth_scale": end.depth_scale, "q_scale": end.q_scale, "gradient_scale": end.gradient_scale}
-    return found | scales
+    return found | {name: getattr(end, name) for name in SCALES}
 
 
 def _trained(settings: Settings) -> dict[str, Any]:
@@ -140,13 +132,8 @@ def _trained(settings: Settings) -> dict[str, Any]:
     trial = Trial(settings, [(seed, best) for seed in settings.atlas.seeds], observed=True)
     accuracies = [trial.accuracies.get(seed, trial.chance) for seed in settings.atlas.seeds]
     diverged = [seed for seed in settings.atlas.seeds if seed not in trial.accuracies]
-    return {
-        "classes": round(1 / trial.chance),
-        "lr": best,
-        "rates": scores,
-        "accuracies": accuracies,
-        "diverged": diverged,
-    } | trial.observations
+    found: dict[str, Any] = {"classes": round(1 / trial.chance), "lr": best, "rates": scores}
+    return found | {"accuracies": accuracies, "diverged": diverged} | trial.observations
 
 
 class Trial(Training):
@@ -161,8 +148,7 @@ class Trial(Training):
         super().__init__(jobs, torch.device("cpu"))
         self.chance = 1 / len(self.data.dataset.classes)
         self.scores, self.accuracies = dict.fromkeys(members, self.chance), dict[int, float]()
-        self.observations: dict[str, Any] = {}
-        self.observed = observed
+        self.observed, self.observations = observed, dict[str, Any]()
         for member in self.members:
             member.unseen = True
         if observed:
@@ -201,12 +187,11 @@ class Trial(Training):
         correct = (sums.correct.double() / len(self.data.test)).tolist()
         self.accuracies = {member.settings.seed: correct[row] for row, member in whole.items()}
         layers, rows = self._layers(), list(whole)
-        found: dict[str, list[float]] = {"dead": [], "saturated": []}
-        for layer in layers:
-            if layer.slope is not None and layer.max_slope is not None:
-                found["dead"].append(dead_units(layer.slope)[rows].float().mean().item())
-                found["saturated"].append(saturated_fraction(layer.slope, layer.max_slope)[rows].mean().item())
-        self.observations |= {name: fmean(values) for name, values in found.items()}
+        steepest = [(each.slope, each.max_slope) for each in layers if each.slope is not None]
+        self.observations["dead"] = fmean(dead_units(slope)[rows].float().mean().item() for slope, _ in steepest)
+        self.observations["saturated"] = fmean(
+            saturated_fraction(slope, most)[rows].mean().item() for slope, most in steepest if most is not None
+        )
         ratios = _gradient_ratios(layers)
         self.observations["gradient_ratios"]["trained"] = [ratios[row] for row in rows]
 
@@ -221,7 +206,5 @@ def _alone(settings: Settings, seed: int, rate: float) -> Settings:
 
 def _gradient_ratios(layers: Sequence[Layer]) -> list[float]:
     """Each network's gradient norm, first layer ÷ output layer."""
-    first, last = layers[0].gradient, layers[-1].gradient
-    assert first is not None
-    assert last is not None
-    return (grad_norm(first).double() / grad_norm(last).double()).tolist()
+    first, last = (grad_norm(each.gradient).double() for each in (layers[0], layers[-1]) if each.gradient is not None)
+    return (first / last).tolist()

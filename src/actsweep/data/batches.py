@@ -63,12 +63,7 @@ class TrainingBatches:
     """
 
     def __init__(
-        self,
-        examples: Examples,
-        scale: Callable[[Tensor], Tensor],
-        sampling: Sampling,
-        rank: int = 0,
-        ranks: int = 1,
+        self, examples: Examples, scale: Callable[[Tensor], Tensor], sampling: Sampling, rank: int = 0, ranks: int = 1
     ) -> None:
         self.examples, self.scale, self.sampling = examples, scale, sampling
         batch = ranks if sampling.batch_size == "all" else sampling.batch_size

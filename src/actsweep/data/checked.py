@@ -8,8 +8,8 @@ import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from actsweep.errors import UserError, exits_are_errors
 ROWS, ALONE = 2048, 16  # examples that are scaled at a time; that are scaled one by one too
 KEPT = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64}
 WIDER = {torch.bool: torch.uint8, torch.uint16: torch.int32}  # other whole numbers become int64, other reals float32
-_CHECKED: WeakKeyDictionary[Dataset, Dataset] = WeakKeyDictionary()
 
 
 def checked(given: object) -> Dataset:
@@ -34,9 +33,7 @@ def checked(given: object) -> Dataset:
     """
     if not isinstance(given, Dataset):
         raise UserError(f"returns {_kind(given)}: must return a actsweep.data.dataset.Dataset")
-    if given not in _CHECKED:
-        _CHECKED[given] = _canonical(given)
-    return _CHECKED[given]
+    return _canonical(given)
 
 
 def opened(source: Mapping[str, Any]) -> Dataset:
@@ -61,6 +58,7 @@ def opened(source: Mapping[str, Any]) -> Dataset:
         raise UserError(f"{where}: {error}") from error
 
 
+@lru_cache(maxsize=2)
 def _canonical(given: Dataset) -> Dataset:
     classes = _names(given.classes)
     pool = _examples(given.pool, "pool", classes)
@@ -158,16 +156,13 @@ def _class_numbers(labels: Tensor, count: int, name: str) -> Tensor:
         raise UserError(f"{name} labels {tuple(labels.shape)}: must be class numbers (N,) or one-hot (N, {count})")
     numbers = labels.long()
     if (wrong := numbers != labels).any():
-        raise UserError(
-            f"{name} labels hold {labels[wrong][0].item():g}: must be whole numbers from 0 to {count - 1}; "
-            "a regression has classes=()"
-        )
+        allowed = f"must be whole numbers from 0 to {count - 1}; a regression has classes=()"
+        raise UserError(f"{name} labels hold {labels[wrong][0].item():g}: {allowed}")
     low, high = (int(end) for end in numbers.aminmax())
     if low < 0 or high >= count:
         subtract = ": subtract 1" if (low, high) == (1, count) else ""
-        raise UserError(
-            f"{name} labels run from {low} to {high}: must run from 0 to {count - 1} for {count} classes{subtract}"
-        )
+        allowed = f"must run from 0 to {count - 1} for {count} classes{subtract}"
+        raise UserError(f"{name} labels run from {low} to {high}: {allowed}")
     return numbers
 
 
@@ -190,9 +185,8 @@ def _alike(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     if pool.shape[1] != test.shape[1]:
         raise UserError(f"test inputs have {test.shape[1]} values, the pool's {pool.shape[1]}: must be as many")
     if pool.is_floating_point() != test.is_floating_point():
-        raise UserError(
-            f"pool inputs are {pool.dtype}, test inputs {test.dtype}: must be of one type, they share a scale"
-        )
+        types = f"pool inputs are {pool.dtype}, test inputs {test.dtype}"
+        raise UserError(f"{types}: must be of one type, they share a scale")
     wider = torch.promote_types(pool.dtype, test.dtype)
     return {name: each.to(wider) for name, each in inputs.items()}
 
@@ -206,9 +200,8 @@ def _scaled(scale: Any, raw: Tensor, name: str) -> Tensor:
         raise UserError(f"scale raises {type(error).__name__} for the {name}: {error}") from error
     if not isinstance(found, Tensor) or found.shape != raw.shape or found.requires_grad or found.device != raw.device:
         what = f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else _kind(found)
-        raise UserError(
-            f"scale returns {what} for inputs {tuple(raw.shape)}: must be a tensor of that shape, without gradients"
-        )
+        returned = f"scale returns {what} for inputs {tuple(raw.shape)}"
+        raise UserError(f"{returned}: must be a tensor of that shape, without gradients")
     if not torch.allclose(raw, before, rtol=0, atol=0, equal_nan=True):
         raise UserError("scale changes the tensor it is given: it must return a new one")
     return found

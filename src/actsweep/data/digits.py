@@ -27,13 +27,8 @@ def load() -> Dataset:
 
     rows = torch.from_numpy(_rows())
     everything = Examples(rows[:, :-1].contiguous(), rows[:, -1].long())
-    return Dataset(
-        pool=everything[:-TEST_SIZE],
-        test=everything[-TEST_SIZE:],
-        classes=CLASSES,
-        shape=SHAPE,
-        scale=Scale(divisor=16, mean=0.5, std=0.5),
-    )
+    scale = Scale(divisor=16, mean=0.5, std=0.5)
+    return Dataset(everything[:-TEST_SIZE], everything[-TEST_SIZE:], CLASSES, SHAPE, scale)
 
 
 def pictures() -> Pictures:

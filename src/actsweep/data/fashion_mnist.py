@@ -78,16 +78,14 @@ def downloaded(root: Path) -> dict[str, Path]:
             f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}, and the download failed "
             f"({error}); run `{command('data.fetch')}`, install Debian's dataset-fashion-mnist, or copy the files there"
         ) from error
-    files = find(root)
-    if files is None:
+    if not (files := find(root)):
         raise UserError(f"data.source.root={root}: torchvision's download left no FashionMNIST there")
     return files
 
 
 def _files(root: str | None, download: bool) -> dict[str, Path]:
     place = folders.folder(data_folder() if root is None else root)
-    files = find(place) or (downloaded(place) if download else None)
-    if files is None:
+    if not (files := find(place) or (downloaded(place) if download else None)):
         raise UserError(f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}")
     return files
 
@@ -110,14 +108,8 @@ def load(root: str | None, download: bool = True) -> Dataset:
         labels = idx.read(files[name], SHA256[name])
         return Examples(torch.from_numpy(images), torch.from_numpy(labels).long())
 
-    return Dataset(
-        pool=examples("train"),
-        test=examples("t10k"),
-        classes=CLASSES,
-        shape=SHAPE,
-        scale=Scale(divisor=255, mean=0.5, std=0.5),
-        expected=DIGEST,
-    )
+    scale = Scale(divisor=255, mean=0.5, std=0.5)
+    return Dataset(examples("train"), examples("t10k"), CLASSES, SHAPE, scale, expected=DIGEST)
 
 
 def pictures(root: str | None, download: bool = True) -> Pictures:

@@ -34,16 +34,15 @@ def fetch(root: Path) -> Path:
     if fashion_mnist.find(root) is None:
         fashion_mnist.verify(fashion_mnist.there(root))
         with tempfile.TemporaryDirectory() as scratch:
-            unpacked = None
             try:
                 unpacked = from_debian(Path(scratch))
             except (OSError, subprocess.CalledProcessError) as error:
                 print(f"Debian's {PACKAGE} can't be had here ({error}); trying torchvision's download")
-            if unpacked:
+            else:
                 fashion_mnist.add(unpacked, root)
     fashion_mnist.load(str(root))
     files = fashion_mnist.find(root)
-    assert files is not None
+    assert files
     return next(iter(files.values())).parent
 
 

@@ -62,17 +62,14 @@ def listing(place: Path) -> Listing:
 
 def below(root: Path) -> Listing:
     """The files in `root`, or in the one folder below that has some, as torchvision's NAME/raw and EMNIST's gzip."""
-    for depth in ("", "*", "*/*"):
-        places = (
-            [place for place in sorted(root.glob(depth)) if os.access(place, os.R_OK | os.X_OK)] if depth else [root]
-        )
-        found = {place: there for place in places if (there := listing(place))}
+    for places in ([root], root.glob("*"), root.glob("*/*")):
+        readable = [place for place in sorted(places) if place == root or os.access(place, os.R_OK | os.X_OK)]
+        found = {place: there for place in readable if (there := listing(place))}
         if len(found) > 1:
-            raise UserError(
-                f"data.source.root={root}: holds several data sets, give one of {', '.join(map(str, found))}"
-            )
+            several = ", ".join(map(str, found))
+            raise UserError(f"data.source.root={root}: holds several data sets, give one of {several}")
         if found:
-            return found[next(iter(found))]
+            return next(iter(found.values()))
     return {}
 
 
@@ -85,7 +82,6 @@ def of_split(there: Listing, root: Path, split: str | None) -> dict[tuple[str, s
     if there and not wanted:
         raise UserError(f"data.source.split={split}: there is no such split in {root}, which holds {known}")
     if len(names) > 1:
-        raise UserError(
-            f"data.source.root={root}: holds the splits {known}: choose one with data.source.split={names[-1]}"
-        )
+        choose = f"choose one with data.source.split={names[-1]}"
+        raise UserError(f"data.source.root={root}: holds the splits {known}: {choose}")
     return {each[1:]: there[each] for each in wanted}

@@ -40,9 +40,8 @@ def _read(root: Path, part: str, files: Mapping[tuple[str, str], Sequence[Path]]
     if labels.ndim == 2 and labels.shape[1] == QMNIST_COLUMNS and labels.dtype == torch.int32:
         labels = labels[:, 0]
     if images.ndim < 2 or labels.ndim != 1 or len(images) != len(labels):
-        raise UserError(
-            f"data.source.root={root}: {part} images {tuple(images.shape)} and labels {tuple(labels.shape)} don't match"
-        )
+        sizes = f"{part} images {tuple(images.shape)} and labels {tuple(labels.shape)}"
+        raise UserError(f"data.source.root={root}: {sizes} don't match")
     return images, labels.long()
 
 
@@ -53,16 +52,12 @@ def _highest(root: Path, first: int, train: Tensor, test: Tensor) -> int:
         raise UserError(f"data.source.first_label={first}: the smallest label in {root} is {low}")
     present = set(train.unique().tolist())
     if first < low and low in present:
-        raise UserError(
-            f"data.source.first_label={first}: no image in {root} has it, labels run from {low} to {high}: "
-            f"give data.source.first_label={low}"
-        )
+        why = f"no image in {root} has it, labels run from {low} to {high}"
+        raise UserError(f"data.source.first_label={first}: {why}: give data.source.first_label={low}")
     missing = next(label for label in count(first) if label not in present)
     if missing <= high:
-        raise UserError(
-            f"data.source.root={root}: no training image has label {missing}, but labels run from {first} to {high}: "
-            "number them without gaps"
-        )
+        why = f"no training image has label {missing}, but labels run from {first} to {high}"
+        raise UserError(f"data.source.root={root}: {why}: number them without gaps")
     return high
 
 
@@ -70,18 +65,15 @@ def _highest(root: Path, first: int, train: Tensor, test: Tensor) -> int:
 def _open(root: Path, files: Files, stamps: tuple[tuple[int, ...], ...], first_label: int) -> Dataset:
     (pool, pool_labels), (test, test_labels) = (_read(root, part, dict(files)) for part in ("train", "test"))
     if not len(pool) or not len(test) or pool.shape[1:] != test.shape[1:]:
-        raise UserError(
-            f"data.source.root={root}: training images {tuple(pool.shape)} and test images {tuple(test.shape)} must be "
-            "of one size, and not none"
-        )
+        sizes = f"training images {tuple(pool.shape)} and test images {tuple(test.shape)}"
+        raise UserError(f"data.source.root={root}: {sizes} must be of one size, and not none")
     last_label = _highest(root, first_label, pool_labels, test_labels)
-    return Dataset(
-        pool=Examples(pool.flatten(1), pool_labels - first_label),
-        test=Examples(test.flatten(1), test_labels - first_label),
-        classes=tuple(str(label) for label in range(first_label, last_label + 1)),
-        shape=tuple(pool.shape[1:]),
-        scale=Scale(divisor=255, mean=0.5, std=0.5),
+    examples = (
+        Examples(pool.flatten(1), pool_labels - first_label),
+        Examples(test.flatten(1), test_labels - first_label),
     )
+    classes = tuple(str(label) for label in range(first_label, last_label + 1))
+    return Dataset(*examples, classes, tuple(pool.shape[1:]), Scale(divisor=255, mean=0.5, std=0.5))
 
 
 def load(root: str, first_label: int = 0, split: str | None = None) -> Dataset:

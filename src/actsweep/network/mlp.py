@@ -17,10 +17,7 @@ from actsweep.network import activations
 from actsweep.threads import all_threads
 
 NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
-
-
 Weighted = nn.Linear | activations.Convolution
-
 WORTH_SHARING = 10_000_000  # multiply-adds a step, about a millisecond's: below, threads wait longer than they work
 
 
@@ -51,12 +48,7 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_sizes: Sequence[int],
-        output_size: int,
-        act: Mapping[str, Any],
-        norm: str = "none",
+        self, input_size: int, hidden_sizes: Sequence[int], output_size: int, act: Mapping[str, Any], norm: str = "none"
     ) -> None:
         super().__init__()
         sizes = [input_size, *hidden_sizes, output_size]
@@ -80,12 +72,10 @@ class MLP(nn.Module):
 
     def taps(self) -> list[Tap]:
         """Every layer from the input to the output, named layer_01, layer_02, …"""
-        linears = self.layers[:: self.stride]
+        linears = cast(list[nn.Linear], list(self.layers[:: self.stride]))
         activations = [*self.layers[self.stride - 1 :: self.stride], None]
-        return [
-            Tap(f"layer_{number:02d}", cast(nn.Linear, linear), activation)
-            for number, (linear, activation) in enumerate(zip(linears, activations, strict=True), start=1)
-        ]
+        names = (f"layer_{number:02d}" for number in range(1, len(linears) + 1))
+        return [Tap(*each) for each in zip(names, linears, activations, strict=True)]
 
 
 def threads_for(network: nn.Module, examples: int) -> int:
@@ -133,9 +123,3 @@ def fault_of(make: Callable[[], tuple[Initialiser | None, BiasInitialiser]], inp
         if not torch.allclose(one, again, rtol=0, atol=0, equal_nan=True):
             return f"draws {name} that torch's seed doesn't fix, others in each run: draw them with torch"
     return None
-
-
-def initialise(network: MLP, weight: Initialiser | None, bias: BiasInitialiser) -> None:
-    """Fill every layer, input to output."""
-    for tap in network.taps():
-        fill(tap.linear, weight, bias)

@@ -86,10 +86,9 @@ def _place(name: str) -> int:
 class Array:
     """What a pickle says of a NumPy array: no memory is taken for what it merely claims."""
 
-    def __init__(self) -> None:
-        self.shape: tuple[int, ...] = ()
-        self.content = b""
-        self.in_columns = False
+    shape: tuple[int, ...] = ()
+    content = b""
+    in_columns = False
 
     def __setstate__(self, state: tuple[int, tuple[int, ...], "Dtype", bool, bytes]) -> None:
         _, self.shape, dtype, self.in_columns, self.content = state

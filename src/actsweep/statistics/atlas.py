@@ -18,31 +18,19 @@ from actsweep.config.descriptions import SPECIAL, as_call
 from actsweep.errors import UserError
 from actsweep.places import REPOSITORY, command
 from actsweep.results.reading import Run, texts
+from actsweep.statistics.findings.seen import geometric
 from actsweep.statistics.inference import trained
-from actsweep.statistics.setting import ACTS, Setting, act_order
+from actsweep.statistics.setting import ACTS, Setting, act_order, is_in
 
-COMMITTED, EXCLUDED, FASHION = (
-    REPOSITORY / "docs" / f"{name}.csv" for name in ("atlas", "atlas_excluded", "atlas_fashion")
-)
+DOCS = REPOSITORY / "docs"
+COMMITTED, EXCLUDED, FASHION = DOCS / "atlas.csv", DOCS / "atlas_excluded.csv", DOCS / "atlas_fashion.csv"
 PACKAGES = ("actsweep", "torch", "torch_activation")
 NUMBERS = ("low", "high", "slope_low", "slope_high", "centre", "cost", "weight_variance", "bias_variance", "q", "chi")
 SCALES = ("depth_scale", "q_scale", "gradient_scale")
 COLUMNS = (
     *("act", "package", "learnt", "same_as", "init", "status", "reason", "low", "high", "monotone", "slope_low"),
-    *(
-        "slope_high",
-        "parity",
-        "jumps",
-        "kinks",
-        "centre",
-        "curve",
-        "cost",
-        "weight_variance",
-        "bias_variance",
-        "q",
-        "chi",
-    ),
-    *(*SCALES, "lr", "rates", "accuracies", "diverged", "trained", "dead", "saturated", "gradient_ratio"),
+    *("slope_high", "parity", "jumps", "kinks", "centre", "curve", "cost", "weight_variance", "bias_variance", "q"),
+    *("chi", *SCALES, "lr", "rates", "accuracies", "diverged", "trained", "dead", "saturated", "gradient_ratio"),
     *("gradient_ratio_trained", "protocol"),
 )
 OF_THE_FUNCTION = ("learnt", "low", "high", "monotone", "slope_low", "slope_high", "parity", "jumps", "kinks", "curve")
@@ -65,11 +53,7 @@ def is_of_atlas(run: Run) -> bool:
 def tables(runs: Sequence[Run]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The table, text as it stands in a CSV file, and the functions that have no rows there, with why."""
     ordered = sorted(_told_apart(runs), key=lambda run: (_place(run["act"]), run["init"] != "default", run["init"]))
-    described = {
-        run["act"]: run["atlas"]
-        for run in reversed(ordered)
-        if run["status"] == "completed" and run["atlas"]["unfit"] is None
-    }
+    described = {run["act"]: run["atlas"] for run in reversed(ordered) if _is_measured(run)}
     first = equals({act: _told_by(found) for act, found in reversed(described.items())})
     rows = [_row(run, described[act]) | {"same_as": first[act]} for run in ordered if (act := run["act"]) in described]
     excluded = {run["act"]: _excluded(run) for run in reversed(ordered) if run["act"] not in described}
@@ -118,9 +102,8 @@ def equals(values: Mapping[str, Sequence[float]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, mine in arrays.items():
         earlier = (other for other, first in found.items() if not first and arrays[other].shape == mine.shape)
-        found[name] = next(
-            (other for other in earlier if np.allclose(arrays[other], mine, RELATIVE, ABSOLUTE, equal_nan=True)), ""
-        )
+        alike = (other for other in earlier if np.allclose(arrays[other], mine, RELATIVE, ABSOLUTE, equal_nan=True))
+        found[name] = next(alike, "")
     return found
 
 
@@ -132,7 +115,7 @@ def _told_by(found: Mapping[str, Any]) -> list[float]:
 
 def _row(run: Run, described: Mapping[str, Any]) -> dict[str, str]:
     """`described`: what a run of this function found; of one that failed, its row has no more than that."""
-    failed = run["status"] != "completed" or run["atlas"]["unfit"] is not None
+    failed = not _is_measured(run)
     found = {name: described.get(name) for name in OF_THE_FUNCTION} if failed else run["atlas"]
     reason = _excluded(run)["reason"] if failed else found.get("no_edge")
     status = "failed" if failed else "no edge" if reason else "measured"
@@ -143,11 +126,15 @@ def _row(run: Run, described: Mapping[str, Any]) -> dict[str, str]:
     row |= {name: _numbers(found.get(name) or ()) for name in ("jumps", "kinks", "rates", "accuracies", "diverged")}
     row["curve"] = _numbers(np.round(found.get("curve") or (), 9) + 0.0, digits=4)
     for name, column in (("untrained", "gradient_ratio"), ("trained", "gradient_ratio_trained")):
-        row[column] = _number(_geometric_mean((found.get("gradient_ratios") or {}).get(name, ())))
+        row[column] = _number(geometric((found.get("gradient_ratios") or {}).get(name, ())).value)
     if accuracies := found.get("accuracies"):
         classes = run["classes"]
         row["trained"] = _number(sum(trained(each, classes) for each in accuracies) / len(accuracies))
     return row
+
+
+def _is_measured(run: Run) -> bool:
+    return run["status"] == "completed" and run["atlas"]["unfit"] is None
 
 
 def _excluded(run: Run) -> dict[str, str]:
@@ -155,29 +142,17 @@ def _excluded(run: Run) -> dict[str, str]:
     return {"act": run["act"], "package": package_of(run["act"]), "kind": unfit[0], "reason": unfit[1]}
 
 
-def _number(value: float | None, digits: int = 6) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.6g}"
 
 
 def _numbers(values: Iterable[float], digits: int = 6) -> str:
     return " ".join(f"{value:.{digits}g}" for value in values)
 
 
-def _geometric_mean(values: Sequence[float]) -> float | None:
-    """0 where one is 0, as of frames.first_to_last; without those that are not finite; None without any."""
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
-        return None
-    return math.exp(np.mean(np.log(finite))) if min(finite) > 0 else 0.0
-
-
 def protocol(run: Run) -> str:
     """Eight hexadecimal digits of all that was the same for every function."""
-    config = {
-        key: value
-        for key, value in texts(run["config"]).items()
-        if key not in FREE and key.partition(".")[0] not in FREE
-    }
+    config = {key: value for key, value in texts(run["config"]).items() if not is_in(FREE, key)}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 

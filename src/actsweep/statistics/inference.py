@@ -2,24 +2,7 @@
 
 Flow: results → **statistics** → report. Equal numbers give equal results: generators are seeded.
 
-How often, in %, each 95 % interval held the truth in 10,000 simulations (± 0.5) of 5, 10 and 30 runs; * is used.
-Bimodal: near 0.10, in a fifth of the runs near 0.87. Of 5 such runs a third show one mode only: no method knows their
-mean. The bootstrap-t is up to 14 times Student's width. With 0.3 for a fifth, the IQM's * has 83, 96, 95, trimmed t 45,
-61, 69. Bootstraps are of 9,999. Unpaired, the first group is shifted by 1, by 0.5, or has half of its runs near 0.87.
-
-                                normal    lognormal(0, 1)   bimodal
-mean         Student's t *     95 95 95       82 83 88      66 89 94
-             bootstrap-t       96 95 95       89 90 92      67 89 97
-             BCa               85 90 93       73 82 89      66 88 97
-             percentile        84 90 93       71 80 88      65 88 94
-median       order statistics* 94 98 96       94 98 96      94 98 96
-             percentile, BCa   94 94 94       94 94 94      94 94 94
-IQM          widened perc. *   94 98 96       94 97 96      94 97 96
-             percentile        91 94 95       90 93 95      90 93 95
-             BCa               90 94 95       89 93 95      89 92 94
-             trimmed t         94 94 95       92 92 94      95 95 96
-difference, unpaired: Welch *  96 95 95       98 97 96      97 95 95
-improvement, unpaired *        97 96 95       96 96 96      96 96 95
+Each kind of interval was chosen for how often it holds the truth: docs/measured.md, "How sure the numbers are".
 """
 
 import math
@@ -84,7 +67,7 @@ def trained(accuracy: float, classes: int) -> bool:
 
 
 def mean(values: Sequence[float]) -> Estimate:
-    """The mean, with Student's interval: 95 % for normal values, less for skewed and bimodal ones (see the table).
+    """The mean, with Student's interval: 95 % for normal values, less for skewed and bimodal ones (docs/measured.md).
 
     Raises ValueError for a value that is not finite, as do the others: failed runs are never averaged silently.
     """
@@ -103,7 +86,7 @@ def interquartile_mean(values: Sequence[float]) -> Estimate:
     """The mean without the lowest and the highest quarter, each rounded down to whole values (Agarwal et al. 2021).
 
     From 5 values there is an interval: the percentile bootstrap that rliable uses too, but with the tails widened as
-    Student's t is to the normal (Hesterberg 2015). It promises 95 % for all three kinds of values in the table.
+    Student's t is to the normal (Hesterberg 2015). It promises 95 % for normal, lognormal and bimodal values.
     """
     return _robust(_finite(values), MIDDLE_MEAN, _bootstrap_interval)
 

@@ -87,10 +87,8 @@ def ranks(table: Floats) -> list[Estimate]:
         return [Estimate(float(each), n=seeds) for each in value]
     drawn = np.random.default_rng(0).multinomial(seeds - 1, np.full(seeds, 1 / seeds), RESAMPLES) / (seeds - 1)
     low, high = np.quantile(_ranked(drawn @ table.T), [TAIL, 1 - TAIL], axis=0)
-    return [
-        Estimate(float(each), float(min(each, one)), float(max(each, other)), seeds)
-        for each, one, other in zip(value, low, high, strict=True)
-    ]
+    ends = np.minimum(value, low).tolist(), np.maximum(value, high).tolist()
+    return [Estimate(*each, seeds) for each in zip(value.tolist(), *ends, strict=True)]
 
 
 def _ranked(means: Floats) -> Floats:

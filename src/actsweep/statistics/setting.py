@@ -6,7 +6,7 @@ a seed counts once in a setting, however often it was run, and whoever drops a r
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from actsweep.results.reading import Run, data_of, natural, status, texts
 
 Identity = tuple[str, int | str]  # the setting's label and the seed
 ACTS = ("sigmoid", "tanh", "relu", "leakyrelu", "elu", "swish")
-CHANGES_NOTHING = {"report", "figures", "diagnostics", "trainer.enable_progress_bar"}  # of what a run finds
+TELLS_NOTHING = {"seed", "report", "figures", "diagnostics", "trainer.enable_progress_bar"}  # of settings apart
 COMPUTED = ("init.weight.", "init.bias.")  # arguments that may be computed from keys of these parts:
 FROM_PARTS = {"names", "act", "init", "data"}
 NOTHING = ("", "none")  # values that a label needs not say
@@ -62,13 +62,10 @@ def varied(configs: Sequence[dict[str, str]]) -> list[str]:
     Without those that others imply: `names.act` and `names.PART` together may imply one of PART, and other keys what an
     initialisation computes from them.
     """
-    keys = dict.fromkeys(key for config in configs for key in config if not _changes_nothing(key))
-    differing = [
-        key
-        for key in keys
-        if len({config.get(key) for config in configs}) > 1
-        and any(config.get(key) != config.get("seed") for config in configs)
-    ]
+    keys = dict.fromkeys(key for config in configs for key in config if not is_in(TELLS_NOTHING, key))
+    seeds = [config.get("seed") for config in configs]
+    values = {key: [config.get(key) for config in configs] for key in keys}
+    differing = [key for key, found in values.items() if len(set(found)) > 1 and found != seeds]
     named = lambda key: ("names.act", f"names.{key.partition('.')[0]}")  # noqa: E731
     own = [key for key in differing if key == "names.act" or not _follows(key, named(key), configs)]
     given = [key for key in own if not key.startswith(COMPUTED)]
@@ -78,8 +75,13 @@ def varied(configs: Sequence[dict[str, str]]) -> list[str]:
     return [key for key in own if key in given]
 
 
-def _changes_nothing(key: str) -> bool:
-    return key == "seed" or not CHANGES_NOTHING.isdisjoint({key, key.partition(".")[0]})
+def is_in(parts: Collection[str], key: str) -> bool:
+    """Whether a dotted key, or the section that it is of, is one of `parts`.
+
+    >>> is_in({"names", "optim.lr"}, "names.act"), is_in({"names", "optim.lr"}, "optim.l2")
+    (True, False)
+    """
+    return key in parts or key.partition(".")[0] in parts
 
 
 def _follows(key: str, others: Sequence[str], configs: Sequence[dict[str, str]]) -> bool:

@@ -20,6 +20,7 @@ from actsweep.errors import UserError
 from actsweep.places import command
 from actsweep.results import run_folder
 from actsweep.results.reading import Run, read_runs, texts
+from actsweep.statistics.setting import is_in
 
 FREE = {  # what the two parts of a study need not have in common
     *("seed", "optim.lr", "names", "figures", "report", "diagnostics", "threads"),
@@ -49,9 +50,8 @@ def learning_rate(folder: str, act: str, init: str, asked: DictConfig | None = N
             scores.setdefault(run["config"]["optim"]["lr"], {}).setdefault(run.get("seed", run["folder"]), _score(run))
     if not scores:
         why = f" that differs in optim.lr and seed alone (the nearest also in {', '.join(nearest)})" if nearest else ""
-        raise UserError(
-            f"{folder} has no run of act={act} init={init}{why}: run `{command('train', '+sweeps=fair')}` first"
-        )
+        first = f"run `{command('train', '+sweeps=fair')}` first"
+        raise UserError(f"{folder} has no run of act={act} init={init}{why}: {first}")
     return max(sorted(scores), key=lambda lr: fmean(scores[lr].values()))
 
 
@@ -79,20 +79,12 @@ def _asked(asked: DictConfig, act: str, init: str) -> dict[str, str] | None:
     except (ValidationError, OmegaConfBaseException):
         return None  # as config.read will say
     found = texts(json.loads(json.dumps(settings.plain(), default=str)))
-    return {key: value for key, value in found.items() if not _is_free(key) and key.partition(".")[0] not in other}
-
-
-def _is_free(key: str) -> bool:
-    return key in FREE or key.partition(".")[0] in FREE
+    return {key: value for key, value in found.items() if not is_in(FREE | other, key)}
 
 
 def _differing(run: Run, wanted: Mapping[str, str]) -> list[str]:
     parts = {key.partition(".")[0] for key in wanted}
-    own = {
-        key: value
-        for key, value in texts(run["config"]).items()
-        if key.partition(".")[0] in parts and not _is_free(key)
-    }
+    own = {key: value for key, value in texts(run["config"]).items() if is_in(parts, key) and not is_in(FREE, key)}
     return sorted(key for key in own.keys() | wanted.keys() if own.get(key) != wanted.get(key))
 
 
@@ -103,7 +95,6 @@ def _score(run: Run) -> float:
         return -math.inf if is_regression else 1 / (run.get("classes") or math.inf)
     score = run["val_loss" if is_regression else "val_accuracy"]
     if score is None:
-        raise UserError(
-            f"{run['folder']} validated nothing, so its learning rate can't be judged; give data.val_size=N"
-        )
+        why = "validated nothing, so its learning rate can't be judged"
+        raise UserError(f"{run['folder']} {why}; give data.val_size=N")
     return -float(score) if is_regression else float(score)

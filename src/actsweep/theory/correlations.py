@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actsweep.theory.integrals import Floats, Function, panels, rule
-from actsweep.theory.meanfield import LARGEST, SMALLEST
+from actsweep.theory.meanfield import bounded
 
 ORDER = 128  # a jump leaves 1 % of E[φ²] to higher orders, a kink 1e-4; all of it counts as of the next one
 
@@ -49,7 +49,7 @@ def correlations(
     """
     found, powers = [], np.arange(ORDER + 2)
     for weight, bias in zip(weight_variances, bias_variances, strict=True):
-        a = np.stack([coefficients(act, float(each)) for each in np.clip(q, SMALLEST, LARGEST)])
+        a = np.stack([coefficients(act, bounded(float(each))) for each in q])
         one, other = (a[each] for each in pairs)
         q = weight * np.square(a).sum(axis=1) + bias
         covariance = weight * (one * other * c[:, None] ** powers).sum(axis=1) + bias

@@ -63,17 +63,15 @@ def critical(act: nn.Module | Function, q: float) -> Critical:
         return min(bias + ROUNDING, ROUNDING if abs(slope - 1) < ROUNDING else HOLDS - slope)
 
     grid = np.linspace(math.log(q), math.log(max(LARGEST_Q, q)), 49)
-    before: float | None = None
-    for log_q in grid:
-        if margin(log_q) >= 0:
-            chosen = log_q if before is None else brentq(margin, before, log_q, xtol=1e-13, rtol=1e-14)
-            point = on_the_edge(phi, math.exp(chosen))
-            return Critical(point.weight_variance, max(point.bias_variance, 0.0), point.q)
-        before = log_q
-    raise UserError(
-        f"{phi.name} has no useful edge of chaos: for every q* from {q:g} to {LARGEST_Q:g}, χ₁ = 1 needs a negative "
-        "bias variance or q runs away; use init=matching, or init=variance with variances of your own"
-    )
+    place = next((place for place, log_q in enumerate(grid) if margin(log_q) >= 0), None)
+    if place is None:
+        raise UserError(
+            f"{phi.name} has no useful edge of chaos: for every q* from {q:g} to {LARGEST_Q:g}, χ₁ = 1 needs a "
+            "negative bias variance or q runs away; use init=matching, or init=variance with variances of your own"
+        )
+    chosen = brentq(margin, grid[place - 1], grid[place], xtol=1e-13, rtol=1e-14) if place else grid[0]
+    point = on_the_edge(phi, math.exp(chosen))
+    return Critical(point.weight_variance, max(point.bias_variance, 0.0), point.q)
 
 
 @lru_cache(maxsize=256)
@@ -112,20 +110,22 @@ def variances(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[float,
 
     Raises UserError where weights are not random numbers around 0: the theory says nothing of them.
     """
-    known = [
-        1 / 3 if weight is None else _stated(weight, fan_in, fan_out),
-        1 / (3 * fan_in) if bias is None else _stated(bias, 1, 1),
-    ]
-    if bias == "alike" and known[0] is not None:
-        known[1] = known[0] / fan_in
-    if known[0] is not None and known[1] is not None:
-        return known[0], known[1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        layers = range(-(-DRAWN // (fan_in * fan_out)))
-        measured = np.mean([of_layer(*_drawn(weight, bias, fan_in, fan_out)) for _ in layers], axis=0)
-    found = [value if value is not None else float(other) for value, other in zip(known, measured, strict=True)]
-    return found[0], found[1]
+    of_weights = 1 / 3 if weight is None else _stated(weight, fan_in, fan_out)
+    of_biases = 1 / (3 * fan_in) if bias is None else _stated(bias, 1, 1)
+    if bias == "alike" and of_weights is not None:
+        of_biases = of_weights / fan_in
+    if of_weights is None or of_biases is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            measured = []
+            for _ in range(-(-DRAWN // (fan_in * fan_out))):
+                linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
+                fill(linear, weight, bias)
+                measured.append(of_layer(linear.weight, linear.bias))
+        means = np.mean(measured, axis=0).tolist()
+        of_weights = means[0] if of_weights is None else of_weights
+        of_biases = means[1] if of_biases is None else of_biases
+    return of_weights, of_biases
 
 
 def of_layer(weight: Tensor, bias: Tensor | None) -> tuple[float, float]:
@@ -153,9 +153,3 @@ def _stated(initialiser: Any, fan_in: int, fan_out: int) -> float | None:
     if function is nn.init.kaiming_normal_ and set(given) == {"nonlinearity"}:
         return 2.0 if given["nonlinearity"] == "relu" else 1.0 if given["nonlinearity"] == "linear" else None
     return None
-
-
-def _drawn(weight: Any, bias: Any, fan_in: int, fan_out: int) -> tuple[Tensor, Tensor]:
-    linear = nn.Linear(fan_in, fan_out, dtype=torch.float64)
-    fill(linear, weight, bias)
-    return linear.weight.detach(), linear.bias.detach()

@@ -53,17 +53,12 @@ class Function:
 
     def slope(self, x: Floats) -> Floats:
         """φ′(x) by automatic differentiation: a kink's is one of its two sides', a jump's is that beside it."""
-        return self._derivatives(x, 1)[1]
-
-    def both(self, x: Floats) -> tuple[Floats, Floats]:
-        """φ(x) and φ′(x)."""
-        value, slope = self._derivatives(x, 1)
-        return value, slope
+        return self.derivatives(x, 1)[1]
 
     def _apply(self, x: Tensor) -> Tensor:
         return self.module(x.clone().view(-1, 1)).view(x.shape)  # a clone, because it may work in place
 
-    def _derivatives(self, x: Floats, order: int) -> list[Floats]:
+    def derivatives(self, x: Floats, order: int) -> list[Floats]:
         """φ and its first derivatives; fewer where torch can't differentiate again."""
         with torch.enable_grad():
             points = torch.as_tensor(x, dtype=torch.float64).clone().requires_grad_()
@@ -73,16 +68,15 @@ class Function:
                     found.append(torch.zeros_like(points))
                     continue
                 try:
-                    (next_one,) = torch.autograd.grad(
+                    found += torch.autograd.grad(
                         found[-1].sum(), points, create_graph=order > 1, materialize_grads=True
                     )
                 except RuntimeError:
                     break
-                found.append(next_one)
         return [each.numpy(force=True) for each in found]  # torch may know that all of it is 0
 
     def _derivative(self, order: int, x: Floats) -> Floats:
-        return self._derivatives(x, order)[order]
+        return self.derivatives(x, order)[order]
 
     @cached_property
     def jumps(self) -> Floats:
@@ -95,7 +89,7 @@ class Function:
         """Where φ, φ′ or φ″ jumps, sorted, each once."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            orders = range(1, len(self._derivatives(np.zeros(1), 2)))
+            orders = range(1, len(self.derivatives(np.zeros(1), 2)))
             places = [jumps(partial(self._derivative, order)) for order in orders]
         together = np.sort(np.concatenate([self.jumps, *places]))
         return together[np.diff(together, prepend=-np.inf) > 1e-9]

@@ -22,6 +22,10 @@ OF_FLOAT32 = 1e-76, 1e76  # variances of the numbers that it holds
 NEARLY = 1e-6  # by which χ at q = 0 may be off: it is that at SMALLEST, where z is about 1e-7
 
 
+def bounded(q: float, smallest: float = SMALLEST, largest: float = LARGEST) -> float:
+    return min(max(q, smallest), largest)
+
+
 @dataclass(frozen=True)
 class MeanField:
     """An activation at (σ_w², σ_b²). Raises ValueError for variances that are negative or not finite."""
@@ -45,13 +49,10 @@ class MeanField:
 
     def q_slope(self, q: float) -> float:
         """dq_next/dq = σ_w² E[φ(√q z)² (z² − 1)] / 2q: needs no derivative of φ, so jumps are no trouble."""
-        q = min(max(q, SMALLEST), LARGEST)
+        q = bounded(q)
         root = math.sqrt(q)
-        return (
-            self.weight_variance
-            / (2 * q)
-            * mean(lambda x: self.act(x) ** 2 * ((x / root) ** 2 - 1), q, self.act.breaks)
-        )
+        average = mean(lambda x: self.act(x) ** 2 * ((x / root) ** 2 - 1), q, self.act.breaks)
+        return self.weight_variance / (2 * q) * average
 
     def fixed_point(self, start: float = 1.0) -> float:
         """q*, where q goes from `start`: 0 where it vanishes, ∞ where it diverges, `start` where every q stays."""
@@ -74,14 +75,12 @@ class MeanField:
 
     def correlation(self, c: float, q: float) -> float:
         """The next layer's correlation of two inputs of variance q whose correlation is c."""
-        q = min(max(q, SMALLEST), LARGEST)
-        covariance = self.weight_variance * mean_of_pair(self.act, q, c, self.act.breaks) + self.bias_variance
+        covariance = self.weight_variance * mean_of_pair(self.act, bounded(q), c, self.act.breaks) + self.bias_variance
         return covariance / self.next_q(q)
 
     def chi_of_pair(self, c: float, q: float) -> float:
         """σ_w² E[φ′(u) φ′(v)]: at c* the slope of the correlation map, times next_q(q) / q = 1."""
-        q = min(max(q, SMALLEST), LARGEST)
-        return self.weight_variance * mean_of_pair(self.act.slope, q, c, self.act.breaks)
+        return self.weight_variance * mean_of_pair(self.act.slope, bounded(q), c, self.act.breaks)
 
     def map_slope(self, c: float, q: float) -> float:
         """d c_next / dc at c < 1, by differences: of functions that jump as well, whose φ′ lacks the jumps."""
@@ -91,12 +90,11 @@ class MeanField:
     def fixed_correlation(self, q: float) -> float:
         """c*, where correlations go: 1 in the ordered phase, less in the chaotic one."""
         grid = 1 - np.geomspace(1, 1e-6, 13)
-        growth = [self.correlation(float(c), q) - c for c in grid]
-        if growth[-1] >= 0:  # still growing next to 1
-            return 1.0
-        last = int(np.flatnonzero(np.array(growth) >= 0)[-1]) if max(growth) >= 0 else -1
-        if last < 0:
+        growing = [place for place, c in enumerate(grid) if self.correlation(float(c), q) - c >= 0]
+        if not growing:
             return 0.0
+        if (last := growing[-1]) == len(grid) - 1:  # still growing next to 1
+            return 1.0
         return float(brentq(lambda c: self.correlation(c, q) - c, grid[last], grid[last + 1], xtol=1e-9))
 
 
@@ -149,23 +147,19 @@ def limit(theory: MeanField, start: float = 1.0) -> Limit:
 
 def second_moment(act: Function, q: float) -> float:
     """E[φ(√q z)²]."""
-    q = min(max(q, SMALLEST), LARGEST)
-    return mean(lambda x: act(x) ** 2, q, act.breaks)
+    return mean(lambda x: act(x) ** 2, bounded(q), act.breaks)
 
 
 def slope_moment(act: Function, q: float) -> float:
     """E[φ′(√q z)²]. Raises UserError where that does not settle."""
     _check_slope(act)
-    q = min(max(q, SMALLEST), LARGEST)
-    return mean(lambda x: act.slope(x) ** 2, q, act.breaks)
+    return mean(lambda x: act.slope(x) ** 2, bounded(q), act.breaks)
 
 
 def _check_slope(act: Function) -> None:
     if not act.slope_settles:
-        raise UserError(
-            f"{act.name} has no χ₁ and no edge of chaos: its slope grows so fast towards a point that E[φ′(z)²] is "
-            "infinite, or beyond numerical averages"
-        )
+        why = "its slope grows so fast towards a point that E[φ′(z)²] is infinite, or beyond numerical averages"
+        raise UserError(f"{act.name} has no χ₁ and no edge of chaos: {why}")
 
 
 @dataclass(frozen=True)
@@ -239,19 +233,15 @@ class Moments:
 def moments(act: Function, q: float) -> Moments:
     """All averages that a layer's prediction needs, from one evaluation. Raises UserError as `slope_moment` does."""
     _check_slope(act)
-    q = min(max(q, OF_FLOAT32[0]), OF_FLOAT32[1])
+    q = bounded(q, *OF_FLOAT32)
     z, w = rule(panels(q, act.breaks))
-    value, slope = act.both(math.sqrt(q) * z)
+    value, slope = act.derivatives(math.sqrt(q) * z, 1)
     with np.errstate(all="ignore"):  # of powers of large numbers
         square, slope_square = float(w @ value**2), float(w @ slope**2)
-        return Moments(
-            square,
-            slope_square,
-            _spread(float(w @ value**4), square),
-            _spread(float(w @ slope**4), slope_square),
-            float(w @ (value**2 * (z**2 - 1))) / (2 * square) if square else 0.0,
-            float(w @ (slope**2 * (z**2 - 1))) / (2 * slope_square) if slope_square else 0.0,
-        )
+        spreads = _spread(float(w @ value**4), square), _spread(float(w @ slope**4), slope_square)
+        growth = float(w @ (value**2 * (z**2 - 1))) / (2 * square) if square else 0.0
+        slope_growth = float(w @ (slope**2 * (z**2 - 1))) / (2 * slope_square) if slope_square else 0.0
+        return Moments(square, slope_square, *spreads, growth, slope_growth)
 
 
 def _spread(fourth: float, square: float) -> float:

@@ -62,15 +62,11 @@ def _ends(function: Real) -> tuple[float, float]:
     low, high = float(np.nanmin(near)), float(np.nanmax(near))
     for side in (-1.0, 1.0):
         parts = [function(side * np.geomspace(a, b, 400)) for a, b in zip((NEAR, *TAILS), TAILS, strict=False)]
-        tops = [_most(part) for part in parts]
-        bottoms = [_most(-part) for part in parts]
+        tops = [np.fmax.reduce(part, initial=-np.inf) for part in parts]  # NaNs apart
+        bottoms = [np.fmax.reduce(-part, initial=-np.inf) for part in parts]
         high = max(high, _limit([high, *tops]))
         low = min(low, -_limit([-low, *bottoms]))
     return low, high
-
-
-def _most(values: Floats) -> float:
-    return float(np.nanmax(values)) if not np.isnan(values).all() else -np.inf
 
 
 def _limit(tops: list[float]) -> float:
@@ -86,9 +82,9 @@ def _monotone(act: Function) -> str:
     values = values[np.isfinite(values)]
     steps, tolerance = np.diff(values), TURNING * (1e-3 + np.abs(values[1:]))
     rises, falls = bool((steps > tolerance).any()), bool((steps < -tolerance).any())
-    return {(True, False): "increasing", (False, True): "decreasing", (False, False): "constant"}.get(
-        (rises, falls), "no"
-    )
+    if rises == falls:
+        return "no" if rises else "constant"
+    return "increasing" if rises else "decreasing"
 
 
 def _parity(act: Function) -> str:

@@ -14,17 +14,11 @@ from typing import TypeVar
 
 from actsweep.results.reading import Run
 from actsweep.statistics.findings import progress, signal, spread, steps, units
-from actsweep.statistics.findings.finding import BREAKS as BREAKS
-from actsweep.statistics.findings.finding import HARMS as HARMS
-from actsweep.statistics.findings.finding import KINDS as KINDS
-from actsweep.statistics.findings.finding import NOTE as NOTE
-from actsweep.statistics.findings.finding import Fact as Fact
-from actsweep.statistics.findings.finding import Finding as Finding
-from actsweep.statistics.findings.finding import Where as Where
-from actsweep.statistics.findings.seen import Seen, Tables, seen
-from actsweep.statistics.findings.seen import tables_of as tables_of
+from actsweep.statistics.findings.finding import BREAKS, HARMS, KINDS, NOTE, Fact, Finding, Where
+from actsweep.statistics.findings.seen import Seen, Tables, tables_of
 from actsweep.statistics.setting import Setting
 
+__all__ = ["BREAKS", "HARMS", "KINDS", "NOTE", "Fact", "Finding", "Tables", "Where", "find", "tables_of"]
 RULES: tuple[Callable[[Seen], list[Finding]], ...] = (
     signal.of_scale, steps.diverged, steps.too_large, steps.too_small,
     units.born_dead, units.dying, units.saturated, units.collapsed, units.always_linear, units.stands_still,
@@ -42,9 +36,9 @@ def find(settings: Sequence[Setting], read: Callable[[Run], Tables] = tables_of)
 
     `read`: a run's tables, by default from its folder; who has read them already gives them.
     """
-    watched = [seen(setting, read) for setting in settings if setting.observed]
-    found = [finding for each in watched for finding in _of_setting(each)]
-    found += _said_by(spread.too_few_seeds, [each.setting for each in watched])
+    watched = [setting for setting in settings if setting.observed]
+    found = [finding for each in watched for finding in _of_setting(Seen.of(each, read))]
+    found += _said_by(spread.too_few_seeds, watched)
     found = [replace(each, explanation=in_words(each.explanation), evidence=_known(each.evidence)) for each in found]
     return tuple(sorted(found, key=lambda each: (-each.severity, bool(each.follows))))
 

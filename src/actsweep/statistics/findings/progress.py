@@ -111,18 +111,8 @@ def overfitting(seen: Seen) -> list[Finding]:
     }
     said = f"At the end, {', and '.join(part for part, value in known.items() if value >= 0.005)}."
     evidence = evidence if gap.value > GAP else evidence[::-1]
-    remedy = _remedy(seen, rise.value > LOST)
-    return [
-        Finding(
-            "overfitting",
-            HARMS,
-            Where(seen.label, None, best),
-            tuple(evidence),
-            said,
-            remedy,
-            "Prechelt 1998",
-        )
-    ]
+    where, remedy = Where(seen.label, None, best), _remedy(seen, rise.value > LOST)
+    return [Finding("overfitting", HARMS, where, tuple(evidence), said, remedy, "Prechelt 1998")]
 
 
 def _scale(seen: Seen, curve: Floats) -> float:

@@ -64,6 +64,11 @@ class Seen:
     runs: tuple[Run, ...]
     tables: tuple[Tables, ...]
 
+    @classmethod
+    def of(cls, setting: Setting, read: Callable[[Run], Tables]) -> "Seen":
+        runs = (*setting.completed, *setting.diverged)
+        return cls(setting, runs, tuple(map(read, runs)))
+
     @property
     def n(self) -> int:
         return len(self.runs)
@@ -104,6 +109,11 @@ class Seen:
         """At the last measurement, of the completed runs: a diverged one's is of what is no network any more."""
         return self.at(quantity, lambda run, part: (status(run) == "completed" and int(part.epochs.max())) or None)
 
+    @property
+    def ends(self) -> Iterable[tuple[str, int | None, Callable[[str], ByLayer | None]]]:
+        """Before and after training: in words, as Where's epoch, and how a quantity is read."""
+        return ("before training", 0, self.untrained), ("at the end", None, self.trained)
+
     @cached_property
     def guessing(self) -> float:
         """The cross-entropy of guessing, nats; NaN of a regression."""
@@ -134,9 +144,7 @@ class Seen:
     def learnt(self) -> list[bool]:
         """Of each run whether it learnt anything; a diverged one did not. Of regressions and of networks without an
         accuracy, whether its loss fell by a tenth; of untrained ones, nothing."""
-        return [
-            known for run, each in zip(self.runs, self.tables, strict=True) if (known := _learnt(run, each)) is not None
-        ]
+        return [known for known in map(_learnt, self.runs, self.tables) if known is not None]
 
     @cached_property
     def unlearnt(self) -> Estimate:
@@ -176,9 +184,8 @@ class Seen:
             return f"{self.lost()}{self._stopped()}."
         if not self.waited.value >= 0.005:  # or unknown, as of regressions
             return "The runs learnt all the same."
-        return (
-            f"The runs learnt all the same, but spent {self.waited.value:.0%} of their epochs at the loss of guessing."
-        )
+        late = f"{self.waited.value:.0%} of their epochs"
+        return f"The runs learnt all the same, but spent {late} at the loss of guessing."
 
     def _stopped(self) -> str:
         """What ended the runs that learnt nothing, if it was patience, in words."""
@@ -198,8 +205,10 @@ class Seen:
 
 
 def _learnt(run: Run, tables: Tables) -> bool | None:
-    if status(run) != "completed" or not run.get("epochs"):
-        return None if status(run) == "completed" else False
+    if status(run) != "completed":
+        return False
+    if not run.get("epochs"):
+        return None
     accuracy = run.get("test_accuracy") if run.get("test_accuracy") is not None else run.get("val_accuracy")
     if accuracy is not None and run.get("classes"):
         return inference.trained(accuracy, run["classes"])
@@ -236,20 +245,16 @@ def average(values: Iterable[float]) -> Estimate:
     return inference.mean([float(value) for value in values if math.isfinite(value)])
 
 
-def geometric(values: Floats) -> Estimate:
-    """Geometric mean of (S,), with Student's interval of the logarithms; 0 where one is 0.
+def geometric(values: Sequence[float] | Floats) -> Estimate:
+    """Geometric mean of those of (S,) that are finite, with Student's interval of the logarithms; 0 where one is 0.
 
-    >>> round(geometric(np.array([1.0, 100.0])).value, 9)
+    >>> round(geometric([1.0, 100.0]).value, 9)
     10.0
     """
-    finite = values[np.isfinite(values)]
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
     if not len(finite) or (finite <= 0).any():
         return Estimate(0.0 if len(finite) else math.nan, n=len(finite))
     logs = average(np.log(finite))
     with np.errstate(over="ignore"):
         return Estimate(float(np.exp(logs.value)), float(np.exp(logs.low)), float(np.exp(logs.high)), logs.n)
-
-
-def seen(setting: Setting, read: Callable[[Run], Tables]) -> Seen:
-    runs = (*setting.completed, *setting.diverged)
-    return Seen(setting, runs, tuple(read(run) for run in runs))

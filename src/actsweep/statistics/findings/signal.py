@@ -51,37 +51,26 @@ class Passed(NamedTuple):
         return geometric(self.total ** (1 / self.layers))
 
 
-def signal(seen: Seen) -> Passed | None:
-    """From the first layer's z to the outputs'."""
-    found = seen.untrained("signal")
-    if found is None or len(found.layers) < 2:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = np.nan_to_num(found.values[:, -1] / found.values[:, 0])
-    names, mean = found.layers, found.mean
-    expected = _expected(seen)
-    return Passed(total, len(names) - 1, names[int(mean.argmin())], names[int(mean.argmax())], expected)
-
-
-def gradient(seen: Seen) -> Passed | None:
-    """From the outputs' z to the first layer's; without `delta_ratio` of all layers, of their weights."""
-    norms, ratios = seen.untrained("grad_norm"), seen.untrained("delta_ratio")
-    if norms is None or len(norms.layers) < 2:
-        return None
-    names, mean = norms.layers, norms.mean
-    lowest, highest = names[int(mean.argmin())], names[int(mean.argmax())]
-    if ratios is not None and len(ratios.layers) == len(names) - 1:
-        with np.errstate(over="ignore"):
-            total = np.nan_to_num(ratios.values.prod(axis=1))
-        return Passed(total, len(ratios.layers), lowest, highest, _expected(seen))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = np.nan_to_num(norms.values[:, 0] / norms.values[:, -1])
-    return Passed(total, len(names) - 1, lowest, highest)
-
-
-def _expected(seen: Seen) -> float:
-    found = seen.untrained("delta_ratio_theory")
-    return float(found.values.prod(axis=1).mean()) if found is not None else math.nan
+def _passed(seen: Seen) -> dict[str, Passed]:
+    """Of the signal, from the first layer's z to the outputs', and of the gradient, from these to that; the gradient of
+    the weights, where `delta_ratio` is not known of all layers."""
+    ratios, theory = seen.untrained("delta_ratio"), seen.untrained("delta_ratio_theory")
+    expected = float(theory.values.prod(axis=1).mean()) if theory else math.nan
+    passed = {}
+    for name, quantity, start, end in (("signal", "signal", 0, -1), ("gradient", "grad_norm", -1, 0)):
+        found = seen.untrained(quantity)
+        if found is None or len(found.layers) < 2:
+            continue
+        layers, mean, of_theory = len(found.layers) - 1, found.mean, expected
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            total = found.values[:, end] / found.values[:, start]
+            if name == "gradient" and ratios and len(ratios.layers) == layers:
+                total = ratios.values.prod(axis=1)
+            elif name == "gradient":
+                of_theory = math.nan
+        lowest, highest = (found.layers[int(place)] for place in (mean.argmin(), mean.argmax()))
+        passed[name] = Passed(np.nan_to_num(total), layers, lowest, highest, of_theory)
+    return passed
 
 
 def activation(seen: Seen) -> str:
@@ -114,28 +103,37 @@ def starts_wild(seen: Seen) -> bool:
 
 def of_scale(seen: Seen) -> list[Finding]:
     """Vanishing and exploding signal and gradient, and an initialisation that doesn't fit."""
-    passed = {name: found for name, found in (("signal", signal(seen)), ("gradient", gradient(seen))) if found}
+    passed = _passed(seen)
     late = OF_THOSE_THAT_LEARN if seen.unlearnt.value <= 0.5 else TENFOLD
     suffers, wild = seen.suffers, starts_wild(seen)
     found = []
     for name, each in passed.items():
         if each.typical < (1 / late if suffers else VANISHED * (name == "gradient")):
-            found.append(_vanishing(seen, name, each, passed, 1 / late))
+            patience = "; more patience may do too" if each.typical > PATIENCE and seen.number("patience") else ""
+            said = f"{each.typical:.2g} of the {name} is left after {each.layers}. {seen.said()}{_cure(seen, patience)}"
+            found.append(_of_one(seen, "vanishing", name, each.lowest, passed, 1 / late, said))
         if wild and each.typical > TENFOLD:
-            found.append(_exploding(seen, name, each, passed))
+            said = f"after {each.layers} the {name} is {each.typical:.2g} times as large. {_wild(seen)}{_cure(seen)}"
+            found.append(_of_one(seen, "exploding", name, each.highest, passed, TENFOLD, said))
     if wild and not any(each.kind.startswith("exploding") for each in found):
         found += _overflowing(seen)
     misfit = _misfit(seen, passed, bool(found), suffers, wild)
     return [*misfit, *found]
 
 
-def _facts(name: str, each: Passed, passed: dict[str, Passed], threshold: float) -> tuple[Fact, ...]:
-    total = fact(f"{name} that is left of 1", geometric(each.total), "1", each.theory, threshold)
-    by_layer = [
-        fact(f"{other}, factor of a layer", part.each(), "1", part.theory ** (1 / part.layers))
-        for other, part in passed.items()
-    ]
-    return (total, *by_layer)
+def _of_one(
+    seen: Seen, kind: str, name: str, layer: str, passed: dict[str, Passed], threshold: float, said: str
+) -> Finding:
+    where = Where(seen.label, layer if name == "signal" else first_layer(seen), 0)
+    evidence, words = _facts(seen, name, passed, threshold), f"{_factors(passed)}: {said}"
+    return Finding(f"{kind}_{name}", seen.severity, where, evidence, words, better_init(seen), SOURCE)
+
+
+def _facts(seen: Seen, name: str, passed: dict[str, Passed], threshold: float) -> tuple[Fact, ...]:
+    found = [fact(f"{name} that is left of 1", geometric(passed[name].total), "1", passed[name].theory, threshold)]
+    for other, part in passed.items():
+        found.append(fact(f"{other}, factor of a layer", part.each(), "1", part.theory ** (1 / part.layers)))
+    return (*found, seen.outcome())
 
 
 def _factors(passed: dict[str, Passed]) -> str:
@@ -144,24 +142,6 @@ def _factors(passed: dict[str, Passed]) -> str:
     known = next((part for part in passed.values() if not math.isnan(part.theory)), None)
     theory = f" (theory: {known.theory ** (1 / known.layers):.2g})" if known else ""
     return f"Untrained, each layer multiplies {' and '.join(said)}{theory}"
-
-
-def _vanishing(seen: Seen, name: str, each: Passed, passed: dict[str, Passed], threshold: float) -> Finding:
-    where = Where(seen.label, each.lowest if name == "signal" else first_layer(seen), 0)
-    left = f"{each.typical:.2g} of the {name} is left after {each.layers}"
-    remedy = better_init(seen)
-    patience = "; more patience may do too" if each.typical > PATIENCE and seen.number("patience") else ""
-    said = f"{_factors(passed)}: {left}. {seen.said()}{_cure(seen, patience)}"
-    evidence = (*_facts(name, each, passed, threshold), seen.outcome())
-    return Finding(f"vanishing_{name}", seen.severity, where, evidence, said, remedy, SOURCE)
-
-
-def _exploding(seen: Seen, name: str, each: Passed, passed: dict[str, Passed]) -> Finding:
-    where = Where(seen.label, each.highest if name == "signal" else first_layer(seen), 0)
-    grown = f"after {each.layers} the {name} is {each.typical:.2g} times as large"
-    said = f"{_factors(passed)}: {grown}. {_wild(seen)}{_cure(seen)}"
-    evidence = (*_facts(name, each, passed, TENFOLD), seen.outcome())
-    return Finding(f"exploding_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)
 
 
 def _overflowing(seen: Seen) -> list[Finding]:
@@ -209,8 +189,6 @@ def _misfit(seen: Seen, passed: dict[str, Passed], ruinous: bool, suffers: bool,
     made = f"init={init} is made for others than {seen.setting.act}. " if foreign else ""
     outcome = _wild(seen) if each.typical > 1 else seen.said()
     said = f"{made}{_factors(passed)}: of 1, {each.typical:.2g} is left of the {name}. {outcome}{_cure(seen)}"
-    threshold = UNEVEN if each.typical > 1 else 1 / UNEVEN
-    evidence = (*_facts(name, each, passed, threshold), seen.outcome())
-    where = Where(seen.label, first_layer(seen), 0)
-    severity = seen.severity if ruinous else HARMS
+    evidence = _facts(seen, name, passed, UNEVEN if each.typical > 1 else 1 / UNEVEN)
+    where, severity = Where(seen.label, first_layer(seen), 0), seen.severity if ruinous else HARMS
     return [Finding("init_misfit", severity, where, evidence, said, better_init(seen), SOURCE)]

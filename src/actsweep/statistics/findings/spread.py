@@ -25,9 +25,8 @@ def unstable(seen: Seen) -> list[Finding]:
     classes = next((run["classes"] for run in seen.runs if run.get("classes")), None)
     if not classes or seen.setting.measure != "test_accuracy" or seen.n < 3 or not seen.learnt:
         return []  # untrained networks differ by chance
-    accuracies = np.sort(
-        [1 / classes if run.get("test_accuracy") is None else float(run["test_accuracy"]) for run in seen.runs]
-    )
+    tested = [run.get("test_accuracy") for run in seen.runs]
+    accuracies = np.sort([1 / classes if each is None else float(each) for each in tested])
     place = int(np.diff(accuracies).argmax()) + 1
     low, high = accuracies[:place], accuracies[place:]
     gap, share = float(high[0] - low[-1]), len(low) / seen.n
@@ -42,17 +41,8 @@ def unstable(seen: Seen) -> list[Finding]:
         "mean over seeds describes none of them."
     )
     evidence = (fact("runs in the lower mode", lost, threshold=SHARE), Fact("gap between modes", gap, "1", seen.n))
-    return [
-        Finding(
-            "unstable",
-            BREAKS,
-            Where(seen.label, share=lost.value),
-            evidence,
-            said,
-            better_init(seen),
-            "Glorot & Bengio 2010",
-        )
-    ]
+    where, source = Where(seen.label, share=lost.value), "Glorot & Bengio 2010"
+    return [Finding("unstable", BREAKS, where, evidence, said, better_init(seen), source)]
 
 
 def theory_deviates(seen: Seen) -> list[Finding]:
@@ -103,13 +93,9 @@ def _of_task(settings: Sequence[Setting]) -> list[Finding]:
     shown = [each for each in known if each[1].n > 1]
     least = fewest(pairs)
     wanted = max([least, *(min(each.value, MOST_SEEDS) for _, each in shown[:1] if not math.isnan(each.value))])
-    evidence = (
-        Fact("seeds", n, "seeds", n, threshold=least),
-        *(
-            fact(f"seeds for a power of {100 * POWER:.0f} %, {best.label} against {each.label}", N, "seeds")
-            for each, N in shown
-        ),
-    )
+    name = f"seeds for a power of {100 * POWER:.0f} %, {best.label} against"
+    would_do = (fact(f"{name} {each.label}", N, "seeds") for each, N in shown)
+    evidence = (Fact("seeds", n, "seeds", n, threshold=least), *would_do)
     more = f" and {len(few) - NEAREST} more" * (len(few) > NEAREST)
     which = "" if len(few) == len(settings) else f"{', '.join([*few][:NEAREST])}{more}: "
     said = f"{which}{next(iter(few.values()))}." + "".join(f" {_would_do(best, each, N)}" for each, N in shown)

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from actsweep.results.measured import Measured
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, Fact, Finding, Where
 from actsweep.statistics.findings.seen import Seen, average, fact, geometric
@@ -28,12 +27,8 @@ def first_step(seen: Seen) -> Estimate:
 def largest_step(seen: Seen) -> Estimate:
     """The largest update ratio of any layer in any epoch, the median over runs: in a dead network nothing moves."""
     parts = [part for each in seen.tables if (part := each.layers.get("update_ratio")) is not None]
-    largest = [float(np.nanmax(part.values[np.isfinite(part.values)], initial=0.0)) for part in parts if _trained(part)]
-    return inference.median(largest) if largest else Estimate()
-
-
-def _trained(part: Measured) -> bool:
-    return bool((part.epochs > 0).any())
+    trained = [part.values[np.isfinite(part.values)] for part in parts if (part.epochs > 0).any()]
+    return inference.median([float(values.max(initial=0.0)) for values in trained])
 
 
 def scaled(seen: Seen, factor: float) -> tuple[str, ...]:
@@ -86,11 +81,8 @@ def too_large(seen: Seen) -> list[Finding]:
         + (f", and the training loss rose to {np.median(peaks):.2g} times that of guessing" if spikes else "")
         + (f". {seen.lost()}." if seen.learnt else ".")
     )
-    return [
-        Finding(
-            "step_too_large", seen.severity, Where(seen.label), (*evidence, seen.outcome()), said, slower(seen), SOURCE
-        )
-    ]
+    evidence.append(seen.outcome())
+    return [Finding("step_too_large", seen.severity, Where(seen.label), tuple(evidence), said, slower(seen), SOURCE)]
 
 
 def diverged(seen: Seen) -> list[Finding]:
@@ -112,18 +104,8 @@ def diverged(seen: Seen) -> list[Finding]:
         + (f", at step {step}" if step is not None else "")
         + (f"; the first step moved weights by {first.value:.2g} of their size." if first.n else ".")
     )
-    severity = BREAKS if share.value > 0.5 else seen.severity
-    return [
-        Finding(
-            "diverged",
-            severity,
-            Where(seen.label, None, epoch, step, share.value),
-            evidence,
-            said,
-            slower(seen),
-            SOURCE,
-        )
-    ]
+    severity, where = BREAKS if share.value > 0.5 else seen.severity, Where(seen.label, None, epoch, step, share.value)
+    return [Finding("diverged", severity, where, evidence, said, slower(seen), SOURCE)]
 
 
 def _when(seen: Seen, seed: int) -> tuple[int, int | None]:

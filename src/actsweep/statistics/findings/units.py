@@ -1,20 +1,19 @@
 """Units that are of no use: born dead, dying, saturated, always linear, collapsed; layers that stand still."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from actsweep.results.measured import Floats
-from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import Fact, Finding, Where
 from actsweep.statistics.findings.seen import AT_CHANCE, ByLayer, Seen, average, fact, wider
 from actsweep.statistics.findings.signal import activation, better_init
 from actsweep.statistics.findings.steps import UNFIT, slower
+from actsweep.statistics.inference import Estimate
 
 HALF = 0.5  # of a layer's units: it is half as wide as asked
-NEARLY_ALL = (
-    0.75  # of the runs; of a layer's units that don't bend: by chance, of biases as large as signals, it is half
-)
+NEARLY_ALL = 0.75  # of the runs; of a layer's units that don't bend: of biases as large as signals, it is half
 DIED, FEW = 0.35, 4  # of a layer's units, at least so many: default ReLU networks lose a fifth at lr=0.1, and train
 SATURATED = 0.7  # of (image, unit) pairs: a critical sigmoid network has 0.6, and trains
 CONSTANT = 0.01  # of a layer's size: what tells images apart is lost in what they have in common
@@ -62,15 +61,15 @@ def dying(seen: Seen) -> list[Finding]:
     sizes = seen.runs[0].get("hidden_sizes") or [FEW / DIED]
     if share.value < max(DIED, FEW / min(sizes)):
         return []
-    turnover = [_total(seen, name, layer) for name in ("units_died", "units_revived")]
+    died, revived = (_total(seen, name, layer) for name in ("units_died", "units_revived"))
     dead = float(after.mean[after.layers.index(layer)])
     evidence = (
         fact("units that died, of the layer’s", share, threshold=DIED),
         Fact("units dead at the end, of the layer’s", dead, "1", share.n),
-        *(Fact(name, value, "units a run", share.n) for name, value in zip(("died", "revived"), turnover, strict=True)),
+        Fact("died", died, "units a run", share.n),
+        Fact("revived", revived, "units a run", share.n),
     )
     epoch = _half_way(seen, layer)
-    died, revived = turnover
     why = "too large a step throws units to where their slope is 0."
     unknown = math.isnan(died) or math.isnan(revived)
     said = (
@@ -100,24 +99,19 @@ def _half_way(seen: Seen, layer: str) -> int:
 
 def saturated(seen: Seen) -> list[Finding]:
     """Most pairs lie where the slope is next to 0, of an activation that is flat at both ends."""
-    for when, found in (
-        ("before training", seen.untrained("saturated_fraction")),
-        ("at the end", seen.trained("saturated_fraction")),
-    ):
-        harmless = when == "at the end" and seen.unlearnt.value <= 0.5 and not seen.left() > UNFIT
-        if found is None or found.mean.max() < SATURATED or harmless or not flat_at_both_ends(seen):
-            continue
-        layer, values = found.worst()
-        share = average(values).within(0, 1)
-        said = (
-            f"{share.value:.0%} of the (image, unit) pairs of {layer} lie, {when}, where the slope is at most 5 % of "
-            f"its largest: hardly a gradient passes them."
-        )
-        remedy = better_init(seen) if when == "before training" else slower(seen)
-        where = Where(seen.label, layer, 0 if when == "before training" else None, share=share.value)
-        evidence = (fact(f"saturated pairs, {when}", share, threshold=SATURATED), seen.outcome())
-        return [Finding("saturated", seen.severity, where, evidence, said, remedy, "Glorot & Bengio 2010")]
-    return []
+    found = _worst(seen, "saturated_fraction", SATURATED)
+    if not found or not flat_at_both_ends(seen):
+        return []
+    where, share, when = found
+    if when == "at the end" and seen.unlearnt.value <= 0.5 and not seen.left() > UNFIT:
+        return []  # harmless
+    said = (
+        f"{share.value:.0%} of the (image, unit) pairs of {where.layer} lie, {when}, where the slope is at most 5 % of "
+        f"its largest: hardly a gradient passes them."
+    )
+    remedy = slower(seen) if when == "at the end" else better_init(seen)
+    evidence = (fact(f"saturated pairs, {when}", share, threshold=SATURATED), seen.outcome())
+    return [Finding("saturated", seen.severity, where, evidence, said, remedy, "Glorot & Bengio 2010")]
 
 
 def flat_at_both_ends(seen: Seen) -> bool:
@@ -132,30 +126,29 @@ def always_linear(seen: Seen) -> list[Finding]:
     found = _worst(seen, "always_linear", NEARLY_ALL)
     if not found:
         return []
-    layer, share, when = found
+    where, share, when = found
     said = (
-        f"{share.value:.0%} of the units of {layer} are, {when}, linear on every image: so much of the layer adds "
-        "nothing that the next one’s weights could not."
+        f"{share.value:.0%} of the units of {where.layer} are, {when}, linear on every image: so much of the layer "
+        "adds nothing that the next one’s weights could not."
     )
-    where = Where(seen.label, layer, 0 if when == "before training" else None, share=share.value)
     remedy = ("act=relu",) if activation(seen) in {"Identity", "PReLU"} else better_init(seen)
     evidence = (fact(f"units linear on every image, {when}", share, threshold=NEARLY_ALL),)
-    return [
-        Finding("always_linear", seen.severity, where, evidence, said, remedy, "Saxe et al. 2014: depth without a bend")
-    ]
+    source = "Saxe et al. 2014: depth without a bend"
+    return [Finding("always_linear", seen.severity, where, evidence, said, remedy, source)]
 
 
-def _worst(seen: Seen, quantity: str, threshold: float) -> tuple[str, inference.Estimate, str] | None:
-    for when, found in (("before training", seen.untrained(quantity)), ("at the end", seen.trained(quantity))):
-        if found is not None and found.mean.max() >= threshold:
+def _worst(seen: Seen, quantity: str, threshold: float) -> tuple[Where, Estimate, str] | None:
+    """The layer with the highest share, that share, and when it reached the threshold first."""
+    for when, epoch, read in seen.ends:
+        if (found := read(quantity)) and found.mean.max() >= threshold:
             layer, values = found.worst()
-            return layer, average(values).within(0, 1), when
+            share = average(values).within(0, 1)
+            return Where(seen.label, layer, epoch, share=share.value), share, when
     return None
 
 
-def variation(seen: Seen, when: str) -> ByLayer | None:
+def variation(read: Callable[[str], ByLayer | None]) -> ByLayer | None:
     """The signal as a part of z's size, by layer: what tells images apart of all that there is."""
-    read = seen.untrained if when == "before training" else seen.trained
     signal, mean, std = (read(name) for name in ("signal", "pre_activation_mean", "pre_activation_std"))
     if signal is None or mean is None or std is None or not signal.layers == mean.layers == std.layers:
         return None
@@ -168,8 +161,8 @@ def variation(seen: Seen, when: str) -> ByLayer | None:
 
 def collapsed(seen: Seen) -> list[Finding]:
     """A hidden layer answers nearly the same to every image."""
-    for when in ("before training", "at the end"):
-        found = variation(seen, when)
+    for when, epoch, read in seen.ends:
+        found = variation(read)
         hidden = ByLayer(found.layers[:-1], -found.values[:, :-1]) if found and len(found.layers) > 1 else None
         lost = seen.unlearnt.value > 0.5 or (when == "at the end" and seen.left() >= AT_CHANCE)
         if hidden is None or -hidden.mean.max() > CONSTANT or not lost:
@@ -182,7 +175,7 @@ def collapsed(seen: Seen) -> list[Finding]:
             f"it answers the same to all of them. {seen.said()}"
         )
         remedy = ("optim.weight_decay=0",) if decay and when == "at the end" else better_init(seen)
-        where = Where(seen.label, layer, 0 if when == "before training" else None)
+        where = Where(seen.label, layer, epoch)
         evidence = (fact(f"signal ÷ size of z, {when}", share, threshold=CONSTANT), seen.outcome())
         return [Finding("collapsed", seen.severity, where, evidence, said, remedy, "Poole et al. 2016: c* = 1")]
     return []
@@ -208,7 +201,5 @@ def stands_still(seen: Seen) -> list[Finding]:
         f"No recorded step moves {layer} by more than {most[slowest]:.2g} of its size, another layer by up to "
         f"{most.max():.2g}: it stays what it was at the start."
     )
-    remedy = better_init(seen)
-    return [
-        Finding("layer_stands_still", seen.severity, Where(seen.label, layer), evidence, said, remedy, "Karpathy 2022")
-    ]
+    where, source = Where(seen.label, layer), "Karpathy 2022"
+    return [Finding("layer_stands_still", seen.severity, where, evidence, said, better_init(seen), source)]

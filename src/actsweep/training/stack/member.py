@@ -61,7 +61,7 @@ def unsupported(diagnostics: dict[str, Any]) -> str | None:
 class Record:
     """What was measured of a member, what sends it to its loggers, and of which moment it is."""
 
-    send: Callable[..., None]
+    send: Callable[..., object]
     own: Mapping[str, Any]
     epoch: int
     step: int
@@ -208,7 +208,7 @@ class Records:
         self.members, self.numbers = members, 0
 
     def keep(
-        self, send: Callable[..., None], of_each: Sequence[Mapping[str, Any]], epoch: int, step: int, size: int = 1
+        self, send: Callable[..., object], of_each: Sequence[Mapping[str, Any]], epoch: int, step: int, size: int = 1
     ) -> None:
         """`send` will be called with a member, its own of `of_each` and the epoch. `size`: numbers by a name."""
         now = time.time()
