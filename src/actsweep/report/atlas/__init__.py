@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from actsweep.report.atlas import pictures
+from actsweep.report.atlas import pictures, standing
 from actsweep.report.atlas.fashion import fashion_of
 from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Cell, Standings, accuracy, beside, cell, percent
 from actsweep.report.atlas.theory import theory_of
@@ -80,10 +80,7 @@ def _features(row: pd.Series, found: Standings | None, edge: pd.Series | None) -
     bounded = "yes" if math.isfinite(row["low"]) and math.isfinite(row["high"]) else "no"
     smooth = "jumps" if row["jumps"] else "kinks" if row["kinks"] else "yes"
     seen = pd.notna(row["low"])  # nothing can be said of a function that takes a number for each unit
-    return {
-        "package": row["package"],
-        "monotone": row["monotone"],
-        "parity": row["parity"],
+    return {name: row[name] for name in ("package", "monotone", "parity")} | {
         "bounded": bounded if seen else UNKNOWN,
         "learnt": "learnt" if row["learnt"] else "fixed",
         "edge": UNKNOWN if edge is None else {"measured": "yes", "no edge": "no"}.get(edge["status"], UNKNOWN),
@@ -140,17 +137,11 @@ def _scatter(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> dict[
     return pictures.scatter(points, title, x, y)
 
 
-def _comparable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one protocol, of that which most measured ones have: accuracies of others say nothing beside them."""
-    protocols = table.loc[table["accuracies"].notna(), "protocol"].mode()
-    return table[table["protocol"] == protocols[0]] if len(protocols) else table
-
-
 def _context(
     table: pd.DataFrame, excluded: pd.DataFrame, own: Sequence[str], fashion: pd.DataFrame | None
 ) -> dict[str, Any]:
-    compared = _comparable(table)
-    standings = {init: found for init in INITS if (found := Standings.of(compared, init)).values}
+    compared = standing.comparable(table)
+    standings = {found.init: found for found in standing.standings_of(compared)}
     others = [act for act in own if act not in {*compared["act"]}]
     table = table[table["protocol"].isin(compared["protocol"]) | ~table["act"].isin(compared["act"])]  # each act once
     unshown = sorted({*table["init"]} - {*INITS})

@@ -161,3 +161,13 @@ def beside(found: Standings, act: str) -> Cell:
     if (pair := found.compared.get(act)) is None:
         return cell("–", None)
     return cell(fixed(pair.difference.value), pair.difference.value, f"q = {number(found.rates[act], 2)}")
+
+
+def comparable(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one protocol, of that which most measured ones have: accuracies of others say nothing beside them."""
+    protocols = table.loc[table["accuracies"].notna(), "protocol"].mode()
+    return table[table["protocol"] == protocols[0]] if len(protocols) else table
+
+
+def standings_of(table: pd.DataFrame) -> Sequence[Standings]:
+    return [found for init in INITS if (found := Standings.of(table, init)).values]

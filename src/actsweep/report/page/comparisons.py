@@ -88,7 +88,6 @@ def by_depth(verdict: Verdict, styles: Styles) -> list[dict[str, Any]]:
 
 
 def _columns(found: Sequence[Estimate | None], factor: int = 1) -> dict[str, list[Any]]:
-    """Estimates as columns of numbers."""
     ends = ("value", "low", "high")
     numbers = {key: [plain(factor * getattr(each, key)) if each else None for each in found] for key in ends}
     return {"n": [each.n if each else 0 for each in found]} | numbers

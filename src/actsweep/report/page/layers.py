@@ -25,13 +25,10 @@ def mean_over_seeds(stack: Floats, logarithmic: bool) -> Floats:
     >>> mean_over_seeds(np.array([[1.0, 0.0, np.inf, np.nan], [100.0, 4.0, 1.0, np.nan]]), logarithmic=True)
     array([10.,  0., inf, nan])
     """
-    known = ~np.isnan(stack)
-    n = known.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(known, np.log(stack) if logarithmic else stack, 0)
-        mean = terms.sum(axis=0) / n
-        mean = np.exp(mean) if logarithmic else mean
-    return np.where(n == 0, np.nan, np.where((known & np.isinf(stack)).any(axis=0), np.inf, mean))
+        terms = np.log(stack) if logarithmic else stack
+        mean = np.nansum(terms, axis=0) / (~np.isnan(stack)).sum(axis=0)
+    return np.where(np.isinf(stack).any(axis=0), np.inf, np.exp(mean) if logarithmic else mean)
 
 
 def range_over_seeds(stack: Floats) -> tuple[Floats, Floats]:
