@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from actsweep.report import atlas as page
-from actsweep.report.atlas.cells import cell
+from actsweep.report.atlas.standing import cell
 from actsweep.statistics import atlas
 from tests.atlas import made_up_atlas
 from tests.atlas.test_atlas_table import run_of

@@ -198,3 +198,11 @@ def test_gradients_of_a_regression_have_the_unit_of_its_loss(tmp_path: Path) -> 
     shown = picture_of(findings_of(setting.label)[0], setting, Folders())
     assert shown is not None
     assert shown["caption"].startswith("grad_norm (label² per unit weight) by layer, untrained")
+
+
+def test_a_validation_loss_without_a_training_loss_is_drawn_dashed_as_is_said(tmp_path: Path) -> None:
+    (setting,) = settings_of(sweep(tmp_path, acts=["relu"]))
+    shown = picture_of(findings_of(setting.label)[1], setting, Folders())
+    assert shown is not None
+    assert shown["caption"] == "Loss (nats): validation, dashed; mean, lowest and highest of n = 2 runs"
+    assert shown["svg"].count('<polyline class="theory"') == shown["svg"].count("<polyline") == 1

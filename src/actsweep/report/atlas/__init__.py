@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
-from actsweep.report.atlas import pictures
-from actsweep.report.atlas.cells import Cell, accuracy, beside, cell
+from actsweep.report.atlas import pictures, standing
 from actsweep.report.atlas.fashion import fashion_of
-from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Standings, comparable, percent, standings_of
+from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Cell, Standings, accuracy, beside, cell, percent
 from actsweep.report.atlas.theory import theory_of
 from actsweep.report.captions import span
-from actsweep.report.page import policy, script, template
+from actsweep.report.page import render, script, template
 from actsweep.report.wording import number
-from actsweep.results.files import write_atomically
 from actsweep.statistics.setting import ACTS
 
 HERE = Path(__file__).parent
@@ -28,6 +25,7 @@ PAGE = "atlas.html"
 LISTS = ("jumps", "kinks", "curve", "rates", "accuracies", "diverged")
 MEASURED = ("chi", "depth_scale", "lr", "trained", "dead", "saturated", "gradient_ratio", "accuracies")
 UNKNOWN = "not known"
+EMPTY = {"monotone": UNKNOWN, "parity": UNKNOWN} | dict.fromkeys(("jumps", "kinks", "curve", "same_as"), "")
 FILTERS = {
     "package": "From",
     "monotone": "Monotone",
@@ -42,20 +40,20 @@ FILTERS = {
 
 
 def _number(value: float, scale: float = 1, digits: int = 3, below: str = "") -> Cell:
-    value = float(value)
-    return cell("∞" if math.isinf(value) else number(scale * value, digits), scale * value, below)
+    scaled = scale * float(value)
+    return cell(number(scaled, digits), scaled, below)
 
 
 def _range(low: float, high: float) -> str:
-    return f"{number(low)} to {number(high)}".replace("inf", "∞") if pd.notna(low) else ""
+    return f"{number(low)} to {number(high)}" if pd.notna(low) else ""
 
 
 def _initialised(table: pd.DataFrame) -> pd.DataFrame:
     """A row a function: what was measured at torch's initialisation, nothing of those that were not yet."""
     found = table[table["init"] == "default"]
-    others = table[~table["act"].isin(found["act"])].copy()
-    others[[*MEASURED]] = math.nan
-    return pd.concat([found, others]) if len(others) else found
+    others = table[~table["act"].isin(found["act"])].assign(**dict.fromkeys(MEASURED, math.nan))
+    found = pd.concat([found, others]) if len(others) else found
+    return found.assign(**found[[*EMPTY]].astype(object).fillna(EMPTY))
 
 
 def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]:
@@ -63,50 +61,39 @@ def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]
     if found is None or row is None or row["act"] not in found.values:
         return dict.fromkeys(("accuracy, %", "vs ReLU", "rank", "trained, %"), cell("–", None))
     act = row["act"]
-    rank = found.ranks[found.same_as.get(act, act)]
     return {
         "accuracy, %": accuracy(found, act),
         "vs ReLU": beside(found, act),
-        "rank": cell(number(rank.value, 4), rank.value, _rank(found, act)),
+        "rank": _rank(found, found.same_as.get(act, act)),
         "trained, %": _number(row["trained"], 100),
     }
 
 
-def _rank(found: Standings, act: str) -> str:
-    first = found.same_as.get(act, act)
-    rank = found.ranks[first]
+def _rank(found: Standings, act: str) -> Cell:
+    rank = found.ranks[act]
     between = "" if math.isnan(rank.low) else span((round(rank.low), round(rank.high)))
-    return f"{between} {found.letters.get(first, '')}".strip()
-
-
-def _known(found: Any, by: Any = 0.0) -> str:
-    """What is found, unless nothing can be said of the function, as of one that takes a number for each unit."""
-    return UNKNOWN if pd.isna(found) or pd.isna(by) else str(found)
+    return cell(number(rank.value, 4), rank.value, f"{between} {found.letters.get(act, '')}".strip())
 
 
 def _features(row: pd.Series, found: Standings | None, edge: pd.Series | None) -> dict[str, str]:
     """Filter → what it knows the function by."""
-    act = row["act"]
-    return {
-        "package": row["package"],
-        "monotone": _known(row["monotone"]),
-        "parity": _known(row["parity"]),
-        "bounded": _known("yes" if math.isfinite(row["low"]) and math.isfinite(row["high"]) else "no", row["low"]),
+    bounded = "yes" if math.isfinite(row["low"]) and math.isfinite(row["high"]) else "no"
+    smooth = "jumps" if row["jumps"] else "kinks" if row["kinks"] else "yes"
+    seen = pd.notna(row["low"])  # nothing can be said of a function that takes a number for each unit
+    return {name: row[name] for name in ("package", "monotone", "parity")} | {
+        "bounded": bounded if seen else UNKNOWN,
         "learnt": "learnt" if row["learnt"] else "fixed",
         "edge": UNKNOWN if edge is None else {"measured": "yes", "no edge": "no"}.get(edge["status"], UNKNOWN),
-        "smooth": _known(
-            "jumps" if pd.notna(row["jumps"]) else "kinks" if pd.notna(row["kinks"]) else "yes", row["low"]
-        ),
-        "double": "yes" if pd.notna(row["same_as"]) else "no",
-        "verdict": found.verdict(act) if found else NOT_COMPARED,
+        "smooth": smooth if seen else UNKNOWN,
+        "double": "yes" if row["same_as"] else "no",
+        "verdict": found.verdict(row["act"]) if found else NOT_COMPARED,
     }
 
 
 def _row(
     first: pd.Series, edge: pd.Series | None, standings: dict[str, Standings], own: Sequence[str]
 ) -> dict[str, Any]:
-    act, default = first["act"], standings.get("default")
-    features = _features(first, default, edge)
+    act, default, form = first["act"], standings.get("default"), f"monotone: {first['monotone']}, {first['parity']}"
     cells = _standing(default, first)
     cells |= {f"edge: {name}": cell for name, cell in _standing(standings.get("critical"), edge).items()}
     cells |= {
@@ -118,29 +105,24 @@ def _row(
         "cost ÷ ReLU’s": _number(first["cost"], digits=2),
         "range": cell(_range(first["low"], first["high"]), first["low"]),
         "slope": cell(_range(first["slope_low"], first["slope_high"]), first["slope_high"]),
-        "form": cell(form := f"monotone: {_known(first['monotone'])}, {_known(first['parity'])}", form, _form(first)),
-    }  # fmt: skip
+        "form": cell(form, form, _form(first)),
+    }
     return {
         "act": act,
-        "below": _same(first),
+        "below": f"= {first['same_as']}" if first["same_as"] else "",
         "own": act in own,
-        "features": features,
-        "curve": pictures.curve([float(each) for each in first["curve"].split()]) if pd.notna(first["curve"]) else "",
-        "cells": list(cells.values()),
-        "headings": list(cells),
+        "features": _features(first, default, edge),
+        "curve": pictures.curve(first["curve"].split()) if first["curve"] else "",
+        "cells": cells,
     }
 
 
-def _same(row: pd.Series) -> str:
-    return f"= {row['same_as']}" if pd.notna(row["same_as"]) else ""
-
-
 def _form(row: pd.Series) -> str:
-    places = [f"{name} at {row[name]}" for name in ("jumps", "kinks") if pd.notna(row[name])]
+    places = [f"{name} at {row[name]}" for name in ("jumps", "kinks") if row[name]]
     return "; ".join([*places, *([f"{row['learnt']} learnt"] if row["learnt"] else [])])
 
 
-def _points(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> list[pictures.Point]:
+def _scatter(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> dict[str, Any]:
     """Accuracy at an initialisation against the depth scale at torch's."""
     first = table[table["init"] == "default"].set_index("act")
     points = []
@@ -150,20 +132,16 @@ def _points(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> list[p
             title = f"{act}: depth scale {number(scale)} layers, accuracy {percent(found.accuracy[act])}"
             named, learnt = act in ACTS or act in own, bool(first["learnt"][act])
             points.append(pictures.Point(act, scale, found.accuracy[act].value, title, named, learnt))
-    return points
-
-
-def _scatter(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> Markup:
     title = f"Test accuracy at {INITS[found.init]} against predicted depth scale at torch’s initialisation"
     x, y = "depth scale at torch’s initialisation, layers", f"test accuracy at {INITS[found.init]}, %"
-    return pictures.scatter(_points(table, found, own), title, x, y)
+    return pictures.scatter(points, title, x, y)
 
 
 def _context(
     table: pd.DataFrame, excluded: pd.DataFrame, own: Sequence[str], fashion: pd.DataFrame | None
 ) -> dict[str, Any]:
-    compared = comparable(table)
-    standings = {found.init: found for found in standings_of(compared)}
+    compared = standing.comparable(table)
+    standings = {found.init: found for found in standing.standings_of(compared)}
     others = [act for act in own if act not in {*compared["act"]}]
     table = table[table["protocol"].isin(compared["protocol"]) | ~table["act"].isin(compared["act"])]  # each act once
     unshown = sorted({*table["init"]} - {*INITS})
@@ -175,10 +153,9 @@ def _context(
     return {
         "name": "Atlas of activation functions",
         "rows": rows,
-        "headings": rows[0]["headings"] if rows else [],
+        "headings": list(rows[0]["cells"]) if rows else [],
         "filters": {name: (title, sorted({row["features"][name] for row in rows})) for name, title in FILTERS.items()},
         "verdicts": {INITS[init]: found.sentences() for init, found in standings.items()},
-        "standings": standings,
         "excluded": excluded.fillna("").to_dict("records"),
         "kinds": excluded["kind"].value_counts().to_dict(),
         "edgeless": table[table["status"] == "no edge"].astype(object).fillna("").to_dict("records"),
@@ -187,7 +164,7 @@ def _context(
         "theory": theory_of(compared),
         "fashion": None if fashion is None or fashion.empty else fashion_of(fashion, standings),
         "own": [
-            *(_placed(act, found) for act in own for found in standings.values() if act in found.ranks),
+            *(_placed(act, found) for act in own for found in standings.values() if act in found.values),
             *(f"{act} was measured by another protocol than most here: it is compared with none." for act in others),
             *(f"What was measured at init={init} stands in atlas.csv alone." for init in unshown),
         ],
@@ -195,7 +172,7 @@ def _context(
 
 
 def _placed(act: str, found: Standings) -> str:
-    rank = found.ranks[act]
+    rank = found.ranks[found.same_as.get(act, act)]
     return (
         f"{act} stands {number(rank.value, 4)} [{number(rank.low)}, {number(rank.high)}] of {len(found.different)} at "
         f"{INITS[found.init]}: {percent(found.accuracy[act])}; beside ReLU: {found.verdict(act)}."
@@ -219,13 +196,7 @@ def write(
     `table`: a row a function × initialisation, as in docs/atlas.csv; `excluded`: what can't be run, with `kind` and
     `reason`; `own`: the person's functions among the table's; `fashion`: `act` and `accuracies` on FashionMNIST.
     """
-    ours = script("controls.js") + script("atlas.js", HERE)
-    scripts = {"theme": script("theme.js"), "page": ours}
-    html = template("atlas.html.j2", HERE).render(
-        _context(_read(table), excluded, own, fashion)
-        | {"scripts": scripts, "style": script("style.css") + script("atlas.css", HERE)}
-        | {"policy": policy(list(scripts.values()))}
-    )
-    path = folder / PAGE
-    write_atomically(path, html)
-    return path
+    scripts = {"page": script("controls.js") + script("atlas.js", HERE)}
+    style = script("style.css") + script("atlas.css", HERE)
+    context = _context(_read(table), excluded, own, fashion)
+    return render(folder / PAGE, template("atlas.html.j2", HERE), context, scripts, style)

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from actsweep.report.atlas import pictures
-from actsweep.report.atlas.cells import accuracy, beside, cell
-from actsweep.report.atlas.standing import REFERENCE, Standings, accuracies, percent
+from actsweep.report.atlas.standing import REFERENCE, Standings, accuracies, accuracy, beside, cell, percent
 from actsweep.report.wording import counted, fixed
 from actsweep.statistics import ranking
 from actsweep.statistics.setting import ACTS

@@ -3,18 +3,20 @@
 Flow: statistics → **atlas** → its page. From the table that the study leaves (docs/atlas.csv): no run folders are read.
 """
 
-from collections import Counter
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from actsweep.report.wording import counted, fixed, listed
+from actsweep.report.wording import counted, fixed, listed, number
 from actsweep.statistics import inference, ranking
 from actsweep.statistics.inference import Comparison, Estimate
 
+Cell = dict[str, Any]  # of a table: what is read, what is sorted by, what stands below in small letters
 INITS = {"default": "torch’s initialisation", "critical": "the edge of chaos"}
 REFERENCE = "relu"
 BETTER, WORSE, ALIKE, NOT_COMPARED = "better", "worse", "can’t be told apart", "not compared"
@@ -54,9 +56,8 @@ class Standings:
     def of(cls, table: pd.DataFrame, init: str) -> "Standings":
         rows = table[(table["init"] == init) & table["accuracies"].notna()]
         values = dict(zip(rows["act"], accuracies(rows["accuracies"]), strict=True))
-        named = rows.dropna(subset="same_as")
-        first = dict(zip(named["act"], named["same_as"], strict=True))
-        return cls(init, values, {act: other for act, other in first.items() if other in values})
+        same = rows[rows["same_as"].isin([*values])]
+        return cls(init, values, dict(zip(same["act"], same["same_as"], strict=True)))
 
     @cached_property
     def different(self) -> list[str]:
@@ -132,10 +133,8 @@ class Standings:
         """What functions that equal another one show of the tests: they have nothing to find."""
         pairs = [inference.compare(self.values[act], self.values[first]) for act, first in self.same_as.items()]
         found = sum(rate <= ranking.LEVEL for rate in ranking.discovery_rates([pair.p_value for pair in pairs]))
-        count = (
-            f"Equal to another function, under another name: {len(pairs)}; measured, {found} of them differ from it."
-        )
-        return [count] if pairs else []
+        said = f"Equal to another function, under another name: {len(pairs)}; measured, {found} of them differ from it."
+        return [said] if pairs else []
 
 
 def percent(found: Estimate) -> str:
@@ -146,10 +145,28 @@ def interval(found: Estimate) -> str:
     return "" if np.isnan(found.low) else f"[{fixed(found.low)}, {fixed(found.high)}]"
 
 
+def cell(text: str, sort: float | str | None, below: str = "") -> Cell:
+    if isinstance(sort, float) and not math.isfinite(sort):
+        sort = None if math.isnan(sort) else "Infinity" if sort > 0 else "-Infinity"  # as scripts read it
+    return {"text": text, "sort": sort, "below": below}
+
+
+def accuracy(found: Standings, act: str) -> Cell:
+    mean = found.accuracy[act]
+    return cell(fixed(mean.value), mean.value, interval(mean))
+
+
+def beside(found: Standings, act: str) -> Cell:
+    """The mean difference from ReLU and its adjusted p-value; a dash for ReLU itself."""
+    if (pair := found.compared.get(act)) is None:
+        return cell("–", None)
+    return cell(fixed(pair.difference.value), pair.difference.value, f"q = {number(found.rates[act], 2)}")
+
+
 def comparable(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of one protocol, of that which most measured ones have: accuracies of others say nothing beside them."""
-    counted_ones = Counter(table.loc[table["accuracies"].notna(), "protocol"]).most_common(1)
-    return table[table["protocol"] == counted_ones[0][0]] if counted_ones else table
+    protocols = table.loc[table["accuracies"].notna(), "protocol"].mode()
+    return table[table["protocol"] == protocols[0]] if len(protocols) else table
 
 
 def standings_of(table: pd.DataFrame) -> Sequence[Standings]:

@@ -65,7 +65,7 @@ def theory_of(table: pd.DataFrame) -> dict[str, Any] | None:
     place = cut(rows["depth_scale"].tolist(), trains.tolist())
     if place is None:
         return None
-    apart = rows[(rows["depth_scale"] >= place) != trains]
+    apart = rows[(rows["depth_scale"] >= place) != trains].sort_values("depth_scale")
     found, unsaid = correlation(table), int(table[table["init"] == "default"]["depth_scale"].isna().sum())
     return {
         "sentences": [
@@ -76,12 +76,7 @@ def theory_of(table: pd.DataFrame) -> dict[str, Any] | None:
             f"is true of {len(rows) - len(apart)} of {len(rows)}; {len(apart)} part from it.",
         ],
         "rows": [
-            {
-                "act": row["act"],
-                "scale": row["depth_scale"],
-                "trained": row["trained"],
-                "reasons": [reason for reason, holds in REASONS.items() if holds(row)],
-            }
-            for _, row in apart.sort_values("depth_scale").iterrows()
+            {**row, "reasons": [reason for reason, holds in REASONS.items() if holds(row)]}
+            for _, row in apart.iterrows()
         ],
     }

@@ -1,14 +1,18 @@
-"""What the figures of accuracies and of their differences draw."""
+"""What the figures of accuracies, of their differences, and of accuracy against depth draw."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from actsweep.report.drawing import COLOURS
+from actsweep.report.frames import trained_share
 from actsweep.report.page.styles import Styles
 from actsweep.report.verdict import Verdict
 from actsweep.report.wording import plain
+from actsweep.statistics.inference import Estimate
+from actsweep.statistics.setting import Setting
 
 
-def pairs_of(verdict: Verdict, styles: Styles) -> list[list[Any]]:
+def _pairs(verdict: Verdict, styles: Styles) -> list[list[Any]]:
     """What the figure of differences needs, settings as their positions."""
     rounded = verdict.task.metric.rounded
     return [
@@ -27,7 +31,7 @@ def pairs_of(verdict: Verdict, styles: Styles) -> list[list[Any]]:
 
 
 def drawn(verdicts: Sequence[Verdict], styles: Styles) -> dict[str, Any]:
-    """What the figures of accuracy and of differences need; settings as their positions."""
+    """What the figures of a task need; settings as their positions."""
     verdict = verdicts[0]
     metric = verdict.task.metric
     rows = [
@@ -50,5 +54,40 @@ def drawn(verdicts: Sequence[Verdict], styles: Styles) -> dict[str, Any]:
         "higher": metric.higher_is_better,
         "chance": 100 / classes.pop() if len(classes) == 1 and metric.factor == 100 else None,
         "rows": rows,
-        "pairs": [pairs_of(each, styles) for each in verdicts],
+        "pairs": [_pairs(each, styles) for each in verdicts],
+        "depth": by_depth(verdict, styles),
     }
+
+
+def by_depth(verdict: Verdict, styles: Styles) -> list[dict[str, Any]]:
+    """A line per activation and whatever else varies; nothing unless depth varies."""
+    groups = verdict.task.settings
+    if len({group.runs[0]["depth"] for group in groups}) < 2:
+        return []
+    series: dict[tuple[str, str], list[Setting]] = {}
+    for group in groups:  # in the order of their depths
+        series.setdefault((group.besides("depth"), group.act), []).append(group)
+    means = {each.setting.label: each.mean for each in verdict.found}
+    several = len({group.act for group in groups}) > 1
+    lines = []
+    for number, ((rest, act), members) in enumerate(series.items()):
+        look = {key: styles[members[0].label][key] for key in ("colour", "dash", "symbol")}
+        look |= {"dash": "solid"} if several else {"colour": COLOURS[number % len(COLOURS)]}
+        lines.append(
+            {
+                "panel": rest if several else "",
+                "name": act if several else rest or act,
+                "look": look,
+                "settings": [styles[group.label]["position"] for group in members],
+                "depth": [group.runs[0]["depth"] for group in members],
+                **_columns([means.get(group.label) for group in members]),
+                "trained": _columns([trained_share(group) for group in members], 100),
+            }
+        )
+    return lines
+
+
+def _columns(found: Sequence[Estimate | None], factor: int = 1) -> dict[str, list[Any]]:
+    ends = ("value", "low", "high")
+    numbers = {key: [plain(factor * getattr(each, key)) if each else None for each in found] for key in ends}
+    return {"n": [each.n if each else 0 for each in found]} | numbers

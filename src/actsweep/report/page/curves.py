@@ -1,5 +1,6 @@
 """Learning curves, and what the activation functions look like."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,16 +24,12 @@ def _titled(column: str) -> str:
     return f"{SPOKEN[before]} {after.replace('_', ' ')}" if before in SPOKEN and after else column
 
 
-def _percent(column: str) -> bool:
-    return column.endswith("accuracy")
-
-
 def _curve(wide: pd.DataFrame, most: int) -> dict[str, Any]:
     """Mean and range as far as all seeds went; beyond that, each seed that went on by itself."""
     epochs, values = wide.index.to_numpy(dtype=float), wide.to_numpy()
     known = ~np.isnan(values)
     together = np.flatnonzero(known.all(axis=1))
-    kept = together[thinned(len(together), most)] if len(together) else together
+    kept = together[thinned(len(together), most)]
     last = together[-1] if len(together) else 0
     alone = []
     for column, seed in enumerate(wide.columns):
@@ -40,15 +37,10 @@ def _curve(wide: pd.DataFrame, most: int) -> dict[str, Any]:
         if len(rest) > 1 or not len(together):
             rest = rest[thinned(len(rest), most)]
             alone.append({"seed": seed, "x": plain_list(epochs[rest]), "y": plain_list(values[rest, column])})
-    several = wide.shape[1] > 1
-    return {
-        "x": plain_list(epochs[kept]),
-        "mean": plain_list(values[kept].mean(axis=1)),
-        "low": plain_list(values[kept].min(axis=1)) if several else None,
-        "high": plain_list(values[kept].max(axis=1)) if several else None,
-        "n": wide.shape[1],
-        "alone": alone,
-    }
+    n, shown = wide.shape[1], values[kept]
+    low, high = (plain_list(shown.min(axis=1)), plain_list(shown.max(axis=1))) if n > 1 else (None, None)
+    mean = plain_list(shown.mean(axis=1))
+    return {"x": plain_list(epochs[kept]), "mean": mean, "low": low, "high": high, "n": n, "alone": alone}
 
 
 def _curves(group: Setting, folders: Folders, most: int) -> tuple[int, dict[str, Any]]:
@@ -66,25 +58,20 @@ def _curves(group: Setting, folders: Folders, most: int) -> tuple[int, dict[str,
 
 def learning_curves(groups: Sequence[Setting], folders: Folders) -> dict[str, Any]:
     """Every column of epochs.csv, per setting: what may be drawn, and of how many runs."""
-    found: dict[str, dict[int, Any]] = {}
+    found: dict[str, dict[int, Any]] = defaultdict(dict)  # column → position of the setting → its curve
     used = 0
     most = int(np.clip(MOST_EPOCHS // max(len(groups), 1), FEWEST_TIMES, MOST_TIMES))
     for position, group in enumerate(groups):
         count, curves = _curves(group, folders, most)
         used += count
         for column, curve in curves.items():
-            found.setdefault(column, {})[position] = curve
+            found[column][position] = curve
     unit = loss_unit(run for group in groups for run in group.runs)
-    order = sorted(found, key=lambda column: FIRST.index(column) if column in FIRST else len(FIRST))
-    columns = [
-        {
-            "title": _titled(column),
-            "unit": "%" if _percent(column) else unit if column.endswith("loss") else "",
-            "percent": _percent(column),
-            "settings": found[column],
-        }
-        for column in order[:MOST_COLUMNS]
-    ]
+    columns = []
+    for column in sorted(found, key=lambda name: (*FIRST, name).index(name))[:MOST_COLUMNS]:
+        percent = column.endswith("accuracy")
+        what = {"unit": "%" if percent else unit if column.endswith("loss") else "", "percent": percent}
+        columns.append({"title": _titled(column)} | what | {"settings": found[column]})
     return {"columns": columns, "used": used}
 
 
@@ -94,7 +81,7 @@ def activation_functions(groups: Sequence[Setting], folders: Folders, styles: St
     for name, group in functions(groups).items():
         table = folders.read(group.observed[0], "curves", ("x", "value", "slope"))
         if table is not None:
-            table = table.iloc[thinned(len(table), MOST_INPUTS)]
-            columns = {column: plain_list(table[column].to_numpy(dtype=float)) for column in ("x", "value", "slope")}
+            kept = table.iloc[thinned(len(table), MOST_INPUTS)]
+            columns = {column: plain_list(kept[column].astype(float)) for column in ("x", "value", "slope")}
             found.append({"name": name, "look": styles[group.label]} | columns)
     return found[:MOST_FUNCTIONS]

@@ -20,46 +20,24 @@ if TYPE_CHECKING:
     from actsweep.data.dataset import Pictures
 
 NO_METADATA: Any = {"Software": None}
+PAIR = ["label", "prediction"]
 MOST_CLASSES, MOST_EXAMPLES, MOST_CONFUSIONS = 20, 24, 8
 
 
 def _best(task: Task, folders: Folders) -> tuple[Run, pd.DataFrame] | None:
-    """The run with the best validation accuracy among those whose predictions can be read.
-
-    Not the best test accuracy: chosen by that, it would flatter itself.
-    """
+    """The run with the best validation accuracy (by its test accuracy it would flatter itself), and its predictions."""
     runs = [run for group in task.settings for run in group.completed if run.get("classes")]
     for run in sorted(runs, key=lambda run: -(run.get("val_accuracy") or 0)):
-        found = folders.read(run, "predictions", ("example", "label", "prediction", "loss"))
-        if found is not None and len(found := _known(found, run["classes"])):
-            return run, found
+        found = folders.read(run, "predictions", ("example", *PAIR, "loss"))
+        if found is not None:
+            among = ((found[PAIR] >= 0) & (found[PAIR] < run["classes"])).all(axis=1)
+            if len(found := found[among & found["example"].notna()]):
+                return run, found
     return None
 
 
-def _known(found: pd.DataFrame, classes: int) -> pd.DataFrame:
-    """The rows whose label and prediction are among the classes."""
-    pairs = found[["label", "prediction"]]
-    return found[((pairs >= 0) & (pairs < classes)).all(axis=1) & found["example"].notna()]
-
-
-def _confusion(found: pd.DataFrame, classes: int) -> npt.NDArray[np.int64]:
-    """(labels, predictions) → how many."""
-    pairs = found[["label", "prediction"]].to_numpy(dtype=np.int64)
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, tuple(pairs.T), 1)
-    return counts
-
-
-def _matrix(counts: npt.NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return [
-        {"label": name, "cells": [{"count": int(n), "share": float(s)} for n, s in zip(row, part, strict=True)]}
-        for name, row, part in zip(names, counts, shares, strict=True)
-    ]
-
-
 def _confused(counts: npt.NDArray[np.int64], names: Sequence[str]) -> list[str]:
-    """The most frequent mistakes."""
+    """The most frequent mistakes, from (labels, predictions) → how many."""
     wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
     places = [divmod(int(place), len(counts)) for place in order if wrong.flat[place]]
@@ -119,17 +97,19 @@ def examples_of(task: Task, folders: Folders) -> dict[str, Any] | None:
     if best is None:
         return None
     run, found = best
+    classes = run["classes"]
     pictures, problem = _open(run)
     titles = pictures.classes if pictures else ()
-    names = titles if len(titles) == run["classes"] else tuple(str(n) for n in range(run["classes"]))
-    counts = _confusion(found, run["classes"])
+    names = titles if len(titles) == classes else tuple(map(str, range(classes)))
+    labels, predictions = found[PAIR].to_numpy(dtype=np.int64).T
+    counts = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
     return {
         "task": task.title,
         "run": run["name"],
         "chosen": _chosen(run),
         "n": int(counts.sum()),
         "names": names,
-        "matrix": _matrix(counts, names) if len(names) <= MOST_CLASSES else None,
+        "matrix": counts.tolist() if len(names) <= MOST_CLASSES else None,
         "confused": _confused(counts, names),
         "worst": _worst(found, pictures, names) if pictures else [],
         "problem": problem,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actsweep.report.wording import plain, spoken, thinned
+from actsweep.report.wording import plain_list, spoken, thinned
 from actsweep.results.folders import Folders
 from actsweep.results.reading import natural
 from actsweep.statistics.setting import Setting
@@ -29,15 +29,11 @@ def _counts(text: str) -> list[int] | None:
         return None
 
 
-def _layer(rows: pd.DataFrame, epochs: Sequence[int]) -> dict[str, Any]:
+def _layer(rows: pd.DataFrame, epochs: list[int]) -> dict[str, Any]:
     """Range and counts at each epoch; null where this layer was not measured."""
-    by_epoch = {row["epoch"]: row for row in rows.to_dict("records")}
-    found = [by_epoch.get(epoch) for epoch in epochs]
-    return {
-        "low": [plain(float(row["low"])) if row else None for row in found],
-        "high": [plain(float(row["high"])) if row else None for row in found],
-        "counts": [_counts(str(row["counts"])) if row else None for row in found],
-    }
+    by_epoch = rows.drop_duplicates("epoch", keep="last").set_index("epoch").astype({"counts": str}).reindex(epochs)
+    ends = {end: plain_list(by_epoch[end].astype(float)) for end in ("low", "high")}
+    return ends | {"counts": [_counts(str(counts)) for counts in by_epoch["counts"]]}
 
 
 def _setting(table: pd.DataFrame, most: int) -> dict[str, Any]:
@@ -57,10 +53,9 @@ def _setting(table: pd.DataFrame, most: int) -> dict[str, Any]:
 
 def _most_times(tables: Sequence[pd.DataFrame]) -> int:
     """How many times fit the page: fewer with many layers, quantities and bins."""
-    per_time = 0
-    for table in tables:
-        bins = len(str(table["counts"].iloc[0]).split())
-        per_time += table["quantity"].nunique() * min(table["layer"].nunique(), MOST_LAYERS) * bins
+    bins = [len(str(table["counts"].iloc[0]).split()) for table in tables]
+    panels = [table["quantity"].nunique() * min(table["layer"].nunique(), MOST_LAYERS) for table in tables]
+    per_time = int(np.dot(panels, bins))
     return int(np.clip(MOST_NUMBERS // max(per_time, 1), FEWEST_TIMES, MOST_TIMES))
 
 
@@ -70,8 +65,7 @@ def histograms_of(groups: Sequence[Setting], folders: Folders, declared: dict[st
     for position, group in enumerate(groups):
         if len(tables) == MOST_SETTINGS or not group.observed:
             continue
-        table = folders.read(group.observed[0], "histograms", NEEDED)
-        if table is not None:
+        if (table := folders.read(group.observed[0], "histograms", NEEDED)) is not None:
             tables[position] = table
     most = _most_times(list(tables.values()))
     names = dict.fromkeys(str(name) for table in tables.values() for name in table["quantity"].unique())
@@ -79,8 +73,5 @@ def histograms_of(groups: Sequence[Setting], folders: Folders, declared: dict[st
         position: {"seed": groups[position].observed[0]["seed"], "quantities": _setting(table, most)}
         for position, table in tables.items()
     }
-    return {
-        "quantities": [{"name": name} | declared.get(name, {}) for name in names],
-        "settings": settings,
-        "most": most,
-    }
+    quantities = [{"name": name} | declared.get(name, {}) for name in names]
+    return {"quantities": quantities, "settings": settings, "most": most}

@@ -1,5 +1,6 @@
 """What happened in each layer: every scalar quantity that any diagnostic declared, by layer and time."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,13 +25,16 @@ def mean_over_seeds(stack: Floats, logarithmic: bool) -> Floats:
     >>> mean_over_seeds(np.array([[1.0, 0.0, np.inf, np.nan], [100.0, 4.0, 1.0, np.nan]]), logarithmic=True)
     array([10.,  0., inf, nan])
     """
-    known = ~np.isnan(stack)
-    n = known.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(known, np.log(stack) if logarithmic else stack, 0)
-        mean = terms.sum(axis=0) / n
-        mean = np.exp(mean) if logarithmic else mean
-    return np.where(n == 0, np.nan, np.where((known & np.isinf(stack)).any(axis=0), np.inf, mean))
+        terms = np.log(stack) if logarithmic else stack
+        mean = np.nansum(terms, axis=0) / (~np.isnan(stack)).sum(axis=0)
+    return np.where(np.isinf(stack).any(axis=0), np.inf, np.exp(mean) if logarithmic else mean)
+
+
+def range_over_seeds(stack: Floats) -> tuple[Floats, Floats]:
+    """(S, …) → lowest and highest of what is finite; NaN without any."""
+    finite = np.where(np.isfinite(stack), stack, np.nan)
+    return np.fmin.reduce(finite), np.fmax.reduce(finite)
 
 
 def aligned(parts: Sequence[Measured]) -> tuple[npt.NDArray[np.int64], Names, Floats]:
@@ -67,36 +71,27 @@ def _heat_map(parts: Sequence[Measured], logarithmic: bool, most: int) -> dict[s
     return {
         "x": times[kept].tolist(),
         "step": any(part.by_step for part in parts),
-        "layers": [spoken(layer) for layer in layers],
+        "layers": list(map(spoken, layers)),
         "z": [plain_list(column) for column in values.T],
         "n": n.tolist(),
     }
 
 
-def profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
-    """Mean and range over seeds against layer, each measured once."""
-    _, layers, stack = aligned(parts)
-    stack = stack[:, 0]
-    finite = np.isfinite(stack)
-    low = np.where(finite, stack, np.inf).min(axis=0)
-    high = np.where(finite, stack, -np.inf).max(axis=0)
-    several = len(parts) > 1
+def at_ends(found: Sequence[tuple[Run, Measured]]) -> dict[str, list[Measured]]:
+    """What was measured of each run's untrained network, and of the weights that were tested."""
+    at_end = ((part, measured_at(run, part.epochs.tolist())) for run, part in found)
     return {
-        "layers": [spoken(layer) for layer in layers],
-        "mean": plain_list(mean_over_seeds(stack, logarithmic)),
-        "low": plain_list(np.where(np.isfinite(low), low, np.nan)) if several else [],
-        "high": plain_list(np.where(np.isfinite(high), high, np.nan)) if several else [],
-        "n": len(parts),
-    }
-
-
-def _profiles(runs: Sequence[Run], parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
-    at_end = ((part, measured_at(run, part.epochs.tolist())) for run, part in zip(runs, parts, strict=True))
-    ends = {
-        "untrained": [part.at(0) for part in parts if (part.epochs == 0).any()],
+        "untrained": [part.at(0) for _, part in found if 0 in part.epochs],
         "trained": [part.at(epoch) for part, epoch in at_end if epoch],
     }
-    return {when: profile(rows, logarithmic) for when, rows in ends.items() if rows}
+
+
+def _profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
+    """Mean and range over seeds against layer, each measured once."""
+    _, layers, stack = aligned(parts)
+    low, high = map(plain_list, range_over_seeds(stack[:, 0])) if len(parts) > 1 else ([], [])
+    mean = plain_list(mean_over_seeds(stack[:, 0], logarithmic))
+    return {"layers": list(map(spoken, layers)), "mean": mean, "low": low, "high": high, "n": len(parts)}
 
 
 def _turnover(found: Sequence[dict[str, Measured]], most: int) -> dict[str, Any] | None:
@@ -121,34 +116,24 @@ def layers_of(groups: Sequence[Setting], folders: Folders, declared: dict[str, d
     scalars = {name for name, part in declared.items() if part["kind"] != "histogram"}
     cells = sum(group.runs[0]["depth"] + 1 for group in groups if group.observed) * max(len(scalars), 1)
     most = int(np.clip(MOST_NUMBERS // max(cells, 1), FEWEST_TIMES, MOST_TIMES))
-    quantities: dict[str, dict[str, Any]] = {}
+    shown: dict[str, dict[int, Any]] = defaultdict(dict)  # quantity → position of the setting → what is drawn
     turnover: dict[int, Any] = {}
     used = 0
     for position, group in enumerate(groups):
         pairs = [(run, found) for run in group.observed if (found := folders.layers(run))]
         used += sum(status(run) == "completed" for run, _ in pairs)
         for name in dict.fromkeys(name for _, each in pairs for name in each):
-            runs, parts = zip(*((run, each[name]) for run, each in pairs if name in each), strict=True)
-            log = declared.get(name, {}).get("scale") == "log" and all(
-                (part.values[~np.isnan(part.values)] >= 0).all() for part in parts
-            )
-            entry = quantities.setdefault(name, {"settings": {}})
-            entry["settings"][position] = {
-                "map": _heat_map(parts, log, most),
-                "ends": _profiles(runs, parts, log),
-                "log": log,
-            }
+            having = [(run, each[name]) for run, each in pairs if name in each]
+            parts = [part for _, part in having]
+            negative = any((part.values < 0).any() for part in parts)
+            log = declared.get(name, {}).get("scale") == "log" and not negative
+            ends = {when: _profile(rows, log) for when, rows in at_ends(having).items() if rows}
+            shown[name][position] = {"map": _heat_map(parts, log, most), "ends": ends, "log": log}
         if bins := _turnover([each for _, each in pairs], max(most, FEWEST_BINS)):
             turnover[position] = bins
-    order = sorted(
-        quantities,
-        key=lambda name: (
-            FIRST.index(name) if name in FIRST else len(FIRST),
-            list(declared).index(name) if name in declared else len(declared),
-        ),
-    )
+    order = [name for name in dict.fromkeys((*FIRST, *declared, *shown)) if name in shown]
     return {
-        "quantities": [{"name": name} | declared.get(name, {}) | quantities[name] for name in order],
+        "quantities": [{"name": name} | declared.get(name, {}) | {"settings": shown[name]} for name in order],
         "turnover": turnover,
         "used": used,
         "most": most,

@@ -31,67 +31,67 @@ class Compared:
     group: Setting
     errors: dict[str, list[float]]
     deviates: dict[str, int]  # layer → in how many runs
-    layers: int  # of which that is known
+    looked: int  # layers of single runs of which that is known
     runs: int
 
 
-def _numbers(quantities: dict[str, Any], name: str, position: int) -> dict[str, float]:
+def _means(untrained: dict[str, Any], name: str) -> dict[str, float]:
     """Layer → the untrained networks' mean, where it is a number."""
-    found = quantities.get(name, {}).get("settings", {}).get(position, {}).get("ends", {}).get("untrained")
-    pairs = zip(found["layers"], found["mean"], strict=True) if found else ()
-    return {layer: float(mean) for layer, mean in pairs if isinstance(mean, int | float)}
+    found = untrained.get(name, {"layers": (), "mean": ()})
+    pairs = zip(found["layers"], found["mean"], strict=True)
+    return {layer: mean for layer, mean in pairs if isinstance(mean, int | float)}
+
+
+def _errors(untrained: dict[str, Any], name: str) -> list[float]:
+    measured, expected = (_means(untrained, full) for full in (name, f"{name}_theory"))
+    both = [(measured[layer], expected[layer]) for layer in expected if layer in measured and expected[layer]]
+    return [abs(one - other) / (1 if name == "correlation" else other) for one, other in both]
 
 
 def compared(groups: Sequence[Setting], layers: dict[str, Any]) -> list[Compared]:
     """The settings that have predictions."""
-    quantities = {each["name"]: each for each in layers["quantities"]}
     found = []
     for position, group in enumerate(groups):
-        errors = {}
-        for name in FACTORS:
-            measured, expected = (_numbers(quantities, full, position) for full in (name, f"{name}_theory"))
-            both = [(measured[layer], expected[layer]) for layer in expected if layer in measured and expected[layer]]
-            errors[name] = [abs(one - other) / (1 if name == "correlation" else other) for one, other in both]
-        first = next((f"{name}_theory" for name in FACTORS if errors[name]), None)
-        if first is None:
-            continue
-        flags = _numbers(quantities, "theory_deviates", position)
-        runs = quantities[first]["settings"][position]["ends"]["untrained"]["n"]
-        deviates = {layer: round(share * runs) for layer, share in flags.items() if share}
-        found.append(Compared(group, errors, deviates, len(flags), runs))
+        ends = {each["name"]: each["settings"].get(position, {"ends": {}})["ends"] for each in layers["quantities"]}
+        untrained = {name: when["untrained"] for name, when in ends.items() if "untrained" in when}
+        errors = {name: _errors(untrained, name) for name in FACTORS}
+        if any(errors.values()):
+            runs = next(untrained[f"{name}_theory"]["n"] for name in FACTORS if errors[name])
+            flags = _means(untrained, "theory_deviates")
+            deviates = {layer: round(share * runs) for layer, share in flags.items() if share}
+            found.append(Compared(group, errors, deviates, len(flags) * runs, runs))
     return found
 
 
 def sentences(found: Sequence[Compared]) -> list[str]:
     """The verdict in words."""
-    looked = [each for each in found if each.layers]
+    looked = [each for each in found if each.looked]
     names = DEVIATING if looked else FACTORS
     every = np.array([error for each in found for name in names for error in each.errors[name]])
-    runs, apart = sum(each.runs for each in looked), [each for each in looked if each.deviates]
     size = (
         f"Of the means over seeds, half are within {number(100 * float(np.median(every)), 2)} % of theory, all within "
         f"{number(100 * float(every.max()), 2)} %."
     )
-    limit = "by more than 4 standard deviations of networks this wide"
     if not looked:
         return [size]
+    limit = "by more than 4 standard deviations of networks this wide"
+    apart = [f"{each.group.label} ({_where(each)})" for each in looked if each.deviates]
     if not apart:
-        return [
-            f"No layer of the {counted(runs, 'untrained network')} deviates from mean-field theory {limit}. {size}",
-        ]
-    named = [f"{each.group.label} ({_where(each)})" for each in apart]
-    cells = sum(sum(each.deviates.values()) for each in apart), sum(each.layers * each.runs for each in looked)
+        networks = counted(sum(each.runs for each in looked), "untrained network")
+        return [f"No layer of the {networks} deviates from mean-field theory {limit}. {size}"]
+    deviate = sum(sum(each.deviates.values()) for each in looked)
+    layers = sum(each.looked for each in looked)
     return [
-        f"Theory and measurement deviate {limit} in {cells[0]:,} of {counted(cells[1], 'layer')} of all untrained "
-        f"networks: {listed(named)}. {size}",
+        f"Theory and measurement deviate {limit} in {deviate:,} of {counted(layers, 'layer')} of all untrained "
+        f"networks: {listed(apart)}. {size}",
         "Where they deviate, layers are too narrow for so much depth, or weights, inputs or gradients are not as "
         "independent as theory takes them to be: believe the measurement.",
     ]
 
 
 def _where(each: Compared) -> str:
-    layers = listed(list(each.deviates), 3)
-    return f"layer{'' if len(each.deviates) == 1 else 's'} {layers}; {counted(each.runs, 'run')}"
+    plural = "" if len(each.deviates) == 1 else "s"
+    return f"layer{plural} {listed(list(each.deviates), 3)}; {counted(each.runs, 'run')}"
 
 
 def _cells(each: Compared, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def _cells(each: Compared, names: Sequence[str]) -> list[dict[str, Any]]:
         for value in (float(np.median(errors)), max(errors)) if errors else (None, None):
             percent = None if value is None else 100 * value
             cells.append({"text": number(percent, 2), "sort": percent})
-    deviate, looked = sum(each.deviates.values()), each.layers * each.runs
+    deviate, looked = sum(each.deviates.values()), each.looked
     cells.append({"text": f"{deviate}/{looked}", "sort": deviate / looked} if looked else {"text": "–", "sort": None})
     return cells
 
