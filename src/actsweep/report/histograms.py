@@ -32,26 +32,21 @@ def _bins(row: Mapping[Any, Any]) -> pd.DataFrame:
     return pd.DataFrame(named | bins)
 
 
-def _of_setting(group: Setting, quantities: Sequence[str], tested: bool) -> pd.DataFrame:
-    """Of the lowest seed, one row per layer, quantity and bin: of the tested epoch, or of the untrained network."""
-    found = table(group.first, "histograms")
+def _of(run: Run, quantities: Sequence[str], tested: bool) -> list[dict[Any, Any]]:
+    """One row per layer and quantity: of the tested epoch, or of the untrained network."""
+    found = table(run, "histograms")
     found = found[found["quantity"].isin(quantities)]
-    epoch = measured_at(group.first, found["epoch"]) if tested else 0
-    last = found[found["epoch"] == epoch].drop_duplicates(["layer", "quantity"], keep="last")
-    return of_group(group, pd.concat([_bins(row) for row in last.to_dict("records")], ignore_index=True))
+    epoch = measured_at(run, found["epoch"]) if tested else 0
+    return found[found["epoch"] == epoch].drop_duplicates(["layer", "quantity"], keep="last").to_dict("records")
 
 
 def densities(runs: Runs, quantities: Sequence[str], tested: bool) -> tuple[list[Setting], pd.DataFrame]:
-    """The settings that have such histograms, and those of their lowest seeds."""
-
-    def wanted(run: Run) -> bool:
-        found = table(run, "histograms")
-        epochs = set(found.loc[found["quantity"].isin(quantities), "epoch"])
-        return (measured_at(run, epochs) if tested else 0) in epochs
-
+    """The settings that have such histograms, and those of their lowest seeds, one row per bin."""
     missing = f"no completed run has histograms of {', '.join(quantities)}: switch on diagnostics=[histograms]"
-    groups = keep(with_table(runs, "histograms"), wanted, missing)
-    return groups, pd.concat([_of_setting(group, quantities, tested) for group in groups], ignore_index=True)[COLUMNS]
+    groups = keep(with_table(runs, "histograms"), lambda run: bool(_of(run, quantities, tested)), missing)
+    bins = [pd.concat(map(_bins, _of(group.first, quantities, tested)), ignore_index=True) for group in groups]
+    tables = [of_group(group, each) for group, each in zip(groups, bins, strict=True)]
+    return groups, pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
 def chosen_layers(layers: int) -> list[int]:

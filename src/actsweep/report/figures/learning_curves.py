@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from actsweep.errors import UserError
 from actsweep.report.captions import sample
 from actsweep.report.drawing import CHANCE, Drawing, Line, legend_of_lines, panels, plain_numbers, roomy, whole_ticks
 from actsweep.report.frames import Runs, by_epoch, chances, keep, loss_unit, table, with_table
@@ -30,14 +29,10 @@ def _curves(group: Setting, tables: Tables, logged: str, column: str) -> pd.Data
 
 def _logged(groups: list[Setting], tables: Tables) -> tuple[str, list[Setting]]:
     """The column to draw and the settings that have it: accuracies, or losses where there are none (regressions)."""
-
-    def having(column: str, otherwise: str) -> list[Setting]:
-        return keep(groups, lambda run: bool(tables[run["folder"]].get(column, pd.Series()).notna().any()), otherwise)
-
-    try:
-        return "val_accuracy", having("val_accuracy", "")
-    except UserError:
-        return "val_loss", having("val_loss", "no completed run has a validation loss or accuracy")
+    known = {folder: {str(column) for column in each if each[column].notna().any()} for folder, each in tables.items()}
+    column = "val_accuracy" if any("val_accuracy" in each for each in known.values()) else "val_loss"
+    missing = "no completed run has a validation loss or accuracy"
+    return column, keep(groups, lambda run: column in known[run["folder"]], missing)
 
 
 def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame], column: str) -> None:
