@@ -71,27 +71,21 @@ def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
     training.write_records()
     rows = []
     for member in training.members:
-        row: dict[str, Any] = {
-            "folder": os.path.relpath(member.folder, sweep),
-            "hash": member.settings.hash(),
-            "ended": member.ended,
-        }
+        row: dict[str, Any] = {"folder": os.path.relpath(member.folder, sweep), "hash": member.settings.hash()}
+        row["ended"] = member.ended
         if not member.ended:
-            row |= {"callbacks": [each.state_dict() for each in (member.early, member.saver)]}
-            row["best_epoch"] = list(member.best_epoch)
+            row["callbacks"] = [each.state_dict() for each in (member.early, member.saver)]
+            row["best_epoch"] = member.best_epoch
             row["tables"] = None if member.unseen else run_folder.table_sizes(member.folder)
         rows.append(row)
-    blocks = [
-        {"values": block.values.detach(), "best": block.best, "state": block.state}
-        for block in training.stack.everything()
-    ]
+    blocks = training.stack.everything()
     return {
         "epochs": epochs,
         "jobs": training.jobs,
         "threads": torch.get_num_threads(),
         "seconds": time.perf_counter() - training.started,
         "rows": rows,
-        "blocks": blocks,
+        "blocks": [{"values": each.values.detach(), "best": each.best, "state": each.state} for each in blocks],
         "steps": training.optimiser.steps,
         "diagnostics": [diagnostic.state_dict() for diagnostic in training.diagnoses.diagnostics],
     }
@@ -106,7 +100,7 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
         raise ValueError("its checkpoint is of other runs")
     training.first_epoch, training.jobs = state["epochs"], state["jobs"]
     training.started = time.perf_counter() - state["seconds"]
-    torch.set_num_threads(state.get("threads", torch.get_num_threads()))  # products may depend on it in the last bits
+    torch.set_num_threads(state["threads"])  # products may depend on it in the last bits
     for block, kept in zip(training.stack.everything(), state["blocks"], strict=True):
         block.values.detach().copy_(kept["values"])
         block.best = None if kept["best"] is None else kept["best"].to(block.values.device, copy=True)
@@ -122,13 +116,11 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
             continue
         for callback, own in zip((member.early, member.saver), row["callbacks"], strict=True):
             callback.load_state_dict(own)
-        member.best_epoch = row["best_epoch"][0], row["best_epoch"][1]
+        member.best_epoch = row["best_epoch"]
         member.current_epoch, member.global_step = state["epochs"] - 1, steps
         member.unseen = member.folder in unseen or run_folder.finished(member.folder, member.settings) is not None
-        if member.unseen:
-            continue
-        if row["tables"] is None or not run_folder.rewind(member.folder, row["tables"]):
+        if not member.unseen and (row["tables"] is None or not run_folder.rewind(member.folder, row["tables"])):
             log.warning("%s is older than its stack's checkpoint: it is trained alone, afterwards", member.folder.name)
             member.unseen = True
-        else:
+        if not member.unseen:
             run_folder.resume(member.folder, member.settings)
