@@ -39,6 +39,7 @@ PARTS = {
 
 
 def run(part: str) -> None:
+    """Do one of PARTS, as the command line asks."""
     wait_briefly()
     numpy_starts_none()
     from actsweep.config.command_line import one_line_errors

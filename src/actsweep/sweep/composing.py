@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
@@ -40,19 +40,14 @@ def _chosen_act(overrides: Iterable[str]) -> str | None:
     return next((value for each in overrides if (value := each.removeprefix("act=")) != each), None)
 
 
-class Model(NamedTuple):
-    """What Hydra composed for a job with these values, pickled: that makes copies in a fifth of the time."""
-
-    values: set[str]
-    pickled: bytes
-
-
 class Composing:
     """A ConfigLoader, in place of the one it is given, that has Hydra compose one of the jobs that differ in values."""
 
     def __init__(self, loader: ConfigLoader) -> None:
         self.loader = loader
-        self.models: dict[tuple[str, ...], Model] = {}  # by overrides, values left out where they are plain
+        # What Hydra composed, by overrides, values left out where they are plain: with which ones; and pickled, which
+        # makes copies in a fifth of the time.
+        self.models: dict[tuple[str, ...], tuple[set[str], bytes]] = {}
         self.are_values: dict[str, bool] = {}  # by key
         self.acts: dict[str, Any] = {}  # by choice: the section `act` that it brings, None where it may bring more
         self.known: dict[tuple[str, ...], Any] = {}  # by overrides: what a sweep's check has found out about a job
@@ -63,17 +58,18 @@ class Composing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
-    def _model(self, master_config: DictConfig, overrides: Sequence[str]) -> tuple[Model, set[str]]:
-        """The model of a job, and which of its overrides are values in it."""
+    def _copy(self, master_config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, set[str]]:
+        """What Hydra composed for such a job, and those of the overrides that are values which it lacks."""
         values = self._plain_values(master_config, overrides)
         alike = tuple(_key(each) if each in values else each for each in overrides)
         if alike not in self.models:
             config = self.loader.load_sweep_config(master_config, list(overrides))
             if (act := _chosen_act(values)) and OmegaConf.to_container(config.act) != self.acts[act]:
                 self.acts[act] = None  # something else is said of it
-                return self._model(master_config, overrides)
-            self.models[alike] = Model(values, pickle.dumps(config))
-        return self.models[alike], values
+                return self._copy(master_config, overrides)
+            self.models[alike] = values, pickle.dumps(config)
+        there, pickled = self.models[alike]
+        return pickle.loads(pickled), values - there  # our own, from this process's memory
 
     def _plain_values(self, master_config: DictConfig, overrides: Sequence[str]) -> set[str]:
         """Those overrides that set one value, of the program's own configuration, and change nothing else in it."""
@@ -105,10 +101,9 @@ class Composing:
         return self._config(master_config, sweep_overrides)
 
     def _config(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        model, values = self._model(master_config, overrides)
-        config: DictConfig = pickle.loads(model.pickled)  # our own, from this process's memory
+        config, values = self._copy(master_config, overrides)
         _note(config.hydra, overrides)
-        for each in values - model.values:
+        for each in values:
             if act := _chosen_act([each]):
                 OmegaConf.update(config, "act", self.acts[act], merge=False)
                 OmegaConf.update(config, "names.act", act)
