@@ -83,6 +83,7 @@ MALFORMED: list[tuple[str, Change]] = [
     ("torch.nn.NoSuch", network(act={"_target_": "torch.nn.NoSuch"})),
     ("torch.nn.ReLU", network(act={"_target_": "torch.nn.ReLU", "nosuch": 1})),
     ("weights don't fit", network(act={"_target_": "torch.nn.PReLU", "num_parameters": 10**12})),
+    ("weights don't fit", network(act={"_target_": "torch.nn.Softmax2d"})),
     ("weights don't fit", network(nosuch=1)),
     ("data: Field required", without("", "data")),
     ("data", parameters(data=["digits"])),

@@ -4,6 +4,7 @@ Flow: config → network → **fitness** → measure. It is tried.
 """
 
 import inspect
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -56,16 +57,14 @@ def _unbuilt(act: Description) -> Unfit | None:
 
 
 def _kind_of_unbuilt(act: Description) -> str:
-    try:
+    with suppress(UserError, TypeError, ValueError):  # of what can't be imported, or called, or has no signature
         target = find(str(act["_target_"]))
-    except UserError:
-        return "raises"
-    if inspect.isabstract(target):
-        return "abstract"
-    for each in inspect.signature(target).parameters.values():
-        is_positional = each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-        if is_positional and each.default is each.empty and each.name not in act:
-            return "needs arguments"
+        if inspect.isabstract(target):
+            return "abstract"
+        for each in inspect.signature(target).parameters.values():
+            is_positional = each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+            if is_positional and each.default is each.empty and each.name not in act:
+                return "needs arguments"
     return "raises"
 
 

@@ -72,7 +72,9 @@ def filled(arguments: dict[str, Any], state: Any, path: Path) -> MLP:
         network.load_state_dict(state, assign=True)
         activations.cast(network, network.taps()[0].linear.weight.dtype)
         network.eval()(torch.zeros(2, arguments["input_size"]))
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # an activation may raise anything
         raise UserError(f"{path}: its weights don't fit the network that it describes") from error
     return network
 
