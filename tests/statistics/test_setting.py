@@ -229,6 +229,16 @@ def test_what_diverged_is_said_on_both_sides_and_counted_as_chance(tmp_path: Pat
         assert "Left out: 3 diverged, 1 failed." in caption
 
 
+def test_what_the_diverged_runs_change_nothing_of_is_said_once(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, seeds=range(4), test_accuracy=None)
+    lost = [run | {"act": "sigmoid", "status": "diverged"} for run in runs if run["act"] == "relu"]
+    for run in runs:
+        run["test_accuracy"] = 0.9 if (run["act"] == "relu") == (run["seed"] in {0, 1, 2}) else 0.8
+    said = summarise(settings_of([*runs, *lost]), {}).judged[0].sentences
+    assert len([sentence for sentence in said if sentence.startswith("tanh is")]) == 1
+    assert any(sentence.startswith("With diverged runs counted as chance, 10.00 %: relu has") for sentence in said)
+
+
 def test_of_regressions_the_highest_loss_stands_for_those_that_diverged(tmp_path: Path) -> None:
     runs = sweep(tmp_path, seeds=range(3), loss="mse", test_accuracy=None, classes=0)
     for run in runs:

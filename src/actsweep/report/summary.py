@@ -58,7 +58,8 @@ class Judged:
 
     @cached_property
     def sentences(self) -> list[str]:
-        return [sentence for verdict in self.verdicts for sentence in sentences(verdict)]
+        """Of both, each once: what the diverged runs change nothing of is not said twice."""
+        return list(dict.fromkeys(sentence for verdict in self.verdicts for sentence in sentences(verdict)))
 
     @cached_property
     def best_first(self) -> list[tuple[Setting, Mapping[str, Cell]]]:
