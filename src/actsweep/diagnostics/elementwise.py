@@ -14,6 +14,7 @@ EXAMPLES = 16
 GRID = 201  # points on [-10, 10]
 
 _known: WeakKeyDictionary[nn.Module, dict[tuple[bool, int], bool]] = WeakKeyDictionary()
+_alike: dict[str, dict[tuple[bool, int], bool]] = {}  # of torch's own without parameters, by what they print
 
 
 def random_like(like: Tensor, seed: int = 0) -> Tensor:
@@ -51,7 +52,9 @@ def is_elementwise(activation: nn.Module, like: Tensor) -> bool:
     >>> [is_elementwise(each, torch.zeros(1, 4)) for each in (nn.Tanh(), nn.PReLU(4), nn.Softmax(-1), nn.GLU())]
     [True, True, False, False]
     """
-    found, key = _known.setdefault(activation, {}), (activation.training, like.shape[1])
+    is_torchs = type(activation).__module__ == "torch.nn.modules.activation" and not [*activation.parameters()]
+    found = _alike.setdefault(repr(activation), {}) if is_torchs else _known.setdefault(activation, {})
+    key = activation.training, like.shape[1]
     if key not in found:
         x = random_like(like[:1].expand(EXAMPLES, *like.shape[1:])).to(like)
         try:

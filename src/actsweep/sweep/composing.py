@@ -7,8 +7,11 @@ that differ in plain values alone, such as seeds, are copies of one that Hydra c
 import os
 import pickle
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from actsweep.config.command_line import typed
 
+OF_A_JOB = {  # what differs in Hydra's own section
+    "overrides": ("task",),
+    "job": ("override_dirname", "id", "num"),
+    "runtime": ("choices", "output_dir"),
+}
 PLAIN = re.compile(r"[a-z_][\w.]*=[\w.+-]+")  # nothing is added or deleted; no list, no interpolation, no quotes
 
 
@@ -40,14 +48,50 @@ def _chosen_act(overrides: Iterable[str]) -> str | None:
     return next((value for each in overrides if (value := each.removeprefix("act=")) != each), None)
 
 
+@dataclass(frozen=True)
+class Model:
+    """What Hydra composed for a job with these values, packed with and without its own section; and the sections of
+    the texts of config.yaml and hydra.yaml."""
+
+    values: frozenset[str]
+    packed: bytes
+    program: bytes
+    texts: dict[str, str]
+    hydra_texts: dict[str, str]
+    shared: DictConfig  # takes the values of one job after the other
+    shown: set[str]  # those that it has now
+
+
+def _model(config: DictConfig, values: set[str]) -> Model:
+    program = deepcopy(config)
+    with open_dict(program):
+        del program["hydra"]
+    text, hydra_text = OmegaConf.to_yaml(program), OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra"))
+    texts = sections(text), sections(hydra_text, indent=2)
+    return Model(frozenset(values), _packed(config), _packed(program), *texts, config, set(values))
+
+
+def sections(text: str, indent: int = 0) -> dict[str, str]:
+    """YAML of a mapping → key → the lines that say what it holds; of one that is indented, without its own first line.
+
+    >>> sections("a: 1\\nb:\\n- 2\\nc:\\n  d: 3\\n")
+    {'a': 'a: 1\\n', 'b': 'b:\\n- 2\\n', 'c': 'c:\\n  d: 3\\n'}
+    """
+    found: dict[str, str] = {}
+    key = ""
+    for line in text.splitlines(keepends=True)[indent > 0 :]:
+        if line[:indent].isspace() or not indent:
+            key = line[indent:].partition(":")[0] if line[indent : indent + 1].strip("- \n") else key
+            found[key] = found.get(key, "") + line
+    return found
+
+
 class Composing:
     """A ConfigLoader, in place of the one it is given, that has Hydra compose one of the jobs that differ in values."""
 
     def __init__(self, loader: ConfigLoader) -> None:
         self.loader = loader
-        # What Hydra composed, by overrides, values left out where they are plain: with which ones; and pickled, which
-        # makes copies in a fifth of the time.
-        self.models: dict[tuple[str, ...], tuple[set[str], bytes]] = {}
+        self.models: dict[tuple[str, ...], Model] = {}  # by overrides, values left out where they are plain
         self.are_values: dict[str, bool] = {}  # by key
         self.acts: dict[str, Any] = {}  # by choice: the section `act` that it brings, None where it may bring more
         self.known: dict[tuple[str, ...], Any] = {}  # by overrides: what a sweep's check has found out about a job
@@ -58,18 +102,17 @@ class Composing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
-    def _copy(self, master_config: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, set[str]]:
-        """What Hydra composed for such a job, and those of the overrides that are values which it lacks."""
+    def _model(self, master_config: DictConfig, overrides: Sequence[str]) -> tuple[Model, set[str]]:
+        """The model of a job, and which of its overrides are values in it."""
         values = self._plain_values(master_config, overrides)
         alike = tuple(_key(each) if each in values else each for each in overrides)
         if alike not in self.models:
             config = self.loader.load_sweep_config(master_config, list(overrides))
             if (act := _chosen_act(values)) and OmegaConf.to_container(config.act) != self.acts[act]:
                 self.acts[act] = None  # something else is said of it
-                return self._copy(master_config, overrides)
-            self.models[alike] = values, pickle.dumps(config)
-        there, pickled = self.models[alike]
-        return pickle.loads(pickled), values - there  # our own, from this process's memory
+                return self._model(master_config, overrides)
+            self.models[alike] = _model(config, values)
+        return self.models[alike], values
 
     def _plain_values(self, master_config: DictConfig, overrides: Sequence[str]) -> set[str]:
         """Those overrides that set one value, of the program's own configuration, and change nothing else in it."""
@@ -97,26 +140,38 @@ class Composing:
         return content if is_all else None
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        """As Hydra's launchers ask for it."""
-        return self._config(master_config, sweep_overrides)
+        model, values = self._model(master_config, sweep_overrides)
+        return self.with_values(_unpacked(model.packed), sweep_overrides, values - model.values)
 
-    def _config(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        config, values = self._copy(master_config, overrides)
-        _note(config.hydra, overrides)
+    def _with_plain_values(self, config: DictConfig, values: Iterable[str]) -> DictConfig:
         for each in values:
             if act := _chosen_act([each]):
                 OmegaConf.update(config, "act", self.acts[act], merge=False)
                 OmegaConf.update(config, "names.act", act)
-                with read_write(config.hydra):
-                    config.hydra.runtime.choices.update(dict.fromkeys(("act", "names/act"), act))
             else:
                 OmegaConf.update(config, _key(each), _parsed(each).value(), merge=True)
         return config
 
+    def with_values(self, config: DictConfig, overrides: Sequence[str], values: Iterable[str]) -> DictConfig:
+        """Another job's configuration with this one's values, and what Hydra notes of its overrides."""
+        own = [each for each in overrides if not _key(each).startswith(("hydra.", "hydra/"))]
+        form = config.hydra.job.config.override_dirname
+        named = sorted(each for each in own if _parsed(each).key_or_group not in form.exclude_keys)
+        with read_write(config.hydra):
+            config.hydra.overrides.task = own
+            config.hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
+            if act := _chosen_act(values):
+                config.hydra.runtime.choices.update(dict.fromkeys(("act", "names/act"), act))
+        return self._with_plain_values(config, values)
+
     def each(self, master_config: DictConfig, grid: Sequence[Sequence[str]]) -> Iterator[DictConfig]:
-        """The configurations of a grid's jobs, each of them in use until the next one is asked for."""
+        """The configurations of a grid's jobs, each until the next one is asked for: one object takes all their
+        values."""
         for number, overrides in enumerate(grid):
-            config = self._config(master_config, overrides)
+            model, values = self._model(master_config, overrides)
+            config = self.with_values(model.shared, overrides, values - model.shown)
+            model.shown.clear()
+            model.shown.update(values)
             with read_write(config.hydra):
                 config.hydra.job.id = config.hydra.job.num = number
             use(config)
@@ -126,11 +181,9 @@ class Composing:
         self, context: HydraContext, master_config: DictConfig, number: int, overrides: Sequence[str],
         task: TaskFunction,
     ) -> JobReturn:  # fmt: skip
-        """What `hydra.core.utils.run_job` does, which copies the configuration four times: the folder, `.hydra`,
-        logging, environment and callbacks of a job, and its return."""
-        config, program = (self._config(master_config, overrides) for _ in range(2))
-        with open_dict(program):
-            del program["hydra"]
+        """What `hydra.core.utils.run_job` does, which copies the configuration four times and writes its text anew:
+        the folder, `.hydra`, logging, environment and callbacks of a job, and its return."""
+        config = self.load_sweep_config(master_config, overrides)
         before, folder, hydra = HydraConfig.instance().cfg, Path.cwd(), config.hydra
         use(config)
         try:
@@ -141,9 +194,11 @@ class Composing:
             output.mkdir(parents=True, exist_ok=True)
             if hydra.job.chdir:
                 os.chdir(output)
+            model, values = self._model(master_config, overrides)
+            program = self._with_plain_values(_unpacked(model.program), values - model.values)
             configure_log(hydra.job_logging, hydra.verbose)
             if hydra.output_subdir is not None:
-                _write(output / hydra.output_subdir, config, program)
+                _write(output / hydra.output_subdir, config, program, model, values - model.values)
             name = JobRuntime.instance().get("name")
             returned = JobReturn(typed(hydra.overrides.task), program, config, str(Path.cwd()), name)
             with env_override(hydra.job.env_set):
@@ -157,16 +212,6 @@ class Composing:
         finally:
             HydraConfig.instance().cfg = before
             os.chdir(folder)
-
-
-def _note(hydra: DictConfig, overrides: Sequence[str]) -> None:
-    """What Hydra notes of a job's overrides."""
-    own = [each for each in overrides if not _key(each).startswith(("hydra.", "hydra/"))]
-    form = hydra.job.config.override_dirname
-    named = sorted(each for each in own if _parsed(each).key_or_group not in form.exclude_keys)
-    with read_write(hydra):
-        hydra.overrides.task = own
-        hydra.job.override_dirname = form.item_sep.join(named).replace("=", form.kv_sep)
 
 
 def variables(hydra: DictConfig) -> dict[str, str]:
@@ -187,15 +232,19 @@ def foresee(config: DictConfig) -> None:
     use(config)
 
 
-def _write(folder: Path, config: DictConfig, program: DictConfig) -> None:
+def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, values: Iterable[str]) -> None:
+    """What Hydra leaves in a job's .hydra; but for these values, and what is noted of the job, the model's text."""
+    own = {_key(each).partition(".")[0] for each in values} | ({"names"} if _chosen_act(values) else set())
+    texts = model.texts | (sections(OmegaConf.to_yaml(OmegaConf.masked_copy(program, list(own)))) if own else {})
+    noted = {part: {key: config.hydra[part][key] for key in keys} for part, keys in OF_A_JOB.items()}
+    hydra_texts = dict(model.hydra_texts)
+    for part, text in sections(OmegaConf.to_yaml(OmegaConf.create({"hydra": noted})), indent=2).items():
+        lines = sections(hydra_texts[part], indent=4) | sections(text, indent=4)
+        hydra_texts[part] = "".join([f"  {part}:\n", *lines.values()])
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {
-        "config": program,
-        "hydra": OmegaConf.masked_copy(config, "hydra"),
-        "overrides": config.hydra.overrides.task,
-    }
-    for name, part in parts.items():
-        (folder / f"{name}.yaml").write_text(OmegaConf.to_yaml(part), encoding="utf-8")
+    (folder / "config.yaml").write_text("".join(texts.values()), encoding="utf-8")
+    (folder / "hydra.yaml").write_text("".join(["hydra:\n", *hydra_texts.values()]), encoding="utf-8")
+    (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(config.hydra.overrides.task), encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
@@ -213,3 +262,12 @@ def _is_value(config: DictConfig, key: str) -> bool:
     if not isinstance(section, DictConfig) or last not in section:
         return False
     return OmegaConf.is_interpolation(section, last) or not OmegaConf.is_config(section[last])
+
+
+def _packed(config: DictConfig) -> bytes:
+    return zlib.compress(pickle.dumps(config), level=1)
+
+
+def _unpacked(packed: bytes) -> DictConfig:
+    config: DictConfig = pickle.loads(zlib.decompress(packed))  # our own, from this process's memory
+    return config
