@@ -8,6 +8,7 @@ written, when a member ends or a save is due; loggers get it in the order, and w
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from ctypes import c_float
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ class Member:
             getattr(callback, hook)(self, self.classifier, *arguments)
 
     def log(self, metrics: dict[str, float]) -> None:
-        rounded = {name: torch.tensor(value).item() for name, value in metrics.items()}  # to float32, as Lightning does
+        rounded = {name: c_float(value).value for name, value in metrics.items()}  # to float32, as Lightning does
         for logger in self.loggers:
             logger.log_metrics(rounded | {"epoch": self.current_epoch}, self.global_step)
 
