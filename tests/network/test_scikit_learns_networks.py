@@ -22,7 +22,7 @@ from actsweep.theory.critical import variances
 from actsweep.training.early_stopping import EarlyStopping
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, weights_of
-from tests.training.stack.test_stack import member_of
+from tests.training.stack.test_members_stop import member_of
 
 Make = Callable[..., Settings]
 Capture = pytest.CaptureFixture[str]

@@ -22,9 +22,9 @@ def _source(run: dict[str, Any]) -> tuple[ModuleType, Callable[..., "Dataset"], 
     A run folder is data: it must not decide what is imported or called. All it may name is a function that a module in
     data/ defines and that says it returns a Dataset; and nothing is downloaded for it.
     """
-    from actsweep import data
     from actsweep.data.dataset import Dataset
 
+    data = importlib.import_module("actsweep.data")
     arguments = dict(run["config"]["data"]["source"])
     target = str(arguments.pop("_target_", None))
     place, _, name = target.rpartition(".")

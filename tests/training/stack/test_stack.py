@@ -1,15 +1,11 @@
 """A stack of networks computes what its members compute alone."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import pytorch_lightning as L
 import torch
 from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import EarlyStopping
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from actsweep.config.schema import Settings, Target
@@ -19,8 +15,6 @@ from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
 from actsweep.network.losses import LOSSES, Sums
 from actsweep.places import REPOSITORY
-from actsweep.training.checkpoints import BestAndLast
-from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
 from actsweep.training.stack.optimisers import Optimiser, clip
 from actsweep.training.stack.steps import Feed, Steps
@@ -268,37 +262,3 @@ def test_clipping_by_norm_takes_each_member_for_itself(settings_for: Make) -> No
     lengths = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
     assert lengths[0] == pytest.approx(1.0, rel=1e-4)
     assert lengths[1] == pytest.approx(1e-6 * sum(values[0].numel() for values in stack.parameters()) ** 0.5, rel=1e-5)
-
-
-def member_of(folder: Path, monitor: str, mode: str, patience: int, min_delta: float = 0.0) -> Member:
-    """One that needs nothing but when to stop."""
-    trainer = SimpleNamespace(max_epochs=99)
-    settings = SimpleNamespace(epochs_without_better=patience, min_delta=min_delta, trainer=trainer, hash=str)
-    classifier = SimpleNamespace(monitor={"monitor": monitor, "mode": mode})
-    return Member(cast(Any, settings), folder, cast(Any, classifier), cast(Any, None))
-
-
-@pytest.mark.parametrize("patience", [0, 1, 3])
-@pytest.mark.parametrize("mode", ["max", "min"])
-def test_a_run_stops_and_saves_where_lightning_does(mode: str, patience: int, tmp_path: Path) -> None:
-    generator = torch.Generator().manual_seed(0)
-    for trial in range(40):
-        scores = (torch.randint(0, 6, (12,), generator=generator) / 10 + 1e-9 * trial).tolist()
-        if trial % 4 == 0:
-            scores[trial // 4] = float("nan") if trial % 8 else float("inf")
-        ours, best = member_of(tmp_path, "score", mode, patience), BestAndLast(tmp_path, "score", mode)
-        lightning = EarlyStopping("score", mode=mode, patience=patience)
-        for score in scores:
-            metrics = {"score": torch.tensor(score)}
-            seen = SimpleNamespace(
-                callback_metrics=metrics, is_global_zero=False, save_checkpoint=lambda *_, **__: None,
-                should_stop=False, loggers=[],
-            )  # fmt: skip
-            before = best.best
-            best.on_train_epoch_end(cast(L.Trainer, seen), cast(Any, None))
-            saves, ends = ours.end_epoch({"score": score})
-            assert saves == (best.best is not before)
-            stops = lightning._evaluate_stopping_criteria(metrics["score"])[0]
-            assert ends == stops
-            if stops:
-                break
