@@ -11,12 +11,10 @@ import struct
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import google_crc32c
 from pytorch_lightning.loggers.logger import Logger
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
@@ -30,41 +28,13 @@ from actsweep.results.rank import zero_only
 from actsweep.results.tables import Numbers
 
 SHOWN = ("names.act", "hidden_sizes", "names.init", "norm", "names.data", "names.optim", "optim.lr", "seed")
-CASTAGNOLI, MASK, BLOCK = 0x82F63B78, 0xA282EAD8, 1024
-
-
-@cache
-def _remainders() -> npt.NDArray[np.uint32]:
-    """(BLOCK, 256): what each byte at each place of a block adds to its checksum."""
-    last: npt.NDArray[Any] = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        last = last >> 1 ^ (last & 1) * np.uint32(CASTAGNOLI)
-    rows = [last]
-    for _ in range(BLOCK - 1):
-        rows.append(rows[-1] >> 8 ^ last[rows[-1] & 255])
-    return np.stack(rows[::-1])
-
-
-def crc32c(data: bytes) -> int:
-    """Castagnoli's checksum, a thousand bytes at a time: TensorBoard's own goes byte by byte through Python.
-
-    >>> hex(crc32c(b"123456789"))  # RFC 3720's example
-    '0xe3069283'
-    """
-    crc, remainders = 0xFFFFFFFF, _remainders()
-    for start in range(0, len(data), BLOCK):
-        block = np.frombuffer(data[start : start + BLOCK], dtype=np.uint8).copy()
-        size = len(block)
-        block[:4] ^= np.frombuffer(struct.pack("<I", crc), dtype=np.uint8)[:size]
-        crc = crc >> 8 * size if size < 4 else 0
-        crc ^= int(np.bitwise_xor.reduce(remainders[np.arange(BLOCK - size, BLOCK), block]))
-    return crc ^ 0xFFFFFFFF
+MASK = 0xA282EAD8
 
 
 def _framed(event: Event) -> bytes:
     """As TFRecord files hold it: the length, the content, behind each its masked checksum."""
     content = event.SerializeToString()
-    parts = [(part, crc32c(part)) for part in (struct.pack("<Q", len(content)), content)]
+    parts = [(part, google_crc32c.value(part)) for part in (struct.pack("<Q", len(content)), content)]
     return b"".join(part + struct.pack("<I", (crc >> 15 | crc << 17) + MASK & 0xFFFFFFFF) for part, crc in parts)
 
 

@@ -80,6 +80,7 @@ class SweepLaunch:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         self.limits, self.engine = limits, engine
         self.sweep = Path(str(config.hydra.sweep.dir)).resolve()  # a job may change the working directory
+        self.hydra_files = claims.hydra_files(config.hydra)
         callbacks = hydra_context.callbacks.callbacks
         self.watcher = Ended(next((each for each in callbacks if isinstance(each, Sweep)), UNSEEN))
 
@@ -110,12 +111,12 @@ class SweepLaunch:
             return
         if not self.engine:  # a run on several devices starts its own processes
             units = [unit for unit in units if unit.jobs[0][0].trainer.devices == 1]
-        begun, hydra_files = ownership.recorded(self.sweep), claims.hydra_files(self.config.hydra)
+        begun = ownership.recorded(self.sweep)
         for unit in units:
             unit.away = True
             for _, folder in unit.jobs:
                 if f"{folder.name}/" in begun:  # an attempt may have died when they were there, unlisted
-                    ownership.adopt(folder, *hydra_files)
+                    ownership.adopt(folder, *self.hydra_files)
         for place, early in executor.map(units, self.sweep) if units else ():
             if early:
                 print(f"a unit of {len(units[place].jobs)} ended early: {_first_line(early)}", flush=True)
@@ -238,14 +239,13 @@ class SweepLaunch:
         if unit is None or task.job is None:
             return self.task_function(cfg)
         settings, folder = task.job
-        hydra_files = claims.hydra_files(HydraConfig.get())
         if unit.saving and not unit.away:
-            ownership.adopt(folder, *hydra_files)
+            ownership.adopt(folder, *self.hydra_files)
             if not unit.trained and unfinished([task.job]):
                 unit.train_stack(self.watcher)
         done = run_folder.read_result(folder) if folder in self.watcher.folders else None
         if unit.away and (done := done or run_folder.finished(folder, settings)):
-            ownership.adopt(folder, *hydra_files)
+            ownership.adopt(folder, *self.hydra_files)
         if done or unit.away:
             return run_folder.score(done) if done else None
         try:
