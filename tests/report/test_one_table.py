@@ -18,7 +18,7 @@ from actsweep import load
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.places import REPOSITORY
 from actsweep.report import as_data, as_text, page, terminal, verdict
-from actsweep.report.findings import fact_in_words
+from actsweep.report.findings import entries, fact_in_words
 from actsweep.report.page.pictures import picture_of
 from actsweep.report.summary import Summary, summarise
 from actsweep.results import run_folder
@@ -55,6 +55,19 @@ def summary() -> Summary:
     runs[0] |= {"status": "diverged", "test_accuracy": None, "best_epoch": None}
     found = summarise(settings_of(runs), {"question": "Which?", "command": "python -m src.train -m act=a"})
     return replace(found, findings=findings_of(found.settings[0].label))
+
+
+def test_what_follows_from_a_finding_does_not_say_its_sentences_again() -> None:
+    first, second = findings_of("relu")
+    said = "3 of 3 runs learnt nothing."
+    first = replace(first, explanation=f"Of 1, 0.14 is left. {said}")
+    second, third = (replace(second, explanation=f"{own} {said}") for own in ("It stops at 0.5.", "It stops at 0.5."))
+    (entry,) = entries([first, second, replace(third, kind="collapsed")])
+    assert entry.following == [
+        "From it follows: stopped on a plateau. It stops at 0.5.",
+        "From it follows: collapsed units.",
+    ]
+    assert entry.lines[1] == "from it follows: stopped on a plateau. It stops at 0.5."
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def _finding(each: Entry) -> str:
     lines = [f"- **{escaped(first.title)}**, {SEVERITIES[first.severity]}: {escaped(f'{where}. {first.explanation}')}"]
     lines += [f"  - Try `{each.remedy}`"] if each.remedy else []
     lines += [f"  - Evidence: {escaped(evidence)}. Source: {escaped(first.source)}"]
-    lines += [f"  - From it follows: {escaped(f'{x.title}. {x.explanation}')}" for x in each.consequences]
+    lines += [f"  - {escaped(said)}" for said in each.following]
     lines += [f"  - The same in {escaped(listed(others, MOST_OTHERS))}"] if others else []
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@ Flow: statistics/findings → **findings** → page, terminal, as_data, as_text.
 """
 
 import math
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,10 +38,28 @@ class Entry:
         return said + remedy + others
 
     @property
+    def following(self) -> list[str]:
+        """What follows from it, in words, but for the sentences that have been said."""
+        said, found = set(_sentences(self.first.explanation)), []
+        for each in self.consequences:
+            sentences = _sentences(each.explanation)
+            news = [sentence for sentence in sentences if sentence not in said]
+            found.append(" ".join([f"From it follows: {each.title}.", *news]))
+            said.update(sentences)
+        return found
+
+    @property
     def lines(self) -> list[str]:
         """All of it but the evidence, a line each."""
-        follow = [f"from it follows: {each.title}. {each.explanation}" for each in self.consequences]
-        return [self.line(), *follow]
+        return [self.line(), *(f"{each[0].lower()}{each[1:]}" for each in self.following)]
+
+
+def _sentences(text: str) -> list[str]:
+    """
+    >>> _sentences("Of 1, 0.14 is left. 3 of 3 runs learnt nothing: early stopping. init=critical keeps both.")
+    ['Of 1, 0.14 is left.', '3 of 3 runs learnt nothing: early stopping.', 'init=critical keeps both.']
+    """
+    return re.split(r"(?<=\.) ", text)
 
 
 def entries(findings: Sequence[Finding]) -> list[Entry]:
