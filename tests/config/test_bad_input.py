@@ -25,6 +25,7 @@ RUNS = [
     ("dpeth=3", "dpeth: there is no such key", "did you mean depth"),
     ("optim.lrr=3", "optim.lrr: there is no such key", "did you mean optim.lr"),
     ("act.alpha=3", "act.alpha: there is no such key", ""),
+    ("trainer.foo=3", "trainer.foo: there is no such key; to add one, write +trainer.foo", ""),
     ("+optim.nosuch=1", "optim:", "nosuch"),
     ("depth=-3", "depth=-3", "greater than or equal to 0"),
     ("depth=2.5", "depth=2.5", "valid integer"),

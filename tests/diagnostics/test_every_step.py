@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from actsweep.callbacks import ActivationCurve, Diagnosis, EveryStep, Tables
+from actsweep.diagnostics.predictions import DecisionRegions
 from actsweep.errors import UserError
 from tests.diagnostics.test_faults_of_callbacks import DATA, Gan, Plain
 from tests.diagnostics.test_zoo import fit
@@ -178,5 +180,17 @@ def test_what_a_training_step_by_hand_returns_need_be_no_loss(tmp_path: Path) ->
 
 @pytest.mark.parametrize("low", ["a", None, -math.inf, math.nan, 5.0])
 def test_a_curve_between_what_are_no_two_numbers_is_refused(low: Any) -> None:
-    with pytest.raises(UserError, match=f"needs low < high and 2 points, not {low}, 5.0 and 201"):
+    with pytest.raises(UserError, match=f"needs numbers low < high, not {low} and 5.0"):
         ActivationCurve(low=low)
+
+
+@pytest.mark.parametrize("margin", ["a", None, math.inf, -0.1])
+def test_regions_around_the_data_by_what_is_no_width_are_refused(margin: Any) -> None:
+    with pytest.raises(UserError, match=f"DecisionRegions.margin={margin}: must be a number, at least 0"):
+        DecisionRegions(margin=margin)
+
+
+@pytest.mark.parametrize("make", [ActivationCurve, DecisionRegions])
+def test_a_grid_has_a_whole_number_of_points(make: Callable[..., object]) -> None:
+    with pytest.raises(UserError, match=r"points=2.5: must be a whole number, at least 2"):
+        make(points=2.5)

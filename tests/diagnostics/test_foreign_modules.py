@@ -167,9 +167,12 @@ def test_a_short_last_batch_is_passed_over_whatever_the_loader_and_the_schedule(
     assert keeps.seen == expected
 
 
-@pytest.mark.parametrize("schedule", [{"every_n_epochs": 0}, {"every_n_steps": 0}, {"probe_size": -1}])
-def test_a_schedule_that_never_comes_is_refused(schedule: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must be at least 1"):
+@pytest.mark.parametrize(
+    "schedule",
+    [{"every_n_epochs": 0}, {"every_n_steps": 0}, {"probe_size": -1}, {"every_n_epochs": 1.5}, {"every_n_steps": "2"}],
+)
+def test_a_schedule_that_never_comes_is_refused(schedule: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be a whole number, at least 1"):
         GradientNorm(**schedule)
 
 

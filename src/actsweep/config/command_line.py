@@ -133,8 +133,11 @@ def typed(words: ListConfig) -> list[str]:
 
 
 def _closest(word: str, allowed: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, allowed, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    """Of a key in a section that there is, the section's closest one."""
+    section, dot, last = word.rpartition(".")
+    inside = [each.removeprefix(f"{section}.") for each in allowed if each.startswith(f"{section}.")] if dot else []
+    close = difflib.get_close_matches(last if inside else word, inside or allowed, n=1)
+    return f" (did you mean {section + dot if inside else ''}{close[0]}?)" if close else ""
 
 
 def _ungrammatical(error: OverrideParseException) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from actsweep.data.batches import Batch
-from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, probe_loss
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts, probe_loss
 from actsweep.diagnostics.layers import Layer, find_taps
 from actsweep.diagnostics.observation import recorded, undisturbed
 from actsweep.diagnostics.theory import GROUPS, BesideTheory, Rows, wide
@@ -47,8 +47,7 @@ class Correlations(BesideTheory, Diagnostic):
 
     def __init__(self, every_n_epochs: int = 1, every_n_steps: int | None = None, probe_size: int = 1024) -> None:
         super().__init__(every_n_epochs, every_n_steps, probe_size)
-        if probe_size < 2:
-            raise UserError(f"Correlations.probe_size={probe_size}: must be at least 2, for a pair")
+        check_counts(self, least=2, probe_size=probe_size)  # a pair
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         if layer.pre is None or layer.pre.shape[1] < 2:

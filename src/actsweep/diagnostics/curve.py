@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import nn
 
-from actsweep.diagnostics.diagnostic import keeps_tables, publish_table
+from actsweep.diagnostics.diagnostic import check_counts, keeps_tables, publish_table
 from actsweep.diagnostics.elementwise import is_elementwise, slope
 from actsweep.diagnostics.layers import find_taps
 from actsweep.errors import UserError
@@ -46,8 +46,9 @@ class ActivationCurve(L.Callback):
 
     def __init__(self, low: float = -5.0, high: float = 5.0, points: int = 201) -> None:
         ends = [each for each in (low, high) if isinstance(each, int | float) and math.isfinite(each)]
-        if ends != [low, high] or not low < high or points < 2:
-            raise UserError(f"ActivationCurve: needs low < high and 2 points, not {low}, {high} and {points}")
+        if ends != [low, high] or not low < high:
+            raise UserError(f"ActivationCurve: needs numbers low < high, not {low} and {high}")
+        check_counts(self, least=2, points=points)
         self.low, self.high, self.points = low, high, points
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

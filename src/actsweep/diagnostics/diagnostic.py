@@ -5,6 +5,7 @@ Times are counted in completed epochs: 0 is the initialisation.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar, Literal
 from weakref import WeakKeyDictionary
 
@@ -52,11 +53,11 @@ def loss_of(outputs: Any) -> Tensor | None:
     return loss if isinstance(loss, Tensor) and loss.is_floating_point() else None
 
 
-def check_counts(owner: object, **given: int | None) -> None:
-    """Raise UserError where an argument of a callback is less than 1."""
+def check_counts(owner: object, least: int = 1, **given: int | None) -> None:
+    """Raise UserError where an argument of a callback is no whole number, or a smaller one."""
     for name, value in given.items():
-        if value is not None and value < 1:
-            raise UserError(f"{type(owner).__name__}.{name}={value}: must be at least 1")
+        if value is not None and not (isinstance(value, Integral) and type(value) is not bool and value >= least):
+            raise UserError(f"{type(owner).__name__}.{name}={value}: must be a whole number, at least {least}")
 
 
 class Diagnostic(L.Callback):

@@ -1,5 +1,6 @@
 """What the tested network says about each test example, and about every point of the plane."""
 
+import math
 from typing import Any, cast
 
 import pytorch_lightning as L
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from actsweep.data.dataset import Dataset
-from actsweep.diagnostics.diagnostic import publish_table
+from actsweep.diagnostics.diagnostic import check_counts, publish_table
 from actsweep.errors import UserError
 from actsweep.network.classifier import Classifier
 
@@ -49,8 +50,9 @@ class DecisionRegions(L.Callback):
     """
 
     def __init__(self, points: int = 161, margin: float = 0.5) -> None:
-        if points < 2:
-            raise UserError(f"DecisionRegions.points={points}: must be at least 2")
+        check_counts(self, least=2, points=points)
+        if not (isinstance(margin, int | float) and math.isfinite(margin) and margin >= 0):
+            raise UserError(f"DecisionRegions.margin={margin}: must be a number, at least 0")
         self.points, self.margin = points, margin
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
