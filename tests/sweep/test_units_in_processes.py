@@ -18,6 +18,7 @@ import torch
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.results import run_folder
 from actsweep.results.provenance import provenance
+from actsweep.sweep.composing import Composing
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Unit
 from actsweep.threads import all_threads
@@ -56,6 +57,19 @@ class NotesItsDevice(L.Callback):
         Path(str(trainer.default_root_dir), "device").write_text(" ".join(map(str, seen)))
 
 
+class WaitsForTheFirst(L.Callback):
+    """Has the run of seed 1 begin when Hydra's part of the one of seed 0 is done."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        folder, deadline = Path(trainer.default_root_dir), time.monotonic() + 300
+        if not folder.name.endswith("-s1"):
+            return
+        first = folder.with_name(folder.name.replace("-s1", "-s0")) / ".hydra" / "overrides.yaml"
+        while not first.exists():
+            assert time.monotonic() < deadline, "it is done when all runs have ended"
+            time.sleep(0.01)
+
+
 def epochs_of(folder: Path) -> list[dict[str, float]]:
     with (folder / "epochs.csv").open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
@@ -74,7 +88,7 @@ def test_two_processes_take_units_from_one_queue_see_a_gpu_each_and_say_how_far_
     ]
     units += [Unit([(noting, tmp_path / "c" / str(row))], seconds=100 * row) for row in range(4)]
     heard, environment = Heard(), dict(os.environ)
-    done = list(Processes(2, 3, ["4", "7"], heard).map(units, tmp_path))
+    done = list(Processes(2, 3, ["4", "7"], heard, lambda: False).map(units, tmp_path))
     assert dict(os.environ) == environment
     assert sorted(done) == [(place, None) for place in range(len(units))]
     assert sorted(heard.folders) == sorted(folder for unit in units for _, folder in unit.jobs)
@@ -87,6 +101,27 @@ def test_two_processes_take_units_from_one_queue_see_a_gpu_each_and_say_how_far_
         assert tree(one) == tree(two)
         for ours, theirs in zip(epochs_of(one), epochs_of(two), strict=True):
             assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+ONE_BY_ONE = ["hydra.launcher.max_members=1", "seed=0,1", "threads=1"]
+
+
+def test_hydras_part_of_a_run_is_done_while_others_train(command: Command, tmp_path: Path) -> None:
+    waits = "+diagnostics.waits._target_=tests.sweep.test_units_in_processes.WaitsForTheFirst"
+    assert command(*TWO, *ONE_BY_ONE, waits, f"hydra.sweep.dir={tmp_path}") == 0
+    assert {result["status"] for result in found_in(tmp_path).values()} == {"completed"}
+
+
+def test_what_goes_wrong_in_hydras_part_of_a_run_costs_no_other_run_its_training(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(Composing, "run", broken)
+    assert command(*TWO, *ONE_BY_ONE, f"hydra.sweep.dir={tmp_path}") == 1
+    assert "no room" in (tmp_path / "error.txt").read_text()
+    assert len(found_in(tmp_path)) == 2
 
 
 def found_in(sweep: Path) -> dict[str, dict[str, object]]:

@@ -2,12 +2,13 @@
 
 Flow: config → **launcher** → units → an executor → training. Each job is run here once, in the grid's order, as Hydra's
 basic launcher does: folders, `.hydra/`, logs, callbacks and JobReturn are Hydra's. A job whose unit has been done by
-others finds its result; in this process a stack trains when its first job's turn comes.
+others finds its result, while processes of this machine are at work on the next ones; in this process a stack trains
+when its first job's turn comes.
 """
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -81,6 +82,7 @@ class SweepLaunch:
         self.limits, self.engine = limits, engine
         self.sweep = Path(str(config.hydra.sweep.dir)).resolve()  # a job may change the working directory
         self.hydra_files = claims.hydra_files(config.hydra)
+        self.has_time = True
         callbacks = hydra_context.callbacks.callbacks
         self.watcher = Ended(next((each for each in callbacks if isinstance(each, Sweep)), UNSEEN))
 
@@ -88,21 +90,35 @@ class SweepLaunch:
         if not self.engine:
             start_none()
         tasks = [self._task(number, list(job)) for number, job in enumerate(job_overrides, start=initial_job_idx)]
-        self._work_off(tasks)
+        returns: list[JobReturn] = []
+        self._work_off(tasks, partial(self._meanwhile, tasks, returns))
         share(all_threads())  # what is left trains here
-        returns = []
-        for task in tasks:
-            given = self.hydra_context, self.config, task.number, task.overrides
-            returns.append(self.loader.run(*given, partial(self._outcome, task)))
-            configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        returns += map(self._run, tasks[len(returns) :])
         if not self.engine:  # a process of its may still be writing there
             tidy(self.sweep)
         return returns
 
-    def _work_off(self, tasks: Sequence[GridJob]) -> None:
+    def _run(self, task: GridJob) -> JobReturn:
+        given = self.hydra_context, self.config, task.number, task.overrides
+        returned = self.loader.run(*given, partial(self._outcome, task))
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        return returned
+
+    def _meanwhile(self, tasks: Sequence[GridJob], returns: list[JobReturn]) -> bool:
+        """While others work: run the grid's next job, if they have ended it. Whether there was one."""
+        task = tasks[len(returns)] if len(returns) < len(tasks) else None
+        if not (self.has_time and task and task.unit and task.job and task.job[1] in self.watcher.folders):
+            return False
+        try:
+            returns.append(self._run(task))
+        except Exception:  # it is raised when the others have ended, whom it must not cost their work
+            self.has_time = False
+        return self.has_time
+
+    def _work_off(self, tasks: Sequence[GridJob], meanwhile: Callable[[], bool]) -> None:
         """Have the jobs' units done by others, if it is theirs to do."""
         units = self.units(tasks)
-        executor, how = self._executor(units)
+        executor, how = self._executor(units, meanwhile)
         self._say(tasks, units, how)
         for task in tasks:  # what is done is told first: the time left is of the others
             if task.job and not task.unit and run_folder.finished(task.job[1], task.job[0]):
@@ -124,7 +140,7 @@ class SweepLaunch:
             for _, folder in units[place].jobs:
                 self.watcher.ended(folder)
 
-    def _executor(self, units: Sequence[Unit]) -> tuple[Engine | None, str]:
+    def _executor(self, units: Sequence[Unit], meanwhile: Callable[[], bool]) -> tuple[Engine | None, str]:
         """Who does the units, None: this process; and how to say so."""
         if self.engine:
             return self.engine, f"by {type(self.engine).__name__}"
@@ -136,7 +152,8 @@ class SweepLaunch:
             return None, HERE
         threads = max(1, all_threads() // count)
         each = "with a GPU each" if gpus else f"of {counted(threads, 'thread')}"
-        return Processes(count, threads, gpus, self.watcher), f"in {count} process{'es' * (count > 1)} {each}"
+        how = f"in {count} process{'es' * (count > 1)} {each}"
+        return Processes(count, threads, gpus, self.watcher, meanwhile), how
 
     def _say(self, tasks: Sequence[GridJob], units: Sequence[Unit], how: str) -> None:
         """What will happen, why, and how to have it otherwise."""

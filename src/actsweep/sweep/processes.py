@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -85,11 +85,15 @@ class Processes:
     """So many processes, each of which takes the next unit as soon as it has done one.
 
     A unit whose process dies is tried again, alone: it may have died of the others' memory. If it dies again, its
-    halves are tried, down to the single run, which has failed then.
+    halves are tried, down to the single run, which has failed then. `meanwhile` does a little of what there is to do
+    while no process has said anything; whether there was something.
     """
 
-    def __init__(self, count: int, threads: int, gpus: Sequence[str], watcher: Watcher) -> None:
+    def __init__(
+        self, count: int, threads: int, gpus: Sequence[str], watcher: Watcher, meanwhile: Callable[[], bool]
+    ) -> None:
         self.count, self.threads, self.gpus, self.watcher = count, threads, gpus, Ended(watcher)
+        self.meanwhile = meanwhile
 
     def map(self, units: Sequence[Unit], sweep: Path) -> Iterator[Outcome]:
         died: deque[tuple[Numbered, str]] = deque()
@@ -118,7 +122,9 @@ class Processes:
             while waiting or working:
                 while waiting and slots:
                     self._start(waiting.popleft(), slots.popleft(), working)
-                for pipe in wait(list(working)):
+                while not (said := wait(list(working), timeout=0)) and self.meanwhile():
+                    pass
+                for pipe in said or wait(list(working)):
                     assert isinstance(pipe, Connection)
                     worker = working[pipe]
                     try:
