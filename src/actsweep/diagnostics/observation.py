@@ -4,7 +4,7 @@ One forward and one backward pass over a fixed batch; hooks exist only during it
 (gradients, buffers, random numbers, logs) is changed by it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import replace
@@ -36,8 +36,11 @@ def recorded(taps: Sequence[Tap]) -> Iterator[dict[str, tuple[Tensor, Tensor | N
     inputs: dict[str, Tensor] = {}
 
     def before(name: str, module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        inputs[name] = arguments[0]
-        return arguments[0].clone(), *arguments[1:]  # an in-place activation would overwrite what it was given
+        x = arguments[0]
+        if torch.is_grad_enabled() and not x.requires_grad:  # all before it is frozen, and it has a slope
+            x = x.detach().requires_grad_()
+        inputs[name] = x
+        return x.clone(), *arguments[1:]  # an in-place activation would overwrite what it was given
 
     def after(name: str, module: nn.Module, arguments: Any, output: Tensor) -> None:
         seen[name] = (inputs.pop(name), output) if name in inputs else (output, None)
@@ -107,22 +110,28 @@ def _of_trace(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
     with trace:
         value = loss()
     seen = seen_in(trace, Namer(module, weights))
+    return assembled(weights, _gradients(value, weights), seen)
+
+
+def _gradients(value: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """By name, of those weights that aren't frozen."""
     learnt = {name: weight for name, weight in weights.items() if weight.requires_grad}
-    gradients = torch.autograd.grad(value, list(learnt.values()), materialize_grads=True)
-    return assembled(weights, dict(zip(learnt, gradients, strict=True)), seen)
+    if not learnt:
+        return {}
+    found = torch.autograd.grad(value, list(learnt.values()), retain_graph=True, materialize_grads=True)
+    return dict(zip(learnt, found, strict=True))
 
 
 def _of_taps(taps: Sequence[Tap], loss: Callable[[], Tensor]) -> list[Layer]:
     with recorded(taps) as seen:
         value = loss()
-    weights = [tap.linear.weight for tap in taps]
-    gradients = torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
-    found = zip(taps, gradients, strict=True)
-    return [_layer(tap, gradient, *seen[tap.name]) for tap, gradient in found if tap.name in seen]
+    gradients = _gradients(value, {tap.name: tap.linear.weight for tap in taps})
+    return [_layer(tap, gradients.get(tap.name), *seen[tap.name]) for tap in taps if tap.name in seen]
 
 
-def _layer(tap: Tap, gradient: Tensor, pre: Tensor, post: Tensor | None) -> Layer:
-    layer = Layer(tap.name, as_matrix(tap.linear.weight.detach()), as_matrix(gradient), as_units(pre.detach()))
+def _layer(tap: Tap, gradient: Tensor | None, pre: Tensor, post: Tensor | None) -> Layer:
+    matrices = as_matrix(tap.linear.weight.detach()), None if gradient is None else as_matrix(gradient)
+    layer = Layer(tap.name, *matrices, as_units(pre.detach()))
     if post is None or (activation := tap.activation) is None:
         return layer
     layer = replace(layer, post=as_units(post.detach()))

@@ -93,6 +93,8 @@ class Classifier(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Add the penalty's gradient: once a step, before clipping, after diagnostics have seen that of the loss."""
         for weight in self._weights() if self.l2 else ():
+            if not weight.requires_grad:  # a callback has frozen it
+                continue
             own = torch.zeros_like(weight) if weight.grad is None else weight.grad
             weight.grad = own.add_(weight, alpha=self.l2 / self.examples)
 

@@ -3,10 +3,8 @@
 Flow: config → data → check → **parts**. What needs Lightning comes last: it takes seconds to import.
 """
 
-import json
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from hydra.utils import instantiate
@@ -23,11 +21,11 @@ def check(*settings: Settings) -> None:
     for each in settings:
         parts = {name: getattr(each, name).plain() for name in ("data", "trainer")}
         parts |= {"loss": each.loss, "content": each.content}
-        sizes: Any = _try("data", json.dumps(parts))
+        sizes: Any = _try("data", parts)
         if not each.atlas:
             init = {"init": each.init.plain(), "name": each.names.init, "act": each.names.act}
-            _try("init", json.dumps(init | {"inputs": [sizes[0], *each.layer_sizes][-1], "outputs": sizes[1]}))
-        _try("optim", json.dumps(each.optim.plain()))
+            _try("init", init | {"inputs": [sizes[0], *each.layer_sizes][-1], "outputs": sizes[1]})
+        _try("optim", each.optim.plain())
     with uncollected():
         from actsweep.training import ranks  # here, because they import Lightning
         from actsweep.training.stack import grouping
@@ -35,15 +33,20 @@ def check(*settings: Settings) -> None:
     for each in settings:
         if each.atlas and (reason := grouping.reason_against_training(each)):
             raise UserError(f"{reason}: an atlas trains in stacks alone")
-        ranks.check(each, int(str(_try("trainer", json.dumps(trainer_arguments.arguments(each))))))
-        _try("diagnostics", json.dumps({name: part.plain() for name, part in each.diagnostics.items()}))
+        ranks.check(each, int(str(_try("trainer", trainer_arguments.arguments(each)))))
+        _try("diagnostics", {name: part.plain() for name, part in each.diagnostics.items()})
 
 
-@lru_cache(maxsize=64)
-def _try(part: str, description: str) -> object:
+_found: dict[tuple[str, str], object] = {}
+
+
+def _try(part: str, description: dict[str, Any]) -> object:
+    key = part, repr(description)  # not as JSON, which has no keys that are numbers
     try:
         with exits_are_errors():
-            return TRIED[part](json.loads(description))
+            if key not in _found:
+                _found[key] = TRIED[part](description)
+            return _found[key]
     except Exception as error:
         refuse(part, error)
 

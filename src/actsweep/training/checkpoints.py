@@ -133,6 +133,8 @@ class BestAndLast(Checkpoint):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if "loops" in checkpoint:
             lightning_loops.recount(checkpoint)
+        if trainer.testing:  # some callbacks, as WeightAveraging, have by now put in those that training goes on from
+            pl_module.load_state_dict(checkpoint["state_dict"])
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "stopped": self.stopped}
