@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from actsweep.results import run_folder
+from actsweep.sweep.units import Ended
 from actsweep.training import progress
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL
@@ -17,7 +18,7 @@ Command = Callable[..., int]
 
 class Listener:
     def __init__(self) -> None:
-        self.said: list[tuple[str, int | None]] = []
+        self.said: list[tuple[str, float | None]] = []
         self.left: list[float] = []
 
     def ended(self, folder: Path) -> None:
@@ -25,7 +26,7 @@ class Listener:
         assert result is not None
         self.said.append((folder.name, result["epochs"]))
 
-    def reached(self, runs: int, left: float, each: float) -> None:
+    def reached(self, runs: float, left: float, each: float) -> None:
         self.said.append(("at work", runs))
         self.left.append(left)
 
@@ -88,5 +89,23 @@ def test_time_left_is_of_the_runs_that_were_done_now(
     now += 5
     shown.ended({"name": "c"}, "stacked", True)
     assert capsys.readouterr().out.splitlines() == [
-        "1/6: found", "2/6: found", "3/6, about 90 s left: done", "4/6, about 40 s left: stacked",
+        "1/6: found", "2/6: found", "3/6, about 90 s left: done", "4/6, about 60 s left: stacked",
     ]  # fmt: skip
+
+
+def test_time_left_counts_no_epoch_that_was_done_before(settings_for: Make, tmp_path: Path) -> None:
+    two = several(settings_for, "trainer.max_epochs=4", "diagnostics=[]", acts=["relu", "tanh"])
+    listener = Listener()
+    training = Training([(each, tmp_path / str(row)) for row, each in enumerate(two)], CPU, watcher=listener)
+    training.first_epoch = 2
+    training.run()
+    assert [runs for name, runs in listener.said if name == "at work"] == [
+        len(two) / 2,
+        0,
+    ]  # the last two epochs of four
+
+    listener = Listener()
+    sweep = Ended(listener)
+    sweep.begun = {Path(name): 0.75 for name in "abcd"}  # two stacks; of the sweep's six runs, two are not begun
+    sweep.reached(2 * 0.25, 1.0, 20.0)
+    assert listener.said == [("at work", 6 - (2 + 2 * 0.25))]  # the others wait: two, and what is left of c and d

@@ -22,6 +22,7 @@ from actsweep import one_run
 from actsweep.config.command_line import ended_by_signals, one_line_errors
 from actsweep.config.schema import Settings
 from actsweep.results import locks, run_folder
+from actsweep.sweep.callback import _guarded
 from actsweep.training import checkpoints
 from tests import processes
 from tests.conftest import SMALL
@@ -178,18 +179,19 @@ def test_a_signal_in_a_run_leaves_a_whole_checkpoint_and_the_command_that_resume
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
-def interrupted_while_it_makes_something() -> None:
+def interrupted_while_it_makes_something(*_: Any) -> None:
     try:
         signal.raise_signal(signal.SIGTERM)
     finally:
         raise ValueError("what OmegaConf says of a section that is half made")
 
 
+@pytest.mark.parametrize("around", [lambda do: do, _guarded], ids=["a run", "a hook of the sweep"])
 def test_a_signal_counts_also_where_a_library_puts_an_error_of_its_own_in_its_place(
-    capsys: pytest.CaptureFixture[str],
+    around: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end, one_line_errors(), ended_by_signals():
-        interrupted_while_it_makes_something()
+        around(interrupted_while_it_makes_something)(None, None)
     assert end.value.code == 143
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("stopped by SIGTERM; to resume: ")

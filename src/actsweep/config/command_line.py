@@ -56,7 +56,10 @@ def stop(message: str, code: int = BAD_INPUT) -> SystemExit:
 
 
 def end(error: Exception) -> SystemExit:
-    """Show an error, and return the exception that ends the program: the person's mistake in one line, or a defect."""
+    """Show an error, and return the exception that ends the program: the person's mistake in one line, or a defect; or
+    the signal, of which a library has made an error."""
+    if stopped := next((each for each in causes(error, contexts=True) if isinstance(each, Stopped)), None):
+        return stopped
     if (message := mistake(error)) is not None:
         return stop(message)
     traceback.print_exception(error)

@@ -200,7 +200,7 @@ class Sweep(Callback):
         else:
             print(one_line(result), flush=True)
 
-    def reached(self, runs: int, left: float, each: float) -> None:
+    def reached(self, runs: float, left: float, each: float) -> None:
         if self.progress:
             self.progress.reached(runs, left, each)
 

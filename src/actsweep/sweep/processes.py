@@ -38,7 +38,7 @@ class Relay:
     def ended(self, folder: Path) -> None:
         self.pipe.send(("ended", folder))
 
-    def reached(self, runs: int, left: float, each: float) -> None:
+    def reached(self, runs: float, left: float, each: float) -> None:
         self.pipe.send(("reached", runs, left, each))
 
 
@@ -73,7 +73,7 @@ class Worker:
     process: BaseProcess
     slot: int
     task: Numbered | None
-    said: tuple[int, float, float] | None = None
+    said: tuple[float, float, float] | None = None
 
     def ending(self) -> str:
         self.process.join()

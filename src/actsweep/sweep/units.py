@@ -123,15 +123,19 @@ class Unit:
 
 
 class Ended:
-    """A Watcher that remembers, and tells another one."""
+    """A Watcher that remembers, and tells another one. `begun`: which part of a run was done before, by folder."""
 
     def __init__(self, watcher: Watcher) -> None:
         self.folders: set[Path] = set()
-        self.watcher, self.reached = watcher, watcher.reached
+        self.watcher, self.begun = watcher, dict[Path, float]()
 
     def ended(self, folder: Path) -> None:
         self.folders.add(folder)
         self.watcher.ended(folder)
+
+    def reached(self, runs: float, left: float, each: float) -> None:
+        before = sum(part for folder, part in self.begun.items() if folder not in self.folders)
+        self.watcher.reached(runs + before, left, each)
 
 
 def begin_process() -> None:

@@ -68,8 +68,9 @@ class Watcher(Protocol):
     def ended(self, folder: Path) -> None:
         """The run in this folder has ended."""
 
-    def reached(self, runs: int, left: float, each: float) -> None:
-        """So many runs are at work and need at most `left` more seconds; such a run takes about `each` seconds."""
+    def reached(self, runs: float, left: float, each: float) -> None:
+        """So many runs are at work and need at most `left` more seconds; such a run takes about `each` seconds. One
+        that resumes counts as the part that was left of it."""
 
 
 class Unseen:
@@ -77,7 +78,7 @@ class Unseen:
 
     def ended(self, folder: Path) -> None: ...
 
-    def reached(self, runs: int, left: float, each: float) -> None: ...
+    def reached(self, runs: float, left: float, each: float) -> None: ...
 
 
 UNSEEN = Unseen()
@@ -92,7 +93,7 @@ class SweepProgress:
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.found, self.started = total, 0, 0, time.time()
-        self.at_work, self.until, self.each = 0, 0.0, 0.0  # as those said who train several runs at once
+        self.at_work, self.until, self.each = 0.0, 0.0, 0.0  # as those said who train several runs at once
         self.best: tuple[float, str] | None = None
         self.bar = Bar(
             total=total,
@@ -103,13 +104,14 @@ class SweepProgress:
             bar_format="{desc} {n}/{total} runs |{bar:20}| {elapsed}{postfix}",
         )
 
-    def reached(self, runs: int, left: float, each: float) -> None:
+    def reached(self, runs: float, left: float, each: float) -> None:
         self.at_work, self.until, self.each = runs, time.time() + left, each
         self._show()
 
     def ended(self, result: dict[str, Any], line: str, is_new: bool) -> None:
         """A run has ended, or was found done: say so above the progress line, or with how far the sweep is."""
         self.done += 1
+        self.at_work -= min(1.0, self.at_work)
         self.found += not is_new
         accuracy = result.get("val_accuracy")
         if accuracy is not None and (self.best is None or accuracy > self.best[0]):

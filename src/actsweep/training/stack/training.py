@@ -141,7 +141,8 @@ class Training:
         """Say how long the runs that are left need."""
         per_epoch = (time.perf_counter() - began) / (epochs - self.first_epoch)
         most = self.settings.trainer.max_epochs
-        self.watcher.reached(len(self._present()), per_epoch * (most - epochs), per_epoch * most / self.jobs)
+        runs = len(self._present()) * (1 - self.first_epoch / most)
+        self.watcher.reached(runs, per_epoch * (most - epochs), per_epoch * most / self.jobs)
 
     def epoch(self, epoch: int) -> None:
         """Every member's optimiser steps, validation, measurements, and the end of those that end."""
