@@ -1,11 +1,13 @@
 """The public API: what `train` is given is what the command would be given, and `load` reads what runs leave."""
 
+import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as L
 import torch
@@ -45,6 +47,9 @@ def test_train_gives_the_weights_that_the_command_gives(tmp_path: Path, command:
         ({"trainer.max_epoch": 2}, "^trainer.max_epoch: there is no such key .did you mean trainer.max_epochs"),
         ({"seed": [0, 1]}, "^seed"),
         ({"+sweeps": "quick"}, "^.sweeps=quick: asks for many runs, and train does one"),
+        ({"act": None}, "^a choice must be a name, as act=relu"),
+        ({"act": torch.sin}, "built-in method sin.* a class or function its dotted path$"),
+        ({"act": {"a": 1}}, "^act.a: there is no such key; to add one, write .act.a="),
         ({"hydra/launcher": "stacked_slurm"}, "^hydra/launcher=stacked_slurm: is for a sweep"),
     ],
 )
@@ -124,6 +129,14 @@ def test_load_leaves_out_what_other_programs_left_and_a_row_that_is_cut_off(tmp_
     assert len(actsweep.load(tmp_path).layers) == 0
 
 
+def test_load_says_which_runs_are_there_twice(tmp_path: Path) -> None:
+    actsweep.train(seed=0, folder=tmp_path / "run", **TINY)
+    shutil.copytree(tmp_path / "run", tmp_path / "run_copied")
+    found = actsweep.load(tmp_path)
+    assert found.runs["status"].tolist() == ["completed", "repeated"]
+    assert found.settings["n"].tolist() == [1]
+
+
 def test_load_gives_tidy_tables_that_say_what_was_varied(tmp_path: Path) -> None:
     for act, depth in (("relu", 1), ("tanh", 2)):
         actsweep.train(act=act, seed=0, folder=tmp_path / act, **(TINY | {"depth": depth}))
@@ -141,6 +154,9 @@ def test_load_gives_tidy_tables_that_say_what_was_varied(tmp_path: Path) -> None
 
 
 def test_any_text_can_be_given() -> None:
+    assert words({"a": np.arange(2), "b": range(2), "c": torch.tensor([0.5]), "d": np.float32(0.1), "e": np.True_}) == [
+        *("a=[0,1]", "b=[0,1]", "c=[0.5]", "d=0.1", "e=true"),
+    ]
     given = {"a": "it's", "b": "x=1, y", "c": "true", "d": None, "e": True, "f": 1e-3, "g": [1, "a b"], "h": {"k": {}}}
     assert words(given) == [
         "a='it\\'s'",

@@ -45,8 +45,8 @@ def load(*folders: str | Path) -> "Loaded":
 
     Each row begins with `run`, the run's folder, and what tells the run from the others: act, seed and what was varied.
 
-    runs     one row per run: status, epochs, best_epoch, accuracies as fractions, losses in nats (mean squares in a
-             regression), seconds, device
+    runs     one row per run: status (`repeated`: the same run as another one), epochs, best_epoch, accuracies as
+             fractions, losses in nats (mean squares in a regression), seconds, device
     epochs   one row per epoch, from 1: step, and each measure of training and validation, in the same units
     layers   one row per epoch (0: untrained), step, layer and quantity: value; `definition` and `unit` say what it is
     report   what report.json holds (docs/report.schema.json), computed when it is first asked for; its lists as

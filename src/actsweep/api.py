@@ -12,16 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from actsweep.errors import UserError
 from actsweep.results import run_folder
 from actsweep.results.files import read_json
 from actsweep.results.reading import Run, read_runs, status
-from actsweep.statistics.setting import labels
+from actsweep.statistics.setting import labels, settings_of
 
 FOUND = (
     "status", "epochs", "best_epoch", "val_accuracy", "val_loss", "test_accuracy", "test_loss", "seconds", "device",
@@ -107,7 +109,12 @@ def load(folders: Sequence[Path]) -> Loaded:
     runs = read_runs(folders)
     varied = [{name: _number(value) for name, value in label.items()} for label in labels(runs)]
     said = [label | {"seed": run["seed"]} for run, label in zip(runs, varied, strict=True)]
-    found = [pd.DataFrame([{key: run.get(key) for key in FOUND} | {"status": status(run)}]) for run in runs]
+    repeated = {run["folder"] for setting in settings_of(runs) for run in setting.repeated}
+    how = ["repeated" if run["folder"] in repeated else status(run) for run in runs]
+    found = [
+        pd.DataFrame([{key: run.get(key) for key in FOUND} | {"status": said}])
+        for run, said in zip(runs, how, strict=True)
+    ]
     epochs, layers = [_rows(run, run_folder.EPOCHS) for run in runs], [_layers(run) for run in runs]
     parts = [[_labelled(*each) for each in zip(runs, said, tables, strict=True)] for tables in (found, epochs, layers)]
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
@@ -131,9 +138,15 @@ def words(given: Mapping[str, Any]) -> list[str]:
 
 
 def _word(value: Any) -> str:
+    """Raises UserError for what can't be typed, such as an object."""
+    if hasattr(value, "tolist") and not isinstance(value, np.floating):  # float32's 0.1 is typed 0.1
+        value = value.tolist()
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    if isinstance(value, list | tuple):
+    if not isinstance(value, str | Path | Number | list | tuple | range | Mapping):
+        said = "must be text, a number, None, or a list or dict of them; of a class or function its dotted path"
+        raise UserError(f"{value!r}: {said}")
+    if isinstance(value, list | tuple | range):
         return f"[{','.join(map(_word, value))}]"
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{key}:{_word(each)}' for key, each in value.items())}}}"

@@ -9,6 +9,8 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra import compose, initialize_config_dir
@@ -163,6 +165,8 @@ def validated(config: DictConfig) -> Settings:
         raise UserError(_sentence(error)) from error
     _refuse_contradictions(config)
     _refuse_unmeasured(settings)
+    if "hydra" in config:
+        _refuse_passed_over(config)
     return settings
 
 
@@ -177,6 +181,18 @@ def _refuse_contradictions(config: DictConfig) -> None:
         raise UserError(f"{target}: would be called {config.names.act}; give act={target.partition('=')[2]}")
     if config.depth is not None and (sizes := asked.get("hidden_sizes") or asked.get("model")):
         raise UserError(f"{sizes}: depth={config.depth} layers of {config.width} units stand in its place; give one")
+
+
+def _refuse_passed_over(config: DictConfig) -> None:
+    """Raise UserError where a file of the person's own has the name of one of ours, which Hydra takes in its place."""
+    chosen = [*config.hydra.runtime.choices.items(), *(("diagnostics", name) for name in config.diagnostics)]
+    own = [
+        each.path for each in config.hydra.runtime.config_sources if each.schema == "file" and each.provider != "main"
+    ]
+    for folder, (group, name) in product(own, chosen):
+        file = Path(group, f"{name}.yaml")
+        if Path(folder, file).is_file() and (REPOSITORY / ("" if group == "sweeps" else "conf") / file).is_file():
+            raise UserError(f"{Path(folder, file)}: {group}={name} is actsweep's own; give yours another name")
 
 
 def _refuse_unmeasured(settings: Settings) -> None:

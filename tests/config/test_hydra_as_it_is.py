@@ -108,6 +108,9 @@ def test_a_search_may_choose_from_a_glob_and_from_parameters(command: Command, t
         ("seed=glob(*)", "seed=glob(*): there is no value in it, so that nothing would run"),
         ("hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size=0: must be at least 1, or null"),
         ("hydra/launcher=side_by_side", "hydra/launcher=side_by_side is gone: use hydra/launcher=sweep, the default"),
+        ("act=null", "a choice must be a name, as act=relu, or a list of names, as diagnostics=[units]"),
+        ("diagnostics=[1]", "a choice must be a name, as act=relu, or a list of names, as diagnostics=[units]"),
+        ("init.by_act={}", "init.by_act: there is no such key; to add one, write +init.by_act="),
         ("hydra.launcher.nosuch=1", "hydra.launcher.nosuch: there is no such key"),
     ],
 )

@@ -144,3 +144,18 @@ def test_a_run_that_failed_and_is_left_so_ends_with_1_as_its_sweep_does(
         capsys.readouterr()
         assert command(*place, *failing) == 1
         assert "failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["act/relu", "diagnostics/units", "sweeps/quick"])
+def test_a_file_of_ones_own_that_has_the_name_of_one_of_ours_is_not_passed_over(
+    name: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, words = tmp_path / "mine" / f"{name}.yaml", ["-m", *SMALL, "act=relu", "diagnostics=[units]", "+sweeps=quick"]
+    mine.parent.mkdir(parents=True)
+    mine.write_text("_target_: torch.cos\n")
+    words = [each for each in words if each != "report=false"]
+    assert command(f"--config-dir={tmp_path}/mine", *words, f"hydra.sweep.dir={tmp_path}/out") == 2
+    said = f"error: {mine}: {name.replace('/', '=')} is actsweep's own; give yours another name"
+    assert capsys.readouterr().err.splitlines() == [said]
+    mine.rename(mine.with_name("other.yaml"))
+    assert command(f"--config-dir={tmp_path}/mine", *SMALL, f"hydra.run.dir={tmp_path}/run") == 0

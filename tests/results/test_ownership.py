@@ -239,6 +239,7 @@ def test_a_report_replaces_its_own_files_and_nobody_elses(command: Command, tmp_
     (tmp_path / "in" / "report.html").write_text("mine")
     with pytest.raises(UserError, match=r"did not write: report\.html;"):
         writing.write(runs, [tmp_path / "in"])
+    assert {path.name for path in (tmp_path / "in").iterdir()} == {"sweep", "report.html"}
     (tmp_path / "in" / "report.html").unlink()
     for _ in range(2):
         writing.write(runs, [tmp_path / "in"])

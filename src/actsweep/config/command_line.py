@@ -139,7 +139,7 @@ def _closest(word: str, allowed: Sequence[str]) -> str:
     """Of a key in a section that there is, the section's closest one."""
     section, dot, last = word.rpartition(".")
     inside = [each.removeprefix(f"{section}.") for each in allowed if each.startswith(f"{section}.")] if dot else []
-    close = difflib.get_close_matches(last if inside else word, inside or allowed, n=1)
+    close = difflib.get_close_matches(last if inside else word, inside or allowed, n=1) if word not in allowed else []
     return f" (did you mean {section + dot if inside else ''}{close[0]}?)" if close else ""
 
 
@@ -178,7 +178,8 @@ def translate(error: Exception) -> str:
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         from actsweep.config.schema import keys  # here, because pydantic takes its time
 
-        key = match[1] or match[2]
+        full = re.search(r"full_key: (\S+)", text)
+        key = full[1] if full else match[1] or match[2]
         return f"{key}: there is no such key{_closest(key, keys())}; to add one, write +{key}=…"
     if match := re.search(r"Sweeping over Hydra's configuration is not supported : '([^=]+)=(.*)'", text):
         quoted = shlex.quote(f'{match[1]}="{match[2]}"')
@@ -198,16 +199,18 @@ def mistake(error: Exception) -> str | None:
         return None if any(map(is_ours, causes(error))) else translate(error)
     if own := mistake_in(error):
         return str(own) if own is error else None
-    if isinstance(error, ValueError) and _is_about_options(error):
-        return str(error)
+    if isinstance(error, ValueError | TypeError) and (said := _said_by_hydra(error)):
+        return said
     unwritable = (each for each in causes(error) if isinstance(each, OSError) and not is_ours(error))
     return next(map(str, unwritable), None)
 
 
-def _is_about_options(error: Exception) -> bool:
-    """Whether Hydra itself raised it over words such as --cfg that don't go together."""
+def _said_by_hydra(error: Exception) -> str | None:
+    """Where Hydra itself raised it: over words such as --cfg that don't go together, or a choice that is no name."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return frame.f_code.co_name == "_run_hydra"
+    if frame.f_globals.get("__name__") in {"hydra._internal.defaults_list", "hydra.core.default_element"}:
+        return f"a choice must be a name, as act=relu, or a list of names, as diagnostics=[units] ({error})"
+    return str(error) if frame.f_code.co_name == "_run_hydra" else None
 
 
 class _Output(io.FileIO):

@@ -19,7 +19,7 @@ from actsweep.places import command, door
 from actsweep.report import as_data, as_text, figures, terminal, trial
 from actsweep.report.frames import mean_of
 from actsweep.report.summary import Summary, summarise
-from actsweep.results import files, locks, run_folder
+from actsweep.results import files, locks, ownership, run_folder
 from actsweep.results.reading import Run, read_sweeps, status
 from actsweep.results.reading import read_runs as read_runs  # for those who report
 from actsweep.statistics import atlas
@@ -28,6 +28,7 @@ from actsweep.statistics.setting import Setting, labels, missing_of, settings_of
 from actsweep.threads import forkable
 
 RESULTS = run_folder.RESULTS
+FORMS = (RESULTS, "report.json", "report.md", "results.tex")
 OF_A_SWEEP = ("question", "command")
 
 
@@ -105,6 +106,8 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> S
         if not runs:
             terminal.show_missing(sweep)
             return None
+    for name in (*FORMS, *(["report.html"] if with_page else [])):  # before the first is written
+        ownership.refuse_taken(*files.listed_at(folder / name))
     table = table_of(runs, settings)
     absent = [{"status": "missing", "folder": str(path)} for path in sweep["missing"]]
     text = table.to_csv(index=False) + pd.DataFrame(absent, columns=table.columns).to_csv(index=False, header=False)
