@@ -61,6 +61,11 @@ def test_an_argument_that_begins_as_a_key_that_names_leave_out_stands_in_them(co
             "diagnostics.mine: a run has a progress bar already",
         ),
         (
+            [f"+diagnostics.mine._target_={CALLBACKS}.StochasticWeightAveraging", "+diagnostics.mine.swa_lrs=0.1",
+             "hydra.run.dir=OUT"],
+            "diagnostics.mine: averages after the last checkpoint, which is tested; use WeightAveraging",
+        ),
+        (
             [f"+diagnostics.mine._target_={__name__}.Remembers", "hydra.run.dir=OUT"],
             "diagnostics.mine: its state_dict can't be read from a checkpoint: it holds a numpy.",
         ),

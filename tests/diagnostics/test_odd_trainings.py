@@ -185,3 +185,12 @@ def test_a_use_without_units_leaves_the_layer_as_it_is() -> None:
     net, x = nn.Linear(4, 3), torch.ones(2, 4)
     [layer] = observe(net, lambda: net(x).sum() + x[0] @ net.weight[0])
     assert torch.equal(layer.pre[0], net(x).detach())  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("together", "most", "steps"), [(1, 5, [0, 2, 4]), (1, 2, [0, 1]), (2, 1, [0, 0]), (1, 6, [0, 2, 5])]
+)
+def test_an_epoch_that_max_steps_cuts_short_has_its_last_step(together: int, most: int, steps: list[int]) -> None:
+    arguments = {"max_steps": most, "max_epochs": -1, "accumulate_grad_batches": together}
+    trainer = zoo_fit(Small(), DATA, [GradientNorm()], **arguments)
+    assert [step for step, row in trainer.logger.rows if "grad_norm/net.4" in row] == steps  # type: ignore[union-attr]

@@ -89,6 +89,10 @@ def _try_diagnostics(parts: dict[str, Any]) -> None:
             raise UserError(f"diagnostics.{name}: {parts[name]['_target_']} makes no Lightning callback")
         if isinstance(made, L.callbacks.ProgressBar):
             raise UserError(f"diagnostics.{name}: a run has a progress bar already, trainer.enable_progress_bar")
+        if isinstance(made, L.callbacks.StochasticWeightAveraging):
+            raise UserError(
+                f"diagnostics.{name}: averages after the last checkpoint, which is tested; use WeightAveraging"
+            )
         if fault := checkpoints.unreadable(made):
             raise UserError(f"diagnostics.{name}: its state_dict can't be read from a checkpoint: {fault}")
 
