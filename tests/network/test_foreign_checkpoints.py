@@ -1,6 +1,7 @@
 """Whatever a checkpoint file claims, evaluate measures it or refuses it in one line; exit code 2."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,9 @@ MALFORMED: list[tuple[str, Change]] = [
     ("is a regression", parameters(loss="mse")),
     ("loss=bce", parameters(loss="bce")),
     ("network: ", parameters(network=None)),
+    ("doesn't fit the network", parameters(standardised={})),
+    ("doesn't fit the network", parameters(standardised={"shift": torch.zeros(64), "factor": 2.0})),
+    ("doesn't fit the network", parameters(standardised={"shift": torch.zeros(63), "factor": torch.ones(63)})),
     ("weights don't fit", weights(3)),
     ("weights don't fit", weights(torch.zeros(16, 64, dtype=torch.int64))),
     ("weights don't fit", weights(torch.zeros(16, 64, dtype=torch.complex64))),
@@ -130,6 +134,15 @@ def test_a_file_of_something_else_is_refused_in_one_line(
     torch.save(content, tmp_path / "x.ckpt")
     assert evaluated(monkeypatch, str(tmp_path / "x.ckpt")) == 2
     assert "not a checkpoint of this project" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_cut_short_is_said_to_be(
+    checkpoint: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(checkpoint, path := tmp_path / "x.ckpt")
+    os.truncate(path, path.stat().st_size // 2)
+    assert evaluated(monkeypatch, str(path)) == 2
+    assert capsys.readouterr().err == f"error: {path}: it is cut short\n"
 
 
 def test_a_folder_or_a_missing_file_is_named(

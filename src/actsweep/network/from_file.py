@@ -1,5 +1,6 @@
 """A checkpoint of this project → its network: tensors and plain values are read, nothing in the file is executed."""
 
+import errno
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,8 @@ def tensors(path: Path) -> Any:
 
 
 def unread(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror or error}")
+    known = {errno.ENOENT: "no such file", errno.EINVAL: "it is cut short"}
+    return UserError(f"{path}: {known.get(error.errno or 0) or error.strerror or error}")
 
 
 def reason(error: Exception) -> str:
@@ -95,5 +97,9 @@ def load_checkpoint(path: Path, allowed: tuple[str, ...] = ()) -> tuple[MLP, str
         raise UserError(f"{path}: not a checkpoint of this project ({wrong})") from error
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a checkpoint of this project ({error} is missing or of another kind)") from error
+    if (by := described.standardised) is not None:
+        shapes = [getattr(each, "shape", None) for each in by.values()]
+        if shapes != [(described.network.input_size,)] * 2:
+            raise UserError(f"{path}: its standardisation doesn't fit the network that it describes")
     activations.refuse_foreign(described.network.act, allowed)
     return filled(described.network.plain(), state, path), described.data, described.loss
