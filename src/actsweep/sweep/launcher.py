@@ -120,8 +120,9 @@ class SweepLaunch:
         units = self.units(tasks)
         executor, how = self._executor(units, meanwhile)
         self._say(tasks, units, how)
-        for unit in units:
-            self.watcher.begun |= {folder: unit.done / asked.trainer.max_epochs for asked, folder in unit.jobs}
+        self.watcher.begun = {
+            folder: unit.done / asked.trainer.max_epochs for unit in units if unit.done for asked, folder in unit.jobs
+        }
         for task in tasks:  # what is done is told first: the time left is of the others
             if task.job and not task.unit and run_folder.finished(task.job[1], task.job[0]):
                 self.watcher.ended(task.job[1])
