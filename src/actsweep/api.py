@@ -123,14 +123,16 @@ def load(folders: Sequence[Path]) -> Loaded:
 
 
 def words(given: Mapping[str, Any]) -> list[str]:
-    """Keyword arguments as they would be typed.
+    """Keyword arguments as they would be typed; a dict with numbers as keys is a value, no section.
 
     >>> words({"act": "relu", "trainer": {"max_epochs": 2}, "hidden_sizes": [8, 8], "data.source.root": "/my data"})
     ['act=relu', 'trainer.max_epochs=2', 'hidden_sizes=[8,8]', "data.source.root='/my data'"]
+    >>> words({"+diagnostics.mine": {"scheduling": {0: 2, 1: 4}}})
+    ['+diagnostics.mine.scheduling={0:2,1:4}']
     """
     typed = []
     for key, value in given.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and all(isinstance(each, str) for each in value):
             typed += [f"{key}.{each}" for each in words(value)]
         else:
             typed.append(f"{key}={_word(value)}")

@@ -79,3 +79,8 @@ def test_numbers_as_keys_are_numbers(command: Callable[..., int], tmp_path: Path
     assert command(*SMALL, "diagnostics=[]", *schedule, f"hydra.run.dir={tmp_path}") == 0
     last = torch.load(tmp_path / run_folder.LAST, weights_only=True)
     assert last["global_step"] == 18 // 2 + -(-18 // 4)
+
+
+def test_one_device_leaves_no_process_group_behind(settings_for: Make, tmp_path: Path) -> None:
+    one_run.train(settings_for(*SMALL, "diagnostics=[]", "+trainer.strategy=ddp"), tmp_path)
+    assert not torch.distributed.is_initialized()

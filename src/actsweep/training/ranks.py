@@ -62,7 +62,12 @@ def beside(trainer: L.Trainer, train: Callable[[], Any]) -> Iterator[None]:
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if trainer.num_devices == 1 or environment is None or environment.creates_processes_externally:
         _say_ready()
-        yield
+        before_it = torch.distributed.is_initialized()
+        try:
+            yield
+        finally:
+            if trainer.num_devices == 1 and torch.distributed.is_initialized() and not before_it:
+                torch.distributed.destroy_process_group()  # strategy=ddp makes one of a lone process too
         return
     assert isinstance(trainer.strategy, ParallelStrategy)
     before = dict(os.environ)
