@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,14 @@ def test_a_sweep_goes_on_when_nobody_reads_it_any_more(processes: int, tmp_path:
     found = [json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").glob("*/result.json")]
     assert found == ["completed"] * 4
     assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_sweep_whose_outputs_are_closed_leaves_its_files(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "src.train", "-m", *QUICK, "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep"]
+    done = subprocess.run(["sh", "-c", f"{shlex.join(words)} >&- 2>&-"], check=False)
+    assert done.returncode == 0
+    assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 3
 
 
 def test_a_terminal_that_lacks_characters_costs_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -56,8 +56,9 @@ def test_a_stacked_sweep_names_each_run_once(
 ) -> None:
     sweep = ["-m", *SMALL, "act=relu,tanh", "diagnostics=[]", f"hydra.sweep.dir={tmp_path}"]
     assert command(*sweep, "seed=0,1", "hydra/launcher=stacked") == 0
-    said = re.findall(r"^(\d)/4, about \d+ s left: (\w+)", capsys.readouterr().out, re.MULTILINE)
-    assert sorted(said) == [("1", "relu"), ("2", "relu"), ("3", "tanh"), ("4", "tanh")]
+    said = re.findall(r"^(\d)/4(, about )?(?:\d+ s left)?: (\w+)", capsys.readouterr().out, re.MULTILINE)
+    about = ", about "
+    assert said == [("1", about, "relu"), ("2", about, "relu"), ("3", about, "tanh"), ("4", "", "tanh")]
     assert command(*sweep, "seed=0") == 0
     assert "1/2: relu" in capsys.readouterr().out  # found done: that tells nothing of the time left
 
@@ -72,7 +73,7 @@ def test_what_is_done_already_is_told_first_so_that_the_time_left_is_of_the_othe
     assert command(*sweep, "seed=0,1", *launcher) == 0
     said = re.findall(r"^(\d)/4(.*?): \w+-d2-s(\d)", capsys.readouterr().out, re.MULTILINE)
     assert [(number, seed) for number, _, seed in said] == [("1", "1"), ("2", "1"), ("3", "0"), ("4", "0")]
-    assert [time[:8] for _, time, _ in said] == ["", "", ", about ", ", about "]
+    assert [time[:8] for _, time, _ in said] == ["", "", ", about ", ""]
 
 
 def test_time_left_is_of_the_runs_that_were_done_now(

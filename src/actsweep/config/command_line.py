@@ -236,8 +236,10 @@ def outlive_readers() -> None:
     whichever characters that knows."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
+        if stream is None:  # closed when the program was started; libraries write there all the same
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
         if stream is None or stream is not getattr(sys, f"__{name}__"):
-            continue  # closed; or somebody else's already, as a notebook's
+            continue  # or somebody else's already, as a notebook's
         stream.flush()
         raw = _Output(stream.fileno(), "w", closefd=False)
         buffer = raw if stream.write_through else io.BufferedWriter(raw)  # as `python -u` asks
