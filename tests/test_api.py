@@ -4,6 +4,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,34 @@ def test_train_may_be_called_where_hydra_is_in_use_and_by_several_threads(tmp_pa
         assert torch.equal(torch.rand(3), expected)
         assert GlobalHydra.instance().hydra is hydra
         assert compose("relu")["_target_"] == "torch.nn.ReLU"
+
+
+@pytest.mark.parametrize("way", ["dtype", "device", "inference"])
+def test_what_the_caller_has_set_in_torch_makes_no_other_run(way: str, tmp_path: Path) -> None:
+    plain = actsweep.train(seed=0, folder=tmp_path / "plain", **TINY)
+    try:
+        torch.set_default_dtype(torch.float64 if way == "dtype" else torch.float32)
+        torch.set_default_device("meta" if way == "device" else None)
+        with torch.inference_mode(way == "inference"):
+            found = actsweep.train(seed=0, folder=tmp_path / "found", **TINY)
+        assert torch.get_default_dtype() == (torch.float64 if way == "dtype" else torch.float32)
+        assert torch.get_default_device().type == ("meta" if way == "device" else "cpu")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert found["val_loss"] == plain["val_loss"]
+
+
+def test_a_function_that_a_notebook_defines_anew_is_tried_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, (mine, line) in enumerate([(torch.tanh, ""), (torch.isnan, "it must keep the type of its input")]):
+        monkeypatch.setattr(f"{__name__}.mine", mine)
+        with pytest.raises(UserError, match=line) if line else nullcontext():
+            actsweep.train(act=f"{__name__}.mine", folder=tmp_path / str(number), **TINY)
+    assert not (tmp_path / "1").exists()
+
+
+def mine(x: torch.Tensor) -> torch.Tensor:
+    return x
 
 
 class Interrupts(L.Callback):

@@ -200,7 +200,7 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _as_it_was() -> Iterator[None]:
     """Leave Hydra, which the caller may be using, torch's threads and its random numbers as they were; and Ctrl-C, of
-    which Lightning makes an exit, and is deaf to the next."""
+    which Lightning makes an exit, and is deaf to the next. The caller's default type and device make no other run."""
     import torch
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
@@ -208,9 +208,12 @@ def _as_it_was() -> Iterator[None]:
     hydra, config, threads = GlobalHydra.instance().hydra, HydraConfig.instance().cfg, torch.get_num_threads()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     handler = signal.getsignal(signal.SIGINT)
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
     GlobalHydra.instance().clear()
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
     try:
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), torch.inference_mode(False):
             yield
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
@@ -222,3 +225,5 @@ def _as_it_was() -> Iterator[None]:
         GlobalHydra.instance().hydra = hydra
         HydraConfig.instance().cfg = config
         torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(None if device.type == "cpu" else device)
