@@ -67,6 +67,15 @@ def test_a_plan_is_no_training_and_a_folder_that_is_not_there_no_table(tmp_path:
         actsweep.load(tmp_path, tmp_path / "nosuch")
 
 
+def test_a_folder_may_lie_below_ones_home_and_is_given_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    actsweep.train(folder="~/run", **TINY)
+    assert actsweep.load("~/run").runs["status"].tolist() == ["completed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with pytest.raises(UserError, match=r"^folder=here, hydra\.run\.dir='/there': give one of the two"):
+        actsweep.train(folder="here", **{"hydra.run.dir": "/there"}, **TINY)
+
+
 def test_train_may_be_called_where_hydra_is_in_use_and_by_several_threads(tmp_path: Path) -> None:
     tiny = TINY | {"diagnostics": [], "trainer": TINY["trainer"] | {"max_epochs": 1}}
     with initialize_config_dir(str(REPOSITORY / "conf" / "act"), version_base=None):

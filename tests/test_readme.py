@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from actsweep.config.schema import Settings
 from actsweep.places import REPOSITORY
+from actsweep.results import run_folder
 from actsweep.statistics.findings import KINDS
 from tests.conftest import composed
 
@@ -147,6 +148,8 @@ def test_what_extending_adds_is_trained_measured_and_reported(
     mine, norms = (layers[layers["quantity"] == name]["value"].to_numpy() for name in ("largest_row", "grad_norm"))
     assert len(mine) == 4 * 3  # epochs 0 to 3; two hidden layers and the output layer
     assert (mine <= norms + 1e-9).all()
+    asked = run_folder.read_run(tmp_path / "run")
+    assert [asked["act"], asked["init"], asked["data"]] == ["bent", "small", "rings"]
 
 
 def test_the_callbacks_page_watches_the_module_that_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,10 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     from actsweep.sweep import check
 
     try:
-        config = composition.composed(words(overrides))
+        given = words(overrides)
+        if folder and (twice := [each for each in given if each.startswith("hydra.run.dir=")]):
+            raise UserError(f"folder={folder}, {twice[0]}: give one of the two")
+        config = composition.composed(given)
         if config.hydra.mode == RunMode.MULTIRUN:
             asked = [each for each in typed(config.hydra.overrides.task) if each.lstrip("+").startswith("sweeps")]
             raise UserError(f"{' '.join(asked) or 'hydra.mode=MULTIRUN'}: asks for many runs, and train does one")
