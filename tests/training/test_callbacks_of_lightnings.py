@@ -1,5 +1,6 @@
 """Callbacks that change how a run trains: frozen layers, averaged weights, a schedule by epoch."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def test_numbers_as_keys_are_numbers(command: Callable[..., int], tmp_path: Path
     assert last["global_step"] == 18 // 2 + -(-18 // 4)
 
 
-def test_one_device_leaves_no_process_group_behind(settings_for: Make, tmp_path: Path) -> None:
+def test_one_device_leaves_no_process_group_and_no_variables_behind(settings_for: Make, tmp_path: Path) -> None:
+    before = dict(os.environ)
     one_run.train(settings_for(*SMALL, "diagnostics=[]", "+trainer.strategy=ddp"), tmp_path)
+    assert dict(os.environ) == before  # LOCAL_RANK, for one, which says whose the next run's files are
     assert not torch.distributed.is_initialized()

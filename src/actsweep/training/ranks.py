@@ -60,17 +60,18 @@ def beside(trainer: L.Trainer, train: Callable[[], Any]) -> Iterator[None]:
     Raises RuntimeError where one of them failed, with what it wrote as a note.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
+    before, in_group = dict(os.environ), torch.distributed.is_initialized()
     if trainer.num_devices == 1 or environment is None or environment.creates_processes_externally:
         _say_ready()
-        before_it = torch.distributed.is_initialized()
         try:
             yield
         finally:
-            if trainer.num_devices == 1 and torch.distributed.is_initialized() and not before_it:
-                torch.distributed.destroy_process_group()  # strategy=ddp makes one of a lone process too
+            if trainer.num_devices == 1 and isinstance(trainer.strategy, ParallelStrategy):  # as of strategy=ddp
+                _restore(before)
+                if torch.distributed.is_initialized() and not in_group:
+                    torch.distributed.destroy_process_group()
         return
     assert isinstance(trainer.strategy, ParallelStrategy)
-    before = dict(os.environ)
     shared = {"MASTER_ADDR": environment.main_address, "MASTER_PORT": str(environment.main_port)}
     os.environ |= shared | {"NODE_RANK": str(environment.node_rank()), "LOCAL_RANK": "0"}
     with ExitStack() as stack:
