@@ -110,11 +110,9 @@ def load(folders: Sequence[Path]) -> Loaded:
     varied = [{name: _number(value) for name, value in label.items()} for label in labels(runs)]
     said = [label | {"seed": run["seed"]} for run, label in zip(runs, varied, strict=True)]
     repeated = {run["folder"] for setting in settings_of(runs) for run in setting.repeated}
-    how = ["repeated" if run["folder"] in repeated else status(run) for run in runs]
-    found = [
-        pd.DataFrame([{key: run.get(key) for key in FOUND} | {"status": said}])
-        for run, said in zip(runs, how, strict=True)
-    ]
+    ends = ["repeated" if run["folder"] in repeated else status(run) for run in runs]
+    rows = [{key: run.get(key) for key in FOUND} | {"status": end} for run, end in zip(runs, ends, strict=True)]
+    found = [pd.DataFrame([row]) for row in rows]
     epochs, layers = [_rows(run, run_folder.EPOCHS) for run in runs], [_layers(run) for run in runs]
     parts = [[_labelled(*each) for each in zip(runs, said, tables, strict=True)] for tables in (found, epochs, layers)]
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))

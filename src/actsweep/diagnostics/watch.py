@@ -185,15 +185,14 @@ def from_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int
     """Where a batch is in its epoch: −1 before the last step of as many examples as others have, 0 in it, 1 behind it:
     on a few left over, units look dead that aren't. Of data without a length it is known at the last batch. An epoch
     that `max_steps` cuts short has its last step there."""
+    before = 0 if trainer.global_step + 1 == trainer.max_steps else -1
     if math.isinf(trainer.num_training_batches):
-        return 0 if trainer.is_last_batch or trainer.global_step + 1 == trainer.max_steps else -1
+        return 0 if trainer.is_last_batch else before
     batches = int(trainer.num_training_batches)
     together = trainer.accumulate_grad_batches if module.automatic_optimization else 1
     whole = (batches - last_is_short(trainer.train_dataloader, batches)) // together
     first = max(whole - 1, 0) * together
-    if batch_idx < first:
-        return 0 if trainer.global_step + 1 == trainer.max_steps else -1
-    return int(batch_idx >= first + together)
+    return before if batch_idx < first else int(batch_idx >= first + together)
 
 
 def last_is_short(loader: Any, batches: int) -> bool:

@@ -29,7 +29,7 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
     """
     named = [find(each) for each in targets(description)]  # a notebook may have given the name to another function
     key = json.dumps(description, sort_keys=True, default=repr), tuple(sorted(set(sizes))), str(precision)
-    if [*map(id, _passed.get(key, [None]))] == [*map(id, named)]:
+    if _passed.get(key) == named:
         return
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         pair = build(description), build(description)

@@ -125,9 +125,9 @@ class SweepProgress:
 
     def _left(self) -> str:
         """The time that the sweep still needs, as far as that is known."""
-        now, new = time.time(), self.done - self.found
         if self.done == self.total:
             return ""
+        now, new = time.time(), self.done - self.found
         if self.each:
             seconds = max(0.0, self.until - now) + self.each * max(0, self.total - self.done - self.at_work)
         elif new:
