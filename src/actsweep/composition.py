@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ OPERATIONAL = {
 }
 ESCAPED = r"$\{"
 LOCATION, SHOWN = "data.source.root=", 12  # characters of a digest
+CALLING = {"optim": "_target_", "data": "source._target_", "init": "weight._target_"}  # where choices say what
 LONGEST, BYTES = 120, 240  # of a name: characters; and of those what fits beside a digest into 255
 
 
@@ -153,6 +155,8 @@ def validated(config: DictConfig) -> Settings:
         raise UserError(f"content={config.content}: it is found out from the data, and can't be given")
     try:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
+        if isinstance(plain.get("names"), dict):
+            plain["names"] |= _renamed(config)
         settings = precision.resolved(Settings.model_validate(plain))
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: missing, it has no default") from error
@@ -168,6 +172,23 @@ def validated(config: DictConfig) -> Settings:
     if "hydra" in config:
         _refuse_passed_over(config)
     return settings
+
+
+def _renamed(config: DictConfig) -> dict[str, str]:
+    """Names of parts that call something else than what is called so in conf/: what they call instead."""
+    found = {}
+    for group, key in CALLING.items():
+        target, known = OmegaConf.select(config, f"{group}.{key}"), _targets(group)
+        if target and known.get(config.names[group], target) != target:
+            found[group] = str(target)
+    return found
+
+
+@cache
+def _targets(group: str) -> dict[str, str | None]:
+    """What each of conf/'s choices in a group calls."""
+    files = {path.stem: OmegaConf.load(path) for path in (REPOSITORY / "conf" / group).glob("*.yaml")}
+    return {name: OmegaConf.select(file, CALLING[group]) for name, file in files.items()}
 
 
 def _refuse_contradictions(config: DictConfig) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as L
-import torch
 
 from actsweep.config import schema
 from actsweep.data import datamodule
@@ -20,6 +19,7 @@ from actsweep.network.mlp import threads_for
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
+from actsweep.threads import use_threads
 from actsweep.training import checkpoints, ranks, trainer_arguments
 from actsweep.training.checkpoints import FRESH, BestAndLast, Start, WholeFiles
 from actsweep.training.early_stopping import EarlyStopping
@@ -60,7 +60,7 @@ def train(settings: schema.Settings, folder: Path) -> dict[str, Any]:
     outputs = outputs_for(settings.loss, data.dataset)
     classifier = build_network(settings, data.dataset.input_size, outputs, data.dataset.scale)
     classifier.is_trained = not settings.untrained
-    torch.set_num_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
+    use_threads(settings.threads or threads_for(classifier.network, data.examples_per_step))
     trainer = build_trainer(settings, folder, tables := Tables(folder), classifier.monitor, start)
     with ranks.beside(trainer, partial(train, settings, folder)):
         if settings.untrained:

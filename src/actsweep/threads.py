@@ -47,12 +47,12 @@ def share(count: int) -> None:
     all_threads()
 
 
-def start_none() -> None:
-    """Have torch work in the thread that is there, until it is asked for more: this process shall be forked."""
+def use_threads(count: int) -> None:
+    """Have torch work in so many from now on; what it takes by itself stays known."""
     import torch
 
     all_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
 
 
 def forkable() -> bool:

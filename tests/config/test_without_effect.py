@@ -1,5 +1,6 @@
 """What would be ignored, or mean something else than it says, is refused in one line before any work."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,28 @@ def test_a_file_of_ones_own_that_has_the_name_of_one_of_ours_is_not_passed_over(
     assert capsys.readouterr().err.splitlines() == [said]
     mine.rename(mine.with_name("other.yaml"))
     assert command(f"--config-dir={tmp_path}/mine", *SMALL, f"hydra.run.dir={tmp_path}/run") == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "words", "name"),
+    [
+        ("optim", ["optim._target_=torch.optim.NAdam", "~optim.momentum", "~optim.nesterov", "~optim.fused"], "NAdam"),
+        ("init", ["init=kaiming", "init.weight._target_=torch.nn.init.kaiming_uniform_"], "kaiming_uniform_"),
+        ("init", ["+init.weight._target_=torch.nn.init.orthogonal_"], "orthogonal_"),
+        ("data", [f"data.source._target_={__name__}.drawn"], "drawn"),
+        ("optim", ["optim._target_=torch.optim.NAdam", "~optim.fused", "names.optim=mine"], "mine"),
+        ("optim", ["optim=adam", "optim._target_=torch.optim.Adam"], "adam"),
+    ],
+)
+def test_a_part_that_calls_something_else_is_called_so(group: str, words: list[str], name: str) -> None:
+    settings = composition.validated(composition.composed([*QUICK, *words]))
+    assert settings.names.plain()[group].rpartition(".")[2] == name
+    untouched = {"act": "relu", "init": "default", "data": "digits", "optim": "sgd"}
+    assert {key: value for key, value in settings.names.plain().items() if key != group}.items() <= untouched.items()
+
+
+def test_runs_tell_which_optimiser_they_had(command: Command, tmp_path: Path) -> None:
+    both = ["optim._target_=torch.optim.SGD,torch.optim.Adagrad", "~optim.momentum", "~optim.nesterov"]
+    assert command("-m", *QUICK, *both, "seed=0", f"hydra.sweep.dir={tmp_path}") == 0
+    asked = [json.loads(path.read_text())["config"]["names"]["optim"] for path in tmp_path.glob("*/run.json")]
+    assert sorted(asked) == ["sgd", "torch.optim.Adagrad"]

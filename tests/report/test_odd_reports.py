@@ -209,3 +209,10 @@ def test_where_all_runs_diverged_no_number_is_explained_and_no_diagnostic_is_sai
         capsys.readouterr().err
         == "figure learning_curves: no run completed\nfigure gradient_by_layer: no run completed\n"
     )
+
+
+def test_of_one_run_nobody_says_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = sweep(tmp_path, acts=["relu"], seeds=[0], sizes=[(8,)])
+    writing.write(one, [tmp_path])
+    assert "1 run expected: 1 completed; " in capsys.readouterr().out
+    assert "<b>1</b> run expected" in (tmp_path / "report.html").read_text()

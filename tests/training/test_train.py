@@ -18,6 +18,7 @@ from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
 from actsweep.network.mlp import threads_for
 from actsweep.results import run_folder
+from actsweep.threads import all_threads, share
 from tests.conftest import SMALL, names_in, weights_of
 
 SettingsFor = Callable[..., Settings]
@@ -132,7 +133,7 @@ def test_a_run_leaves_what_the_design_says(settings_for: SettingsFor, tmp_path: 
     assert 0 <= result["test_accuracy"] <= 1
     assert len(result["dead_outputs"]) == 2
     assert len(result["grad_norm"]) == len(result["initial"]["grad_norm"]) == 3
-    epochs = pd.read_csv(tmp_path / run_folder.EPOCHS)
+    epochs = pd.read_csv(tmp_path / run_folder.EPOCHS, dtype={"step": int})  # no 18.0, as in a stack's
     assert epochs["epoch"].tolist() == [1, 2]
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} <= set(epochs)
     layers = pd.read_csv(tmp_path / run_folder.LAYERS)
@@ -230,3 +231,14 @@ def test_maxout_takes_two_pieces_per_unit(settings_for: SettingsFor, tmp_path: P
 def test_tiny_networks_train_on_one_thread(act: str, examples: int, threads: int, settings_for: SettingsFor) -> None:
     network = build_network(settings_for(f"act={act}"), 784, 10)
     assert threads_for(network, examples) == threads
+
+
+def test_a_tiny_run_leaves_those_after_it_all_threads(settings_for: SettingsFor, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        share(2)
+        all_threads.cache_clear()  # nobody has asked yet, as where a launcher of somebody else's starts with such a run
+        one_run.train(settings_for(*SMALL, "trainer.max_epochs=1"), tmp_path)
+        assert (torch.get_num_threads(), all_threads()) == (1, 2)
+    finally:
+        share(before)

@@ -30,6 +30,7 @@ from actsweep.theory.critical import variances
 from actsweep.theory.integrals import describe
 from actsweep.theory.meanfield import MeanField, limit
 from actsweep.theory.properties import properties
+from actsweep.threads import use_threads
 from actsweep.training.stack.training import Training
 
 PROBE = 1024  # examples, as the diagnostics' own default
@@ -43,7 +44,7 @@ def measure(settings: Settings, folder: Path) -> dict[str, Any]:
     """Measure, and leave result.json with the section `atlas`: what the atlas' table says of this function."""
     began = time.perf_counter()
     run_folder.prepare(folder, settings)
-    torch.set_num_threads(settings.threads or 1)
+    use_threads(settings.threads or 1)
     found: dict[str, Any] = {"unfit": fitness.unfit(settings.act.plain())}
     accuracy, classes = None, 0
     if found["unfit"] is None:

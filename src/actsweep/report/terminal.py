@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from actsweep.report.findings import entries
 from actsweep.report.frames import endings
 from actsweep.report.summary import Judged, Summary
+from actsweep.report.wording import counted
 from actsweep.statistics.setting import repetitions
 
 SHOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
@@ -59,4 +60,4 @@ def statuses(summary: Summary) -> str:
     """How many runs there should be, and what became of them, in words; a seed of a setting is one run."""
     found = endings(summary.settings, summary.missing)
     named = [f"{len(names)} {ended}" for ended, names in found.items() if names]
-    return f"{sum(map(len, found.values()))} runs expected: {', '.join(named)}"
+    return f"{counted(sum(map(len, found.values())), 'run')} expected: {', '.join(named)}"

@@ -105,9 +105,10 @@ class Tables(Receiver, Logger):
         if epoch and not any(name.startswith("test_") for name in metrics):
             self._drop_later(epoch)
             before = dict(self.epochs.get(epoch, {}))
-            row = self.epochs.setdefault(epoch, {"step": step or 0})
+            steps = int(step or 0)  # Lightning's are a float where a module logs them
+            row = self.epochs.setdefault(epoch, {"step": steps})
             if row.keys() & metrics.keys():  # found again, as by a second validation or at a later step
-                row["step"] = max(row["step"], step or 0)
+                row["step"] = max(row["step"], steps)
             row.update({name: float(f"{value:.7g}") for name, value in metrics.items()})  # all that float32 holds
             if row != before:
                 self._changed.add(epoch)

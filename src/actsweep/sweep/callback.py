@@ -36,7 +36,7 @@ from actsweep.results.reading import one_line, read_runs
 from actsweep.sweep import check, search
 from actsweep.sweep.composing import composing
 from actsweep.sweep.limits import is_ours
-from actsweep.threads import start_none
+from actsweep.threads import use_threads
 
 if TYPE_CHECKING:
     from actsweep.training.progress import SweepProgress
@@ -106,7 +106,7 @@ class Sweep(Callback):
             search.spell_out(config, loader.loader)
         check.launcher(config)
         if is_ours(config.hydra.launcher) and not config.hydra.launcher.get("engine"):
-            start_none()
+            use_threads(1)  # so that it can be forked
         runs = check.tried(runs)
         interrupted = check.interrupted_stacks(Path(config.hydra.sweep.dir), runs)
         loader.known.update(zip(map(tuple, grid), runs, strict=True))

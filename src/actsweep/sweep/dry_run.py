@@ -21,6 +21,7 @@ from actsweep import one_run
 from actsweep.config.schema import Settings, Target, Trainer
 from actsweep.data import datamodule
 from actsweep.errors import UserError, causes, is_ours
+from actsweep.threads import use_threads
 from actsweep.training.checkpoints import is_out_of_memory
 from actsweep.training.stack import grouping
 from actsweep.training.stack.training import Training
@@ -75,7 +76,7 @@ def measure(together: Sequence[Settings]) -> Parts:
             raise
         raise UserError(f"act={together[0].names.act}: trying a run failed: {str(error) or repr(error)}") from error
     finally:
-        torch.set_num_threads(threads)
+        use_threads(threads)
 
 
 def _brief(settings: Settings) -> tuple[Settings, int]:

@@ -29,7 +29,7 @@ from actsweep.sweep.executors import Engine
 from actsweep.sweep.limits import Limits
 from actsweep.sweep.processes import Processes
 from actsweep.sweep.units import Ended, Unit, counted
-from actsweep.threads import all_threads, share, start_none
+from actsweep.threads import all_threads, share, use_threads
 from actsweep.training.checkpoints import read
 from actsweep.training.progress import UNSEEN
 from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
@@ -88,7 +88,7 @@ class SweepLaunch:
 
     def __call__(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         if not self.engine:
-            start_none()
+            use_threads(1)  # so that it can be forked
         tasks = [self._task(number, list(job)) for number, job in enumerate(job_overrides, start=initial_job_idx)]
         returns: list[JobReturn] = []
         self._work_off(tasks, partial(self._meanwhile, tasks, returns))

@@ -25,7 +25,7 @@ TANH_LIKE = {"Tanh", "Identity", "Softsign", "SELU", "Hardtanh"}
 RELU_LIKE = {"ReLU", "LeakyReLU", "PReLU", "ReLU6", "ELU", "CELU", "GELU", "SiLU", "Mish", "Hardswish", "Maxout"}
 MADE_FOR = {"kaiming": RELU_LIKE, "xavier": TANH_LIKE, "lecun": TANH_LIKE, "orthogonal": TANH_LIKE}
 ADAM = ("optim=adam",)  # takes no notice of a gradient's size, where nothing else mends that
-ADAPTIVE = {"adam", "adamw", "rmsprop"}  # nor do these
+ADAPTIVE = {"Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "Rprop"}  # nor do these
 KNOWN = TANH_LIKE | RELU_LIKE | {"Sigmoid", "Softplus"}
 # Functions with an edge of chaos whose variance settles there; Softplus and others have none, Softshrink's q runs away.
 EDGE = TANH_LIKE | RELU_LIKE - {"Maxout"} | {"Sigmoid", "Hardsigmoid"}
@@ -84,7 +84,7 @@ def better_init(seen: Seen) -> tuple[str, ...]:
     if activation(seen) == "Step":
         return ("act=relu", "init=critical")
     if seen.option("norm") == "layer":
-        return () if seen.option("names.optim") in ADAPTIVE else ADAM
+        return () if str(seen.option("optim._target_")).rpartition(".")[2] in ADAPTIVE else ADAM
     has_edge = activation(seen) in EDGE | {""} and seen.option("names.init") != "critical"
     return ("init=critical",) if has_edge else ("norm=layer",)
 

@@ -17,6 +17,7 @@ import torch
 
 from actsweep.config import schema
 from actsweep.results import ownership, run_folder
+from actsweep.threads import use_threads
 from actsweep.training.checkpoints import WholeFiles
 from actsweep.training.stack.training import Training
 
@@ -100,7 +101,7 @@ def restore(training: Training, state: dict[str, Any], unseen: Collection[Path] 
         raise ValueError("its checkpoint is of other runs")
     training.first_epoch, training.jobs = state["epochs"], state["jobs"]
     training.started = time.perf_counter() - state["seconds"]
-    torch.set_num_threads(state["threads"])  # products may depend on it in the last bits
+    use_threads(state["threads"])  # products may depend on it in the last bits
     for block, kept in zip(training.stack.everything(), state["blocks"], strict=True):
         block.values.detach().copy_(kept["values"])
         block.best = None if kept["best"] is None else kept["best"].to(block.values.device, copy=True)

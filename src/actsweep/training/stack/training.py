@@ -19,7 +19,7 @@ from actsweep.network.build import build_network
 from actsweep.network.losses import LOSSES, Sums, outputs_for
 from actsweep.network.mlp import WORTH_SHARING
 from actsweep.results import locks, run_folder
-from actsweep.threads import all_threads
+from actsweep.threads import all_threads, use_threads
 from actsweep.training.checkpoints import WholeFiles, is_out_of_memory
 from actsweep.training.progress import UNSEEN, ProgressBar, Watcher
 from actsweep.training.stack import member_checkpoint
@@ -66,7 +66,7 @@ class Training:
         self.feed = Feed(self.data, self.data.train, [member.settings.seed for member in self.members])
         weights = sum(values.numel() for values in self.stack.parameters())
         work = weights * self.data.examples_per_step
-        torch.set_num_threads(first.threads or (all_threads() if work >= WORTH_SHARING else 1))
+        use_threads(first.threads or (all_threads() if work >= WORTH_SHARING else 1))
         self.records = Records(self.members)
         self.diagnoses = Diagnoses(first, self.data, self.stack, self.losses, self.records)
         self._prepare_steps()
