@@ -40,6 +40,13 @@ def test_train_gives_the_weights_that_the_command_gives(tmp_path: Path, command:
     assert actsweep.train(act="tanh", seed=3, folder=tmp_path / "called", **TINY) == result  # finished: read
 
 
+@pytest.mark.parametrize("key", ["deterministic", "benchmark"])
+def test_what_a_run_asks_of_torch_ends_with_it(key: str, tmp_path: Path) -> None:
+    actsweep.train(folder=tmp_path, **TINY | {"depth": 1, f"+trainer.{key}": True})
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [

@@ -210,6 +210,8 @@ def _as_it_was() -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     handler = signal.getsignal(signal.SIGINT)
     dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
     GlobalHydra.instance().clear()
     torch.set_default_dtype(torch.float32)
     torch.set_default_device(None)
@@ -226,5 +228,7 @@ def _as_it_was() -> Iterator[None]:
         GlobalHydra.instance().hydra = hydra
         HydraConfig.instance().cfg = config
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+        torch.backends.cudnn.benchmark = benchmark
         torch.set_default_dtype(dtype)
         torch.set_default_device(None if device.type == "cpu" else device)
