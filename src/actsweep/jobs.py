@@ -4,6 +4,7 @@ Flow: config → **job** → one_run. torch and Lightning, which take seconds to
 first run (sweep/callback.py): `--help` and most mistakes are answered without them.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ def job(cfg: DictConfig) -> float | None:
         return run_folder.score(result)
 
 
+def _is_override(word: str) -> bool:
+    return not word.startswith("-") and ("=" in word or word.startswith("~"))
+
+
 def main() -> None:
+    sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # argparse would take those before the first option alone
     with one_line_errors(), ended_by_signals(), locks.released():
         job()

@@ -56,6 +56,19 @@ def test_a_grid_has_the_jobs_of_hydras_basic_sweeper(words: list[str], loader: C
     assert all(len(job) == len({word.partition("=")[0] for word in words}) for job in expected)
 
 
+@pytest.mark.parametrize("place", [0, 3, None])
+def test_options_may_stand_among_the_overrides(place: int | None, command: Command, tmp_path: Path) -> None:
+    words = [*QUICK, "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*words[:place], "-m", "--config-name", "config", *(words[place:] if place is not None else [])) == 0
+    assert len(list(tmp_path.glob("*/result.json"))) == 2
+
+
+def test_a_rerun_of_nothing_is_one_line(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match="Experimental rerun"):
+        assert command("--experimental-rerun", "nosuch.pickle") == 2
+    assert capsys.readouterr().err == "error: File nosuch.pickle does not exist!\n"
+
+
 def test_shuffled_values_are_all_there(loader: ConfigLoader) -> None:
     words = ["seed=shuffle(range(0,20))", "act=shuffle(relu,tanh)"]
     master = loader.load_configuration("config", words, RunMode.MULTIRUN)

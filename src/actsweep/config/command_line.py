@@ -210,7 +210,7 @@ def _said_by_hydra(error: Exception) -> str | None:
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     if frame.f_globals.get("__name__") in {"hydra._internal.defaults_list", "hydra.core.default_element"}:
         return f"a choice must be a name, as act=relu, or a list of names, as diagnostics=[units] ({error})"
-    return str(error) if frame.f_code.co_name == "_run_hydra" else None
+    return str(error) if frame.f_code.co_name in {"_run_hydra", "_get_rerun_conf"} else None
 
 
 class _Output(io.FileIO):
