@@ -150,6 +150,7 @@ def test_what_extending_adds_is_trained_measured_and_reported(
     assert (mine <= norms + 1e-9).all()
     asked = run_folder.read_run(tmp_path / "run")
     assert [asked["act"], asked["init"], asked["data"]] == ["bent", "small", "rings"]
+    assert asked["config"]["names"]["optim"] == "sign"
 
 
 def test_the_callbacks_page_watches_the_module_that_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

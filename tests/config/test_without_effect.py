@@ -118,6 +118,15 @@ def test_an_optimiser_that_knows_no_weight_decay_is_given_none(
         assert command(*QUICK, *own, "optim.weight_decay=0.1", "rerun=all") == 2
 
 
+def test_an_optimiser_that_cant_make_a_step_is_refused_before_any_work(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["optim=adam", "optim._target_=torch.optim.SparseAdam", "~optim.fused", f"hydra.run.dir={tmp_path}/out"]
+    assert command(*QUICK, *words) == 2
+    assert capsys.readouterr().err.startswith("error: optim: SparseAdam does not support dense gradients")
+    assert not (tmp_path / "out").exists()
+
+
 def test_both_folders_may_be_given_and_a_launcher_that_changes_nothing(command: Command, tmp_path: Path) -> None:
     both = [f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/sweep"]
     assert command(*QUICK, *both, "hydra/launcher=basic") == 0

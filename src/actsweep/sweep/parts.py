@@ -72,11 +72,23 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
 
 
 def _try_optimizer(arguments: dict[str, Any]) -> None:
+    """Make a step of it, with gradients such as a network has."""
     import torch
 
     arguments.pop("l2", None)  # which is the loss's
+    weight, bias = torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))
+
+    def loss() -> torch.Tensor:
+        for each in (weight, bias):
+            each.grad = torch.ones_like(each)
+        return weight.sum() + bias.sum()
+
     with uncollected():  # torch imports its compiler for the first optimiser
-        instantiate(taken(arguments), [torch.nn.Parameter(torch.zeros(1))])
+        optimizer = instantiate(taken(arguments), [weight, bias])
+    try:
+        optimizer.step(loss)
+    except Exception as error:  # its own, of many kinds
+        raise UserError(f"optim: {str(error) or repr(error)}") from error
 
 
 def _try_diagnostics(parts: dict[str, Any]) -> None:
