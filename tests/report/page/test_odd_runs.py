@@ -97,6 +97,18 @@ def test_what_is_missing_is_said_and_the_rest_is_drawn(
     assert opened.width() == (390, 390)
 
 
+def test_numbers_beside_the_rows_of_a_figure_end_within_it(tmp_path: Path, open_page: Open) -> None:
+    different_sweeps(tmp_path)
+    for path in (tmp_path / "b").glob("*/result.json"):
+        result = json.loads(path.read_text())
+        result["test_loss"] += -0.2271183 - result["seed"] / 10**5  # losses need more digits than accuracies
+        path.write_text(json.dumps(result))
+    ends = """plots => plots.map(plot => plot.getBoundingClientRect().right -
+        Math.max(...[...plot.querySelectorAll(".annotation-text")].map(each => each.getBoundingClientRect().right)))"""
+    opened = open_page(written(tmp_path))
+    assert min(opened.view.eval_on_selector_all("[data-figure=accuracy] .plot", ends)) > 0
+
+
 def test_of_many_settings_the_best_are_shown_first(tmp_path: Path, open_page: Open) -> None:
     for number in range(14):
         add_run(tmp_path, f"act{number:02d}", 0, test_accuracy=0.5 + 0.01 * number)

@@ -7,7 +7,7 @@ import pytest
 
 from actsweep.results.reading import read_runs
 from actsweep.statistics import inference
-from tests.report.page.conftest import ACCURACIES, EPOCHS, QUANTITIES, WIDTHS, Opened
+from tests.report.page.conftest import ACCURACIES, EPOCHS, QUANTITIES, WIDTHS, Open, Opened
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -108,6 +108,16 @@ def test_headings_sort_a_table_both_ways(wide: Opened) -> None:
     assert rising == sorted(rising) == falling[::-1]
     assert rising[0] < rising[-1]
     assert heading.get_attribute("aria-sort") == "descending"
+
+
+def test_figures_that_are_drawn_again_as_they_were_keep_their_axes(sweep: Path, open_page: Open) -> None:
+    opened = open_page(sweep / "report.html")
+    axes = """all => all.map(each =>
+        Object.entries(each.layout).filter(([key]) => key.includes("axis")).map(([, axis]) => axis.range))"""
+    before = opened.view.eval_on_selector_all(".js-plotly-plot", axes)
+    opened.redrawn(opened.view.locator("#theme").click)  # from the system's light to light
+    assert opened.view.eval_on_selector_all(".js-plotly-plot", axes) == before
+    opened.view.context.close()
 
 
 def test_the_theme_button_recolours_page_and_figures(views: dict[int, Opened]) -> None:

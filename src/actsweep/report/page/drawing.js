@@ -188,11 +188,12 @@ function rowsOf(width, names, { range, title, beside, outside, log = false }) {
   const wide = width > 680;
   const left = Math.min(wide ? 250 : 120, 24 + 7 * Math.max(...names.map(n => n.length)));
   const most = Math.floor((left - 14) / 6.3),
-    tall = names.some(name => name.length > most) ? 33 : 26;
+    tall = names.some(name => name.length > most) ? 33 : 26,
+    right = wide && beside ? 16 + 6.5 * Math.max(...beside.map(words => words.length)) : 14;
   const layout = {
     width,
     height: tall * names.length + 62,
-    margin: { l: left, r: wide && beside ? 210 : 14, t: 6, b: 46 },
+    margin: { l: left, r: right, t: 6, b: 46 },
     xaxis: axis({ title, range: log ? range?.map(Math.log10) : range, type: log ? "log" : "linear", nticks: 8 }),
     yaxis: axis({
       tickvals: names.map((_, i) => i),

@@ -55,6 +55,7 @@ function paint(figure, planned) {
     plot_bgcolor: "rgba(0,0,0,0)",
     showlegend: false,
     hovermode: "closest",
+    datarevision: NaN, // never the one before: where nothing has changed, matching axes lose their ranges
     dragmode: coarse.matches ? false : "zoom",
     font: { family: "system-ui, 'Liberation Sans', sans-serif", size: 11.5, color: css("--ink") },
     hoverlabel: {
