@@ -74,3 +74,16 @@ def test_what_cant_be_looked_into_is_said_to_be_that() -> None:
     assert unsupported({"_target_": f"{__name__}.Held"}) == (
         f"{__name__}.Held holds what can't be pickled, so that nobody sees whether it keeps state"
     )
+
+
+def above_the_mean(x: Tensor) -> Tensor:
+    return (x - x.mean()).relu()
+
+
+def branched_by_the_mean(x: Tensor) -> Tensor:
+    return x.relu() if x.mean() > 0 else nn.functional.elu(x)
+
+
+@pytest.mark.parametrize("name", [f"{__name__}.above_the_mean", f"{__name__}.branched_by_the_mean", "torch.msort"])
+def test_what_looks_at_other_networks_numbers_is_not_stacked(name: str) -> None:
+    assert unsupported({"_target_": name}) == f"{name} is not a function of one unit at a time"
