@@ -19,6 +19,8 @@ HERE = __name__
 UNSEEDED = "draws numbers that torch's seed doesn't fix, others in each run: draw them with torch"
 UNKEPT = "draws numbers when it is made that no checkpoint holds: make them parameters or buffers"
 
+UNCOUNTED = "changes, as it is applied, by numbers that no checkpoint holds: make them buffers"
+
 
 class Constant(nn.Module):
     """sin w x: w is drawn when it is made."""
@@ -69,6 +71,18 @@ class OfNumPy(nn.Module):
         return self.slope * x
 
 
+class Annealed(nn.Module):
+    """Less noisy the more often it was applied in training, of which it keeps count."""
+
+    def __init__(self, held: str) -> None:
+        super().__init__()
+        self.applied = nn.Buffer(torch.zeros(())) if held == "buffer" else 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.applied += int(self.training)
+        return x + torch.randn_like(x) / self.applied if self.training else x.tanh()
+
+
 def noisy(x: Tensor) -> Tensor:
     return x + random.random()
 
@@ -98,6 +112,8 @@ def doubled_(weight: Tensor) -> Tensor:
         ("OfNumPy", {}, UNSEEDED),
         ("noisy", {}, UNSEEDED),
         ("Counted", {}, UNSEEDED),
+        ("Annealed", {"held": "attribute"}, UNCOUNTED),
+        ("Annealed", {"held": "buffer"}, None),
         ("Constant", {"held": "buffer"}, None),
         ("Constant", {"held": "parameter"}, None),
     ],

@@ -72,7 +72,7 @@ def _fault_on(description: Description, units: int, precision: str) -> str | Non
 
 
 def _fault_of_draws(description: Description, units: int, precision: str) -> str | None:
-    """What an activation draws that no seed fixes, or no checkpoint holds; None if nothing."""
+    """What an activation draws that no seed fixes, or no checkpoint holds, or counts so; None if nothing."""
     seeded, dtype = torch.default_generator.manual_seed, DTYPES.get(precision[:2], torch.float32)
     x = torch.linspace(-3, 3, 13 * inputs_for(build(description), units), dtype=dtype).view(13, -1)
     first, again, other = ((seeded(seed), cast(build(description), dtype))[1] for seed in (0, 0, 1))
@@ -83,6 +83,12 @@ def _fault_of_draws(description: Description, units: int, precision: str) -> str
         return "draws numbers that torch's seed doesn't fix, others in each run: draw them with torch"
     if not torch.allclose(y, last):
         return "draws numbers when it is made that no checkpoint holds: make them parameters or buffers"
+    for _ in range(3):
+        first(x.clone())
+    other.load_state_dict(first.state_dict())
+    after, resumed = ((seeded(2), [each(x.clone()), each.eval()(x.clone())])[1] for each in (first, other))
+    if not all(map(torch.allclose, after, resumed)):
+        return "changes, as it is applied, by numbers that no checkpoint holds: make them buffers"
     return None
 
 
