@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ class Annealed(nn.Module):
 
     def __init__(self, held: str) -> None:
         super().__init__()
-        self.applied = nn.Buffer(torch.zeros(())) if held == "buffer" else 0
+        self.applied: Any = nn.Buffer(torch.zeros(())) if held == "buffer" else 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.applied += int(self.training)

@@ -162,7 +162,7 @@ def test_what_only_looks_different_gives_the_same_network(command: Command, tmp_
             torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["Counting", "CountingInABuffer", "Remembering"])
+@pytest.mark.parametrize("name", ["CountingInABuffer", "Remembering"])
 def test_diagnostics_leave_what_an_activation_notes_alone(settings_for: Make, tmp_path: Path, name: str) -> None:
     kept = []
     for diagnostics in ("[gradients,histograms,units,taxonomy,curve,theory]", "[]"):

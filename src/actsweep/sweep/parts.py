@@ -84,9 +84,9 @@ def _try_optimizer(arguments: dict[str, Any]) -> None:
         return weight.sum() + bias.sum()
 
     with uncollected():  # torch imports its compiler for the first optimiser
-        optimizer = instantiate(taken(arguments), [weight, bias])
+        optimizer = instantiate(taken(arguments), [{"params": [weight, bias]}])  # as a run does
     try:
-        optimizer.step(loss)
+        optimizer.step(closure=loss)  # as Lightning does
     except Exception as error:  # its own, of many kinds
         raise UserError(f"optim: {str(error) or repr(error)}") from error
 
