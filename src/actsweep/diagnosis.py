@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as L
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
@@ -118,8 +117,9 @@ class Diagnosis(Receiver, L.Callback):
         for line in lines:
             rank_zero_info(f"finding: {line}")
         for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("findings", "\n".join(f"- {line}" for line in lines), trainer.global_step)
+            add_text = getattr(getattr(logger, "experiment", None), "add_text", None)
+            if callable(add_text):  # TensorBoard's writer, whichever package's logger has it
+                add_text("findings", "\n".join(f"- {line}" for line in lines), trainer.global_step)
 
     def _run(self, trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
         """What a result.json would hold, as far as a trainer knows it."""

@@ -73,7 +73,7 @@ def test_an_argument_that_begins_as_a_key_that_names_leave_out_stands_in_them(co
         (
             ["+diagnostics.mine._target_=pytorch_lightning.loggers.CSVLogger", "+diagnostics.mine.save_dir=x",
              "hydra.run.dir=OUT"],
-            "diagnostics.mine: pytorch_lightning.loggers.CSVLogger makes no Lightning callback",
+            "diagnostics.mine: pytorch_lightning.loggers.CSVLogger makes no callback of pytorch_lightning's",
         ),
     ],
 )  # fmt: skip

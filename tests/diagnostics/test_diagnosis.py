@@ -3,6 +3,7 @@
 import functools
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytorch_lightning as L
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -52,6 +54,30 @@ def diagnosed(module: L.LightningModule, epochs: int = 6, logger: Any = False) -
     )  # fmt: skip
     trainer.fit(module, DataLoader(TensorDataset(INPUTS, LABELS), batch_size=64))
     return diagnosis
+
+
+class Writes(Logger):
+    """Has TensorBoard's writer, and is none of pytorch_lightning's TensorBoardLoggers: as that of `lightning` is."""
+
+    name, version = "writes", 0  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[tuple[str, str, int]] = []
+        self.experiment = SimpleNamespace(add_text=lambda *text: self.texts.append(text))
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        pass
+
+
+def test_findings_are_text_for_any_logger_with_tensorboards_writer() -> None:
+    found = diagnosed(Mine(*stack(nn.Sigmoid, 8)), logger=(writes := Writes())).findings
+    [(tag, text, step)] = writes.texts
+    assert (tag, step) == ("findings", 48)
+    assert text.startswith(f"- Mine: {found[0].title}.")
 
 
 def test_a_deep_sigmoid_network_is_told_what_is_wrong_where_and_what_to_do(

@@ -98,7 +98,7 @@ def _try_diagnostics(parts: dict[str, Any]) -> None:
 
     for name, made in instantiate(parts).items():
         if not isinstance(made, L.Callback):
-            raise UserError(f"diagnostics.{name}: {parts[name]['_target_']} makes no Lightning callback")
+            raise UserError(f"diagnostics.{name}: {parts[name]['_target_']} makes no callback of pytorch_lightning's")
         if isinstance(made, L.callbacks.ProgressBar):
             raise UserError(f"diagnostics.{name}: a run has a progress bar already, trainer.enable_progress_bar")
         if isinstance(made, L.callbacks.StochasticWeightAveraging):
