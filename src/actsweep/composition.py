@@ -162,7 +162,8 @@ def validated(config: DictConfig) -> Settings:
         raise UserError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:
         if "init.by_act." not in str(error):
-            raise UserError(str(error).splitlines()[0]) from error
+            chosen = ", ".join(f"{part}={name}" for part, name in config.names.items())
+            raise UserError(f"{error.full_key}: {str(error).splitlines()[0]} with {chosen}") from error
         init, act = config.names.init, config.names.act
         raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
     except ValidationError as error:

@@ -67,6 +67,7 @@ RUNS = [
     ("loss=bce", "loss=bce", "the data set has 10: use cross_entropy"),
     ("loss=mse", "loss=mse", "use cross_entropy"),
     ("data=sine", "loss=cross_entropy", "use loss=mse"),
+    ("act=relu init=notebook", "init.weight.generator.seed: Interpolation key 'data.source.seed'", "data=digits"),
     ("loss=hinge", "loss=hinge", "'cross_entropy'"),
     ("test=middle", "test=middle", "'best'"),
     ("untrained=3", "untrained=3", "boolean"),
