@@ -3,7 +3,6 @@
 Flow: around everything, as the command.
 """
 
-import io
 import json
 import re
 import signal
@@ -21,7 +20,7 @@ import pandas as pd
 
 from actsweep.errors import UserError
 from actsweep.results import run_folder
-from actsweep.results.files import read_json
+from actsweep.results.folders import NAMES, Folders
 from actsweep.results.reading import Run, read_runs, status
 from actsweep.statistics.setting import labels, settings_of
 
@@ -85,15 +84,13 @@ def _labelled(run: Run, label: Mapping[str, Any], rows: pd.DataFrame) -> pd.Data
     return pd.concat([pd.DataFrame(said, index=rows.index), rows], axis=1)
 
 
-def _rows(run: Run, name: str) -> pd.DataFrame:
-    path = Path(run["folder"], name)
-    content = path.read_bytes() if path.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]  # without a row that was being written when a disk was full
-    return pd.read_csv(io.BytesIO(whole)) if whole else pd.DataFrame()
+def _rows(run: Run, name: str, known: Folders) -> pd.DataFrame:
+    found = known.read(run, name)  # without a row that was being written when a disk was full
+    return pd.DataFrame() if found is None else found.astype({key: str for key in NAMES if key in found})
 
 
-def _layers(run: Run) -> pd.DataFrame:
-    rows, meant = _rows(run, run_folder.LAYERS), read_json(Path(run["folder"], run_folder.QUANTITIES))
+def _layers(run: Run, known: Folders) -> pd.DataFrame:
+    rows, meant = _rows(run, "layers", known), known.quantities(run)
     return rows.assign(**{key: [meant.get(name, {}).get(key) for name in rows.get("quantity", ())] for key in MEANT})
 
 
@@ -113,7 +110,8 @@ def load(folders: Sequence[Path]) -> Loaded:
     ends = ["repeated" if run["folder"] in repeated else status(run) for run in runs]
     rows = [{key: run.get(key) for key in FOUND} | {"status": end} for run, end in zip(runs, ends, strict=True)]
     found = [pd.DataFrame([row]) for row in rows]
-    epochs, layers = [_rows(run, run_folder.EPOCHS) for run in runs], [_layers(run) for run in runs]
+    known = Folders()
+    epochs, layers = [_rows(run, "epochs", known) for run in runs], [_layers(run, known) for run in runs]
     parts = [[_labelled(*each) for each in zip(runs, said, tables, strict=True)] for tables in (found, epochs, layers)]
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
     runs_table, epochs_table, layers_table = map(_together, parts, columns)

@@ -64,8 +64,11 @@ def test_a_sweep_whose_outputs_are_closed_leaves_its_files(tmp_path: Path) -> No
     assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 3
 
 
-def test_a_terminal_that_lacks_characters_costs_no_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with (tmp_path / "latin").open("w", encoding="latin-1") as latin:
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # in a locale as en_US.ISO-8859-1, in C
+def test_a_terminal_that_lacks_characters_costs_no_run(
+    errors: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "latin").open("w", encoding="latin-1", errors=errors) as latin:
         monkeypatch.setattr(sys, "stdout", latin)
         monkeypatch.setattr(sys, "__stdout__", latin)
         outlive_readers()

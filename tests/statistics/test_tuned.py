@@ -14,6 +14,9 @@ from tests.conftest import SMALL
 
 SettingsFor = Callable[..., schema.Settings]
 Leave = Callable[..., None]
+WHOLE: dict[str, Any] = {"name": "", "depth": 0, "hidden_sizes": [], "epochs": 1, "classes": 10} | {
+    "test_accuracy": None
+}
 ASKS = ("act=relu", "init=default", "depth=2")
 
 
@@ -25,7 +28,7 @@ def leave(tmp_path: Path, settings_for: SettingsFor) -> Leave:
         settings = settings_for(*SMALL, *ASKS, f"optim.lr={lr}", f"seed={seed}", *overrides)
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        run = {
+        run = WHOLE | {
             "status": "completed",
             "act": settings.names.act,
             "init": settings.names.init,
@@ -109,7 +112,7 @@ def test_regressions_are_tuned_by_their_loss(tmp_path: Path) -> None:
         [(0.1, 0.2, "completed"), (0.1, None, "diverged"), (0.01, 0.3, "completed")]
     ):
         (tmp_path / str(number)).mkdir()
-        run = {
+        run = WHOLE | {
             "status": status,
             "act": "relu",
             "init": "default",
@@ -123,7 +126,7 @@ def test_regressions_are_tuned_by_their_loss(tmp_path: Path) -> None:
 
 def test_the_best_learning_rate_is_the_validations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def leave(name: str, lr: float, accuracy: float, status: str = "completed") -> None:
-        run: dict[str, Any] = {"status": status, "act": "relu", "init": "default", "val_accuracy": accuracy}
+        run = WHOLE | {"status": status, "act": "relu", "init": "default", "val_accuracy": accuracy, "seed": ord(name)}
         (tmp_path / name).mkdir()
         run_folder.write_result(tmp_path / name, run | {"config": {"optim": {"lr": lr}}})
 

@@ -32,6 +32,7 @@ from actsweep.places import command
 
 BAD_INPUT, FAILED = 2, 1
 HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no right, no room
 AGAIN_AFTER = 5.0  # seconds
 GONE = {
     "hydra/launcher=side_by_side": "hydra/launcher=side_by_side is gone: use hydra/launcher=sweep, the default; "
@@ -201,8 +202,8 @@ def mistake(error: Exception) -> str | None:
         return str(own) if own is error else None
     if isinstance(error, ValueError | TypeError) and (said := _said_by_hydra(error)):
         return said
-    unwritable = (each for each in causes(error) if isinstance(each, OSError) and not is_ours(error))
-    return next(map(str, unwritable), None)
+    of_system = (each for each in causes(error) if isinstance(each, OSError))
+    return next((str(each) for each in of_system if each.errno in NOT_ALLOWED or not is_ours(error)), None)
 
 
 def _said_by_hydra(error: Exception) -> str | None:
@@ -244,7 +245,7 @@ def outlive_readers() -> None:
         raw = _Output(stream.fileno(), "w", closefd=False)
         buffer = raw if stream.write_through else io.BufferedWriter(raw)  # as `python -u` asks
         form = {part: getattr(stream, part) for part in ("encoding", "errors", "line_buffering", "write_through")}
-        if form["errors"] == "strict":
+        if form["errors"] in {"strict", "surrogateescape"}:  # the latter in the locale C
             form["errors"] = "replace"  # a terminal that has no → shows ?
         setattr(sys, name, io.TextIOWrapper(buffer, **form))
 

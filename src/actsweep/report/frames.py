@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 
 from actsweep.config.descriptions import flat
 from actsweep.errors import UserError
-from actsweep.results import run_folder
+from actsweep.results import folders, run_folder
 from actsweep.results.reading import Run, natural
 from actsweep.statistics import inference
 from actsweep.statistics.inference import Estimate
@@ -76,12 +77,25 @@ def with_table(runs: Runs, name: str) -> list[Setting]:
 
 
 def has_table(run: Run, name: str) -> bool:
-    return run_folder.table(Path(run["folder"]), name).is_file()
+    """Whether there are rows in it that can be read; the page tells of others."""
+    return _rows(run_folder.table(Path(run["folder"]), name)) is not None
 
 
 def table(run: Run, name: str) -> pd.DataFrame:
-    """NAME.csv of a run's folder."""
-    return pd.read_csv(run_folder.table(Path(run["folder"]), name))
+    """NAME.csv of a run's folder, which it has."""
+    found = _rows(run_folder.table(Path(run["folder"]), name))
+    assert found is not None
+    return found.copy()
+
+
+def _rows(path: Path) -> pd.DataFrame | None:
+    return _read(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+@lru_cache(maxsize=256)  # each figure asks for most of them
+def _read(path: Path, written_ns: int) -> pd.DataFrame | None:
+    found = folders.rows(path, [])
+    return None if found is None else found.astype({name: str for name in folders.NAMES if name in found})
 
 
 def by_layer(run: Run, quantities: Iterable[str], epoch: int | None = None) -> pd.DataFrame:

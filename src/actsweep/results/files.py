@@ -6,7 +6,9 @@ Flow: around **results**.
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable
+from functools import cache
 from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -88,3 +90,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
     return _changed(found, lambda leaf: NOT_FINITE.get(leaf, leaf)) if isinstance(found, dict) else {}
+
+
+@cache
+def warn(said: str) -> None:
+    """Once, however often the file in question is read."""
+    print(f"warning: {said}", file=sys.stderr)

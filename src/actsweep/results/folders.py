@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from actsweep.results.files import warn
 from actsweep.results.measured import Measured, measured
 from actsweep.results.reading import Run
 from actsweep.results.run_folder import QUANTITIES, table
@@ -16,9 +17,53 @@ NUMBERS = ("epoch", "step", "value", "low", "high", "x", "slope", "label", "pred
 NAMES = ("layer", "quantity")
 
 
+NEEDED = {"epochs": ("epoch",), "layers": ("epoch", "step", "layer", "quantity", "value")}
+
+
+def rows(path: Path, faults: list[str], needed: tuple[str, ...] = ()) -> pd.DataFrame | None:
+    """The rows of a table that are whole; what else there is goes to `faults`. None if there is none to read."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        faults.append(f"{path.name}: {error.strerror}")
+        return None
+    needed = needed or NEEDED.get(path.stem, ())
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        faults.append(f"{path.name} is cut off in its last line, which is left out")
+    try:
+        found = pd.read_csv(io.BytesIO(whole), dtype=dict.fromkeys(NAMES, "category"), low_memory=False)
+    except ValueError as error:
+        faults.append(f"{path.name}: {error}")
+        return None
+    if missing := [column for column in needed if column not in found]:
+        faults.append(f"{path.name} has no column {', '.join(missing)}")
+        return None
+    sound = _sound(found, path.stem, needed)
+    if len(sound) < len(found):
+        faults.append(f"{path.name}: {len(found) - len(sound)} unreadable rows are left out")
+    return sound if len(sound) else None
+
+
+def _sound(found: pd.DataFrame, name: str, needed: tuple[str, ...]) -> pd.DataFrame:
+    """The rows that have numbers where numbers belong; a value may be NaN."""
+    bad = pd.Series(False, index=found.index)
+    for column, kind in found.dtypes.items():
+        if (column in NUMBERS or name == "epochs") and not pd.api.types.is_numeric_dtype(kind):
+            numbers = pd.to_numeric(found[column], errors="coerce")
+            bad |= numbers.isna() & found[column].notna()
+            found[column] = numbers
+    for column in needed:
+        if column in ("epoch", "step", *NAMES) and found[column].hasnans:
+            bad |= found[column].isna()
+    return found[~bad] if bad.any() else found
+
+
 @dataclass
 class Folders:
-    """Reads run folders, and remembers what in them was damaged or absent."""
+    """Reads run folders, and remembers what in them was damaged or absent; the person learns it at once."""
 
     damaged: list[tuple[str, str]] = field(default_factory=list)
     _epochs: dict[str, pd.DataFrame | None] = field(default_factory=dict)
@@ -27,7 +72,7 @@ class Folders:
     def epochs(self, run: Run) -> pd.DataFrame | None:
         """epochs.csv: the last row of each epoch, by epoch; None if there is none. Read once."""
         if run["folder"] not in self._epochs:
-            found = self.read(run, "epochs", ("epoch",))
+            found = self.read(run, "epochs")
             by_epoch = None if found is None else found.drop_duplicates("epoch", keep="last").set_index("epoch")
             self._epochs[run["folder"]] = by_epoch
         return self._epochs[run["folder"]]
@@ -35,40 +80,21 @@ class Folders:
     def layers(self, run: Run) -> dict[str, Measured]:
         """layers.csv by quantity; nothing if there is none. Read once."""
         if run["folder"] not in self._layers:
-            found = self.read(run, "layers", ("epoch", "step", "layer", "quantity", "value"))
+            found = self.read(run, "layers")
             self._layers[run["folder"]] = {} if found is None else measured(found)
         return self._layers[run["folder"]]
 
-    def read(self, run: Run, name: str, needed: tuple[str, ...]) -> pd.DataFrame | None:
+    def read(self, run: Run, name: str, needed: tuple[str, ...] = ()) -> pd.DataFrame | None:
         """NAME.csv of a run; of a table that was cut off, the complete rows. None if there is none to read."""
-        try:
-            content = table(Path(run["folder"]), name).read_bytes()
-        except OSError:
-            return None
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            self.damaged.append((run["name"], f"{name}.csv is cut off in its last line, which is left out"))
-        try:
-            found = pd.read_csv(io.BytesIO(whole), dtype=dict.fromkeys(NAMES, "category"), low_memory=False)
-        except ValueError as error:
-            self.damaged.append((run["name"], f"{name}.csv: {error}"))
-            return None
-        if missing := [column for column in needed if column not in found]:
-            self.damaged.append((run["name"], f"{name}.csv has no column {', '.join(missing)}"))
-            return None
-        return self._sound(run, name, found, needed)
+        found = rows(table(Path(run["folder"]), name), faults := [], needed)
+        for fault in faults:
+            self._note(run, fault)
+        return found
 
-    def _sound(self, run: Run, name: str, found: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame | None:
-        """The rows that have numbers where numbers belong; a value may be NaN."""
-        for column, kind in found.dtypes.items():
-            if (column in NUMBERS or name == "epochs") and not pd.api.types.is_numeric_dtype(kind):
-                found[column] = pd.to_numeric(found[column], errors="coerce")
-        keys = [column for column in needed if column in ("epoch", "step", *NAMES)]
-        blank = [column for column in keys if found[column].hasnans]
-        sound = found.dropna(subset=blank) if blank else found
-        if len(sound) < len(found):
-            self.damaged.append((run["name"], f"{name}.csv: {len(found) - len(sound)} unreadable rows are left out"))
-        return sound if len(sound) else None
+    def _note(self, run: Run, fault: str) -> None:
+        if (run["name"], fault) not in self.damaged:
+            self.damaged.append((run["name"], fault))
+            warn(f"{run['folder']}: {fault}")
 
     def quantities(self, run: Run) -> dict[str, dict[str, str]]:
         """What a run says its quantities mean: name → unit, scale, definition, kind."""
@@ -77,7 +103,7 @@ class Folders:
         except OSError:
             return {}
         except ValueError:
-            self.damaged.append((run["name"], f"{QUANTITIES} can’t be read"))
+            self._note(run, f"{QUANTITIES} can’t be read")
             return {}
         parts: dict[str, Any] = declared if isinstance(declared, dict) else {}
         return {

@@ -7,13 +7,13 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from actsweep.config.descriptions import flat
 from actsweep.results import run_folder
+from actsweep.results.files import warn
 
 Run = dict[str, Any]
 OURS = {"act", "config"}  # what no result.json of another program has
@@ -30,8 +30,11 @@ def _folders(folders: Iterable[Path]) -> Iterator[tuple[Path, list[str]]]:
     """The folders, all below them, and the names of their files: each once, however it is reached; no hidden ones."""
     seen: set[str] = set()
 
+    def unread(error: OSError) -> None:
+        warn(f"{error}: what is in there is left out")
+
     for folder in folders:
-        for root, below, files in os.walk(folder, followlinks=True):
+        for root, below, files in os.walk(folder, followlinks=True, onerror=unread):
             below[:] = sorted(name for name in below if not name.startswith("."))
             if (real := os.path.realpath(root)) in seen:
                 below.clear()
@@ -50,10 +53,14 @@ def read_runs(folders: Iterable[Path]) -> list[Run]:
 def _summary(folder: Path) -> Run | None:
     try:
         found = run_folder.read_result(folder)
-        return found if found and found.keys() >= OURS else None
     except OSError as error:
-        print(f"warning: {error}: that run is left out", file=sys.stderr)
+        warn(f"{error}: that run is left out")
         return None
+    if not found or not found.keys() >= OURS:
+        return None
+    if fault := run_folder.fault(found):
+        warn(f"{folder / run_folder.RESULT}: {fault}: that run is left out")
+    return None if fault else found
 
 
 def read_sweeps(folders: Iterable[Path]) -> dict[Path, dict[str, Any]]:

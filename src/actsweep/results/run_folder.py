@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actsweep.results import ownership
-from actsweep.results.files import as_json, listed_at, read_json, sync, write_atomically
+from actsweep.results.files import as_json, listed_at, read_json, sync, warn, write_atomically
 from actsweep.results.provenance import provenance
 from actsweep.results.rank import zero_only
 
@@ -46,6 +46,12 @@ QUANTITIES, ERROR, RUN, SWEEP, RESULTS = "quantities.json", "error.txt", "run.js
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
 COUNTS = ("dead_outputs", "dead_units")
+ENDINGS = ("completed", "diverged", "failed")
+# What nothing can be told of a run without: of each, and of one that has been tested.
+ASKED: dict[str, Any] = {
+    "name": str, "act": str, "seed": int, "depth": int, "hidden_sizes": list, "config": dict
+}  # fmt: skip
+FOUND: dict[str, Any] = {"epochs": int, "classes": int, "test_accuracy": float | int | None}
 SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_max_abs")
 HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 EVENTS, REPLACED = "events.out.tfevents.*", ".replaced"
@@ -74,9 +80,19 @@ def set_aside(path: Path, reason: str) -> None:
 def finished(folder: Path, settings: "Settings") -> dict[str, Any] | None:
     """The result that stands in the folder, if there is one. A damaged one is set aside."""
     found = read_result(folder)
-    if found is None and (folder / RESULT).exists() and RESULT in ownership.recorded(folder):
-        set_aside(folder / RESULT, "no JSON of a run's summary")
-    return standing(found, settings)
+    why = fault(found) if found else "no JSON of a run's summary"
+    if why and (folder / RESULT).exists() and RESULT in ownership.recorded(folder):
+        set_aside(folder / RESULT, why)
+    return None if why else standing(found, settings)
+
+
+def fault(result: Mapping[str, Any]) -> str | None:
+    """Why a result can't be a run's summary, such as a key that was lost when somebody edited it; None if it can."""
+    if result["status"] not in ENDINGS:
+        return f"status={result['status']}: must be one of {', '.join(ENDINGS)}"
+    kinds = ASKED if result["status"] == "failed" else ASKED | FOUND
+    wrong = [key for key, kind in kinds.items() if not isinstance(result.get(key, ...), kind)]
+    return f"{', '.join(wrong)}: missing, or no such value" if wrong else None
 
 
 def standing(found: dict[str, Any] | None, settings: "Settings") -> dict[str, Any] | None:
@@ -122,7 +138,16 @@ def write_sweep(folder: Path, question: str | None, command: str, expected: list
 
 def read_sweep(folder: Path) -> dict[str, Any]:
     """What `write_sweep` noted."""
-    return read_json(folder / SWEEP)
+    found = read_json(folder / SWEEP)
+    names = found.get("expected", [])
+    if isinstance(names, list) and all(isinstance(name, str) for name in names) and (found or not _is_there(folder)):
+        return found
+    warn(f"{folder / SWEEP} is damaged: which of its runs are missing isn't known")
+    return {key: value for key, value in found.items() if key != "expected"}
+
+
+def _is_there(folder: Path) -> bool:
+    return SWEEP in ownership.recorded(folder) and (folder / SWEEP).exists()
 
 
 def name_of(folder: Path) -> str:

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from actsweep.report.captions import sample
 from actsweep.report.dataset import training_examples
 from actsweep.report.drawing import COLOURS, Drawing, Look, panels
-from actsweep.report.frames import Runs, of_group, table, with_table
+from actsweep.report.frames import Runs, has_table, of_group, table, with_table
 from actsweep.results.reading import Run, measured_at
 
 MOST_POINTS = 2000
@@ -18,10 +18,9 @@ MOST_POINTS = 2000
 
 def _training_accuracy(run: Run) -> float | None:
     """At the tested epoch, as a fraction."""
-    try:
-        epochs = table(run, "epochs").set_index("epoch")
-    except OSError:
+    if not has_table(run, "epochs"):
         return None
+    epochs = table(run, "epochs").set_index("epoch")
     found = dict(epochs.get("train_accuracy", pd.Series(dtype=float)).dropna())
     return found.get(measured_at(run, found))
 

@@ -35,7 +35,7 @@ def tables_of(run: Run, folders: Folders | None = None) -> Tables:
     folders = folders or Folders()
     epochs = folders.epochs(run)
     by_epoch = pd.DataFrame() if epochs is None else epochs
-    return Tables(by_epoch, folders.layers(run), lambda name: folders.read(run, name, ()))
+    return Tables(by_epoch, folders.layers(run), lambda name: folders.read(run, name))
 
 
 @dataclass(frozen=True)
