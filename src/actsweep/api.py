@@ -91,7 +91,9 @@ def _rows(run: Run, name: str, known: Folders) -> pd.DataFrame:
 
 def _layers(run: Run, known: Folders) -> pd.DataFrame:
     rows, meant = _rows(run, "layers", known), known.quantities(run)
-    return rows.assign(**{key: [meant.get(name, {}).get(key) for name in rows.get("quantity", ())] for key in MEANT})
+    for key in MEANT:
+        rows[key] = [meant.get(name, {}).get(key) for name in rows.get("quantity", ())]
+    return rows
 
 
 def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

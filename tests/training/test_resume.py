@@ -230,6 +230,8 @@ def test_what_cant_be_read_is_set_aside_and_the_run_goes_on_from_the_best_or_ane
     assert shown.err.count("last.ckpt can't be read") == (damage != "table")
     assert (folder / f"{run_folder.LAST}.unreadable").exists() == (damage != "table")
     assert ("resumes after epoch" in shown.out) == (damage in {"truncated", "malicious"})
+    assert ("its tables have lost rows" in shown.out) == (damage == "table")
+    assert (folder / run_folder.REPLACED / "1" / run_folder.LAST).exists() == (damage == "table")
     assert not (tmp_path / "exploded").exists()
     assert_same_run(tmp_path / "whole", folder)
 

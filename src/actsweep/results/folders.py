@@ -86,7 +86,8 @@ class Folders:
 
     def read(self, run: Run, name: str, needed: tuple[str, ...] = ()) -> pd.DataFrame | None:
         """NAME.csv of a run; of a table that was cut off, the complete rows. None if there is none to read."""
-        found = rows(table(Path(run["folder"]), name), faults := [], needed)
+        faults: list[str] = []
+        found = rows(table(Path(run["folder"]), name), faults, needed)
         for fault in faults:
             self._note(run, fault)
         return found

@@ -165,13 +165,14 @@ def table(folder: Path, name: str) -> Path:
 
 
 @zero_only
-def prepare(folder: Path, settings: "Settings", durable: bool = True) -> None:
+def prepare(folder: Path, settings: "Settings", durable: bool = True, keeps: bool = False) -> None:
     """Make the folder, and remove what an earlier attempt at this run left in it, so that tables don't mix. A run that
-    has ended well, or was asked something else, is moved aside instead. `durable`: as of `write_atomically`."""
+    has ended well, was asked something else, or that `keeps` says is worth it, is moved aside instead. `durable`: as of
+    `write_atomically`."""
     earlier, there = _of_a_run(folder), read_run(folder)
     has_ended_well = (read_result(folder) or {}).get("status") in {"completed", "diverged"}
     is_unknown = not there and any((folder / path).exists() for path in (BEST, LAST))  # what it was asked is damaged
-    if has_ended_well or is_unknown or there.get("config_hash", settings.hash()) != settings.hash():
+    if keeps or has_ended_well or is_unknown or there.get("config_hash", settings.hash()) != settings.hash():
         aside = ownership.move_aside(folder, earlier, REPLACED)
         print(f"{folder.name}: the run that was there is in {aside}", flush=True)
     else:

@@ -194,18 +194,24 @@ def prepare(folder: Path, settings: Settings, is_announced: bool = True) -> Star
     such a run.
     """
     claims.refuse(folder, settings)
-    resumes = settings.rerun != "all" and not settings.untrained
+    resumes, unfit = settings.rerun != "all" and not settings.untrained, False
     for path in (folder / run_folder.LAST, folder / run_folder.BEST) if resumes else ():
         checkpoint = read(path)
         run = checkpoint.get("run", {})
-        if run.get("config_hash") == settings.hash() and run_folder.rewind(folder, run["tables"]):
+        if run.get("config_hash") != settings.hash():
+            continue
+        if run_folder.rewind(folder, run["tables"]):
             if path.name == run_folder.BEST.name:
                 _copy(path, folder / run_folder.LAST)
             run_folder.resume(folder, settings)
             if is_announced:
                 _say(f"{folder.name} resumes after epoch {checkpoint['epoch'] + 1}")
             return Start(time.perf_counter() - run["seconds"], path, checkpoint["global_step"])
-    run_folder.prepare(folder, settings, durable=is_announced)  # a stack syncs its members' files at their ends
+        unfit = True
+    if unfit:
+        _say(f"{folder.name} begins anew: its tables have lost rows that its checkpoints count on")
+    # A stack syncs its members' files at their ends.
+    run_folder.prepare(folder, settings, durable=is_announced, keeps=unfit)
     return Start(time.perf_counter())
 
 
