@@ -122,6 +122,23 @@ def test_a_function_that_a_notebook_defines_anew_is_tried_anew(tmp_path: Path, m
     assert not (tmp_path / "1").exists()
 
 
+def test_a_run_of_a_function_that_has_changed_since_is_not_taken_for_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"act": f"{__name__}.mine", "folder": tmp_path / "run", **TINY}
+    monkeypatch.setattr(f"{__name__}.mine", lambda x: x.clamp(min=0))
+    first = actsweep.train(**own)
+    monkeypatch.setattr(f"{__name__}.mine", torch.relu)  # written otherwise
+    assert actsweep.train(**own) == first
+    monkeypatch.setattr(f"{__name__}.mine", torch.tanh)
+    for more in ({}, {"trainer.max_epochs": 3}):
+        with pytest.raises(UserError, match=r"act=.*mine gives other numbers now than it did then; choose another"):
+            actsweep.train(**own | more)
+    again = actsweep.train(rerun="all", **own)
+    assert again["val_loss"] != first["val_loss"]
+    assert actsweep.train(**own) == again
+
+
 def mine(x: torch.Tensor) -> torch.Tensor:
     return x
 

@@ -18,6 +18,7 @@ from actsweep.network.activations import Convolution, build, cast, inputs_for
 
 LAYERS = (nn.Linear, nn.Bilinear, Convolution, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
 DTYPES = {"64": torch.float64, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": torch.bfloat16}
+MOST_VALUES = 64
 _passed: dict[tuple[Any, ...], list[Any]] = {}  # and what the description named then
 
 
@@ -47,6 +48,16 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
             if fault:
                 raise UserError(f"{as_call(description)} on a layer of {units} units: {fault}")
     _passed[key] = named
+
+
+def values(description: Description, units: int) -> list[float]:
+    """What an activation makes of fixed numbers, in training and in evaluation: by that one's own is known again."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(0)
+        activation = cast(build(description), torch.float32)
+        x = torch.linspace(-3, 3, 4 * inputs_for(activation, units), dtype=torch.float32).view(4, -1)
+        y = torch.cat([activation(x.clone()), activation.eval()(x.clone())]).flatten()
+    return [float(f"{each:.6g}") for each in y[:: -(-len(y) // MOST_VALUES)].tolist()]
 
 
 def _fault_on(description: Description, units: int, precision: str) -> str | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from omegaconf import OmegaConf, read_write
 
 from actsweep.errors import UserError
@@ -33,12 +34,20 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
     there = run_folder.read_run(folder) or run_folder.read_result(folder) or {}
     resumes = failed or not there or there.get("config_hash") == settings.hash()
     differing = _too_few_epochs(folder, settings) if resumes else settings.differences(there.get("config", {}))
+    if not (differing or failed) and _is_another(there.get(run_folder.VALUES), settings):
+        differing = [f"act={settings.names.act} gives other numbers now than it did then"]
     if differing:
         more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
         raise UserError(
             f"{folder} holds a run with other settings: {', '.join(differing[:MOST_NAMED])}{more}; choose another "
             "folder, or have rerun=all do it again and move what is there aside"
         )
+
+
+def _is_another(values: list[float] | None, settings: "Settings") -> bool:
+    """Whether an activation of the person's own, known by its values, has become another function."""
+    now = run_folder.own_function(settings).get(run_folder.VALUES) if values else None
+    return now is not None and not np.allclose(now, values or [], rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def _refuse_tilde(folder: Path) -> None:
