@@ -23,17 +23,23 @@ class CannotRepeatError(Exception):
     """A part of a trace can't be computed again as it was."""
 
 
+def last(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """These axes as one, behind the others."""
+    return values.movedim(axes, tuple(range(-len(axes), 0))).flatten(-len(axes))
+
+
 @dataclass(frozen=True)
 class Place:
-    """A value behind a layer; the unit that each number along `axis` belongs to, -1 of what comes from elsewhere."""
+    """A value behind a layer; the unit that each number along `axes`, flattened, belongs to, -1 of what comes from
+    elsewhere."""
 
     value: Value
-    axis: int
+    axes: tuple[int, ...]
     units: Tensor
 
     def by_unit(self, values: Tensor) -> Tensor:
         """→ (1, N, H): units last, everything else is examples."""
-        count, values, units = int(self.units.max()) + 1, values.movedim(self.axis, -1), self.units
+        count, values, units = int(self.units.max()) + 1, last(values, self.axes), self.units
         if (units < 0).any():
             values, units = values[..., units >= 0], units[units >= 0]
         if len(units) == count:

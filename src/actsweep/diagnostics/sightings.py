@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from actsweep.diagnostics.following import (
     Stretch,
     between,
     candidates,
+    last,
     modules,
 )
 from actsweep.diagnostics.trace import CONVOLUTIONS, Call, Trace, Value, reason
@@ -46,7 +48,7 @@ def output(call: Call) -> Place:
     """Where a layer's units are in its output: the channels of a convolution, else the last dimension."""
     value = next(iter(call.made.values()))  # another may be the weight: an embedding with `max_norm` changes it
     axis = value.tensor.ndim - CONVOLUTIONS.get(call.name, 0) - 1
-    return Place(value, axis, torch.arange(value.tensor.shape[axis]))
+    return Place(value, (axis,), torch.arange(value.tensor.shape[axis]))
 
 
 def sighting(trace: Trace, call: Call) -> Sighting:
@@ -206,11 +208,10 @@ def is_arithmetic(call: Call, value: Value) -> bool:
 
 
 def _located(step: Stretch, place: Place, like: Tensor) -> Place | None:
-    """Send each unit's number through in place of its values, and see along which dimension it comes out: by itself, or
-    as many times as becomes of 1, as in a sum over neighbours, beside what comes from elsewhere, as in a concatenation.
+    """Send each unit's number through in place of its values, and see along which dimensions it comes out: by itself,
+    or as many times as becomes of 1, as in a sum over neighbours, beside what is from elsewhere, as in a concatenation.
     """
-    shape = [1] * like.ndim
-    shape[place.axis] = -1
+    shape = [size if axis in place.axes else 1 for axis, size in enumerate(like.shape)]
     units = place.units.to(like.device).view(shape).expand(like.shape)
     numbers, ones = units.clamp(min=0).float(), (units >= 0).float()
     out = step(numbers.clone()).detach()
@@ -222,8 +223,10 @@ def _located(step: Stretch, place: Place, like: Tensor) -> Place | None:
 
 def _units_along(end: Value, place: Place, out: Tensor, times: Tensor) -> Place | None:
     count = int(place.units.max()) + 1
-    for axis in range(out.ndim):
-        lines, each = (values.movedim(axis, -1).reshape(-1, out.shape[axis]) for values in (out, times))
+    # Along one, or several that have been made of one, as by a view; examples are along the first.
+    several = [axes for many in (2, 3) for axes in combinations(range(1, out.ndim), many)]
+    for axes in (*((axis,) for axis in range(out.ndim)), *several):
+        lines, each = (flat.reshape(-1, flat.shape[-1]) for flat in (last(out, axes), last(times, axes)))
         reached = (each != 0).any(dim=1)
         if not reached.any():
             continue
@@ -235,7 +238,7 @@ def _units_along(end: Value, place: Place, out: Tensor, times: Tensor) -> Place 
         units = lines[0].round()
         sizes = units.long().clamp(0, count).bincount(minlength=count + 1)
         if (sizes[:count] == sizes[0]).all() and sizes[count] == 0 and torch.allclose(lines, units.expand_as(lines)):
-            return Place(end, axis, torch.full(there.shape, -1).masked_scatter(there.cpu(), units.long().cpu()))
+            return Place(end, axes, torch.full(there.shape, -1).masked_scatter(there.cpu(), units.long().cpu()))
     return None
 
 
@@ -251,7 +254,7 @@ def _with_activation(weight: Tensor, place: Place, stretch: Stretch) -> Sighting
         again = stretch(x)
     if not torch.allclose(again.detach(), post, rtol=1e-3, atol=1e-5, equal_nan=True):
         return replace(seen, lacks="it gives something else when repeated")
-    most = known("steepest", stretch, lambda: steepest(stretch, place.axis, pre)).to(pre)
+    most = known("steepest", stretch, lambda: steepest(stretch, place.axes[-1], pre)).to(pre)
     return replace(seen, slope=place.by_unit(slope(x, again)), max_slope=most)
 
 
