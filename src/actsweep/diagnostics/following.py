@@ -42,7 +42,7 @@ class Place:
         count, values, units = int(self.units.max()) + 1, last(values, self.axes), self.units
         if (units < 0).any():
             values, units = values[..., units >= 0], units[units >= 0]
-        if len(units) == count:
+        if torch.equal(units, torch.arange(count)):
             return values.reshape(1, -1, count)
         grouped = values[..., units.argsort(stable=True)].unflatten(-1, (count, -1))
         return grouped.movedim(-1, 0).reshape(1, -1, count)
