@@ -46,8 +46,10 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
 
 def _is_another(values: list[float] | None, settings: "Settings") -> bool:
     """Whether an activation of the person's own, known by its values, has become another function."""
-    now = run_folder.own_function(settings).get(run_folder.VALUES) if values else None
-    return now is not None and not np.allclose(now, values or [], rtol=1e-3, atol=1e-5, equal_nan=True)
+    now = run_folder.own_function(settings).get(run_folder.VALUES, ()) if values else ()
+    if len(now) != len(values or ()):
+        return False  # nothing was noted, or nothing can be said now
+    return not np.allclose(now, np.asarray(values or (), float), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def _refuse_tilde(folder: Path) -> None:
