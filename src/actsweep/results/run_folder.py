@@ -29,22 +29,19 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from actsweep.config.descriptions import targets
 from actsweep.results import ownership
 from actsweep.results.files import as_json, listed_at, read_json, sync, warn, write_atomically
-from actsweep.results.provenance import provenance
+from actsweep.results.provenance import own_function, provenance
 from actsweep.results.rank import zero_only
 
 if TYPE_CHECKING:  # whoever only reads runs loads neither torch nor Lightning
     from actsweep.config.schema import Settings
 
 RESULT, EPOCHS, LAYERS, HISTOGRAMS = "result.json", "epochs.csv", "layers.csv", "histograms.csv"
-VALUES = "act_values"
 QUANTITIES, ERROR, RUN, SWEEP, RESULTS = "quantities.json", "error.txt", "run.json", "sweep.json", "results.csv"
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
@@ -245,35 +242,20 @@ def _described(quantities: tuple[Any, ...], squares: bool) -> str:
 def asked(settings: "Settings", name: str) -> dict[str, Any]:
     """What a run is asked to do, with what."""
     names = settings.names
-    return (
-        {
-            "name": name,
-            "act": names.act,
-            "depth": len(settings.layer_sizes),
-            "hidden_sizes": settings.layer_sizes,
-            "init": names.init,
-            "norm": settings.norm,
-            "data": names.data,
-            "optim": names.optim,
-            "seed": settings.seed,
-            "config_hash": settings.hash(),
-            "config": settings.plain(),
-        }
-        | own_function(settings)
-        | provenance()
-    )
-
-
-def own_function(settings: "Settings") -> dict[str, list[float]]:
-    """What an activation of the person's own computes, by its key in run.json: its code may change, its name not."""
-    named = [str(each) for each in targets(settings.act.plain())]
-    if not settings.layer_sizes or all(each.startswith(("torch.", "actsweep.")) for each in named):
-        return {}
-    from actsweep.network import trying  # here, because it imports torch
-
-    with suppress(Exception):  # of code of a person's own: it was tried, or will be
-        return {VALUES: trying.values(settings.act.plain(), settings.layer_sizes[0])}
-    return {}
+    return {
+        "name": name,
+        "act": names.act,
+        "depth": len(settings.layer_sizes),
+        "hidden_sizes": settings.layer_sizes,
+        "init": names.init,
+        "norm": settings.norm,
+        "data": names.data,
+        "optim": names.optim,
+        "seed": settings.seed,
+        "config_hash": settings.hash(),
+        "config": settings.plain(),
+        **own_function(settings),
+    } | provenance()
 
 
 @zero_only
