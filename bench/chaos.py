@@ -47,7 +47,7 @@ STACKS = ["trainer.max_epochs=60", "patience=12", "hydra.launcher.save_every=0"]
 # Epochs, and what else makes interruptions hit all that there is.
 OF_LAUNCHER = {
     "basic": ["trainer.max_epochs=16", "patience=5"],
-    "sweep": STACKS,
+    "sweep": [*STACKS, "hydra.launcher.processes=1"],  # an attempt, in one thread, would cut no other stacks than that
     "sweep_processes": [*STACKS, "hydra.launcher.processes=2"],
     "sweep_singles": [
         "trainer.max_epochs=16",

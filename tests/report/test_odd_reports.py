@@ -216,3 +216,29 @@ def test_of_one_run_nobody_says_runs(tmp_path: Path, capsys: pytest.CaptureFixtu
     writing.write(one, [tmp_path])
     assert "1 run expected: 1 completed; " in capsys.readouterr().out
     assert "<b>1</b> run expected" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("is_forkable", [True, False])
+def test_figures_are_drawn_beside_the_page_and_a_death_among_them_is_said(
+    is_forkable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [run | {"config": run["config"] | {"figures": ["overview", "curve", "chain"]}} for run in sweep(tmp_path)]
+
+    def draw(names: list[str], *_: Any) -> list[Path]:
+        (tmp_path / f"{os.getpid()}.drawn").write_text(" ".join(names))
+        return [tmp_path] * len(names)
+
+    monkeypatch.setattr(writing, "forkable", lambda: is_forkable)
+    monkeypatch.setattr(figures, "known", lambda: ["chain", "curve", "overview"])
+    monkeypatch.setattr(figures, "draw", draw)
+    writing.write(runs, [tmp_path], with_page=False)
+    drawn = {path.stem: path.read_text() for path in tmp_path.glob("*.drawn")}
+    assert sorted(drawn.values()) == (["curve", "overview chain"] if is_forkable else ["overview curve chain"])
+    assert (str(os.getpid()) in drawn) == (not is_forkable)
+    assert capsys.readouterr().out.count(f"figures: {tmp_path}") == 1
+    if is_forkable:
+        monkeypatch.setattr(figures, "draw", lambda names, *_: os._exit(3 if "curve" in names else 0))
+        with pytest.raises(SystemExit) as ended:
+            writing.write(runs, [tmp_path], with_page=False)
+        assert ended.value.code == 1
+        assert "error: drawing the figures ended with exit code 3" in capsys.readouterr().err

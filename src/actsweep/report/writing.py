@@ -6,8 +6,9 @@ Flow: statistics → **report**.
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> S
     absent = [{"status": "missing", "folder": str(path)} for path in sweep["missing"]]
     text = table.to_csv(index=False) + pd.DataFrame(absent, columns=table.columns).to_csv(index=False, header=False)
     files.write_atomically(folder / RESULTS, text)
-    with _beside(_draw, runs, folder):
+    with _drawing(_figures_of(runs), runs, folder):
         summary = summarise(settings, sweep)
         name = folder.resolve().name
         files.write_atomically(folder / "report.json", as_data.as_text(as_data.report_of(summary, name)))
@@ -149,30 +150,40 @@ def write_atlas(runs: list[Run], others: Sequence[Setting], folder: Path, with_p
         print(f"report: {page.write(everything, unfit, folder, own, fashion)}", flush=True)
 
 
-def _draw(runs: list[Run], folder: Path) -> None:
+def _figures_of(runs: Sequence[Run]) -> list[str]:
+    """Which figures the runs ask for."""
     asked = dict.fromkeys(name for run in runs for name in run["config"].get("figures", []))
     if gone := asked.keys() - set(figures.known()):  # of another version, or of somebody else's checkout
         print(f"figure {', '.join(sorted(gone))}: there is no such figure here", file=sys.stderr)
-    if figures.draw([name for name in asked if name not in gone], runs, folder):
-        print(f"figures: {folder / figures.FOLDER}", flush=True)
+    return [name for name in asked if name not in gone]
 
 
 @contextmanager
-def _beside(work: Callable[..., None], *arguments: Any) -> Iterator[None]:
-    """Do the work in another process while the context is open; first, where this one can't be forked."""
+def _drawing(names: Sequence[str], runs: Sequence[Run], folder: Path) -> Iterator[None]:
+    """Draw the figures in two other processes while the context is open; first, where this one can't be forked."""
     if not forkable():
-        work(*arguments)
+        written = len(figures.draw(names, runs, folder))
         yield
-        return
-    sys.stdout.flush()
-    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
-    process.start()
-    try:
-        yield
-    finally:
-        process.join()
-    if process.exitcode:
-        raise stop(f"drawing the figures ended with exit code {process.exitcode}", code=1)
+    else:
+        if names:
+            import_module("actsweep.report.drawing")  # matplotlib, once instead of in each
+        context = multiprocessing.get_context("fork")
+        counts = context.SimpleQueue()
+        work = lambda share: counts.put(len(figures.draw(share, runs, folder)))  # noqa: E731
+        processes = [context.Process(target=work, args=(share,)) for share in (names[::2], names[1::2]) if share]
+        sys.stdout.flush()
+        for each in processes:
+            each.start()
+        try:
+            yield
+        finally:
+            for each in processes:
+                each.join()
+        if failed := [each.exitcode for each in processes if each.exitcode]:
+            raise stop(f"drawing the figures ended with exit code {failed[0]}", code=1)
+        written = sum(counts.get() for _ in iter(counts.empty, True))
+    if written:
+        print(f"figures: {folder / figures.FOLDER}", flush=True)
 
 
 def _try(summary: Summary | None, folder: Path) -> None:
