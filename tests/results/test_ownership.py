@@ -163,14 +163,17 @@ def test_a_run_with_other_settings_is_named_and_replaced_only_if_asked_and_then_
     )
 
 
-def test_an_interrupted_run_with_other_settings_is_moved_aside_too(command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [["optim.lr=0.5"], []])
+def test_an_interrupted_run_is_moved_aside_too(other: list[str], command: Command, tmp_path: Path) -> None:
     run = [*SMALL, "diagnostics=[gradients]", f"hydra.run.dir={tmp_path}"]
-    assert command(*run) == 0
+    assert command(*run, "rerun=all") == 0
+    assert not (tmp_path / run_folder.REPLACED).exists()
     (tmp_path / run_folder.RESULT).unlink()
     before = content(tmp_path)
-    assert command(*run, "optim.lr=0.5") == 2
-    assert content(tmp_path) == before
-    assert command(*run, "optim.lr=0.5", "rerun=all") == 0
+    if other:
+        assert command(*run, *other) == 2
+        assert content(tmp_path) == before
+    assert command(*run, *other, "rerun=all") == 0
     aside = content(tmp_path / run_folder.REPLACED / "1")
     assert aside == {name: before[name] for name in aside}
     assert {"run.json", "epochs.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} < aside.keys()

@@ -210,8 +210,9 @@ def prepare(folder: Path, settings: Settings, is_announced: bool = True) -> Star
         unfit = True
     if unfit:
         _say(f"{folder.name} begins anew: its tables have lost rows that its checkpoints count on")
+    keeps = unfit or (settings.rerun == "all" and (folder / run_folder.LAST).exists())
     # A stack syncs its members' files at their ends.
-    run_folder.prepare(folder, settings, durable=is_announced, keeps=unfit)
+    run_folder.prepare(folder, settings, durable=is_announced, keeps=keeps)
     return Start(time.perf_counter())
 
 
