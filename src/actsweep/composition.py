@@ -22,6 +22,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from pydantic import ValidationError
 
 from actsweep.config.command_line import typed
+from actsweep.config.descriptions import targets
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError, exits_are_errors
 from actsweep.imports import uncollected
@@ -153,6 +154,8 @@ def validated(config: DictConfig) -> Settings:
     """
     if not OmegaConf.is_interpolation(config, "content"):
         raise UserError(f"content={config.content}: it is found out from the data, and can't be given")
+    if "act_values" in config:
+        raise UserError(f"act_values={config.act_values}: they are found out from the activation, and can't be given")
     try:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
         if isinstance(plain.get("names"), dict):
@@ -253,7 +256,10 @@ def tried(settings: Settings) -> Settings:
             settings.init.functions()
     except Exception as error:  # of whatever the initialisation names
         raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error}") from error
-    return settings
+    act, sizes = settings.act.plain(), settings.layer_sizes
+    if not sizes or all(str(each).startswith(("torch.", "actsweep.")) for each in targets(act)):
+        return settings
+    return settings.model_copy(update={"act_values": trying.values(act, sizes[0])})
 
 
 def with_content(settings: Settings) -> Settings:

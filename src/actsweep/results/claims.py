@@ -12,7 +12,7 @@ import numpy as np
 from omegaconf import OmegaConf, read_write
 
 from actsweep.errors import UserError
-from actsweep.results import locks, ownership, provenance, rank, run_folder
+from actsweep.results import locks, ownership, rank, run_folder
 
 if TYPE_CHECKING:
     from actsweep.config.schema import Settings
@@ -34,7 +34,7 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
     there = run_folder.read_run(folder) or run_folder.read_result(folder) or {}
     resumes = failed or not there or there.get("config_hash") == settings.hash()
     differing = _too_few_epochs(folder, settings) if resumes else settings.differences(there.get("config", {}))
-    if not (differing or failed) and _is_another(there.get(provenance.VALUES), settings):
+    if not (differing or failed) and _is_another(there.get(run_folder.VALUES), settings):
         differing = [f"act={settings.names.act} gives other numbers now than it did then"]
     if differing:
         more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
@@ -46,10 +46,10 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
 
 def _is_another(values: list[float] | None, settings: "Settings") -> bool:
     """Whether an activation of the person's own, known by its values, has become another function."""
-    now = provenance.own_function(settings).get(provenance.VALUES, ()) if values else ()
-    if len(now) != len(values or ()):
+    then = np.asarray(values or (), float)
+    if len(then) != len(settings.act_values):
         return False  # nothing was noted, or nothing can be said now
-    return not np.allclose(now, np.asarray(values or (), float), rtol=1e-3, atol=1e-5, equal_nan=True)
+    return not np.allclose(settings.act_values, then, rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 def _refuse_tilde(folder: Path) -> None:

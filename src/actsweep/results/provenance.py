@@ -1,5 +1,4 @@
-"""What else than its settings a result may depend on: versions, machine, git revision, and what a function of
-the person's own computes.
+"""What else than its settings a result may depend on: versions, machine, git revision.
 
 Flow: around **results**.
 """
@@ -7,19 +6,12 @@ Flow: around **results**.
 import os
 import platform
 import subprocess
-from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actsweep import threads
-from actsweep.config.descriptions import targets
 from actsweep.places import INSTALLED, REPOSITORY, VERSION
-
-if TYPE_CHECKING:
-    from actsweep.config.schema import Settings
-
-VALUES = "act_values"
 
 
 @lru_cache(maxsize=1)
@@ -33,18 +25,6 @@ def provenance() -> dict[str, Any]:
         "waiting": threads.waiting(),
         "git": None if INSTALLED else _git_revision(),
     }
-
-
-def own_function(settings: "Settings") -> dict[str, list[float]]:
-    """What an activation of the person's own computes, by its key in run.json: its code may change, its name not."""
-    named = [str(each) for each in targets(settings.act.plain())]
-    if not settings.layer_sizes or all(each.startswith(("torch.", "actsweep.")) for each in named):
-        return {}
-    from actsweep.network import trying  # here, because it imports torch
-
-    with suppress(Exception):  # of code of a person's own: it was tried, or will be
-        return {VALUES: trying.values(settings.act.plain(), settings.layer_sizes[0])}
-    return {}
 
 
 def _git_revision() -> str | None:

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from actsweep.results import ownership
 from actsweep.results.files import as_json, listed_at, read_json, sync, warn, write_atomically
-from actsweep.results.provenance import own_function, provenance
+from actsweep.results.provenance import provenance
 from actsweep.results.rank import zero_only
 
 if TYPE_CHECKING:  # whoever only reads runs loads neither torch nor Lightning
@@ -46,6 +46,7 @@ QUANTITIES, ERROR, RUN, SWEEP, RESULTS = "quantities.json", "error.txt", "run.js
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
 COUNTS = ("dead_outputs", "dead_units")
+VALUES = "act_values"
 ENDINGS = ("completed", "diverged", "failed")
 # What nothing can be told of a run without: of each, and of one that has been tested.
 ASKED: dict[str, Any] = {
@@ -254,7 +255,7 @@ def asked(settings: "Settings", name: str) -> dict[str, Any]:
         "seed": settings.seed,
         "config_hash": settings.hash(),
         "config": settings.plain(),
-        **own_function(settings),
+        **({VALUES: list(settings.act_values)} if settings.act_values else {}),
     } | provenance()
 
 
