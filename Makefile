@@ -26,7 +26,7 @@ data: $(VENV)/installed
 	$(BIN)/python -m src.data.fetch
 
 test: data browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --numprocesses 2 --dist worksteal --durations 30
+	$(BIN)/python -m pytest tests --numprocesses 2 --dist worksteal --durations 30
 
 # Pages are tested in a real browser: Debian's, installed if this user may.
 browser:

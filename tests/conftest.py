@@ -19,6 +19,9 @@ import pytest
 from actsweep.places import REPOSITORY
 from tests.processes import pytest_configure, pytest_runtest_call, warm  # noqa: F401
 
+# Before torch is imported: forks, of which there are many here, have no other threads, and would wait for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if TYPE_CHECKING:
     import torch
     from hydra.core.config_loader import ConfigLoader
