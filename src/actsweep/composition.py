@@ -40,7 +40,7 @@ OPERATIONAL = {
 }
 ESCAPED = r"$\{"
 LOCATION, SHOWN = "data.source.root=", 12  # characters of a digest
-CALLING = {"optim": "_target_", "data": "source._target_", "init": "weight._target_"}  # where choices say what
+CALLING = {"optim": "_target_", "data": "source._target_", "init": "weight._target_"}  # what a choice names
 LONGEST, BYTES = 120, 240  # of a name: characters; and of those what fits beside a digest into 255
 
 

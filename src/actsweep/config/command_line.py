@@ -32,7 +32,8 @@ from actsweep.places import command
 
 BAD_INPUT, FAILED = 2, 1
 HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
-NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no right, no room
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NOT_ALLOWED = NO_ROOM | {errno.EACCES, errno.EPERM, errno.EROFS}
 AGAIN_AFTER = 5.0  # seconds
 GONE = {
     "hydra/launcher=side_by_side": "hydra/launcher=side_by_side is gone: use hydra/launcher=sweep, the default; "

@@ -6,7 +6,6 @@ is what every hook here makes of an error.
 """
 
 import atexit
-import errno
 import gc
 import math
 import sys
@@ -25,7 +24,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from actsweep.config.command_line import FAILED, Stopped, at_early_end, end, stop
+from actsweep.config.command_line import FAILED, NO_ROOM, Stopped, at_early_end, end, stop
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError
 from actsweep.imports import uncollected
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from actsweep.training.progress import SweepProgress
 
 BETWEEN_COLLECTIONS = 1.0  # seconds
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def question(config: DictConfig) -> str | None:
