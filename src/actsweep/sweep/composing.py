@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,11 +27,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from actsweep.config.command_line import typed
 
-OF_A_JOB = {  # what differs in Hydra's own section
-    "overrides": ("task",),
-    "job": ("override_dirname", "id", "num"),
-    "runtime": ("choices", "output_dir"),
-}
 PLAIN = re.compile(r"[a-z_][\w.]*=[\w.+-]+")  # nothing is added or deleted; no list, no interpolation, no quotes
 
 
@@ -50,14 +46,11 @@ def _chosen_act(overrides: Iterable[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Model:
-    """What Hydra composed for a job with these values, packed with and without its own section; and the sections of
-    the texts of config.yaml and hydra.yaml."""
+    """What Hydra composed for a job with these values, packed with and without its own section."""
 
     values: frozenset[str]
     packed: bytes
     program: bytes
-    texts: dict[str, str]
-    hydra_texts: dict[str, str]
     shared: DictConfig  # takes the values of one job after the other
     shown: set[str]  # those that it has now
 
@@ -66,24 +59,24 @@ def _model(config: DictConfig, values: set[str]) -> Model:
     program = deepcopy(config)
     with open_dict(program):
         del program["hydra"]
-    text, hydra_text = OmegaConf.to_yaml(program), OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra"))
-    texts = sections(text), sections(hydra_text, indent=2)
-    return Model(frozenset(values), _packed(config), _packed(program), *texts, config, set(values))
+    return Model(frozenset(values), _packed(config), _packed(program), config, set(values))
 
 
-def sections(text: str, indent: int = 0) -> dict[str, str]:
-    """YAML of a mapping → key → the lines that say what it holds; of one that is indented, without its own first line.
+class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
+    """Writes YAML as OmegaConf's own does, in a tenth of the time."""
 
-    >>> sections("a: 1\\nb:\\n- 2\\nc:\\n  d: 3\\n")
-    {'a': 'a: 1\\n', 'b': 'b:\\n- 2\\n', 'c': 'c:\\n  d: 3\\n'}
-    """
-    found: dict[str, str] = {}
-    key = ""
-    for line in text.splitlines(keepends=True)[indent > 0 :]:
-        if line[:indent].isspace() or not indent:
-            key = line[indent:].partition(":")[0] if line[indent : indent + 1].strip("- \n") else key
-            found[key] = found.get(key, "") + line
-    return found
+    def text(self, text: str) -> yaml.ScalarNode:
+        try:
+            float(text)
+        except ValueError:
+            style = "'" if text in {"y", "Y", "n", "N"} else None  # YAML 1.1 itself knows yes and no
+        else:
+            style = "'"
+        node: yaml.ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", text, style)
+        return node
+
+
+Dumper.add_representer(str, Dumper.text)
 
 
 class Composing:
@@ -198,7 +191,7 @@ class Composing:
             program = self._with_plain_values(_unpacked(model.program), values - model.values)
             configure_log(hydra.job_logging, hydra.verbose)
             if hydra.output_subdir is not None:
-                _write(output / hydra.output_subdir, config, program, model, values - model.values)
+                _write(output / hydra.output_subdir, config)
             name = JobRuntime.instance().get("name")
             returned = JobReturn(typed(hydra.overrides.task), program, config, str(Path.cwd()), name)
             with env_override(hydra.job.env_set):
@@ -232,19 +225,18 @@ def foresee(config: DictConfig) -> None:
     use(config)
 
 
-def _write(folder: Path, config: DictConfig, program: DictConfig, model: Model, values: Iterable[str]) -> None:
-    """What Hydra leaves in a job's .hydra; but for these values, and what is noted of the job, the model's text."""
-    own = {_key(each).partition(".")[0] for each in values} | ({"names"} if _chosen_act(values) else set())
-    texts = model.texts | (sections(OmegaConf.to_yaml(OmegaConf.masked_copy(program, list(own)))) if own else {})
-    noted = {part: {key: config.hydra[part][key] for key in keys} for part, keys in OF_A_JOB.items()}
-    hydra_texts = dict(model.hydra_texts)
-    for part, text in sections(OmegaConf.to_yaml(OmegaConf.create({"hydra": noted})), indent=2).items():
-        lines = sections(hydra_texts[part], indent=4) | sections(text, indent=4)
-        hydra_texts[part] = "".join([f"  {part}:\n", *lines.values()])
+def _write(folder: Path, config: DictConfig) -> None:
+    """What Hydra leaves in a job's .hydra."""
+    program: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    hydra = program.pop("hydra")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text("".join(texts.values()), encoding="utf-8")
-    (folder / "hydra.yaml").write_text("".join(["hydra:\n", *hydra_texts.values()]), encoding="utf-8")
-    (folder / "overrides.yaml").write_text(OmegaConf.to_yaml(config.hydra.overrides.task), encoding="utf-8")
+    for name, content in {
+        "config": program,
+        "hydra": {"hydra": hydra},
+        "overrides": hydra["overrides"]["task"],
+    }.items():
+        with (folder / f"{name}.yaml").open("w", encoding="utf-8") as file:
+            yaml.dump(content, file, Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
 @lru_cache(maxsize=1)
