@@ -23,8 +23,7 @@ from actsweep.diagnostics.curve import ActivationCurve
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, Receiver
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.histograms import ActivationHistogram
-from actsweep.diagnostics.layers import Layer
-from actsweep.diagnostics.observation import observe
+from actsweep.diagnostics.observation import Layer, observe
 from actsweep.diagnostics.steps import EveryStep
 from actsweep.diagnostics.table import watched
 from actsweep.diagnostics.taxonomy import Taxonomy

@@ -21,7 +21,7 @@ from actsweep.diagnostics.gradients import grad_max_abs, grad_mean_abs, grad_nor
 from actsweep.diagnostics.histograms import histogram
 from actsweep.diagnostics.observation import Layer, observe
 from actsweep.diagnostics.samples import sample_grid
-from actsweep.diagnostics.units import DeadUnits, count_over, dead_output_units, dead_units, saturated_fraction
+from actsweep.diagnostics.units import DeadUnits, count_over, dead_units, saturated_fraction
 from actsweep.diagnostics.updates import update_ratio
 from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
@@ -88,8 +88,8 @@ def test_dead_means_no_slope_anywhere_and_silent_means_output_zero() -> None:
     slopes = [torch.autograd.grad(post.sum(), pre)[0] for post in (tanh, relu)]
     assert dead_units(slopes[0]).tolist() == [[False, True, False]]  # saturated, not silent
     assert dead_units(slopes[1]).tolist() == [[True, False, False]]
-    assert dead_output_units(tanh).tolist() == [[False, False, False]]
-    assert dead_output_units(relu).tolist() == [[True, False, False]]
+    assert dead_units(tanh).tolist() == [[False, False, False]]
+    assert dead_units(relu).tolist() == [[True, False, False]]
     assert saturated_fraction(slopes[1], torch.ones(1)).item() == 0.5
 
 

@@ -17,7 +17,7 @@ from actsweep.diagnostics.activations import ActivationMoments
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.histograms import ActivationHistogram
-from actsweep.diagnostics.layers import Layer
+from actsweep.diagnostics.observation import Layer
 from actsweep.diagnostics.taxonomy import Taxonomy
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio

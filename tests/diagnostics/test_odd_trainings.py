@@ -14,8 +14,7 @@ from torch.utils.data import TensorDataset
 from actsweep.callbacks import watched
 from actsweep.diagnostics import sightings, table
 from actsweep.diagnostics.gradients import GradientNorm
-from actsweep.diagnostics.layers import Layer
-from actsweep.diagnostics.observation import observe
+from actsweep.diagnostics.observation import Layer, observe
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
 from tests.diagnostics.test_zoo import Counts, trained_as_without

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actsweep.config.schema import Settings
-from actsweep.diagnostics.layers import weights_of
-from actsweep.diagnostics.observation import observe
+from actsweep.diagnostics.observation import observe, weights_of
 from actsweep.network.build import build_network
 from actsweep.network.mlp import MLP
 from tests.conftest import names_in

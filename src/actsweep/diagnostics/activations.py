@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
-from actsweep.diagnostics.layers import Layer
-from actsweep.diagnostics.norms import norm
+from actsweep.diagnostics.gradients import norm
+from actsweep.diagnostics.observation import Layer
 
 
 def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,7 @@ from torch.linalg import vector_norm
 
 from actsweep.data.batches import Batch
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts, probe_loss
-from actsweep.diagnostics.layers import Layer, find_taps
-from actsweep.diagnostics.observation import recorded, undisturbed
+from actsweep.diagnostics.observation import Layer, find_taps, recorded, undisturbed
 from actsweep.diagnostics.theory import GROUPS, BesideTheory, Rows, wide
 from actsweep.errors import UserError
 from actsweep.theory.correlations import correlations

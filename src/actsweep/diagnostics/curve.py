@@ -13,7 +13,7 @@ from torch import nn
 
 from actsweep.diagnostics.diagnostic import check_counts, keeps_tables, publish_table
 from actsweep.diagnostics.elementwise import is_elementwise, slope
-from actsweep.diagnostics.layers import find_taps
+from actsweep.diagnostics.observation import find_taps
 from actsweep.errors import UserError
 
 

@@ -15,8 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from actsweep.diagnostics.layers import Layer
-from actsweep.diagnostics.observation import observe
+from actsweep.diagnostics.observation import Layer, observe
 from actsweep.diagnostics.watch import Watch, from_last_step, is_sharded
 from actsweep.errors import UserError
 
@@ -137,15 +136,15 @@ class Diagnostic(L.Callback):
         if not self.every_n_steps and epoch % self.every_n_epochs == 0:
             self.record(trainer, self.layers(trainer, pl_module), epoch)
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._batch = self._begun = self._watched = None
-        _latest.pop(pl_module, None)
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException | None = None
+    ) -> None:
         if self._watch:
             self._watch.close()
         self._watch = self._batch = self._begun = self._watched = None
         _latest.pop(pl_module, None)
+
+    on_fit_end = on_exception
 
     def layers(self, trainer: L.Trainer, pl_module: L.LightningModule) -> list[Layer]:
         """What the fixed batch shows now, from the pass that another diagnostic just made where there is one."""

@@ -3,16 +3,31 @@
 Source: Glorot & Bengio 2010; UvA Tutorial 3.
 """
 
+import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
-from actsweep.diagnostics.layers import Layer
-from actsweep.diagnostics.norms import norm
+from actsweep.diagnostics.observation import Layer
+
+SAFE = 2.0**-40, 2.0**60  # between these, the squares that make up a norm of a million numbers are in range
 
 
-def grad_norm(gradient: Tensor) -> Tensor:
-    """Euclidean norm of each network's gradient: (K, out, in) → (K,)."""
-    return norm(gradient)
+def norm(values: Tensor) -> Tensor:
+    """Euclidean norm of each row's numbers, of halves float32: (K, …) → (K,).
+
+    Squares of float32 leave its range long before the numbers do: below 1e-19 and above 1e19.
+    """
+    each = values.flatten(1)
+    each = each if each.dtype.itemsize > 2 else each.float()
+    found = each.norm(dim=1)
+    if ((found >= SAFE[0]) & (found <= SAFE[1])).all():
+        return found
+    exact = vector_norm(each.cpu(), dim=1, dtype=torch.float64)  # which not every device has
+    return exact.to(each.device, found.dtype)
+
+
+grad_norm = norm  # ‖∂L/∂W‖₂ of each network's gradient: (K, out, in) → (K,)
 
 
 def grad_mean_abs(gradient: Tensor) -> Tensor:
@@ -35,10 +50,5 @@ class GradientNorm(Diagnostic):
     )
 
     def measure(self, layer: Layer) -> dict[str, Tensor]:
-        if layer.gradient is None:
-            return {}
-        return {
-            "grad_norm": grad_norm(layer.gradient),
-            "grad_mean_abs": grad_mean_abs(layer.gradient),
-            "grad_max_abs": grad_max_abs(layer.gradient),
-        }
+        measures = {"grad_norm": grad_norm, "grad_mean_abs": grad_mean_abs, "grad_max_abs": grad_max_abs}
+        return {} if layer.gradient is None else {name: of(layer.gradient) for name, of in measures.items()}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts, receives, receiving
-from actsweep.diagnostics.layers import Layer
+from actsweep.diagnostics.observation import Layer
 from actsweep.errors import UserError
 
 CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]

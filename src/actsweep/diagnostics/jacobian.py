@@ -6,8 +6,8 @@ own weights and χ that of it and all hidden layers above, for Gaussian and orth
 Schoenholz & Ganguli 2017, whose layers are square, so that it is Π χ). Only the largest tells the two apart.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 import pytorch_lightning as L
 import torch
@@ -15,10 +15,8 @@ from torch import Tensor, nn
 
 from actsweep.data.batches import Batch
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
-from actsweep.diagnostics.layers import Layer, find_taps
-from actsweep.diagnostics.observation import recorded, undisturbed
+from actsweep.diagnostics.observation import Layer, find_taps, recorded, undisturbed
 from actsweep.diagnostics.theory import BATCH_NORMS, BesideTheory, Rows, beside, predicted, wide
-from actsweep.network.mlp import Tap
 
 
 def jacobians(outputs: Tensor, entering: Sequence[Tensor]) -> list[Tensor]:
@@ -44,22 +42,16 @@ def singular_values(jacobian: Tensor) -> tuple[Tensor, Tensor]:
     return squares.mean(dim=1), largest.where(known, torch.nan).mean(dim=1)
 
 
-@contextmanager
-def _differentiable(taps: Sequence[Tap]) -> Iterator[None]:
-    """While the context is open, outputs depend on what an activation gives, also if no gradient passes that."""
-    with ExitStack() as hooks:
-        for tap in taps:
-            if tap.activation is not None:
-                hooks.callback(tap.activation.register_forward_hook(lambda _, __, y: y.requires_grad_()).remove)
-        yield
-
-
 def differentiated(module: nn.Module, inputs: Tensor) -> list[Layer]:
     """The layers of a module with taps, each with its Jacobian; none where examples depend on each other."""
     taps = find_taps(module)
     if not taps or any(isinstance(part, BATCH_NORMS) for part in module.modules()):
         return []
-    with undisturbed(module), _differentiable(taps), recorded(taps) as seen:
+    with undisturbed(module), ExitStack() as hooks:
+        for activation in (tap.activation for tap in taps if tap.activation is not None):
+            # Outputs depend on what it gives, also if no gradient passes it.
+            hooks.callback(activation.register_forward_hook(lambda _, __, y: y.requires_grad_()).remove)
+        seen = hooks.enter_context(recorded(taps))
         x = inputs.detach().to(taps[0].linear.weight.dtype).requires_grad_()
         outputs = module(x)
         found = jacobians(outputs, [x, *(post for _, post in seen.values() if post is not None)])

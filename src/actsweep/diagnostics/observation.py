@@ -1,27 +1,146 @@
-"""Look inside any network once: weights, gradients, pre- and post-activations and slopes of every layer.
+"""The layers of any network, and what a look inside shows of them: weights, gradients, activations and slopes.
 
-One forward and one backward pass over a fixed batch; hooks exist only during it, and nothing that training depends on
-(gradients, buffers, random numbers, logs) is changed by it.
+A layer's weights are a parameter of two or more dimensions. `observe` takes one forward and one backward pass over a
+fixed batch; hooks exist only during it, and nothing that training depends on (gradients, buffers, random numbers, logs)
+is changed by it.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from actsweep.diagnostics.elementwise import GRID, is_elementwise, steepest
-from actsweep.diagnostics.elementwise import slope as slope
-from actsweep.diagnostics.layers import Layer as Layer
-from actsweep.diagnostics.layers import Namer, as_matrix, assembled, find_taps, seen_in, weights_of
-from actsweep.diagnostics.trace import Trace
+from actsweep.diagnostics.elementwise import GRID, is_elementwise, slope, steepest
+from actsweep.diagnostics.sightings import Sighting, output, sighting, together
+from actsweep.diagnostics.trace import Call, Trace
 from actsweep.network.mlp import Tap
 
 MODULES_OWN = set(vars(nn.Module()))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of K networks, seen on N examples (a lone network is K = 1; a convolution's positions are examples).
+
+    weight, gradient: (K, out, in). pre, post, slope: (K, N, H): what enters the activation, what leaves it, and its
+    derivative there. The output layer has no activation: its pre are the logits, post and slope are None.
+    max_slope: (K,), the activation's largest |derivative| on [−10, 10]. An activation that is no function of one number
+    has no slope, and its post may have another H. Of somebody else's module there may also be no gradient (frozen
+    weights) and no pre (recurrent layers, attention). jacobian: (K, N, C, in), of the network's C outputs with respect
+    to what enters the layer, where that was asked for, and then nothing else was.
+    """
+
+    name: str
+    weight: Tensor
+    gradient: Tensor | None
+    pre: Tensor | None
+    post: Tensor | None = None
+    slope: Tensor | None = None
+    max_slope: Tensor | None = None
+    jacobian: Tensor | None = None
+
+
+def find_taps(module: nn.Module) -> list[Tap]:
+    """What the method `taps()` of a module, or of a part of it, says of its layers; nothing where there is none that
+    says it of all of them."""
+    for candidate in module.modules():
+        taps = _taps_of(candidate)
+        parts = [part for tap in taps for part in (tap.linear, tap.activation) if part is not None]
+        named = {id(each) for part in parts for each in part.parameters()}
+        if taps and all(id(each) in named for each in module.parameters() if is_weights(each)):
+            return taps
+    return []
+
+
+def _taps_of(module: nn.Module) -> list[Tap]:
+    try:
+        taps = list(method()) if callable(method := getattr(module, "taps", None)) else []
+    except Exception:  # somebody's method of the same name
+        return []
+    return taps if all(isinstance(each, Tap) for each in taps) else []
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Each layer's weights by its name: that of the module whose `weight` they are, else the parameter's own."""
+    if taps := find_taps(module):
+        return {tap.name: tap.linear.weight for tap in taps}
+    named = ((name.replace("_orig_mod.", ""), each) for name, each in module.named_parameters())
+    return {name.removesuffix(".weight"): each for name, each in named if is_weights(each)}
+
+
+def is_weights(parameter: Tensor) -> bool:
+    return is_lazy(parameter) or parameter.ndim >= 2
+
+
+class Namer:
+    """Names the calls of a trace after modules and parameters: the same in every step."""
+
+    def __init__(self, module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        self.paths = {} if find_taps(module) else {part: path for path, part in module.named_modules()}
+        self.names = {id(each): name for name, each in weights.items()}
+        self.counts: dict[str, list[int]] = defaultdict(list)
+
+    def __call__(self, call: Call) -> str:
+        """That of the weights; of the module in whose forward it is where they are its own, or made from several.
+
+        Weights that are used for another number of units too, such as a tied decoder's, make another layer, NAME-2.
+        """
+        assert call.weight is not None
+        origins = {id(each) for each in call.weight.origins()} & self.names.keys()
+        name = min(self.names[each] for each in origins)
+        if call.module is not None and (path := self.paths.get(call.module)):
+            is_made = len(origins) > 1 or ".parametrizations." in name
+            own = {id(each) for each in call.module.parameters(recurse=is_made) if is_weights(each)}
+            name = path if own == origins and (is_made or name.rpartition(".")[0] != path) else name
+        try:
+            counts, units = self.counts[name], len(output(call).units)
+        except Exception:  # its sighting says what it is
+            return name
+        if units not in counts:
+            counts.append(units)
+        return f"{name}-{counts.index(units) + 1}" if counts.index(units) else name
+
+
+def seen_in(trace: Trace, name_of: Namer) -> dict[str, list[Sighting]]:
+    """Each layer's uses in a trace."""
+    found: dict[str, list[Sighting]] = defaultdict(list)
+    calls = trace.layers()
+    seen = [sighting(trace, call) for call in reversed(calls)]  # an earlier layer's search ends where a later one's did
+    for call, use in zip(calls, reversed(seen), strict=True):
+        found[name_of(call)].append(use)
+    for weights, reason in trace.missed:
+        for weight in weights:
+            if name := name_of.names.get(id(weight)):
+                found[name].append(Sighting(weight.detach(), None, lacks=reason))
+    trace.forget()
+    return found
+
+
+def assembled(
+    weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor], seen: Mapping[str, Sequence[Sighting]]
+) -> list[Layer]:
+    """What is known of each layer."""
+    layers = []
+    for name in dict.fromkeys((*weights, *seen)):
+        weight = weights[name] if name in weights else seen[name][0].weight
+        gradient = gradients.get(name)
+        matrices = as_matrix(weight.detach()), None if gradient is None else as_matrix(gradient)
+        uses = [each for each in seen.get(name, ()) if each.pre is not None]
+        use = together(uses) if uses else Sighting(weight, None)
+        layers.append(Layer(name, *matrices, use.pre, use.post, use.slope, use.max_slope))
+    return layers
+
+
+def as_matrix(weight: Tensor) -> Tensor:
+    """(out, …) → (1, out, in)."""
+    return (weight.to_dense() if weight.is_sparse else weight).flatten(1).unsqueeze(0)
 
 
 def as_units(x: Tensor) -> Tensor:
@@ -99,18 +218,17 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
 
 def observe(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
     """Every layer during one evaluation of `loss`, a function that runs the module and returns a scalar."""
-    taps = find_taps(module)
-    with undisturbed(module):
-        return _of_taps(taps, loss) if taps else _of_trace(module, loss)
-
-
-def _of_trace(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
     weights = weights_of(module)
-    trace = Trace(list(weights.values()))
-    with trace:
-        value = loss()
-    seen = seen_in(trace, Namer(module, weights))
-    return assembled(weights, _gradients(value, weights), seen)
+    with undisturbed(module):
+        if taps := find_taps(module):
+            with recorded(taps) as passed:
+                value = loss()
+            seen = {tap.name: [_use(tap, *passed[tap.name])] for tap in taps if tap.name in passed}
+        else:
+            with Trace(list(weights.values())) as trace:
+                value = loss()
+            seen = seen_in(trace, Namer(module, weights))
+        return assembled(weights, _gradients(value, weights), seen)
 
 
 def _gradients(value: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -122,20 +240,12 @@ def _gradients(value: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor
     return dict(zip(learnt, found, strict=True))
 
 
-def _of_taps(taps: Sequence[Tap], loss: Callable[[], Tensor]) -> list[Layer]:
-    with recorded(taps) as seen:
-        value = loss()
-    gradients = _gradients(value, {tap.name: tap.linear.weight for tap in taps})
-    return [_layer(tap, gradients.get(tap.name), *seen[tap.name]) for tap in taps if tap.name in seen]
-
-
-def _layer(tap: Tap, gradient: Tensor | None, pre: Tensor, post: Tensor | None) -> Layer:
-    matrices = as_matrix(tap.linear.weight.detach()), None if gradient is None else as_matrix(gradient)
-    layer = Layer(tap.name, *matrices, as_units(pre.detach()))
+def _use(tap: Tap, pre: Tensor, post: Tensor | None) -> Sighting:
+    use = Sighting(tap.linear.weight, as_units(pre.detach()))
     if post is None or (activation := tap.activation) is None:
-        return layer
-    layer = replace(layer, post=as_units(post.detach()))
+        return use
+    use = replace(use, post=as_units(post.detach()))
     if not is_elementwise(activation, pre):
-        return layer
+        return use
     most = steepest(lambda x: activation(x.clone()), 1, pre.detach()[:GRID])
-    return replace(layer, slope=as_units(slope(pre, post)), max_slope=most)
+    return replace(use, slope=as_units(slope(pre, post)), max_slope=most)

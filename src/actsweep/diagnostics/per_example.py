@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
 from actsweep.diagnostics.diagnostic import check_counts, publish_table
-from actsweep.diagnostics.layers import find_taps
-from actsweep.diagnostics.norms import norm
-from actsweep.diagnostics.observation import recorded, undisturbed
+from actsweep.diagnostics.gradients import norm
+from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
 from actsweep.diagnostics.theory import BATCH_NORMS
 from actsweep.network.classifier import Classifier
 
@@ -25,8 +24,7 @@ def per_example_gradients(module: Classifier, inputs: Tensor, labels: Tensor) ->
     network, objective = module.network, module.objective
 
     def loss(weights: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
-        value: Tensor = objective.value(functional_call(network, weights, (x.unsqueeze(0),)), label.unsqueeze(0))
-        return value
+        return objective.value(functional_call(network, weights, (x.unsqueeze(0),)), label.unsqueeze(0))
 
     try:
         with undisturbed(module), warnings.catch_warnings(action="ignore"):  # of a "performance drop"
@@ -58,9 +56,8 @@ class PerExample(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step or batch_idx or not trainer.is_global_zero:
-            return
-        if any(isinstance(part, BATCH_NORMS) for part in pl_module.modules()):
+        is_first = trainer.global_step == batch_idx == 0 and trainer.is_global_zero
+        if not is_first or any(isinstance(part, BATCH_NORMS) for part in pl_module.modules()):
             return
         classifier = cast(Classifier, pl_module)
         inputs, labels = trainer.datamodule.probe(self.probe_size)  # type: ignore[attr-defined]
@@ -72,13 +69,12 @@ class PerExample(L.Callback):
         names = {id(parameter): name for name, parameter in classifier.network.named_parameters()}
         for tap in taps:
             pre, post = seen[tap.name]
-            norms = norm(gradients[names[id(tap.linear.weight)]])
             columns = {
                 "example": range(len(inputs)),
                 "x": inputs[:, 0].tolist() if inputs.shape[1] == 1 else [""] * len(inputs),
                 "label": labels.tolist(),
                 "layer": [tap.name] * len(inputs),
                 "activation": (pre.sigmoid() if post is None else post).mean(dim=1).tolist(),
-                "grad_norm": norms.tolist(),
+                "grad_norm": norm(gradients[names[id(tap.linear.weight)]]).tolist(),
             }
             publish_table(trainer, "examples", columns)

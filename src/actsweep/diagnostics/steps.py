@@ -15,7 +15,7 @@ from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
 from actsweep.diagnostics.diagnostic import keeps_tables, loss_of, publish_table
-from actsweep.diagnostics.layers import weights_of
+from actsweep.diagnostics.observation import weights_of
 from actsweep.diagnostics.watch import is_sharded, scale_of
 
 

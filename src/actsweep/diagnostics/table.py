@@ -8,7 +8,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from actsweep.diagnostics.layers import weights_of
+from actsweep.diagnostics.observation import weights_of
 from actsweep.diagnostics.sightings import Sighting
 
 _follow: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()  # by layer, as last said

@@ -7,7 +7,7 @@ classes, but is saturated or collapsed only if it isn't off.
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
-from actsweep.diagnostics.layers import Layer
+from actsweep.diagnostics.observation import Layer
 from actsweep.diagnostics.units import SATURATED_BELOW
 
 COLLAPSED_BELOW = 1e-3  # standard deviation over examples, relative to the root mean square

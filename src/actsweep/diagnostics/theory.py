@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from actsweep.data.batches import Batch
 from actsweep.diagnostics.diagnostic import Quantity, check_counts, offers_probe, probe_loss, publish
-from actsweep.diagnostics.layers import find_taps
-from actsweep.diagnostics.observation import recorded, undisturbed
+from actsweep.diagnostics.observation import find_taps, recorded, undisturbed
 from actsweep.errors import UserError
 from actsweep.network.mlp import Tap
 from actsweep.theory.critical import of_layer

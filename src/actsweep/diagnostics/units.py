@@ -14,20 +14,14 @@ from torch import Tensor, nn
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, publish
 from actsweep.diagnostics.elementwise import is_elementwise, slope
-from actsweep.diagnostics.layers import Layer, find_taps
-from actsweep.diagnostics.observation import as_units, recorded, undisturbed
+from actsweep.diagnostics.observation import Layer, as_units, find_taps, recorded, undisturbed
 
 SATURATED_BELOW = 0.05  # of the largest slope: |tanh| > 0.975, sigmoid outside ±4.4, ReLU where it is off
 
 
 def dead_units(slopes: Tensor) -> Tensor:
-    """Which units have zero slope on every example: (K, N, H) → (K, H)."""
+    """Which units have zero slope, or of outputs: are zero, on every example: (K, N, H) → (K, H)."""
     return slopes.abs().amax(dim=1) == 0
-
-
-def dead_output_units(post: Tensor) -> Tensor:
-    """Which units put out exactly zero on every example: (K, N, H) → (K, H)."""
-    return dead_units(post)
 
 
 def saturated_fraction(slopes: Tensor, max_slope: Tensor) -> Tensor:
@@ -44,30 +38,24 @@ def count_over(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> d
     itself alive.
     """
     taps = [tap for tap in find_taps(module) if tap.activation is not None]
-    watched = {tap.name: tap.activation for tap in taps if tap.activation is not None}
-    dead: dict[str, Tensor] = {}
-    silent: dict[str, Tensor] = {}
+    activations = {tap.name: tap.activation for tap in taps if tap.activation is not None}
+    found: dict[str, dict[str, Tensor]] = {}
     with undisturbed(module), recorded(taps) as seen:
         for inputs, _ in batches:
             module(inputs)
             for name, (pre, post) in seen.items():
                 assert post is not None
-                now_silent = dead_output_units(as_units(post))
-                silent[name] = now_silent & silent.get(name, now_silent)
-                if is_elementwise(watched[name], pre):
-                    now_dead = dead_units(as_units(slope(pre, post)))
-                    dead[name] = now_dead & dead.get(name, now_dead)
-            if not any(units.any() for units in (*dead.values(), *silent.values())):
+                of = {"dead_units": slope(pre, post)} if is_elementwise(activations[name], pre) else {}
+                now = {count: dead_units(as_units(values)) for count, values in (of | {"dead_outputs": post}).items()}
+                found[name] = {count: units & found.get(name, {}).get(count, units) for count, units in now.items()}
+            if not any(units.any() for counts in found.values() for units in counts.values()):
                 break
-    counted = {"dead_units": dead, "dead_outputs": silent}
-    return {layer: {name: units[layer].sum(1) for name, units in counted.items() if layer in units} for layer in silent}
+    return {name: {count: units.sum(1) for count, units in counts.items()} for name, counts in found.items()}
 
 
 class DeadUnits(Diagnostic):
-    """Dead and saturated units per hidden layer: fractions on the probe, counts over the whole training split.
-
-    The counts are made at initialisation and, on the weights that are tested, at the start of a test.
-    """
+    """Dead and saturated units per hidden layer: fractions on the probe, counts over the whole training split (at
+    initialisation and, on the weights that are tested, at the start of a test)."""
 
     quantities = (
         Quantity("dead_fraction", "1", "linear", "fraction of units with zero slope on every probe image"),

@@ -9,7 +9,7 @@ import pytorch_lightning as L
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, in_order, publish
-from actsweep.diagnostics.norms import norm
+from actsweep.diagnostics.gradients import norm
 from actsweep.diagnostics.watch import Watch
 
 

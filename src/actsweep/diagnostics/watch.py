@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.utils.data import BatchSampler, DataLoader
 
 from actsweep.diagnostics import table
-from actsweep.diagnostics.layers import Layer, Namer, assembled, seen_in, weights_of
+from actsweep.diagnostics.observation import Layer, Namer, assembled, seen_in, weights_of
 from actsweep.diagnostics.sightings import Sighting
 from actsweep.diagnostics.trace import Trace
 

@@ -16,43 +16,32 @@ from actsweep.errors import UserError
 
 @dataclass(frozen=True)
 class Loss:
-    """`value`: (outputs (N, O), labels (N,)) → mean over the examples. `of_each`: that of K networks in a stack,
-    (K, N, O) and (K, N) → (K,). `predict`: outputs → labels (N,)."""
+    """`function`: (outputs (N, O), labels (N,), torch's `reduction`) → mean, or of each example (N,). `predict`:
+    outputs → labels (N,)."""
 
-    value: Callable[[Tensor, Tensor], Tensor]
-    of_each: Callable[[Tensor, Tensor], Tensor]
+    function: Callable[..., Tensor]
     predict: Callable[[Tensor], Tensor]
     classifies: bool = True
 
+    def value(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean over the examples."""
+        return self.function(outputs, labels)
 
-def binary_cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    def of_each(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The means of K networks in a stack: (K, N, O), (K, N) → (K,)."""
+        each = self.function(outputs.flatten(0, 1), labels.reshape(-1), reduction="none")
+        return each.view(labels.shape).mean(1)
+
+
+def binary_cross_entropy(outputs: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
     """Of the one output z, read as σ(z) = P(class 1), in nats."""
-    return F.binary_cross_entropy_with_logits(outputs[:, 0], labels.to(outputs.dtype))
+    return F.binary_cross_entropy_with_logits(outputs[:, 0], labels.to(outputs.dtype), reduction=reduction)
 
 
-def _precise(outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def squared_error(outputs: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
     """In the outputs' type, or float32 if that is shorter: bfloat16 has two digits for a label such as 1013.25."""
     kind = torch.promote_types(outputs.dtype, torch.float32)
-    return outputs.to(kind), labels.to(kind)
-
-
-def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-    return F.mse_loss(*_precise(outputs[:, 0], labels))
-
-
-def cross_entropy_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
-    each = F.cross_entropy(outputs.flatten(0, 1), labels.reshape(-1), reduction="none")
-    return each.view(labels.shape).mean(1)
-
-
-def binary_cross_entropy_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
-    each = F.binary_cross_entropy_with_logits(outputs[..., 0], labels.to(outputs.dtype), reduction="none")
-    return each.mean(1)
-
-
-def squared_error_of_each(outputs: Tensor, labels: Tensor) -> Tensor:
-    found, wanted = _precise(outputs[..., 0], labels)
-    return (found - wanted).square().mean(1)
+    return F.mse_loss(outputs[:, 0].to(kind), labels.to(kind), reduction=reduction)
 
 
 def largest(outputs: Tensor) -> Tensor:
@@ -68,9 +57,9 @@ def the_output(outputs: Tensor) -> Tensor:
 
 
 LOSSES = {  # no lambdas: a Classifier can be pickled
-    "cross_entropy": Loss(F.cross_entropy, cross_entropy_of_each, largest),
-    "bce": Loss(binary_cross_entropy, binary_cross_entropy_of_each, is_positive),
-    "mse": Loss(squared_error, squared_error_of_each, the_output, classifies=False),
+    "cross_entropy": Loss(F.cross_entropy, largest),
+    "bce": Loss(binary_cross_entropy, is_positive),
+    "mse": Loss(squared_error, the_output, classifies=False),
 }
 
 

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from actsweep.diagnostics.elementwise import slope
 from actsweep.diagnostics.jacobian import jacobians
-from actsweep.diagnostics.observation import Layer, slope
+from actsweep.diagnostics.observation import Layer
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
 from actsweep.training.stack.activating import Way, way, works_in_place
