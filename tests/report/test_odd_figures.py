@@ -20,8 +20,7 @@ from actsweep.report.figures import (
     steps_needed,
     unit_classes,
 )
-from actsweep.report.page.comparisons import by_depth
-from actsweep.report.page.styles import styles
+from actsweep.report.page.comparisons import by_depth, styles
 from actsweep.report.tasks import tasks_of
 from actsweep.report.verdict import judge
 from actsweep.results.reading import Run

@@ -202,7 +202,7 @@ def test_where_all_runs_diverged_no_number_is_explained_and_no_diagnostic_is_sai
 ) -> None:
     runs = sweep(tmp_path, loss="mse", status="diverged", test_accuracy=None, test_loss=None, classes=0)
     (judged,) = summarise(settings_of(runs), {}).judged
-    assert "mean_with_diverged" not in judged.table.headings
+    assert "mean_with_diverged" not in judged.headings
     assert "diverged counted" not in judged.note
     figures.draw(["learning_curves", "gradient_by_layer"], runs, tmp_path)
     assert (

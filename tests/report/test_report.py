@@ -44,7 +44,7 @@ def save(runs: list[dict[str, Any]], folder: Path) -> Path:
 
 def rows_of(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Label → column → number, as report.json holds it."""
-    rows = [row for judged in summarise(settings_of(runs), {}).judged for row in judged.table.rows]
+    rows = [row for judged in summarise(settings_of(runs), {}).judged for row in judged.rows]
     return {setting.label: {key: cell.data for key, cell in cells.items()} for setting, cells in rows}
 
 

@@ -220,7 +220,7 @@ def test_what_diverged_is_said_on_both_sides_and_counted_as_chance(tmp_path: Pat
     counted = verdict(runs, with_diverged=True)
     assert counted[0].startswith("With diverged runs counted as chance, 10.00 %: tanh has the highest mean")
     assert "relu is 22.00 percentage points behind" in counted[1]
-    rows = summarise(settings_of(runs), {}).judged[0].table.rows
+    rows = summarise(settings_of(runs), {}).judged[0].rows
     means = {setting.label: [cells[key].data["value"] for key in MEANS] for setting, cells in rows}
     assert means == {"relu": [90.0, 50.0], "tanh": [80.0, 80.0]}
     for name in ("accuracy_by_setting", "overview", "accuracy_by_depth"):

@@ -1,11 +1,8 @@
-"""report.json: what the page says, as data. docs/report.schema.json describes it; VERSION changes with it.
-
-Flow: summary → **as_data** → programs, `actsweep.load`.
-"""
+"""report.json: what the page says, as data. docs/report.schema.json describes it; VERSION changes with it."""
 
 import json
 from collections.abc import Iterator
-from itertools import accumulate, takewhile
+from itertools import accumulate
 from typing import Any
 
 from actsweep.config.descriptions import flat
@@ -43,8 +40,9 @@ def report_of(summary: Summary, name: str) -> dict[str, Any]:
     }
     kept, room = {}, MOST_BYTES - 200 - len(as_text(said).encode("utf-8", "replace"))
     for key, share in SHARES.items():
-        kept[key] = _fitting(rows[key], share * room)
-        room -= sum(_size(row) for row in kept[key])
+        sizes = [len(_json(row).encode("utf-8", "replace")) + 2 for row in rows[key]]
+        kept[key] = rows[key][: sum(total <= share * room for total in accumulate(sizes))]
+        room -= sum(sizes[: len(kept[key])])
     return said | kept | {"left_out": {key: len(rows[key]) - len(kept[key]) for key in kept}}
 
 
@@ -60,15 +58,6 @@ def _listed(value: Any) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(speakable(value), ensure_ascii=False, allow_nan=False, default=lambda number: number.item())
-
-
-def _size(row: Any) -> int:
-    return len(_json(row).encode("utf-8", "replace")) + 2
-
-
-def _fitting(rows: list[Any], most: float) -> list[Any]:
-    """The first ones, as many as fit into so many bytes."""
-    return rows[: sum(1 for _ in takewhile(lambda total: total <= most, accumulate(map(_size, rows))))]
 
 
 def _task(judged: Judged) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""report.md and results.tex: the page's summary for a pull request or an assistant, and a table for a paper.
-
-Flow: summary → **as_text**.
-"""
+"""report.md and results.tex: the page's summary for a pull request or an assistant, and a table for a paper."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +11,6 @@ from actsweep.report.verdict import warning
 from actsweep.report.wording import listed
 
 MOST_ROWS, MOST_OTHERS = 60, 8  # settings in a table, best first, and of a finding
-NOTHING = "No rule found anything."
 IN_MARKDOWN = ("n", "trained", "mean", "mean_with_diverged", "epochs", "gradient_first_to_last", "dead_percent")
 IN_LATEX = ("n", "trained", "mean", "mean_with_diverged")
 LATEX = str.maketrans({
@@ -32,8 +28,8 @@ def markdown(summary: Summary, name: str) -> str:
     several = len(summary.judged) > 1
     for judged in summary.judged:
         parts += _verdict(judged, several)
-    parts += ["## Findings", *(map(_finding, entries(summary.findings)) if summary.findings else [NOTHING])]
-    parts += ["## Settings", *(_rows(judged, several) for judged in summary.judged)]
+    told = list(map(_finding, entries(summary.findings))) or ["No rule found anything."]
+    parts += ["## Findings", *told, "## Settings", *(_rows(judged, several) for judged in summary.judged)]
     command = summary.sweep.get("command")
     parts += ["## Provenance", f"```\n{command}\n```" if command else "", "\n".join(f"- {escaped(x)}" for x in facts)]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -69,12 +65,11 @@ def _finding(each: Entry) -> str:
 
 def _rows(judged: Judged, several: bool) -> str:
     title = f"### {judged.task.title}\n\n" if several else ""
-    keys = [key for key in IN_MARKDOWN if key in judged.table.headings]
-    rows = [[escaped(each.label), *(escaped(cells[key].whole) for key in keys)] for each, cells in judged.best_first]
-    heads = ["setting", *(escaped(judged.table.headings[key]) for key in keys)]
-    lines = [heads, ["---", *["--:"] * len(keys)], *rows[:MOST_ROWS]]
+    heads, *rows = judged.texts(IN_MARKDOWN, judged.best_first)
+    lines = [heads, ["---", *["--:"] * len(heads[1:])], *rows[:MOST_ROWS]]
     more = f"\n\n… and {len(rows) - MOST_ROWS} more in report.json." if len(rows) > MOST_ROWS else ""
-    return title + "\n".join(f"| {' | '.join(line)} |" for line in lines) + more + f"\n\n{escaped(judged.note)}"
+    table = "\n".join(f"| {' | '.join(map(escaped, line))} |" for line in lines)
+    return f"{title}{table}{more}\n\n{escaped(judged.note)}"
 
 
 def latex(summary: Summary) -> str:
@@ -83,14 +78,12 @@ def latex(summary: Summary) -> str:
 
 
 def _latex_table(judged: Judged) -> str:
-    keys = [key for key in IN_LATEX if key in judged.table.headings]
-    heads = ["setting", *(judged.table.headings[key] for key in keys)]
-    rows = [[each.label, *(cells[key].whole for key in keys)] for each, cells in judged.table.rows]
+    heads, *rows = judged.texts(IN_LATEX, judged.rows)
     caption, body = in_latex(f"{judged.task.title}: {judged.note}"), "\n".join(map(_line, rows))
     return rf"""\begin{{table}}
 \caption{{{caption}}}
 \centering
-\begin{{tabular}}{{l{"r" * len(keys)}}}
+\begin{{tabular}}{{l{"r" * len(heads[1:])}}}
 \toprule
 {_line(heads)}
 \midrule

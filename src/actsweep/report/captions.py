@@ -1,6 +1,7 @@
 """The ends of captions: how many runs a figure shows, how many it can't, and what that does to its means."""
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import Setting, chance, left_out, settings_of
@@ -14,14 +15,9 @@ def listed(seeds: Iterable[int]) -> str:
     >>> listed([2, 0, 1]), listed([2000, *range(1000)]), listed(range(0, 99, 2))
     ('0, 1, 2', '0 to 999, 2000', '0, 2, 4, 6, 8, 10, 12, 14, 16, 18 and 40 others')
     """
-    rows: list[list[int]] = []
-    for seed in sorted(set(seeds)):
-        if rows and seed == rows[-1][-1] + 1:
-            rows[-1].append(seed)
-        else:
-            rows.append([seed])
     parts: list[tuple[str, int]] = []
-    for row in rows:
+    for _, pairs in groupby(enumerate(sorted(set(seeds))), lambda pair: pair[1] - pair[0]):
+        row = [seed for _, seed in pairs]
         parts += [(f"{row[0]} to {row[-1]}", len(row))] if len(row) > LONG_ROW else [(str(seed), 1) for seed in row]
     others = sum(count for _, count in parts[MOST_LISTED:])
     return ", ".join(text for text, _ in parts[:MOST_LISTED]) + (f" and {others} others" if others else "")

@@ -13,10 +13,8 @@ from actsweep.errors import UserError
 if TYPE_CHECKING:
     from actsweep.data.dataset import Dataset, Examples, Pictures
 
-Arguments = dict[str, Any]
 
-
-def _source(run: dict[str, Any]) -> tuple[ModuleType, Callable[..., "Dataset"], Arguments]:
+def _source(run: dict[str, Any]) -> tuple[ModuleType, Callable[..., "Dataset"], dict[str, Any]]:
     """The module of the run's data set, its function, and what to call it with.
 
     A run folder is data: it must not decide what is imported or called. All it may name is a function that a module in

@@ -1,16 +1,14 @@
-"""Findings as a report tells them: one of each kind with the others like it, what follows from it, its numbers.
-
-Flow: statistics/findings → **findings** → page, terminal, as_data, as_text.
-"""
+"""Findings as a report tells them: one of each kind with the others like it, what follows from it, its numbers."""
 
 import math
 import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from actsweep.report.wording import counted, number, shortened, spoken
+from actsweep.report.wording import counted, interval, number, shortened, spoken
 from actsweep.statistics.findings import BREAKS, HARMS, NOTE, Fact, Finding
 
 SEVERITIES = {BREAKS: "does not learn", HARMS: "learns worse", NOTE: "worth knowing"}
@@ -93,10 +91,10 @@ def fact_in_words(fact: Fact) -> str:
     'first ÷ last layer 0.002 [0.001, 0.004], n = 3, threshold 0.01'
     """
     unit = "" if fact.unit == "1" else f" {fact.unit}"
-    between = "" if math.isnan(fact.low) else f" [{number(fact.low, DIGITS)}, {number(fact.high, DIGITS)}]"
+    found = f"{number(fact.value, DIGITS)}{unit} {interval(fact, partial(number, digits=DIGITS))}".rstrip()
     beside = {"theory": fact.theory, "threshold": fact.threshold}
     said = [f"{name} {number(value, DIGITS)}" for name, value in beside.items() if not math.isnan(value)]
-    return ", ".join([f"{fact.name} {number(fact.value, DIGITS)}{unit}{between}", f"n = {fact.n}", *said])
+    return ", ".join([f"{fact.name} {found}", f"n = {fact.n}", *said])
 
 
 def as_row(finding: Finding) -> dict[str, Any]:

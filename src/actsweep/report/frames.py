@@ -1,7 +1,4 @@
-"""A question's tidy table, computed once from settings: figures/ and page/ draw it, CSV files hold it.
-
-Flow: statistics → report: **frames** → figures, page. Without matplotlib, Plotly or torch.
-"""
+"""A question's tidy table, computed once from settings: figures/ and page/ draw it. Needs no matplotlib, no torch."""
 
 import json
 import math
@@ -17,6 +14,7 @@ import pandas as pd
 
 from actsweep.config.descriptions import flat
 from actsweep.errors import UserError
+from actsweep.report.wording import thinned
 from actsweep.results import folders, run_folder
 from actsweep.results.reading import Run, natural
 from actsweep.statistics import inference
@@ -130,10 +128,10 @@ def loss_unit(runs: Iterable[Run]) -> str:
     return " or ".join(sorted(units, reverse=True)) or "nats"
 
 
-def t_interval(values: Values, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[float, float] | None:
+def t_interval(values: Values, possible: tuple[float, float]) -> tuple[float, float] | None:
     """The mean's 95 % interval by Student's t, without what is not possible; None for fewer than two values.
 
-    >>> low, high = t_interval([1.0, 2.0, 3.0])
+    >>> low, high = t_interval([1.0, 2.0, 3.0], possible=(-9, 9))
     >>> round(low, 3), round(high, 3)
     (-0.484, 4.484)
     >>> t_interval([0.0, 100.0], possible=(0, 100))
@@ -167,10 +165,7 @@ def mean_of(values: Sequence[float | None] | None) -> float | None:
 
 def thin(frame: pd.DataFrame, most: int = 1000, logarithmic: bool = False) -> pd.DataFrame:
     """At most so many rows, evenly spaced (on a logarithmic axis, if asked), the first and the last among them."""
-    if len(frame) <= most:
-        return frame
-    numbers = (np.geomspace if logarithmic else np.linspace)(1, len(frame), most)
-    return frame.iloc[np.unique(numbers.round().astype(int)) - 1]
+    return frame.iloc[thinned(len(frame), most, logarithmic)]
 
 
 def outcomes(groups: Iterable[Setting], quantity: str = "test_accuracy", column: str = PERCENT) -> pd.DataFrame:
@@ -180,7 +175,7 @@ def outcomes(groups: Iterable[Setting], quantity: str = "test_accuracy", column:
     return pd.DataFrame(found, columns=["act", "setting", "seed", column])
 
 
-def averaged(values: Values, possible: tuple[float, float] = (-math.inf, math.inf)) -> tuple[int, float, float, float]:
+def averaged(values: Values, possible: tuple[float, float]) -> tuple[int, float, float, float]:
     """n, mean, and the ends of its 95 % interval; NaN for a single value, which has none, and without any."""
     low, high = t_interval(values, possible) or (math.nan, math.nan)
     return len(values), float(np.mean(values)) if len(values) else math.nan, low, high

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from actsweep.report.captions import room, sample
 from actsweep.report.drawing import Drawing, literal, looks
 from actsweep.report.frames import Runs, keep, layer_number, of_group, table, with_table
+from actsweep.report.wording import thinned
 from actsweep.results.reading import Run, measured_at
 from actsweep.statistics.setting import Setting
 
@@ -51,7 +52,7 @@ def densities(runs: Runs, quantities: Sequence[str], tested: bool) -> tuple[list
 
 def chosen_layers(layers: int) -> list[int]:
     """At most MOST_COLUMNS layer numbers, evenly spaced, the first and the output layer among them."""
-    return [int(n) for n in np.unique(np.linspace(1, layers, min(layers, MOST_COLUMNS)).round())]
+    return (1 + thinned(layers, MOST_COLUMNS)).tolist()
 
 
 def grid(

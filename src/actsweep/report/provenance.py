@@ -32,14 +32,14 @@ def facts(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """Heading → what the runs say."""
     versions = [", ".join(f"{name} {is_}" for name, is_ in (run.get("versions") or {}).items()) for run in runs]
     seconds = [float(run["seconds"]) for run in runs if run.get("seconds") is not None]
-    found = [
+    total = f"{wording.duration(sum(seconds))}, summed over {wording.counted(len(seconds), 'run')}"
+    return [
         ("git revision", _counts([str(run.get("git") or "unknown") for run in runs])),
         ("versions", _counts([each or "unknown" for each in versions])),
         ("machine", _counts([str(run.get("machine") or "unknown") for run in runs])),
         ("device", _counts([str(run["device"]) for run in runs if run.get("device")])),
+        ("time", [total] if seconds else ["unknown"]),
     ]
-    total = f"{wording.duration(sum(seconds))}, summed over {wording.counted(len(seconds), 'run')}"
-    return [*found, ("time", [total] if seconds else ["unknown"])]
 
 
 def differing(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -71,9 +71,8 @@ def run_rows(tasks: Sequence[Task], page: Path) -> list[dict[str, Any]]:
 
 def failures(runs: Sequence[Run], page: Path) -> list[dict[str, str]]:
     """The runs that failed, and why, in one line."""
-    failed = [run for run in runs if run["status"] == "failed"]
-    errors = [" ".join(str(run.get("error") or "unknown").split()) for run in failed]
+    failed = [(run, " ".join(str(run.get("error") or "unknown").split())) for run in runs if run["status"] == "failed"]
     return [
         {"name": run["name"], "href": link(run["folder"], page), "error": wording.shortened(error)}
-        for run, error in zip(failed, errors, strict=True)
+        for run, error in failed
     ]

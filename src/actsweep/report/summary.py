@@ -1,7 +1,4 @@
-"""What a sweep found, computed and rounded once: page, terminal, report.json, report.md and results.tex all say it.
-
-Flow: statistics → report: **summary** → page, writing, as_data, as_text.
-"""
+"""What a sweep found, computed and rounded once: page, terminal, report.json, report.md and results.tex all say it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +10,7 @@ from typing import Any
 from actsweep.report import wording
 from actsweep.report.frames import first_to_last, mean_of, trained_share
 from actsweep.report.tasks import Metric, Task, tasks_of
-from actsweep.report.verdict import Verdict, interval, judge, sentences
+from actsweep.report.verdict import Verdict, judge, sentences
 from actsweep.results.folders import Folders
 from actsweep.results.reading import Run
 from actsweep.statistics import inference
@@ -40,21 +37,18 @@ class Cell:
         return f"{self.text} {self.below}".strip() if is_interval else f"{self.text} ({self.below})"
 
 
-@dataclass(frozen=True)
-class Table:
-    """A row per setting, in the order of the figures, also without a completed run; no column without a number."""
-
-    headings: Mapping[str, str]  # by column
-    rows: tuple[tuple[Setting, Mapping[str, Cell]], ...]
+Rows = Sequence[tuple[Setting, Mapping[str, Cell]]]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A task's settings compared: of the completed runs, and with those that diverged, if any did."""
+    """A task's settings compared: of the completed runs, and with those that diverged, if any did; and as a table: a
+    row per setting, in the order of the figures, also without a completed run, but no column without a number."""
 
     task: Task
     verdicts: tuple[Verdict, ...]
-    table: Table
+    headings: Mapping[str, str]  # by column
+    rows: Rows
 
     @cached_property
     def sentences(self) -> list[str]:
@@ -62,15 +56,21 @@ class Judged:
         return list(dict.fromkeys(sentence for verdict in self.verdicts for sentence in sentences(verdict)))
 
     @cached_property
-    def best_first(self) -> list[tuple[Setting, Mapping[str, Cell]]]:
-        """The table's rows; last those without a mean."""
+    def best_first(self) -> Rows:
+        """Last those without a mean."""
         ranks = {each.setting.label: rank for rank, each in enumerate(self.verdicts[0].found)}
-        return sorted(self.table.rows, key=lambda row: ranks.get(row[0].label, len(ranks)))
+        return sorted(self.rows, key=lambda row: ranks.get(row[0].label, len(ranks)))
 
     @property
     def counts_diverged(self) -> bool:
         """Whether there is a number that has the diverged runs: of regressions none where all diverged."""
-        return "mean_with_diverged" in self.table.headings
+        return "mean_with_diverged" in self.headings
+
+    def texts(self, columns: Sequence[str], rows: Rows) -> list[list[str]]:
+        """The headings of these columns, of those that there are, and the rows."""
+        shown = [column for column in columns if column in self.headings]
+        heads = ["setting", *(self.headings[column] for column in shown)]
+        return [heads, *([setting.label, *(cells[column].whole for column in shown)] for setting, cells in rows)]
 
     @property
     def note(self) -> str:
@@ -114,7 +114,10 @@ def _judged(task: Task) -> Judged:
     verdicts = [judge(task)]
     if any(setting.diverged for setting in task.settings):
         verdicts.append(judge(task, with_diverged=True))
-    return Judged(task, tuple(verdicts), _table(verdicts))
+    rows = [_row(setting, verdicts) for setting in task.settings]
+    columns = [column for column in rows[0] if any(row[column].sort is not None for row in rows)]
+    cells = [{column[0]: row[column] for column in columns} for row in rows]
+    return Judged(task, tuple(verdicts), dict(columns), list(zip(task.settings, cells, strict=True)))
 
 
 def as_numbers(estimate: Estimate, metric: Metric) -> dict[str, Any]:
@@ -144,7 +147,8 @@ def _estimates(setting: Setting, verdict: Verdict) -> dict[tuple[str, str], Cell
     cells = {}
     for name in ["mean"] if verdict.with_diverged else ESTIMATES:
         got = ESTIMATES[name](values).within(*metric.possible) if values else None
-        known = (metric.text(got.value), interval(got, metric), got.value, as_numbers(got, metric)) if got else ()
+        within = wording.interval(got, metric.text) if got else ""
+        known = (metric.text(got.value), within, got.value, as_numbers(got, metric)) if got else ()
         cells[name.lower() + key, f"{name}{said}, {metric.unit}"] = Cell(*known)
     return cells
 
@@ -166,11 +170,3 @@ def _row(setting: Setting, verdicts: Sequence[Verdict]) -> dict[tuple[str, str],
     percent = None if dead is None else 100 * dead
     cells["dead_percent", "dead units, %"] = _number(percent, wording.fixed(percent, 1))
     return cells
-
-
-def _table(verdicts: Sequence[Verdict]) -> Table:
-    settings = verdicts[0].task.settings
-    rows = [_row(setting, verdicts) for setting in settings]
-    columns = [column for column in rows[0] if any(row[column].sort is not None for row in rows)]
-    cells = [{column[0]: row[column] for column in columns} for row in rows]
-    return Table(dict(columns), tuple(zip(settings, cells, strict=True)))

@@ -1,7 +1,4 @@
-"""What the terminal says of a sweep: the table by setting, how the runs ended, the worst findings.
-
-Flow: summary → **terminal**.
-"""
+"""What the terminal says of a sweep: the table by setting, how the runs ended, the worst findings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,16 +38,16 @@ def show_missing(sweep: Mapping[str, Any]) -> None:
 
 
 def _table(judged: Judged, with_title: bool) -> Table:
-    shown = [key for key in SHOWN if key in judged.table.headings]
-    longest = max(len(setting.label) for setting, _ in judged.table.rows)
+    shown = [key for key in SHOWN if key in judged.headings]
+    longest = max(len(setting.label) for setting, _ in judged.rows)
     fits = longest <= NARROW and "mean_with_diverged" not in shown  # else intervals stand below what they are of
     table = Table(
         Column("setting", min_width=min(longest, WIDEST)),
-        *(judged.table.headings[key] for key in shown),
+        *(judged.headings[key] for key in shown),
         title=escape(judged.task.title) if with_title else None,
         caption=judged.note,
     )
-    for setting, cells in judged.table.rows:
+    for setting, cells in judged.rows:
         lines = [cells[key].whole if fits else f"{cells[key].text}\n{cells[key].below}" for key in shown]
         table.add_row(*map(escape, (setting.label, *lines)))
     return table

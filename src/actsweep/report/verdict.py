@@ -7,7 +7,7 @@ from functools import partial
 
 from actsweep.report import wording
 from actsweep.report.frames import first_to_last, trained_share
-from actsweep.report.tasks import Metric, Task
+from actsweep.report.tasks import Task
 from actsweep.statistics import inference
 from actsweep.statistics.inference import Comparison, Estimate
 from actsweep.statistics.power import too_few_of
@@ -75,11 +75,6 @@ def judge(task: Task, with_diverged: bool = False) -> Verdict:
     return Verdict(task, tuple(found), pairs, with_diverged)
 
 
-def interval(estimate: Estimate, metric: Metric) -> str:
-    """95 % interval, as text; nothing where n is too small for one."""
-    return "" if math.isnan(estimate.low) else f"[{metric.text(estimate.low)}, {metric.text(estimate.high)}]"
-
-
 def pairing(pair: Comparison) -> str:
     """Which runs were compared with which.
 
@@ -118,7 +113,7 @@ def sentences(verdict: Verdict) -> list[str]:
         return [] if verdict.with_diverged else ["No run completed, so there is nothing to compare."]
     best = verdict.found[0]
     extreme = "highest" if metric.higher_is_better else "lowest (lower is better)"
-    sure = interval(best.mean, metric)
+    sure = wording.interval(best.mean, metric.text)
     sure = f"95 % interval {sure}" if sure else "one run, so no interval"
     value = f"{metric.with_unit(best.mean.value)}, {sure}, n = {best.mean.n}"
     said = [f"{best.setting.label} has the {extreme} mean {metric.name}: {value}."]

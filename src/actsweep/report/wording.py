@@ -2,12 +2,16 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from actsweep.statistics.findings import Fact
+    from actsweep.statistics.inference import Estimate
 
 NOT_FINITE = "∞"  # in the page's data: measured, but NaN or infinite; null there: not measured
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
@@ -30,6 +34,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def fixed(value: float | None, decimals: int = 2) -> str:
     """So many decimals, a true minus sign, and a dash where there is no number."""
     return "–" if value is None or math.isnan(value) else f"{value:.{decimals}f}".replace("-", "−")
+
+
+def interval(of: "Estimate | Fact", text: Callable[[float], str] = fixed) -> str:
+    """In brackets; nothing where n was too small for one."""
+    return "" if math.isnan(of.low) else f"[{text(of.low)}, {text(of.high)}]"
 
 
 def p_value(p: float) -> str:
@@ -91,8 +100,7 @@ def plain(value: float) -> float | int | str | None:
 
 def plain_list(values: Iterable[float] | npt.NDArray[np.floating]) -> list[float | int | str | None]:
     """`plain` of each."""
-    numbers = values.tolist() if isinstance(values, np.ndarray) else values
-    return [plain(value) for value in numbers]
+    return list(map(plain, values.tolist() if isinstance(values, np.ndarray) else values))
 
 
 def embedded(data: Any) -> Markup:
@@ -101,13 +109,17 @@ def embedded(data: Any) -> Markup:
     return Markup(text.translate(_ESCAPED))
 
 
-def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
-    """At most so many of the positions 0 … count − 1, evenly spaced, the first and the last among them.
+def thinned(count: int, most: int, logarithmic: bool = False) -> npt.NDArray[np.intp]:
+    """At most so many of the positions 0 … count − 1, evenly spaced, the first and the last among them; where they are
+    fewer, all.
 
-    >>> thinned(10, 4).tolist(), thinned(3, 4).tolist()
-    ([0, 3, 6, 9], [0, 1, 2])
+    >>> thinned(10, 4).tolist(), thinned(3, 4).tolist(), thinned(100, 4, logarithmic=True).tolist()
+    ([0, 3, 6, 9], [0, 1, 2], [0, 4, 21, 99])
     """
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
+    if count <= most:
+        return np.arange(count)
+    places = np.geomspace(1, count, most) - 1 if logarithmic else np.linspace(0, count - 1, most)
+    return np.unique(places.round().astype(np.intp))
 
 
 def spoken(layer: str) -> str:

@@ -1,7 +1,4 @@
-"""Run folders → tables, figures, one page: `python -m src.report FOLDER…`. Reads what runs left, never training code.
-
-Flow: statistics → **report**.
-"""
+"""Run folders → tables, figures, one page: `python -m src.report FOLDER…`. Reads what runs left."""
 
 import argparse
 import multiprocessing
@@ -30,11 +27,10 @@ from actsweep.threads import forkable
 
 RESULTS = run_folder.RESULTS
 FORMS = (RESULTS, "report.json", "report.md", "results.tex")
-OF_A_SWEEP = ("question", "command")
 
 
 def _found(run: Run) -> dict[str, Any]:
-    """What a run found, as numbers that can be averaged, and in which layers units are dead."""
+    """As numbers that can be averaged; and in which layers units are dead."""
     norms = (run if status(run) == "completed" else run.get("initial") or {}).get("grad_norm") or [None]
     accuracy, dead = run["test_accuracy"], run.get("dead_outputs")
     return {
@@ -84,9 +80,11 @@ def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:
 def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     """What is known of the sweeps themselves, their missing runs too."""
     sweeps = read_sweeps(folders)
-    said = {key: [str(sweep[key]) for sweep in sweeps.values() if sweep.get(key)] for key in OF_A_SWEEP}
-    known = {key: " · ".join(dict.fromkeys(each)) for key, each in said.items()}
-    return known | {"missing": missing_of(runs, sweeps), "forget": command("report", *folders, "--forget")}
+    said = lambda key: dict.fromkeys(str(sweep[key]) for sweep in sweeps.values() if sweep.get(key))  # noqa: E731
+    return {key: " · ".join(said(key)) for key in ("question", "command")} | {
+        "missing": missing_of(runs, sweeps),
+        "forget": command("report", *folders, "--forget"),
+    }
 
 
 def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
@@ -202,7 +200,12 @@ def _refuse(folders: Sequence[Path]) -> None:
         if not folder.is_dir():
             raise stop(f"{folder}: there is no such folder")
         if len(folders) > 1 and not (read_runs([folder]) or read_sweeps([folder])):
-            raise stop(f"no {run_folder.RESULT} in {folder}: give the folder of a sweep or a run")
+            raise _nothing_in([folder])
+
+
+def _nothing_in(folders: Sequence[Path]) -> SystemExit:
+    places = ", ".join(map(str, folders))
+    return stop(f"no {run_folder.RESULT} in {places}: give the folder of a sweep or a run")
 
 
 def main() -> None:
@@ -225,6 +228,4 @@ def main() -> None:
         if given.tries:
             _try(summary, given.folders[0])
     elif given.forget is None:
-        raise stop(
-            f"no {run_folder.RESULT} in {', '.join(map(str, given.folders))}: give the folder of a sweep or a run"
-        )
+        raise _nothing_in(given.folders)

@@ -1,6 +1,6 @@
-"""The atlas as one page that needs nothing else: atlas.html, from the tables that the study leaves.
+"""The atlas as one page that needs nothing else: atlas.html, from the tables that the study leaves (docs/atlas.csv).
 
-Flow: statistics → report → **atlas**. A row a function, with its curve; atlas.js searches and filters.
+A row a function, with its curve; atlas.js searches and filters.
 """
 
 import math
@@ -61,18 +61,15 @@ def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]
     if found is None or row is None or row["act"] not in found.values:
         return dict.fromkeys(("accuracy, %", "vs ReLU", "rank", "trained, %"), cell("–", None))
     act = row["act"]
+    first = found.same_as.get(act, act)
+    rank, letters = found.ranks[first], found.letters.get(first, "")
+    between = "" if math.isnan(rank.low) else span((round(rank.low), round(rank.high)))
     return {
         "accuracy, %": accuracy(found, act),
         "vs ReLU": beside(found, act),
-        "rank": _rank(found, found.same_as.get(act, act)),
+        "rank": cell(number(rank.value, 4), rank.value, f"{between} {letters}".strip()),
         "trained, %": _number(row["trained"], 100),
     }
-
-
-def _rank(found: Standings, act: str) -> Cell:
-    rank = found.ranks[act]
-    between = "" if math.isnan(rank.low) else span((round(rank.low), round(rank.high)))
-    return cell(number(rank.value, 4), rank.value, f"{between} {found.letters.get(act, '')}".strip())
 
 
 def _features(row: pd.Series, found: Standings | None, edge: pd.Series | None) -> dict[str, str]:
@@ -94,6 +91,8 @@ def _row(
     first: pd.Series, edge: pd.Series | None, standings: dict[str, Standings], own: Sequence[str]
 ) -> dict[str, Any]:
     act, default, form = first["act"], standings.get("default"), f"monotone: {first['monotone']}, {first['parity']}"
+    more = [f"{name} at {first[name]}" for name in ("jumps", "kinks") if first[name]]
+    more += [f"{first['learnt']} learnt"] if first["learnt"] else []
     cells = _standing(default, first)
     cells |= {f"edge: {name}": cell for name, cell in _standing(standings.get("critical"), edge).items()}
     cells |= {
@@ -105,7 +104,7 @@ def _row(
         "cost ÷ ReLU’s": _number(first["cost"], digits=2),
         "range": cell(_range(first["low"], first["high"]), first["low"]),
         "slope": cell(_range(first["slope_low"], first["slope_high"]), first["slope_high"]),
-        "form": cell(form, form, _form(first)),
+        "form": cell(form, form, "; ".join(more)),
     }
     return {
         "act": act,
@@ -115,11 +114,6 @@ def _row(
         "curve": pictures.curve(first["curve"].split()) if first["curve"] else "",
         "cells": cells,
     }
-
-
-def _form(row: pd.Series) -> str:
-    places = [f"{name} at {row[name]}" for name in ("jumps", "kinks") if row[name]]
-    return "; ".join([*places, *([f"{row['learnt']} learnt"] if row["learnt"] else [])])
 
 
 def _scatter(table: pd.DataFrame, found: Standings, own: Sequence[str]) -> dict[str, Any]:

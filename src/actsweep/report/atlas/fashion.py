@@ -1,6 +1,6 @@
 """Do those that lead on digits lead on FashionMNIST? The best twelve and the six, in the tutorial's network.
 
-Flow: statistics → **atlas** → its page. The twelve were chosen on digits, so that no winner's curse is in this.
+The twelve were chosen on digits, so that no winner's curse is in this.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,4 @@
-"""An atlas' pictures as SVG that the page's colours apply to: small curves, intervals, scatter plots.
-
-Flow: report → **atlas**. Pure functions from numbers to markup; names are escaped.
-"""
+"""An atlas' pictures as SVG that the page's colours apply to: small curves, intervals, scatter plots."""
 
 import math
 from collections.abc import Iterator, Sequence

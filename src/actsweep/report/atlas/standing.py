@@ -1,7 +1,4 @@
-"""How each function of an atlas does at an initialisation: beside ReLU, among all, and what the best is worth.
-
-Flow: statistics → **atlas** → its page. From the table that the study leaves (docs/atlas.csv): no run folders are read.
-"""
+"""How each function of an atlas does at an initialisation: beside ReLU, among all, and what the best is worth."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actsweep.report.wording import counted, fixed, listed, number
+from actsweep.report.wording import counted, fixed, interval, listed, number
 from actsweep.statistics import inference, ranking
 from actsweep.statistics.inference import Comparison, Estimate
 
@@ -117,7 +114,11 @@ class Standings:
         said = [f"{counted(len(self.different), 'different function')} at {INITS[self.init]}."]
         if REFERENCE in self.values:
             said[0] += f" {self.verdicts(self.different)}"
-        return [*said, *([self._best()] if min(self._array.shape) > 1 else []), *self._doubles()]
+        if min(self._array.shape) > 1:
+            said.append(self._best())
+        if self.same_as:
+            said.append(self._doubles())
+        return said
 
     def _best(self) -> str:
         best, (chosen, fresh) = self.different[0], ranking.best_on_fresh_seeds(self._array)
@@ -129,20 +130,15 @@ class Standings:
             f"on the others, the best of {len(self.different):,} is worth {percent(fresh)}: winner’s curse {curse}."
         )
 
-    def _doubles(self) -> list[str]:
+    def _doubles(self) -> str:
         """What functions that equal another one show of the tests: they have nothing to find."""
         pairs = [inference.compare(self.values[act], self.values[first]) for act, first in self.same_as.items()]
         found = sum(rate <= ranking.LEVEL for rate in ranking.discovery_rates([pair.p_value for pair in pairs]))
-        said = f"Equal to another function, under another name: {len(pairs)}; measured, {found} of them differ from it."
-        return [said] if pairs else []
+        return f"Equal to another function, under another name: {len(pairs)}; measured, {found} of them differ from it."
 
 
 def percent(found: Estimate) -> str:
     return f"{fixed(found.value)} % {interval(found)}".rstrip()
-
-
-def interval(found: Estimate) -> str:
-    return "" if np.isnan(found.low) else f"[{fixed(found.low)}, {fixed(found.high)}]"
 
 
 def cell(text: str, sort: float | str | None, below: str = "") -> Cell:

@@ -1,6 +1,6 @@
 """Does theory say who trains? The predicted depth scale beside the share of seeds that trained, and who parts from it.
 
-Flow: statistics → **atlas** → its page. At torch's initialisation; the edge of chaos has no finite depth scale.
+At torch's initialisation; the edge of chaos has no finite depth scale.
 """
 
 from collections.abc import Callable

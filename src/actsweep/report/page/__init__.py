@@ -1,7 +1,4 @@
-"""The report as one page that needs nothing else: report.html, from run folders, never from the code that trains.
-
-Flow: statistics → report → **page**. Python gathers and condenses, page.js draws.
-"""
+"""The report as one page that needs nothing else: report.html. Python gathers and condenses, page.js draws."""
 
 import base64
 import hashlib
@@ -17,13 +14,12 @@ from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 from actsweep.report import provenance, wording
 from actsweep.report.findings import SEVERITIES, entries, fact_in_words, place
 from actsweep.report.frames import SWITCH_ON, endings
-from actsweep.report.page.comparisons import drawn
+from actsweep.report.page.comparisons import drawn, styles
 from actsweep.report.page.curves import activation_functions, learning_curves
 from actsweep.report.page.examples import examples_of
 from actsweep.report.page.histograms import MOST_SETTINGS, histograms_of
 from actsweep.report.page.layers import layers_of
 from actsweep.report.page.pictures import picture_of
-from actsweep.report.page.styles import styles
 from actsweep.report.page.theory import theory_of
 from actsweep.report.summary import Summary
 from actsweep.report.tasks import sampled
@@ -67,11 +63,10 @@ def _policy(scripts: Iterable[str]) -> str:
 
 def _context(summary: Summary, folder: Path) -> dict[str, Any]:
     """Everything that the template needs; "data": everything that the figures need, "has" before it became text."""
-    folders, settings, sweep = summary.folders, summary.settings, summary.sweep
+    folders, settings = summary.folders, summary.settings
     tasks = [judged.task for judged in summary.judged]
     of, by_label = styles(settings), {setting.label: setting for setting in settings}
-    counted = summary.runs
-    declared = _declared(counted, folders)
+    declared = _declared(summary.runs, folders)
     layers = layers_of(settings, folders, declared)
     shown = summary.judged[:MOST_TASKS]
     data = {
@@ -85,9 +80,7 @@ def _context(summary: Summary, folder: Path) -> dict[str, Any]:
     }
     return {
         "name": folder.resolve().name,
-        "question": sweep.get("question"),
-        "command": sweep.get("command"),
-        "forget": sweep.get("forget"),
+        **{key: summary.sweep.get(key) for key in ("question", "command", "forget")},
         "ended": endings(settings, summary.missing),
         "repeated": repetitions(settings),
         "tasks": shown,
@@ -103,10 +96,10 @@ def _context(summary: Summary, folder: Path) -> dict[str, Any]:
         "sampled": sampled,
         "warning": warning,
         "examples": [found for task in tasks[:MOST_TASKS] if (found := examples_of(task, folders))],
-        "facts": provenance.facts(counted),
-        "differing": provenance.differing(counted),
+        "facts": provenance.facts(summary.runs),
+        "differing": provenance.differing(summary.runs),
         "runs": provenance.run_rows(tasks, folder),
-        "failures": provenance.failures(counted, folder),
+        "failures": provenance.failures(summary.runs, folder),
         "damaged": folders.damaged,
         "switch_on": SWITCH_ON,
         "most_histograms": MOST_SETTINGS,

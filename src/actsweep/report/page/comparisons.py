@@ -1,15 +1,33 @@
-"""What the figures of accuracies, of their differences, and of accuracy against depth draw."""
+"""How figures draw settings, and what those of accuracies, of their differences, and of accuracy against depth draw."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actsweep.report.drawing import COLOURS
+from actsweep.report.drawing import COLOURS, MARKERS, facets
 from actsweep.report.frames import trained_share
-from actsweep.report.page.styles import Styles
 from actsweep.report.verdict import Verdict
 from actsweep.report.wording import plain
 from actsweep.statistics.inference import Estimate
 from actsweep.statistics.setting import Setting
+
+Styles = Mapping[str, dict[str, Any]]  # by a setting's label
+DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+SHAPES = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x", "star")
+SYMBOLS = dict(zip(MARKERS, SHAPES, strict=True))
+
+
+def styles(settings: Sequence[Setting]) -> dict[str, dict[str, Any]]:
+    """Label → where and as what the page's figures draw a setting, in the words of plotly.js."""
+    drawn: dict[str, dict[str, Any]] = {}
+    for panel, lines in facets(settings).items():
+        for line in lines:
+            names = {"act": line.setting.act, "panel": panel, "name": line.name or line.setting.label}
+            look = {"dash": DASHES[line.look["linestyle"]], "symbol": SYMBOLS[line.look["marker"]]}
+            drawn[line.setting.label] = names | {"colour": line.look["color"]} | look
+    return {
+        each.label: {"label": each.label, "position": i, "broken": each.broken} | drawn[each.label]
+        for i, each in enumerate(settings)
+    }
 
 
 def _pairs(verdict: Verdict, styles: Styles) -> list[list[Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from actsweep.report.frames import by_epoch, functions, loss_unit
-from actsweep.report.page.styles import Styles
+from actsweep.report.page.comparisons import Styles
 from actsweep.report.wording import plain_list, thinned
 from actsweep.results.folders import Folders
 from actsweep.statistics.setting import Setting

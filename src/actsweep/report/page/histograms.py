@@ -1,6 +1,7 @@
 """Histograms of every quantity that has them, by layer and time, of one run per setting."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,9 @@ def _most_times(tables: Sequence[pd.DataFrame]) -> int:
 
 def histograms_of(groups: Sequence[Setting], folders: Folders, declared: dict[str, dict[str, str]]) -> dict[str, Any]:
     """Of the lowest seed of each setting; `settings`: position → its seed and quantities."""
-    tables: dict[int, pd.DataFrame] = {}
-    for position, group in enumerate(groups):
-        if len(tables) == MOST_SETTINGS or not group.observed:
-            continue
-        if (table := folders.read(group.observed[0], "histograms", NEEDED)) is not None:
-            tables[position] = table
+    watched = [(position, group.observed[0]) for position, group in enumerate(groups) if group.observed]
+    read = ((position, folders.read(run, "histograms", NEEDED)) for position, run in watched)
+    tables = dict(islice(((position, table) for position, table in read if table is not None), MOST_SETTINGS))
     most = _most_times(list(tables.values()))
     names = dict.fromkeys(str(name) for table in tables.values() for name in table["quantity"].unique())
     settings = {

@@ -1,6 +1,6 @@
 """A finding's small picture: what was measured, by layer, by epoch or by seed, as lines of SVG.
 
-Flow: findings → page: **pictures**. Drawn here and not by page.js: they are there before anything else, and on paper.
+Drawn here and not by page.js: they are there before anything else, and on paper.
 """
 
 import math
@@ -176,17 +176,13 @@ def _shape(line: Line, right: Callable[[Floats], Floats], down: Callable[[Floats
     x, mean, low, high = line.numbers[:, thinned(line.numbers.shape[1], MOST_POINTS)]
     middle, top, bottom = (_points(right(x), down(each)) for each in (mean, high, low))
     if line.look == "seeds" or len(x) == 1:
-        return "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in middle)
-    band = f'<polygon points="{_joined([*top, *reversed(bottom)])}"/>'
-    return f'{band}<polyline class="{line.look}" points="{_joined(middle)}"/>'
+        return "".join('<circle cx="{}" cy="{}" r="3"/>'.format(*point.split(",")) for point in middle)
+    band = f'<polygon points="{" ".join([*top, *reversed(bottom)])}"/>'
+    return f'{band}<polyline class="{line.look}" points="{" ".join(middle)}"/>'
 
 
-def _points(x: Floats, y: Floats) -> list[tuple[float, float]]:
-    return [(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True) if np.isfinite(b)]
-
-
-def _joined(points: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+def _points(x: Floats, y: Floats) -> list[str]:
+    return [f"{a:.1f},{b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True) if np.isfinite(b)]
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start") -> str:

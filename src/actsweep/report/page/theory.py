@@ -1,6 +1,6 @@
 """Do untrained networks do what mean-field theory predicts? A verdict, and a row per setting; theory.js draws layers.
 
-Flow: report → **page**. From the quantities of actsweep.diagnostics.theory, as `layers_of` condensed them.
+From the quantities of actsweep.diagnostics.theory, as `layers_of` condensed them.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,12 @@ class Compared:
     deviates: dict[str, int]  # layer → in how many runs
     looked: int  # layers of single runs of which that is known
     runs: int
+
+    @property
+    def apart(self) -> str:
+        """Where it deviates, in words."""
+        layers = f"layer{'s' * (len(self.deviates) != 1)} {listed(list(self.deviates), 3)}"
+        return f"{self.group.label} ({layers}; {counted(self.runs, 'run')})"
 
 
 def _means(untrained: dict[str, Any], name: str) -> dict[str, float]:
@@ -75,7 +81,7 @@ def sentences(found: Sequence[Compared]) -> list[str]:
     if not looked:
         return [size]
     limit = "by more than 4 standard deviations of networks this wide"
-    apart = [f"{each.group.label} ({_where(each)})" for each in looked if each.deviates]
+    apart = [each.apart for each in looked if each.deviates]
     if not apart:
         networks = counted(sum(each.runs for each in looked), "untrained network")
         return [f"No layer of the {networks} deviates from mean-field theory {limit}. {size}"]
@@ -89,11 +95,6 @@ def sentences(found: Sequence[Compared]) -> list[str]:
     ]
 
 
-def _where(each: Compared) -> str:
-    plural = "" if len(each.deviates) == 1 else "s"
-    return f"layer{plural} {listed(list(each.deviates), 3)}; {counted(each.runs, 'run')}"
-
-
 def _cells(each: Compared, names: Sequence[str]) -> list[dict[str, Any]]:
     cells = [{"text": str(each.runs), "sort": each.runs}]
     for errors in (each.errors[name] for name in names):
@@ -105,22 +106,17 @@ def _cells(each: Compared, names: Sequence[str]) -> list[dict[str, Any]]:
     return cells
 
 
-def _unsaid(groups: Sequence[Setting], quantities: Sequence[dict[str, Any]], found: Sequence[Compared]) -> list[str]:
-    """A sentence about the settings that were measured and that theory says nothing of, if any."""
-    measured = {position for each in quantities if each["name"] in FACTORS for position in each["settings"]}
-    known = {each.group.label for each in found}
-    without = [groups[position].label for position in sorted(measured) if groups[position].label not in known]
-    return [f"Theory says nothing of {listed(without)}."] if without else []
-
-
 def theory_of(groups: Sequence[Setting], layers: dict[str, Any]) -> dict[str, Any] | None:
     """What the page says of theory, and a row per setting, of texts and numbers to sort by; nothing without any."""
     if not (found := compared(groups, layers)):
         return None
+    measured = {position for each in layers["quantities"] if each["name"] in FACTORS for position in each["settings"]}
+    known = {each.group.label for each in found}
+    without = [groups[position].label for position in sorted(measured) if groups[position].label not in known]
     names = [name for name in FACTORS if any(each.errors[name] for each in found)]
     titles = [f"{FACTORS[name]}, {which} error, %" for name in names for which in ("median", "largest")]
     return {
-        "sentences": sentences(found) + _unsaid(groups, layers["quantities"], found),
+        "sentences": [*sentences(found), *([f"Theory says nothing of {listed(without)}."] if without else [])],
         "headings": ["n", *titles, "deviates"],
         "rows": [{"label": each.group.label, "cells": _cells(each, names)} for each in found],
     }
