@@ -116,6 +116,40 @@ def test_a_sum_over_units_mixes_them() -> None:
     assert first.post is None
 
 
+class Branches(nn.Module):
+    """`take` makes the head's input of six units: two of them are negative for every row, one is positive."""
+
+    def __init__(self, take: Function, width: int) -> None:
+        super().__init__()
+        self.a, self.b, self.take = nn.Linear(4, 6), nn.Linear(width, 3), take
+        with torch.no_grad():
+            self.a.bias[:3] = torch.tensor([-100.0, -100.0, 100.0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.b(self.take(self.a(x)))
+        return y
+
+
+@pytest.mark.parametrize(
+    ("take", "width", "dead", "named"),
+    [
+        (lambda h: torch.cat([F.relu(h), F.relu(-h)], dim=1), 12, 0, "relu"),
+        (lambda h: F.relu(h) - F.relu(-h), 6, 0, "relu"),
+        (lambda h: torch.cat([F.relu(h), F.leaky_relu(h)], dim=1), 12, 0, "relu and leaky_relu"),
+        (lambda h: torch.cat([F.relu(h), F.relu6(h)], dim=1), 12, 2 / 6, "relu and relu6"),
+        (lambda h: h + F.tanh(F.relu(h)), 6, 0, "add"),
+    ],
+)
+def test_a_unit_is_dead_only_behind_every_activation_that_takes_it(
+    take: Function, width: int, dead: float, named: str
+) -> None:
+    module, keeps = Trains(Branches(take, width)), Keeps()
+    fit(module, DATA, [keeps])
+    layer = keeps.seen[0]["net.a"]
+    assert DeadUnits().measure(layer)["dead_fraction"].item() == pytest.approx(dead)
+    assert {row["layer"]: row["activation"] for row in watched(module)}["net.a"] == named
+
+
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_a_change_of_precision_is_no_activation(half: torch.dtype) -> None:
     assert is_affine(lambda x: x.to(half), ROWS)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from actsweep.diagnostics.elementwise import GRID, is_elementwise, slope, steepest
-from actsweep.diagnostics.sightings import Sighting, output, sighting, together
+from actsweep.diagnostics.sightings import Sighting, output, sightings, together
 from actsweep.diagnostics.trace import Call, Trace
 from actsweep.network.mlp import Tap
 
@@ -112,9 +112,11 @@ def seen_in(trace: Trace, name_of: Namer) -> dict[str, list[Sighting]]:
     """Each layer's uses in a trace."""
     found: dict[str, list[Sighting]] = defaultdict(list)
     calls = trace.layers()
-    seen = [sighting(trace, call) for call in reversed(calls)]  # an earlier layer's search ends where a later one's did
-    for call, use in zip(calls, reversed(seen), strict=True):
-        found[name_of(call)].append(use)
+    seen = [
+        sightings(trace, call) for call in reversed(calls)
+    ]  # an earlier layer's search ends where a later one's did
+    for call, uses in zip(calls, reversed(seen), strict=True):
+        found[name_of(call)] += uses
     for weights, reason in trace.missed:
         for weight in weights:
             if name := name_of.names.get(id(weight)):

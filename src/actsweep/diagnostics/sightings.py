@@ -51,33 +51,37 @@ def output(call: Call) -> Place:
     return Place(value, (axis,), torch.arange(value.tensor.shape[axis]))
 
 
-def sighting(trace: Trace, call: Call) -> Sighting:
-    """What one use of a layer shows, or why it shows nothing: tensors may be of any kind."""
+def sightings(trace: Trace, call: Call) -> list[Sighting]:
+    """What one use of a layer shows, of each activation behind it, or why it shows nothing: tensors may be of any
+    kind."""
     assert call.weight is not None
     try:
         return _seen(trace, output(call), call.weight.tensor.detach())
     except Exception as error:
-        return Sighting(call.weight.origins()[0].detach(), None, lacks=reason(error))
+        return [Sighting(call.weight.origins()[0].detach(), None, lacks=reason(error))]
 
 
-def _seen(trace: Trace, place: Place, weight: Tensor) -> Sighting:
+def _seen(trace: Trace, place: Place, weight: Tensor) -> list[Sighting]:
     if place.value.tensor.is_nested:
-        return Sighting(weight, None, lacks="a nested tensor")
+        return [Sighting(weight, None, lacks="a nested tensor")]
     if place.value.tensor.numel() == 0:
-        return Sighting(weight, None, lacks="no examples came to it")
+        return [Sighting(weight, None, lacks="no examples came to it")]
     with suppress(CannotRepeatError):
-        if found := activation_behind(trace, place):
-            return _with_activation(weight, *found)
+        if found := activations_behind(trace, place):
+            return [_with_activation(weight, *each) for each in found]
     if (now := place.value.now) is None:
-        return Sighting(weight, None, lacks="overwritten unseen")
+        return [Sighting(weight, None, lacks="overwritten unseen")]
     # As in a scripted function; else it is used, if only by the loss.
-    return Sighting(weight, place.by_unit(now), lacks="" if place.value.uses else "what becomes of it isn't seen")
+    return [Sighting(weight, place.by_unit(now), lacks="" if place.value.uses else "what becomes of it isn't seen")]
 
 
-def activation_behind(trace: Trace, place: Place) -> tuple[Place, Stretch] | None:
-    """The activation that a layer's output, or what has become of it, goes through, and where it enters."""
+def activations_behind(trace: Trace, place: Place) -> list[tuple[Place, Stretch]]:
+    """The first activation that a layer's output, or what has become of it, goes through, and where it enters; those of
+    several branches, as in `cat([relu(h), relu(-h)])`, where none depends on another."""
     ahead: list[tuple[Place, Call | None, bool]] = [(place, None, True)]
     seen: dict[Value, bool] = {}
+    found: list[tuple[Place, Stretch]] = []
+    behind: set[Value] = set()
     while ahead and len(seen) < MOST_VALUES:
         before, use, is_all = ahead.pop()
         here = before if use is None else passed(before, use)
@@ -85,14 +89,31 @@ def activation_behind(trace: Trace, place: Place) -> tuple[Place, Stretch] | Non
             continue
         seen[here.value] = is_all
         for stretch in candidates(trace, here.value):
-            is_one = _is_inside(stretch) and is_activation(trace, stretch)
-            if is_one and ((is_all and stretch.is_all) or _leads_on(here, stretch)):
-                return here, _widened(trace, stretch) if stretch.is_module else _prolonged(trace, stretch)
+            if stretch.end in behind or not (_is_inside(stretch) and is_activation(trace, stretch)):
+                continue
+            is_only = is_all and stretch.is_all
+            if is_only or _leads_on(here, stretch):
+                found.append((here, _widened(trace, stretch) if stretch.is_module else _prolonged(trace, stretch)))
+                if is_only:
+                    return found
+                behind |= _computed_in(stretch)
         uses = here.value.uses
-        ahead += [(here, each, is_all and len(uses) == 1) for each in reversed(uses) if each.weight is None]
-    if not ahead:
+        further = [use for use in reversed(uses) if use.weight is None and behind.isdisjoint(use.made.values())]
+        ahead += [(here, use, is_all and len(uses) == 1) for use in further]
+    if not ahead and not found:
         trace.barren.update(seen.items())
-    return None
+    return found
+
+
+def _computed_in(stretch: Stretch) -> set[Value]:
+    """What it makes, and all that is made from that."""
+    found: set[Value] = set()
+    ahead = [value for call in stretch.calls for value in call.made.values()]
+    while ahead:
+        if (value := ahead.pop()) not in found:
+            found.add(value)
+            ahead += [made for use in value.uses for made in use.made.values()]
+    return found
 
 
 def _has_numbers(value: Value) -> bool:
