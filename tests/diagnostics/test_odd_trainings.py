@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from actsweep.callbacks import watched
+from actsweep.callbacks import ActivationMoments, Diagnosis, Taxonomy, watched
 from actsweep.diagnostics import sightings, table
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.observation import Layer, observe
@@ -193,3 +193,15 @@ def test_an_epoch_that_max_steps_cuts_short_has_its_last_step(together: int, mos
     arguments = {"max_steps": most, "max_epochs": -1, "accumulate_grad_batches": together}
     trainer = zoo_fit(Small(), DATA, [GradientNorm()], **arguments)
     assert [step for step, row in trainer.logger.rows if "grad_norm/net.4" in row] == steps  # type: ignore[union-attr]
+
+
+def test_nothing_that_compares_examples_is_said_of_one(caplog: pytest.LogCaptureFixture) -> None:
+    diagnosis = Diagnosis()
+    watching = [GradientNorm(), DeadUnits(), ActivationMoments(), Taxonomy(), diagnosis]
+    with caplog.at_level("INFO"):
+        trainer = zoo_fit(Small(), TensorDataset(*DATA[:1]), watching, max_epochs=3)
+    names = {tag.partition("/")[0] for _, row in trainer.logger.rows for tag in row}  # type: ignore[union-attr]
+    assert "saturated_fraction" in names
+    assert names.isdisjoint({"dead_fraction", "units_died", "signal", "collapsed", "always_linear", "layer_off"})
+    assert {each.kind for each in diagnosis.findings}.isdisjoint({"born_dead", "always_linear", "collapsed"})
+    assert caplog.text.count("what compares examples is left out where there is one") == 3

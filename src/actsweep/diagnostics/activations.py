@@ -45,4 +45,4 @@ class ActivationMoments(Diagnostic):
         for name, values in (("pre_activation", pre), ("post_activation", post)):
             if values is not None:
                 measured[f"{name}_mean"], measured[f"{name}_std"] = mean_and_std(values)
-        return measured if pre is None else measured | {"signal": signal(pre)}
+        return measured | {"signal": signal(pre)} if pre is not None and self.can_compare(pre) else measured

@@ -191,6 +191,12 @@ class Diagnostic(L.Callback):
         self.say_once(f"{what} is left out: complex numbers")
         return None
 
+    def can_compare(self, values: Tensor) -> bool:
+        """Whether (K, N, H) are of several examples; the log says once that what compares these is left out if not."""
+        if values.shape[1] == 1:
+            self.say_once("what compares examples is left out where there is one")
+        return values.shape[1] > 1
+
     def say_once(self, line: str) -> None:
         if line not in self._said:
             rank_zero_info(f"{type(self).__name__}: {line}")

@@ -52,6 +52,8 @@ class Taxonomy(Diagnostic):
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         if layer.pre is None or layer.post is None or layer.slope is None or layer.max_slope is None:
             return {}  # where there is a slope, pre and post are of one shape
+        if not self.can_compare(layer.slope):
+            return {}
         off = always_off(layer.pre, layer.slope)
         classes = {
             "always_off": off,

@@ -71,11 +71,11 @@ class DeadUnits(Diagnostic):
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         if layer.slope is None or layer.max_slope is None:
             return {}
+        saturated = {"saturated_fraction": saturated_fraction(layer.slope, layer.max_slope)}
+        if not self.can_compare(layer.slope):
+            return saturated
         dead = dead_units(layer.slope)
-        measured = {
-            "dead_fraction": dead.float().mean(dim=1),
-            "saturated_fraction": saturated_fraction(layer.slope, layer.max_slope),
-        }
+        measured = {"dead_fraction": dead.float().mean(dim=1)} | saturated
         before = self._were_dead.get(layer.name)
         if before is not None and before.shape == dead.shape:  # a layer's width may change
             before = before.to(dead.device)  # a resumed run's comes from the file
