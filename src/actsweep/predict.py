@@ -5,6 +5,7 @@ has units.
 """
 
 import math
+import re
 import sys
 
 from rich.console import Console
@@ -27,6 +28,7 @@ FAINT = 1e-3  # of the last hidden layer's gradient: the first layer hardly move
 FLOAT32_SMALLEST = 1e-38
 SATURATING = 25.0  # of q*
 NORMAL_95 = 1.96  # standard deviations on either side of the mean
+MATTER = {"act", "init", "model", "depth", "width", "hidden_sizes", "norm", "sweeps", "experiment", "names"}
 
 
 def read(overrides: list[str]) -> schema.Settings:
@@ -73,10 +75,10 @@ def table(found: Layers) -> Table:
 
 def single_networks(found: Layers, place: int) -> tuple[float, float]:
     """Between which ratios to the last hidden layer the gradient of 95 % of all networks lies, at one example."""
-    if not found.gradients[place]:
-        return 0.0, 0.0
+    if not 0 < (ratio := float(found.gradients[place])) < math.inf:
+        return ratio, ratio
     variance = float(found.log_variances[place] - found.log_variances[-1])  # of ln of the ratio's square
-    middle, reach = math.log(found.gradients[place]) - variance / 4, NORMAL_95 * math.sqrt(variance) / 2
+    middle, reach = math.log(ratio) - variance / 4, NORMAL_95 * math.sqrt(variance) / 2
     return math.exp(middle - reach), math.exp(middle + reach)
 
 
@@ -144,3 +146,6 @@ def main() -> None:
                 f"Born dead at one input, at most over all (Lu et al. 2019): {born_dead(settings.layer_sizes)[-1]:.2g}."
             )
         print(" ".join(verdict(settings, found, end)))
+        keys = {each: re.split(r"[.=@]", each.lstrip("+~"))[0] for each in sys.argv[1:]}
+        if idle := [each for each, key in keys.items() if key not in MATTER]:
+            print(f"Theory knows nothing of {', '.join(idle)}: it is of untrained networks, whatever the data.")

@@ -1,6 +1,7 @@
 """Theory of very small and very large numbers, and of functions that are others in training."""
 
 import math
+import re
 import sys
 from collections.abc import Callable
 
@@ -11,11 +12,13 @@ from torch import nn
 from actsweep import predict
 from actsweep.config.schema import Settings
 from actsweep.network import activations
+from actsweep.theory.critical import critical
 from actsweep.theory.integrals import Function
-from actsweep.theory.meanfield import MeanField, layers, moments
+from actsweep.theory.meanfield import MeanField, layers, limit, moments, second_moment
 from tests.network import own_activations
 
 DEPTH = 100
+SettingsFor = Callable[..., Settings]
 
 
 def root_q(act: nn.Module, weight: float) -> list[float]:
@@ -69,9 +72,63 @@ def test_several_networks_are_none_that_the_command_knows(
 
 
 def test_gradients_that_vanish_beyond_numbers_are_0_in_all_networks(
-    settings_for: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["theory", "act=sigmoid", "depth=400"])
     predict.main()
     first = next(line for line in capsys.readouterr().out.splitlines() if line.lstrip("│ ").startswith("1 "))
     assert [each.strip() for each in first.split("│")][-3:-1] == ["0", "0 to 0"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "act"), [(1.4142136, nn.ReLU()), (1.4142135, nn.ReLU()), (1.4071951, nn.LeakyReLU(0.1))]
+)
+def test_a_gain_to_eight_digits_neither_grows_nor_shrinks_what_it_is_made_to_keep(gain: float, act: nn.Module) -> None:
+    end = limit(MeanField(Function(act), gain**2, 0.0), 2.0)
+    assert (end.q, end.correlation, end.depth_scale > 1e6) == (2.0, 1.0, True)
+
+
+@pytest.mark.parametrize(("variances", "expected"), [((1e300, 1e300), math.inf), ((1.0, 0.1), 0.2)])
+def test_variances_start_anywhere(variances: tuple[float, float], expected: float) -> None:
+    for start in (1e-200, 1.0, 1e200):
+        assert MeanField(Function(nn.ReLU()), *variances).fixed_point(start) == pytest.approx(expected)
+
+
+def test_averages_that_lie_beyond_what_is_averaged_over_are_infinite_and_no_edge_of_chaos() -> None:
+    exponential = Function(activations.build({"_target_": "torch.exp"}))
+    assert second_moment(exponential, 4.0) == pytest.approx(math.exp(8), rel=1e-9)
+    assert second_moment(exponential, 60.0) == second_moment(exponential, 1e9) == math.inf
+    assert moments(exponential, 60.0).square == math.inf
+    with pytest.raises(ValueError, match="exp has no useful edge of chaos"):
+        critical(exponential, 0.1)
+    assert second_moment(Function(nn.Hardshrink(0.5)), 0.0018) == pytest.approx(0, abs=1e-30)  # 11.8 deviations away
+
+
+def test_what_no_number_holds_warns_of_nothing() -> None:
+    """Warnings are errors here."""
+    found = layers(activations.build({"_target_": "torch.square"}), 1.0, [2.0] * 20, [0.0] * 20, [100] * 20)
+    assert found.gradients[0] == math.inf
+    assert math.isinf(limit(MeanField(Function(activations.build({"_target_": "torch.exp"})), 1.0, 0.0)).q)
+
+
+def test_where_there_is_no_edge_of_chaos_the_initialisations_that_are_named_instead_work(
+    settings_for: SettingsFor,
+) -> None:
+    with pytest.raises(ValueError, match="no useful edge of chaos") as told:
+        critical(nn.Softplus(), 0.1)
+    named = re.findall(r"init=\w+", str(told.value))
+    assert named == ["init=gain", "init=variance"]
+    for init in named:
+        assert predict.predict(settings_for("act=softplus", init, "depth=2"))
+
+
+def test_keys_that_theory_knows_nothing_of_are_named(
+    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "Theory knows nothing of data=digits, optim.lr=3, seed=7: it is of untrained networks, whatever the data."
+    for more in ([], ["data=digits", "optim.lr=3", "seed=7"]):
+        monkeypatch.setattr(
+            sys, "argv", ["theory", "act=relu", "init=gain", "init.gain=2", "depth=2", "width=8", *more]
+        )
+        predict.main()
+        assert (said in capsys.readouterr().out) == bool(more)

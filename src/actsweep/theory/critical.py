@@ -67,7 +67,7 @@ def critical(act: nn.Module | Function, q: float) -> Critical:
     if place is None:
         raise UserError(
             f"{phi.name} has no useful edge of chaos: for every q* from {q:g} to {LARGEST_Q:g}, χ₁ = 1 needs a "
-            "negative bias variance or q runs away; use init=matching, or init=variance with variances of your own"
+            "negative bias variance or q runs away; use init=gain or init=variance, with numbers of your own"
         )
     chosen = brentq(margin, grid[place - 1], grid[place], xtol=1e-13, rtol=1e-14) if place else grid[0]
     point = on_the_edge(phi, math.exp(chosen))

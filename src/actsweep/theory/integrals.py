@@ -4,6 +4,7 @@ Gauss–Legendre panels over ±12 standard deviations, split wherever the functi
 Gauss–Hermite alone gives 0.152 instead of 1/6 for ReLU's slope at σ_w² = 1/3.
 """
 
+import math
 import pickle
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,7 @@ Floats = NDArray[np.float64]
 Real = Callable[[Floats], Floats]
 
 REACH = 12.0  # standard deviations: beyond lies 4e-33 of the normal distribution
+MUCH = 1e-6  # of an average, at ± REACH
 PANEL = 0.5  # width of a panel, in standard deviations
 ORDER = 16  # points per panel
 LANDMARKS = np.array([0.0, *(sign * 2.0**n for n in range(-3, 7) for sign in (-1, 1))])  # where functions bend, in x
@@ -51,9 +53,9 @@ class Function:
         with torch.no_grad():
             return self._apply(torch.as_tensor(x, dtype=torch.float64)).numpy()
 
-    def slope(self, x: Floats) -> Floats:
+    def slope(self, x: Floats, order: int = 1) -> Floats:
         """φ′(x) by automatic differentiation: a kink's is one of its two sides', a jump's is that beside it."""
-        return self.derivatives(x, 1)[1]
+        return self.derivatives(x, order)[order]
 
     def _apply(self, x: Tensor) -> Tensor:
         return self.module(x.clone().view(-1, 1)).view(x.shape)  # a clone, because it may work in place
@@ -75,9 +77,6 @@ class Function:
                     break
         return [each.numpy(force=True) for each in found]  # torch may know that all of it is 0
 
-    def _derivative(self, order: int, x: Floats) -> Floats:
-        return self.derivatives(x, order)[order]
-
     @cached_property
     def jumps(self) -> Floats:
         """Where φ jumps."""
@@ -90,7 +89,7 @@ class Function:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             orders = range(1, len(self.derivatives(np.zeros(1), 2)))
-            places = [jumps(partial(self._derivative, order)) for order in orders]
+            places = [jumps(partial(self.slope, order=order)) for order in orders]
         together = np.sort(np.concatenate([self.jumps, *places]))
         return together[np.diff(together, prepend=-np.inf) > 1e-9]
 
@@ -180,9 +179,17 @@ def rule(edges: Floats, order: int = ORDER) -> tuple[Floats, Floats]:
 
 
 def mean(function: Real, q: float, breaks: Floats, order: int = ORDER, width: float = PANEL) -> float:
-    """E[f(√q z)], z ~ N(0, 1)."""
+    """E[f(√q z)], z ~ N(0, 1); as `total` has it."""
     z, w = rule(panels(q, breaks, width), order)
-    return float(w @ function(np.sqrt(q) * z))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return total(w, function(np.sqrt(q) * z))
+
+
+def total(weights: Floats, values: Floats) -> float:
+    """Their product; ∞ where values grow so fast that much of it lies beyond ± REACH, as those of exp at large q do."""
+    parts = np.abs(weights * values)
+    beyond = max(parts[0], parts[-1]) > MUCH * max(parts.sum(), MUCH)  # but for what vanishes nearer than that
+    return math.inf if beyond else float(weights @ values)
 
 
 def mean_of_pair(function: Real, q: float, c: float, breaks: Floats) -> float:

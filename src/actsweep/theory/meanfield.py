@@ -14,12 +14,13 @@ from scipy.optimize import brentq  # type: ignore[import-untyped]
 from torch import nn
 
 from actsweep.errors import UserError
-from actsweep.theory.integrals import Floats, Function, describe, mean, mean_of_pair, panels, rule
+from actsweep.theory.integrals import Floats, Function, describe, mean, mean_of_pair, panels, rule, total
 
 SMALLEST, LARGEST = 1e-14, 1e14  # variances q beyond count as 0 and ∞
 ROUNDING = 1e-13  # of half a logarithm's change: what grows by as much in each layer comes to rest nowhere
 OF_FLOAT32 = 1e-76, 1e76  # variances of the numbers that it holds
-NEARLY = 1e-6  # by which χ at q = 0 may be off: it is that at SMALLEST, where z is about 1e-7
+NEARLY = 1e-6  # by which χ at q = 0 may be off: it is that at SMALLEST, where z is about 1e-7; and by which q grows or
+# shrinks in a layer, whatever it is, where the gain was rounded: 1 % after 10,000
 
 
 def bounded(q: float, smallest: float = SMALLEST, largest: float = LARGEST) -> float:
@@ -60,17 +61,19 @@ class MeanField:
         def growth(log_q: float) -> float:
             return math.log(max(self.next_q(math.exp(log_q)), 1e-300)) - log_q
 
-        here = math.log(start)
+        here = math.log(bounded(start))
         direction = growth(here)
         if abs(direction) < 1e-12:
             return start
-        step, since = math.copysign(0.5, direction), here
+        step, since, fastest = math.copysign(0.5, direction), here, abs(direction)
         while math.log(SMALLEST) < here + step < math.log(LARGEST):  # beyond, moments are those of the end
             then = growth(here + step) * step
             if then < -ROUNDING:
                 return math.exp(brentq(growth, since, here + step, xtol=1e-14, rtol=1e-14))
             here += step
-            since = here if then > ROUNDING else since
+            since, fastest = here if then > ROUNDING else since, max(fastest, abs(then / step))
+        if fastest < NEARLY:
+            return start
         return math.inf if direction > 0 else 0.0
 
     def correlation(self, c: float, q: float) -> float:
@@ -122,9 +125,9 @@ def scale(factor: float) -> float:
     >>> round(scale(0.5), 3), scale(1.0), scale(0.0)
     (1.443, inf, 0.0)
     """
-    if not 0 < factor < 1 - 1e-9:
-        return 0.0 if factor <= 0 else math.inf
-    return -1 / math.log(factor)
+    if factor <= 0:
+        return 0.0
+    return -1 / math.log(factor) if factor < 1 - 1e-9 else math.inf
 
 
 def limit(theory: MeanField, start: float = 1.0) -> Limit:
@@ -179,7 +182,8 @@ class Layers:
     @property
     def gradients(self) -> Floats:
         """‖∂L/∂z‖ of each layer relative to the last hidden layer's, (L,)."""
-        return np.sqrt(np.cumprod(np.append(1.0, self.chi[:-1][::-1]))[::-1])
+        with np.errstate(over="ignore"):  # ∞ is what no number holds
+            return np.sqrt(np.cumprod(np.append(1.0, self.chi[:-1][::-1]))[::-1])
 
     @property
     def log_variances(self) -> Floats:
@@ -237,8 +241,8 @@ def moments(act: Function, q: float) -> Moments:
     z, w = rule(panels(q, act.breaks))
     value, slope = act.derivatives(math.sqrt(q) * z, 1)
     with np.errstate(all="ignore"):  # of powers of large numbers
-        square, slope_square = float(w @ value**2), float(w @ slope**2)
-        spreads = _spread(float(w @ value**4), square), _spread(float(w @ slope**4), slope_square)
+        square, slope_square = total(w, value**2), total(w, slope**2)
+        spreads = _spread(total(w, value**4), square), _spread(total(w, slope**4), slope_square)
         growth = float(w @ (value**2 * (z**2 - 1))) / (2 * square) if square else 0.0
         slope_growth = float(w @ (slope**2 * (z**2 - 1))) / (2 * slope_square) if slope_square else 0.0
         return Moments(square, slope_square, *spreads, growth, slope_growth)
