@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,13 +30,11 @@ def _row(group: Setting) -> tuple[Any, ...]:
 
 def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> None:
     for place, (act, own) in enumerate(rows.groupby("act", sort=False)):
-        colour = look[str(act)]["color"]
+        colour, expected = look[str(act)]["color"], own["theory_depth"].iloc[0]
         axes.plot(own["depth"], own[PERCENT], **look[str(act)])
         axes.fill_between(own["depth"], own["low"], own["high"], color=colour, alpha=0.15, lw=0)
-        expected = own["theory_depth"].iloc[0]
         if expected <= 1.2 * rows["depth"].max():
-            ends = [101 + 3 * place, 104 + 3 * place]
-            axes.plot([max(expected, 0.8)] * 2, ends, color=colour, lw=3, clip_on=False)
+            axes.plot([max(expected, 0.8)] * 2, [101 + 3 * place, 104 + 3 * place], color=colour, lw=3, clip_on=False)
     depth_axis(axes, rows["depth"])
     axes.set_xlim(-0.1 if (rows["depth"] == 0).any() else 0.75, max(rows["depth"].max(), 1) * 1.3)
     axes.set_ylim(0, 102 + 3 * rows["act"].nunique())
@@ -49,9 +48,8 @@ def collapse(depths: Sequence[float], accuracies: Sequence[float], chance: float
     4.0
     """
     middle = (max(accuracies) + chance) / 2
-    best = int(np.argmax(accuracies))
-    for place in range(best + 1, len(depths)):
-        (near, far), (high, low) = depths[place - 1 : place + 1], accuracies[place - 1 : place + 1]
+    from_best = list(zip(depths, accuracies, strict=True))[int(np.argmax(accuracies)) :]
+    for (near, high), (far, low) in pairwise(from_best):
         if low < middle:
             return float(near * (far / near) ** ((high - middle) / (high - low))) if near else None
     return None
@@ -69,8 +67,8 @@ def sentence(table: pd.DataFrame, chance: float) -> str:
         return ""
     close = sum(0.5 <= ratio <= 2 for ratio in ratios.values())
     each = ", ".join(f"{name} {ratio:.2g}" for name, ratio in ratios.items())
-    where = f"in {close} of the {len(ratios)} lines that do (depth / 6 ξ_c: {each})"
-    return f"Accuracy falls halfway to chance within a factor of 2 of 6 ξ_c {where}. "
+    which = f"{close} of the {len(ratios)} lines that do (depth / 6 ξ_c: {each})"
+    return f"Accuracy falls halfway to chance within a factor of 2 of 6 ξ_c in {which}. "
 
 
 def deepest(table: pd.DataFrame) -> str:
