@@ -32,9 +32,9 @@ class Diagnosis(Receiver, L.Callback):
 
     def __init__(self) -> None:
         self.findings: tuple[Finding, ...] = ()
-        self._begin()
+        self.on_fit_start()
 
-    def _begin(self) -> None:
+    def on_fit_start(self, *_: Any) -> None:
         self._layers: list[tuple[int, int, str, str, float]] = []  # epoch, step, layer, quantity, value
         self._epochs: list[dict[str, float]] = []
         self._ended: dict[str, float] = {}  # of an epoch that has ended, before its metrics
@@ -49,9 +49,6 @@ class Diagnosis(Receiver, L.Callback):
         for tag, value in metrics.items():
             quantity, _, layer = tag.partition("/")
             self._layers.append((max(epoch, int(self._has_begun)), step, layer, quantity, value))
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._begin()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._has_begun = trainer.global_step > 0
@@ -77,14 +74,8 @@ class Diagnosis(Receiver, L.Callback):
         self._losses = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._note_epoch(trainer)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._note_epoch(trainer)
-
-    def _note_epoch(self, trainer: L.Trainer) -> None:
-        """Note an epoch's losses and metrics, those of its validation too: after it, as the module's own hook at its
-        end logs too. Not those that are left of an earlier one."""
+        """Note the ended epoch's losses and metrics, those of its validation too: after it, as the module's own hook at
+        its end logs too. Not those that are left of an earlier one."""
         if not self._ended:
             return
         metrics = dict(trainer.callback_metrics)
@@ -95,22 +86,21 @@ class Diagnosis(Receiver, L.Callback):
         self._epochs.append(self._ended | logged | place)
         self._ended, self._metrics = {}, metrics
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._diagnose(trainer, pl_module)
+    on_train_end = on_train_epoch_start
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._note_epoch(trainer)
+        self.on_train_end(trainer, pl_module)
         if self._epochs or self._layers:
-            self._diagnose(trainer, pl_module)
+            self.on_fit_end(trainer, pl_module)
 
-    def _diagnose(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         from actsweep.report.findings import entries
         from actsweep.statistics.findings import find
         from actsweep.statistics.setting import Setting
 
-        run, tables = self._run(trainer, module), self._tables()
+        run, tables = self._run(trainer, pl_module), self._tables()
         setting = Setting({"act": run["act"]}, **{run["status"]: (run,)})  # type: ignore[arg-type]
         self.findings = find([setting], lambda run: tables)
         lines = [line for each in entries(self.findings) for line in each.lines] or [f"{run['act']}: {NOTHING}"]

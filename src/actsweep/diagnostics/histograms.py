@@ -105,20 +105,16 @@ class ActivationHistogram(Diagnostic):
             if not all(sent):
                 self.say_once("nothing is written: no logger takes histograms, as TensorBoard's does")
 
-    def count(self, layers: Sequence[Layer]) -> dict[str, Histogram]:
-        """All networks' histograms by `quantity/layer`."""
-        found: dict[str, Histogram] = {}
+    def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
+        """Each network's histograms by `quantity/layer`."""
+        found = {}
         for layer in layers:
             sources = {"pre_activation": layer.pre, "post_activation": layer.post, "weight_gradient": layer.gradient}
             for quantity, values in sources.items():
                 if (real := self.real(values, tag := f"{quantity}/{layer.name}")) is not None:
                     found[tag] = histogram(real, self.bins)
-        return found
-
-    def by_network(self, layers: Sequence[Layer]) -> list[dict[str, CountsAndEdges]]:
-        """Each network's histograms by `quantity/layer`."""
-        found = {tag: each.networks() for tag, each in self.count(layers).items()}
-        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+        rows = zip(*(each.networks() for each in found.values()), strict=True)
+        return [dict(zip(found, row, strict=True)) for row in rows]
 
 
 def _is_wandbs(logger: object, wandb: Any) -> bool:

@@ -52,8 +52,7 @@ def output(call: Call) -> Place:
 
 
 def sightings(trace: Trace, call: Call) -> list[Sighting]:
-    """What one use of a layer shows, of each activation behind it, or why it shows nothing: tensors may be of any
-    kind."""
+    """What a use of a layer shows, of each activation behind it, or why nothing: tensors may be of any kind."""
     assert call.weight is not None
     try:
         return _seen(trace, output(call), call.weight.tensor.detach())
@@ -143,19 +142,12 @@ def _leads_on(place: Place, stretch: Stretch) -> bool:
                 return True
             made = next(iter(use.made.values()))
             further = passed(there, use) if there else None
-            if made not in seen and (further or not _shrinks(value, use)) and not _is_spread(value, made, use):
+            shrinks = sum(each.tensor.numel() for each in use.made.values()) < value.tensor.numel()
+            alike = {each.tensor.shape for each in use.given.values()} & {made.tensor.shape}
+            is_spread = alike and made.tensor.shape != value.tensor.shape  # one number meets many, as a mean does
+            if made not in seen and (further or not shrinks) and not is_spread:
                 ahead.append((made, further))
     return False
-
-
-def _shrinks(value: Value, use: Call) -> bool:
-    return sum(each.tensor.numel() for each in use.made.values()) < value.tensor.numel()
-
-
-def _is_spread(value: Value, made: Value, use: Call) -> bool:
-    """Whether one number of a value meets many of another, as a mean does."""
-    shape = made.tensor.shape
-    return shape != value.tensor.shape and any(each.tensor.shape == shape for each in use.given.values())
 
 
 def known(what: str, stretch: Stretch, find: Callable[[], Any]) -> Any:
@@ -212,7 +204,11 @@ def passed(place: Place, call: Call) -> Place | None:
     there, is_alike = replace(place, value=made), made.tensor.shape == like.shape
     if call.name in NORMALISATIONS:
         return there
-    if is_arithmetic(call, place.value):
+    # Added to or multiplied by what doesn't depend on it here, such as a residual connection's.
+    if (
+        call.name.rstrip("_") in {"add", "sub", "mul"}
+        and sum(each is place.value.tensor for each in call.arguments) == 1
+    ):
         return there if is_alike else None
     step = Stretch(place.value, made, [call], call.name)
     try:
@@ -221,11 +217,6 @@ def passed(place: Place, call: Call) -> Place | None:
         return _located(step, place, like)
     except Exception:  # the calls are anybody's
         return None
-
-
-def is_arithmetic(call: Call, value: Value) -> bool:
-    """Whether a value is added to or multiplied by what doesn't depend on it here, such as a residual connection's."""
-    return call.name.rstrip("_") in {"add", "sub", "mul"} and sum(each is value.tensor for each in call.arguments) == 1
 
 
 def _located(step: Stretch, place: Place, like: Tensor) -> Place | None:
