@@ -79,11 +79,6 @@ def _number(text: str) -> str | int | float:
     return text
 
 
-def _labelled(run: Run, label: Mapping[str, Any], rows: pd.DataFrame) -> pd.DataFrame:
-    said = {"run": run["folder"]} | {name: value for name, value in label.items() if name not in rows}
-    return pd.concat([pd.DataFrame(said, index=rows.index), rows], axis=1)
-
-
 def _rows(run: Run, name: str, known: Folders) -> pd.DataFrame:
     found = known.read(run, name)  # without a row that was being written when a disk was full
     return pd.DataFrame() if found is None else found.astype({key: str for key in NAMES if key in found})
@@ -105,18 +100,18 @@ def load(folders: Sequence[Path]) -> Loaded:
     """See `actsweep.load`."""
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:
         raise UserError(f"{', '.join(missing)}: there is no such folder")
-    runs = read_runs(folders)
-    varied = [{name: _number(value) for name, value in label.items()} for label in labels(runs)]
-    said = [label | {"seed": run["seed"]} for run, label in zip(runs, varied, strict=True)]
+    runs, known = read_runs(folders), Folders()
     repeated = {run["folder"] for setting in settings_of(runs) for run in setting.repeated}
-    ends = ["repeated" if run["folder"] in repeated else status(run) for run in runs]
-    rows = [{key: run.get(key) for key in FOUND} | {"status": end} for run, end in zip(runs, ends, strict=True)]
-    found = [pd.DataFrame([row]) for row in rows]
-    known = Folders()
-    epochs, layers = [_rows(run, "epochs", known) for run in runs], [_layers(run, known) for run in runs]
-    parts = [[_labelled(*each) for each in zip(runs, said, tables, strict=True)] for tables in (found, epochs, layers)]
+    tables: tuple[list[pd.DataFrame], ...] = ([], [], [])
+    for run, label in zip(runs, labels(runs), strict=True):
+        said = {"run": run["folder"], **{name: _number(value) for name, value in label.items()}, "seed": run["seed"]}
+        end = "repeated" if run["folder"] in repeated else status(run)
+        summary = pd.DataFrame([{key: run.get(key) for key in FOUND} | {"status": end}])
+        for parts, rows in zip(tables, (summary, _rows(run, "epochs", known), _layers(run, known)), strict=True):
+            new = {name: value for name, value in said.items() if name not in rows}
+            parts.append(pd.concat([pd.DataFrame(new, index=rows.index), rows], axis=1))
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
-    runs_table, epochs_table, layers_table = map(_together, parts, columns)
+    runs_table, epochs_table, layers_table = map(_together, tables, columns)
     return Loaded(runs_table, epochs_table, layers_table, tuple(folders))
 
 

@@ -7,7 +7,7 @@ this is imported.
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from itertools import product
@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from actsweep.config.command_line import typed
 from actsweep.config.descriptions import targets
-from actsweep.config.schema import Settings
+from actsweep.config.schema import IMMATERIAL, Settings
 from actsweep.errors import UserError, exits_are_errors
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from actsweep.data.dataset import Dataset
 
 SHOWN_ANYWAY = {"act", "depth", "seed"}
-OPERATIONAL = {
-    *("sweeps", "figures", "report", "rerun", "plan"),
-    *("data.source.root", "trainer.enable_progress_bar", "trainer.max_epochs"),
-}
+OPERATIONAL = IMMATERIAL | {"sweeps", "rerun", "plan"}
 ESCAPED = r"$\{"
 LOCATION, SHOWN = "data.source.root=", 12  # characters of a digest
 CALLING = {"optim": "_target_", "data": "source._target_", "init": "weight._target_"}  # what a choice names
@@ -74,11 +71,11 @@ def _with_value(root: DictConfig, place: int, override: str) -> str:
     return f"{key}={OmegaConf.select(root, key)}"
 
 
-def _run_name_of(root: DictConfig) -> str:
-    depth = len(root.hidden_sizes) if root.depth is None else root.depth
-    overrides = [_with_value(root, place, each) for place, each in enumerate(typed(root.hydra.overrides.task))]
-    content = _content_named(root) if any(each.lstrip("+").startswith(LOCATION) for each in overrides) else ""
-    return run_name(root.hydra.runtime.choices.act, depth, root.seed, overrides, content)
+def _run_name_of(_root_: DictConfig) -> str:
+    depth = len(_root_.hidden_sizes) if _root_.depth is None else _root_.depth
+    overrides = [_with_value(_root_, place, each) for place, each in enumerate(typed(_root_.hydra.overrides.task))]
+    content = _content_named(_root_) if any(each.lstrip("+").startswith(LOCATION) for each in overrides) else ""
+    return run_name(_root_.hydra.runtime.choices.act, depth, _root_.seed, overrides, content)
 
 
 def _dataset(source: Mapping[str, Any]) -> "Dataset":
@@ -97,29 +94,34 @@ def _content_named(root: DictConfig) -> str:
     return "" if dataset.published else f"content={dataset.digest[:SHOWN]}"
 
 
-def _best_of_atlas(count: int) -> list[str]:
+def _content_of(_root_: DictConfig) -> str:
+    return _dataset(_plain(_root_.data.source)).digest[:SHOWN]
+
+
+def _best_of_atlas(count: int) -> str:
     from actsweep.statistics import atlas  # here, because it imports pandas
 
-    return atlas.best(count)
+    return ",".join(atlas.best(int(count)))
 
 
-def _job_folder_of(root: DictConfig) -> str:
+def _job_folder_of(_root_: DictConfig) -> str:
     """Where Hydra will put a job that has not begun: its `hydra.runtime.output_dir` until then."""
-    hydra = root.hydra
+    hydra = _root_.hydra
     parts = (hydra.sweep.dir, hydra.sweep.subdir) if hydra.mode == RunMode.MULTIRUN else (hydra.run.dir,)
     return os.path.abspath(os.path.join(*map(str, parts)))  # noqa: PTH100, PTH118  # as Hydra does
 
 
 def register() -> None:
-    """Make `${run_name:}`, `${job_folder:}`, `${content:}`, `${tuned_lr:}` and `${atlas_best:}` known to OmegaConf."""
-    OmegaConf.register_new_resolver("job_folder", lambda *, _root_: _job_folder_of(_root_), replace=True)
-    OmegaConf.register_new_resolver("run_name", lambda *, _root_: _run_name_of(_root_), replace=True)
-    OmegaConf.register_new_resolver(
-        "content", lambda *, _root_: _dataset(_plain(_root_.data.source)).digest[:SHOWN], replace=True
-    )
-    tuned_lr = lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_)  # noqa: E731
-    OmegaConf.register_new_resolver("tuned_lr", tuned_lr, replace=True)
-    OmegaConf.register_new_resolver("atlas_best", lambda count: ",".join(_best_of_atlas(int(count))), replace=True)
+    """Make the resolvers known to OmegaConf, which passes those with a `_root_` the whole configuration."""
+    resolvers: dict[str, Callable[..., str | float]] = {
+        "run_name": _run_name_of,
+        "job_folder": _job_folder_of,
+        "content": _content_of,
+        "tuned_lr": lambda folder, act, init, *, _root_: tuned.learning_rate(folder, act, init, _root_),
+        "atlas_best": _best_of_atlas,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -138,7 +138,7 @@ class Diagnosis(Receiver, L.Callback):
     def _tables(self) -> "Tables":
         import pandas as pd
 
-        from actsweep.results.measured import measured
+        from actsweep.results.folders import measured
         from actsweep.statistics.findings.seen import Tables
 
         epochs = pd.DataFrame(self._epochs)

@@ -60,16 +60,14 @@ def measure(network: MLP, data: DataModule, loss: str = "cross_entropy") -> dict
     outputs_for(loss, data.dataset)
     labels, objective = data.test.labels, LOSSES[loss]
     correct = _correct(network, objective, data.test_dataloader(), labels)
-    classes = range(len(data.dataset.classes))
+    by_class = {name: correct[labels == number].mean() for number, name in enumerate(data.dataset.classes)}
     inputs, targets = data.probe(PROBE)
     layers = observe(network, lambda: objective.value(network(inputs), targets))
     counts = count_over(network, data.all_training_batches())
     gradients = [layer.gradient for layer in layers if layer.gradient is not None]
     return {
         "test_accuracy": _number(correct.mean()),
-        "class_accuracy": {
-            data.dataset.classes[number]: _number(correct[labels == number].mean()) for number in classes
-        },
+        "class_accuracy": {name: _number(accuracy) for name, accuracy in by_class.items()},
         "hidden_sizes": [layer.weight.shape[2] for layer in layers[1:]],
         "outputs": layers[-1].weight.shape[1],
         "dead_outputs": [int(counts[name]["dead_outputs"]) for name in counts],
@@ -159,13 +157,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a checkpoint")
     parser.add_argument("--data", help="a name from conf/data/ (default: the data it was trained on)")
     parser.add_argument("--root", help="where the data lie (default: where they lay)")
-    parser.add_argument(
-        "--allow",
-        nargs="*",
-        default=[],
-        metavar="PATH",
-        help="further activation classes, and sources of data, to trust",
-    )
+    trust = "further activation classes, and sources of data, to trust"
+    parser.add_argument("--allow", nargs="*", default=[], metavar="PATH", help=trust)
     arguments = parser.parse_args()
     for path in arguments.checkpoints:
         network, trained_on, loss = load(path, tuple(arguments.allow))

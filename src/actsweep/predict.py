@@ -59,16 +59,13 @@ def table(found: Layers) -> Table:
     shown = Table(
         "layer", "√q: rms of z", "√χ: gradient, this / next", "gradient, this / last hidden", "95 % of networks"
     )
-    deep = len(found.chi) > MOST_ROWS
+    depth, ends = len(found.chi), MOST_ROWS // 2
     for place, (q, chi, gradient) in enumerate(zip(found.q, found.chi, found.gradients, strict=False)):
-        if deep and MOST_ROWS // 2 <= place < len(found.chi) - MOST_ROWS // 2:
-            if place == MOST_ROWS // 2:
-                shown.add_row("…", "…", "…", "…", "…")
-            continue
-        low, high = (f"{end:.2g}" for end in single_networks(found, place))
-        shown.add_row(
-            str(place + 1), f"{math.sqrt(q):.4g}", f"{math.sqrt(chi):.4f}", f"{gradient:.3g}", f"{low} to {high}"
-        )
+        if depth <= MOST_ROWS or not ends <= place < depth - ends:
+            range_of = " to ".join(f"{end:.2g}" for end in single_networks(found, place))
+            shown.add_row(str(place + 1), f"{math.sqrt(q):.4g}", f"{math.sqrt(chi):.4f}", f"{gradient:.3g}", range_of)
+        elif place == ends:
+            shown.add_row(*["…"] * len(shown.columns))
     shown.add_row("output", f"{math.sqrt(found.q[-1]):.4g}", "", "", "")
     return shown
 
@@ -86,22 +83,18 @@ def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
     """What that means for training, in sentences."""
     depth, first = len(found.chi), float(found.gradients[0])
     name = f"{settings.names.act} at init={settings.names.init}"
-    sentences = []
     if end.chi == 0:
-        return [
-            f"{name}: φ′ = 0 wherever z comes to lie, so no gradient passes many layers, and early ones can't learn."
-        ]
+        why = "φ′ = 0 wherever z comes to lie, so no gradient passes many layers, and early ones can't learn"
+        return [f"{name}: {why}."]
+    reach_first = f"{first:.2g} of the last hidden layer's reach the first"
     if first < FAINT:
         how = "underflow float32: they are exactly 0" if first < FLOAT32_SMALLEST else "hardly move the first layers"
-        sentences.append(
-            f"{name}: gradients vanish, {first:.2g} of the last hidden layer's reach the first of {depth}; they {how}."
-        )
+        passing = f"gradients vanish, {reach_first} of {depth}; they {how}"
     elif first > 1 / FAINT:
-        sentences.append(f"{name}: gradients explode {first:.2g}-fold over {depth} layers; expect divergence.")
+        passing = f"gradients explode {first:.2g}-fold over {depth} layers; expect divergence"
     else:
-        sentences.append(
-            f"{name}: gradients pass {depth} layers, {first:.2g} of the last hidden layer's reach the first."
-        )
+        passing = f"gradients pass {depth} layers, {reach_first}"
+    sentences = [f"{name}: {passing}."]
     if end.q == 0 and math.isnan(end.correlation):
         sentences.append("Pre-activations vanish with depth: q* = 0.")
     elif math.isinf(end.q):

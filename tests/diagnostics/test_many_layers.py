@@ -11,8 +11,7 @@ from actsweep.report.figures.unit_classes import draw as unit_classes
 from actsweep.report.page.histograms import histograms_of
 from actsweep.report.page.layers import layers_of
 from actsweep.results import run_folder
-from actsweep.results.folders import Folders
-from actsweep.results.measured import measured
+from actsweep.results.folders import Folders, measured
 from actsweep.results.reading import Run, read_runs
 from actsweep.statistics.setting import settings_of
 from tests.results.made_up_runs import result_of

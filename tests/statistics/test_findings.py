@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actsweep.results.measured import Measured
+from actsweep.results.folders import Measured
 from actsweep.results.reading import Run
 from actsweep.statistics import findings
 from actsweep.statistics.findings import KINDS, Finding, Tables, find

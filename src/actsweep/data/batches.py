@@ -110,20 +110,19 @@ def _check_sizes(pool: int, sampling: Sampling, val_size: int) -> None:
     batch_size, left = sampling.batch_size, pool - val_size
     if val_size >= pool:
         raise UserError(f"data.val_size={val_size}: must be between 0 and {pool - 1}, the data has {pool} examples")
-    if batch_size == "all" and sampling.replacement:
-        raise UserError("data.replacement=true: with data.batch_size=all nothing is drawn; give data.replacement=false")
     if batch_size == "all":
-        return
-    if sampling.replacement:
+        if sampling.replacement:
+            nothing = "with data.batch_size=all nothing is drawn"
+            raise UserError(f"data.replacement=true: {nothing}; give data.replacement=false")
+    elif sampling.replacement:
         if not sampling.steps(left):
             raise UserError(
                 f"data.steps_per_epoch=null: {left} training examples make no batch of {batch_size}; give "
                 "data.steps_per_epoch=N, or a smaller data.batch_size"
             )
-        return
-    if batch_size > left:
+    elif batch_size > left:
         raise UserError(f"data.batch_size={batch_size}: must be at most {left}, the training split's size")
-    if sampling.steps(left) > left // batch_size:
+    elif sampling.steps(left) > left // batch_size:
         raise UserError(
             f"data.steps_per_epoch={sampling.steps_per_epoch}: must be at most {left // batch_size}, one pass "
             "through the training split; or draw with data.replacement=true"
@@ -145,14 +144,9 @@ class SplitData:
         scale = standardised(self.train, dataset) if standardise else dataset.scale
         self.dataset, self.sampling = replace(dataset, scale=scale), sampling
         self.test = dataset.test or dataset.pool
-        if dataset.classes and val_size:
-            self._check_classes(val_size, split_seed)
-
-    def _check_classes(self, val_size: int, split_seed: int) -> None:
-        dataset, left = self.dataset, set(self.train.labels.unique().tolist())
-        if absent := set(dataset.pool.labels.unique().tolist()) - left:
+        if dataset.classes and len(absent := np.setdiff1d(dataset.pool.labels, self.train.labels)):
             raise UserError(
-                f"data.val_size={val_size}: leaves no example of {dataset.classes[min(absent)]} to train on; give a "
+                f"data.val_size={val_size}: leaves no example of {dataset.classes[absent[0]]} to train on; give a "
                 f"smaller one, or another data.split_seed than {split_seed}"
             )
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from actsweep.data import folders, idx
+from actsweep.data import idx
 from actsweep.data.dataset import Dataset, Examples, Pictures, Scale
 from actsweep.errors import UserError
 from actsweep.places import command, data_folder
@@ -31,8 +31,8 @@ DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")  # of the package data
 
 def there(place: Path) -> dict[str, Path]:
     """Name → path of those of the four files that lie in a folder."""
-    found = folders.listing(place)
-    return {name: paths[0] for name in SHA256 if (held := folders.slot(name)) and (paths := found.get(held))}
+    found = idx.listing(place)
+    return {name: paths[0] for name in SHA256 if (held := idx.slot(name)) and (paths := found.get(held))}
 
 
 def find(root: Path) -> dict[str, Path] | None:
@@ -84,7 +84,7 @@ def downloaded(root: Path) -> dict[str, Path]:
 
 
 def _files(root: str | None, download: bool) -> dict[str, Path]:
-    place = folders.folder(data_folder() if root is None else root)
+    place = idx.folder(data_folder() if root is None else root)
     if not (files := find(place) or (downloaded(place) if download else None)):
         raise UserError(f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}")
     return files

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from actsweep.data import fashion_mnist, folders
+from actsweep.data import fashion_mnist, idx
 from actsweep.places import data_folder, door
 
 PACKAGE = "dataset-fashion-mnist"
@@ -49,4 +49,4 @@ def fetch(root: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(prog=door("data.fetch"), description="Get FashionMNIST, once.")
     parser.add_argument("--root", type=Path, default=data_folder(), help="where to put it (default: %(default)s)")
-    print("FashionMNIST, verified, in", fetch(folders.folder(parser.parse_args().root)))
+    print("FashionMNIST, verified, in", fetch(idx.folder(parser.parse_args().root)))

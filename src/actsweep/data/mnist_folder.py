@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actsweep.data import folders, idx
+from actsweep.data import idx
 from actsweep.data.dataset import Dataset, Examples, Scale
 from actsweep.errors import UserError
 
@@ -81,12 +81,12 @@ def load(root: str, first_label: int = 0, split: str | None = None) -> Dataset:
 
     `split` chooses among several in a folder, as EMNIST's letters, digits, balanced …
     """
-    place = folders.folder(root)
+    place = idx.folder(root)
     if not place.is_dir():
         raise UserError(f"data.source.root={root}: there is no such folder")
     if isinstance(first_label, bool) or not isinstance(first_label, int):
         raise UserError(f"data.source.first_label={first_label}: must be a whole number")
-    chosen = folders.of_split(folders.below(place), place, None if split is None else str(split))
+    chosen = idx.of_split(idx.below(place), place, None if split is None else str(split))
     files = tuple((held, tuple(path.absolute() for path in paths)) for held, paths in sorted(chosen.items()))
     found = [path.stat() for _, paths in files for path in paths]
     stamps = tuple((each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in found)

@@ -23,7 +23,6 @@ MOST_NAMED = 3
 def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
     """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
     there, and no run with other settings, unless `rerun` has that one replaced."""
-    _refuse_tilde(folder)
     rank.expect(settings.trainer.devices)  # before anything is written, or left to the first of several processes
     ownership.refuse_foreign(folder, besides)
     if run_folder.SWEEP in ownership.recorded(folder):
@@ -52,11 +51,6 @@ def _is_another(values: list[float] | None, settings: "Settings") -> bool:
     return not np.allclose(settings.act_values, then, rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
-def _refuse_tilde(folder: Path) -> None:
-    if str(folder).startswith("~"):
-        raise UserError(f"{folder}: ~ is the shell's, and would be a folder of that name here; write $HOME")
-
-
 def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:
     """A run can resume to more epochs, but not back."""
     result, asked = run_folder.read_result(folder) or {}, settings.trainer.max_epochs
@@ -80,7 +74,6 @@ def _epochs_at_hand(folder: Path, settings: "Settings") -> int:
 
 def refuse_sweep(folder: Path) -> None:
     """Raise UserError unless a sweep may write into the folder."""
-    _refuse_tilde(folder)
     ownership.refuse_foreign(folder)
     if run_folder.RUN in ownership.recorded(folder):
         raise UserError(f"{folder} is the folder of a run: a sweep needs one of its own")
@@ -88,11 +81,12 @@ def refuse_sweep(folder: Path) -> None:
 
 def hydra_files(hydra: Any) -> list[str]:
     """What Hydra itself, and its callbacks, write into a run's folder, by the section `hydra` of its configuration."""
-    subfolder = hydra.output_subdir
-    names = ["config.yaml", "hydra.yaml", "overrides.yaml"] if subfolder is not None else []
-    if names and Path(subfolder) != Path():  # where everything lies, everything is not Hydra's
-        names.append("*")
-    return [*_logs(hydra), *(Path(subfolder, name).as_posix() for name in names)]
+    if hydra.output_subdir is None:
+        return _logs(hydra)
+    subfolder = Path(hydra.output_subdir)
+    others = [] if subfolder == Path() else ["*"]  # where everything lies, everything is not Hydra's
+    names = ["config.yaml", "hydra.yaml", "overrides.yaml", *others]
+    return [*_logs(hydra), *((subfolder / name).as_posix() for name in names)]
 
 
 def _logs(hydra: Any) -> list[str]:

@@ -1,23 +1,27 @@
-"""The tables in run folders, read fast and with distrust: a run may have been killed while it wrote them."""
+"""The tables in run folders, read fast and with distrust: a run may have been killed while it wrote them.
+
+Flow: results → statistics, report.
+"""
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from actsweep.results.files import warn
-from actsweep.results.measured import Measured, measured
-from actsweep.results.reading import Run
+from actsweep.results.reading import Run, natural
 from actsweep.results.run_folder import QUANTITIES, table
 
 NUMBERS = ("epoch", "step", "value", "low", "high", "x", "slope", "label", "prediction", "loss", "example")
 NAMES = ("layer", "quantity")
-
-
 NEEDED = {"epochs": ("epoch",), "layers": ("epoch", "step", "layer", "quantity", "value")}
+Floats = npt.NDArray[np.float64]
+Names = tuple[str, ...]
 
 
 def rows(path: Path, faults: list[str], needed: tuple[str, ...] = ()) -> pd.DataFrame | None:
@@ -59,6 +63,48 @@ def _sound(found: pd.DataFrame, name: str, needed: tuple[str, ...]) -> pd.DataFr
         if column in ("epoch", "step", *NAMES) and found[column].hasnans:
             bad |= found[column].isna()
     return found[~bad] if bad.any() else found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One quantity of one run: (times, layers). inf: measured but not finite; NaN: not measured."""
+
+    times: npt.NDArray[np.int64]
+    epochs: npt.NDArray[np.int64]
+    by_step: bool
+    layers: Names
+    values: Floats
+
+    def at(self, epoch: int) -> "Measured":
+        """The last measurement of this epoch alone; of epoch 0, the untrained network, the first."""
+        rows = np.flatnonzero(self.epochs == epoch)
+        row = rows[-1:] if epoch else rows[:1]
+        return replace(self, times=np.zeros(1, dtype=np.int64), epochs=self.epochs[row], values=self.values[row])
+
+
+def measured(table: pd.DataFrame) -> dict[str, Measured]:
+    """layers.csv → quantity → its values; of several measurements in an epoch or step the last."""
+    layers = table["layer"].cat.categories.astype(str)
+    names = np.array(sorted(layers, key=natural))
+    quantities, of_quantity = table["quantity"].cat, table["quantity"].cat.codes.to_numpy()
+    of_layer = np.array([list(names).index(layer) for layer in layers])[table["layer"].cat.codes.to_numpy()]
+    epochs, steps = (table[name].to_numpy(dtype=np.int64) for name in ("epoch", "step"))
+    values = table["value"].to_numpy(dtype=np.float64)
+    values = np.where(np.isfinite(values), values, np.inf)
+    found = {}
+    for code, quantity in enumerate(quantities.categories):
+        rows = np.flatnonzero(of_quantity == code)
+        if not len(rows):
+            continue
+        by_step = len(np.unique(steps[rows])) > len(np.unique(epochs[rows]))
+        times, row = np.unique((steps if by_step else epochs)[rows], return_inverse=True)
+        present, column = np.unique(of_layer[rows], return_inverse=True)
+        grid = np.full((len(times), len(present)), np.nan)
+        grid[row, column] = values[rows]
+        epoch_of = np.zeros(len(times), dtype=np.int64)
+        epoch_of[row] = epochs[rows]
+        found[str(quantity)] = Measured(times, epoch_of, by_step, tuple(names[present].tolist()), grid)
+    return found
 
 
 @dataclass

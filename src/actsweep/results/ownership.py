@@ -69,6 +69,8 @@ def foreign(folder: Path) -> Iterator[str]:
 
 def refuse_foreign(folder: Path, besides: Iterable[str] = ()) -> None:
     """Raise UserError if anything but what actsweep wrote lies in the folder, and these, named as in a list."""
+    if str(folder).startswith("~"):
+        raise UserError(f"{folder}: ~ is the shell's, and would be a folder of that name here; write $HOME")
     allowed = set(besides)
     if found := list(islice((name for name in foreign(folder) if not _is_listed(name, allowed)), MOST_NAMED + 1)):
         raise UserError(_refusal(folder, found))

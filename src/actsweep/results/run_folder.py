@@ -139,16 +139,14 @@ def write_sweep(folder: Path, question: str | None, command: str, expected: list
 
 def read_sweep(folder: Path) -> dict[str, Any]:
     """What `write_sweep` noted."""
-    found = read_json(folder / SWEEP)
+    path = folder / SWEEP
+    found = read_json(path)
     names = found.get("expected", [])
-    if isinstance(names, list) and all(isinstance(name, str) for name in names) and (found or not _is_there(folder)):
+    is_damaged = not found and SWEEP in ownership.recorded(folder) and path.exists()
+    if isinstance(names, list) and all(isinstance(name, str) for name in names) and not is_damaged:
         return found
-    warn(f"{folder / SWEEP} is damaged: which of its runs are missing isn't known")
+    warn(f"{path} is damaged: which of its runs are missing isn't known")
     return {key: value for key, value in found.items() if key != "expected"}
-
-
-def _is_there(folder: Path) -> bool:
-    return SWEEP in ownership.recorded(folder) and (folder / SWEEP).exists()
 
 
 def name_of(folder: Path) -> str:

@@ -14,8 +14,7 @@ import pytest
 from actsweep.report import page, wording
 from actsweep.report.page.layers import mean_over_seeds
 from actsweep.report.summary import summarise
-from actsweep.results.folders import Folders
-from actsweep.results.measured import measured
+from actsweep.results.folders import Folders, measured
 from actsweep.results.reading import read_runs
 from actsweep.statistics.setting import settings_of
 from tests.report.page.conftest import Open, Opened, add_run, written

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from actsweep.report.wording import plain_list, spoken, thinned
-from actsweep.results.folders import Folders
-from actsweep.results.measured import Floats, Measured, Names
+from actsweep.results.folders import Floats, Folders, Measured, Names
 from actsweep.results.reading import Run, measured_at, natural, status
 from actsweep.statistics.setting import Setting
 

@@ -14,8 +14,7 @@ from markupsafe import Markup, escape
 from actsweep.report.frames import by_epoch, loss_unit
 from actsweep.report.page.layers import aligned, at_ends, mean_over_seeds, of_one_time, range_over_seeds
 from actsweep.report.wording import number, spoken, thinned
-from actsweep.results.folders import Folders
-from actsweep.results.measured import Floats, Measured
+from actsweep.results.folders import Floats, Folders, Measured
 from actsweep.results.reading import Run
 from actsweep.statistics.findings import Finding
 from actsweep.statistics.setting import Setting

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from actsweep.results.measured import Floats
+from actsweep.results.folders import Floats
 from actsweep.results.reading import Run
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import HARMS, Finding, Where

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from actsweep.results.folders import Folders
-from actsweep.results.measured import Floats, Measured
+from actsweep.results.folders import Floats, Folders, Measured
 from actsweep.results.reading import Run, status
 from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, HARMS, NOTE, Fact

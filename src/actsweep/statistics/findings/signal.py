@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actsweep.results.measured import Floats
+from actsweep.results.folders import Floats
 from actsweep.statistics.findings.finding import HARMS, Fact, Finding, Where
 from actsweep.statistics.findings.seen import Seen, fact, geometric
 from actsweep.statistics.inference import Estimate, proportion

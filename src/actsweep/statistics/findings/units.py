@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from actsweep.results.measured import Floats
+from actsweep.results.folders import Floats
 from actsweep.statistics.findings.finding import Fact, Finding, Where
 from actsweep.statistics.findings.seen import AT_CHANCE, ByLayer, Seen, average, fact, wider
 from actsweep.statistics.findings.signal import activation, better_init
