@@ -51,9 +51,9 @@ class Loaded:
     @cached_property
     def report(self) -> dict[str, Any]:
         """What report.json holds, computed from the runs that are there now. Raises ValueError where none is."""
-        from actsweep.report import as_data, writing  # here, because it imports SciPy
+        from actsweep.report import writing  # here, because it imports SciPy
 
-        return as_data.report_of(writing.summary_of(read_runs(self.folders), self.folders), self.folders[0].name)
+        return writing.content_of(self.folders)
 
     @property
     def settings(self) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from actsweep import load
-from actsweep.report import as_data, figures, terminal, trial, verdict, writing
+from actsweep.report import as_data, figures, provenance, terminal, trial, verdict, writing
 from actsweep.report.frames import loss_unit
 from actsweep.report.page import _declared
 from actsweep.report.page.examples import examples_of
@@ -67,6 +67,34 @@ def test_a_folder_whose_name_is_no_unicode_has_a_table(tmp_path: Path, monkeypat
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     writing.write(sweep(folder), [folder], with_page=False)
     assert len(pd.read_csv(folder / run_folder.RESULTS)) == 4
+
+
+def test_runs_below_a_folder_whose_name_is_no_unicode_have_links(tmp_path: Path) -> None:
+    runs = sweep(tmp_path / os.fsdecode(b"caf\xe9"), acts=["relu"], seeds=[0], sizes=[(8,)])
+    (row,) = provenance.run_rows(tasks_of(settings_of(runs)), tmp_path)
+    assert row["href"] == "./caf%E9/relu-d1-s0/"
+
+
+def test_a_sweep_of_which_no_run_has_ended_is_not_said_to_be_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder.write_sweep(tmp_path, None, "x", ["tanh-d2-s0"])
+    assert reported(monkeypatch, tmp_path) == 2
+    assert capsys.readouterr().err == f"error: no run of the sweep in {tmp_path} has left a result.json yet\n"
+
+
+def test_a_failed_run_of_which_nothing_else_is_known_is_reported(tmp_path: Path) -> None:
+    (run,) = sweep(tmp_path, acts=["relu"], seeds=[0])
+    known = {key: run[key] for key in ("name", "act", "seed", "depth", "hidden_sizes", "config")}
+    Path(run["folder"], run_folder.RESULT).write_text(json.dumps(known | {"status": "failed"}))
+    writing.write(read_runs([tmp_path]), [tmp_path])
+    assert pd.read_csv(tmp_path / run_folder.RESULTS)["status"].tolist() == ["failed"]
+
+
+def test_what_is_loaded_from_the_current_folder_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert load(".").report["name"] == tmp_path.name
 
 
 def test_a_figure_that_is_not_there_any_more_costs_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

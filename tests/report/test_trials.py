@@ -87,6 +87,11 @@ def test_who_is_ended_while_it_tries_a_remedy_leaves_no_run_behind(number: signa
 def test_a_run_without_hydras_notes_is_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"overrides.yaml: can't be read"):
         trial.overrides_of({"folder": str(tmp_path)})
+    (tmp_path / ".hydra").mkdir()
+    for content in (b"", b"1", b"\xff\xfe\x00"):  # the disk was full; somebody else's
+        (tmp_path / ".hydra" / "overrides.yaml").write_bytes(content)
+        with pytest.raises(UserError, match=r"overrides.yaml: can't be read"):
+            trial.overrides_of({"folder": str(tmp_path)})
 
 
 def test_a_remedy_takes_the_place_of_what_it_contradicts() -> None:

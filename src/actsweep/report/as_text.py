@@ -38,10 +38,11 @@ def markdown(summary: Summary, name: str) -> str:
 def escaped(text: str) -> str:
     r"""Text that Markdown shows as it is.
 
-    >>> print(escaped("a|b <c> *d* _e f_g [0, 1]"))
-    a\|b \<c> \*d\* \_e f_g [0, 1]
+    >>> print(escaped("a|b <c> *d* _e f_g [0, 1] [h](i) &lt; $j$"))
+    a\|b \<c> \*d\* \_e f_g [0, 1] [h]\(i) \&lt; \$j\$
     """
-    return re.sub(r"([\\`*<|~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
+    marks = r"([\\`*<|~$]|&(?=#?\w+;)|(?<=])\(|(?<![^\W_])_|_(?![^\W_]))"
+    return re.sub(marks, r"\\\1", " ".join(text.split()))
 
 
 def _verdict(judged: Judged, several: bool) -> list[str]:

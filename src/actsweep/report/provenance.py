@@ -18,7 +18,7 @@ MOST_VALUES = 12
 
 def link(folder: str, page: Path) -> str:
     """From the page to a run's folder. The leading dot: a name with a colon must not read as a scheme."""
-    return "./" + quote(Path(os.path.relpath(folder, page)).as_posix()) + "/"
+    return "./" + quote(os.fsencode(os.path.relpath(folder, page))) + "/"
 
 
 def _counts(values: Sequence[str]) -> list[str]:

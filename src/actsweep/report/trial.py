@@ -103,7 +103,7 @@ def overrides_of(run: Run) -> list[str]:
     path = Path(run["folder"], ".hydra", "overrides.yaml")
     try:
         return [str(each) for each in yaml.safe_load(path.read_text(encoding="utf-8"))]
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:  # it may be empty, or no text
         raise UserError(f"{path}: can't be read, so the run can't be repeated with a remedy: {error}") from error
 
 

@@ -32,7 +32,7 @@ FORMS = (RESULTS, "report.json", "report.md", "results.tex")
 def _found(run: Run) -> dict[str, Any]:
     """As numbers that can be averaged; and in which layers units are dead."""
     norms = (run if status(run) == "completed" else run.get("initial") or {}).get("grad_norm") or [None]
-    accuracy, dead = run["test_accuracy"], run.get("dead_outputs")
+    accuracy, dead = run.get("test_accuracy"), run.get("dead_outputs")
     return {
         "test_loss": run.get("test_loss"),
         "trained": None if accuracy is None else trained(accuracy, run["classes"]),
@@ -87,10 +87,12 @@ def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def summary_of(runs: Sequence[Run], folders: Sequence[Path]) -> Summary:
-    """What is known of all runs in the folders but the atlas'. Raises ValueError where there is none."""
+def content_of(folders: Sequence[Path]) -> dict[str, Any]:
+    """What report.json holds, from the runs that are there now. Raises ValueError without any but an atlas'."""
+    runs = read_runs(folders)
     sweep, runs = noted(runs, folders), [run for run in runs if not atlas.is_of_atlas(run)]
-    return summarise(settings_of(runs, sweep["missing"]), sweep)
+    summary = summarise(settings_of(runs, sweep["missing"]), sweep)
+    return as_data.report_of(summary, folders[0].resolve().name)
 
 
 def write(runs: list[Run], folders: Sequence[Path], with_page: bool = True) -> Summary | None:
@@ -205,6 +207,8 @@ def _refuse(folders: Sequence[Path]) -> None:
 
 def _nothing_in(folders: Sequence[Path]) -> SystemExit:
     places = ", ".join(map(str, folders))
+    if read_sweeps(folders):
+        return stop(f"no run of the sweep in {places} has left a {run_folder.RESULT} yet")
     return stop(f"no {run_folder.RESULT} in {places}: give the folder of a sweep or a run")
 
 

@@ -238,6 +238,12 @@ def test_an_atlas_of_few_functions_without_relu_or_edges_has_a_page(table: pd.Da
     assert "2 different functions at the edge of chaos." in html
 
 
+def test_functions_may_have_names_that_stand_for_nothing_or_for_numbers(table: pd.DataFrame, tmp_path: Path) -> None:
+    two = table[table["act"].isin(["tanh", "elu"]) & (table["init"] == "default")].assign(act=["None", "1e5"])
+    html = atlas.write(two, made_up_atlas.excluded()[:0], tmp_path).read_text()
+    assert set(re.findall(r'<tr data-act="(.*?)"', html)) == {"None", "1e5"}
+
+
 def test_whether_those_that_led_on_digits_lead_on_fashion_mnist_is_said() -> None:
     """Two are better than ReLU, one is worse, one is ReLU with other noise; on digits the order was the other way."""
     rng = np.random.default_rng(0)

@@ -22,7 +22,7 @@ from actsweep.statistics.setting import ACTS
 
 HERE = Path(__file__).parent
 PAGE = "atlas.html"
-LISTS = ("jumps", "kinks", "curve", "rates", "accuracies", "diverged")
+TEXTS = ("act", "same_as", "protocol", "jumps", "kinks", "curve", "rates", "accuracies", "diverged")
 MEASURED = ("chi", "depth_scale", "lr", "trained", "dead", "saturated", "gradient_ratio", "accuracies")
 UNKNOWN = "not known"
 EMPTY = {"monotone": UNKNOWN, "parity": UNKNOWN} | dict.fromkeys(("jumps", "kinks", "curve", "same_as"), "")
@@ -174,8 +174,9 @@ def _placed(act: str, found: Standings) -> str:
 
 
 def _read(table: pd.DataFrame) -> pd.DataFrame:
-    """As from a file: text that is a number a number, empty cells missing, lists text."""
-    return pd.read_csv(StringIO(table.to_csv(index=False)), dtype=dict.fromkeys((*LISTS, "protocol"), str))
+    """As from a file: text that is a number a number, empty cells missing, lists text, and names, whatever they are."""
+    text, texts = StringIO(table.to_csv(index=False)), dict.fromkeys(TEXTS, str)
+    return pd.read_csv(text, dtype=texts, keep_default_na=False, na_values=[""])
 
 
 def write(
