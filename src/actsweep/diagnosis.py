@@ -32,9 +32,9 @@ class Diagnosis(Receiver, L.Callback):
 
     def __init__(self) -> None:
         self.findings: tuple[Finding, ...] = ()
-        self.on_fit_start()
+        self._begin()
 
-    def on_fit_start(self, *_: Any) -> None:
+    def _begin(self) -> None:
         self._layers: list[tuple[int, int, str, str, float]] = []  # epoch, step, layer, quantity, value
         self._epochs: list[dict[str, float]] = []
         self._ended: dict[str, float] = {}  # of an epoch that has ended, before its metrics
@@ -49,6 +49,9 @@ class Diagnosis(Receiver, L.Callback):
         for tag, value in metrics.items():
             quantity, _, layer = tag.partition("/")
             self._layers.append((max(epoch, int(self._has_begun)), step, layer, quantity, value))
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._begin()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._has_begun = trainer.global_step > 0

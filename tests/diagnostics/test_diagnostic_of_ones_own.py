@@ -4,14 +4,20 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
+from actsweep.callbacks import Diagnostic, Layer
+from actsweep.errors import UserError
 from actsweep.report import writing
 from tests.conftest import SMALL
+from tests.diagnostics.test_odd_trainings import DATA, Small
+from tests.diagnostics.test_zoo import fit
 
 MODULE = '''
 from torch import Tensor
@@ -80,3 +86,40 @@ def test_a_new_diagnostic_reaches_tables_tensorboard_and_report(
     means = (mine * other["row_norm_of_mine"]) ** 0.5
     z = shown["settings"]["0"]["map"]["z"]
     assert z[0] == pytest.approx(means.xs("layer_01", level="layer").tolist(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"mine": 1.0}, "float as mine"),
+        ({"mine": torch.tensor(1.0)}, r"torch.float32 of shape \(\) as mine"),
+        ({"mine": torch.ones(2)}, r"torch.float32 of shape \(2,\) as mine"),
+        ({"mine": torch.ones(1) * 1j}, r"torch.complex64 of shape \(1,\) as mine"),
+        (None, "NoneType as what is measured"),
+    ],
+)
+def test_what_is_no_number_for_each_network_is_refused_in_one_line(given: Any, told: str) -> None:
+    class Mine(Diagnostic):
+        quantities = ()
+
+        def measure(self, layer: Layer) -> Any:
+            return given
+
+    with pytest.raises(
+        UserError, match=rf"^Mine.measure gives {told} of net.0: must give, by name, real tensors of sh"
+    ):
+        fit(Small(), DATA, [Mine()])
+
+
+def test_a_diagnostic_with_one_number_for_all_networks_of_a_stack_has_them_train_one_by_one(
+    command: Callable[..., int], added: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module, sweep = added / "diagnostic_of_mine.py", tmp_path / "sweep"
+    module.write_text(MODULE.replace("layer.gradient.norm(dim=2).amax(dim=1)", "layer.gradient.norm()[None]"))
+    chosen = [f"hydra.searchpath=[file://{added}]", "diagnostics=[mine,gradients]", f"hydra.sweep.dir={sweep}"]
+    assert command("-m", *SMALL[:-2], "figures=[]", *chosen, "seed=0,1") == 0
+    said = "they run one by one: UserError: RowNorm.measure gives torch.float32 of shape (1,) as row_norm_of_mine"
+    assert said in capfd.readouterr().err
+    for run in writing.read_runs([sweep]):
+        table = pd.read_csv(Path(run["folder"]) / "layers.csv").pivot_table("value", ["epoch", "layer"], "quantity")
+        assert table["row_norm_of_mine"].to_numpy() == pytest.approx(3 * table["grad_norm"].to_numpy(), rel=1e-5)

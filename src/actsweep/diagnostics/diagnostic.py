@@ -3,7 +3,7 @@
 Times are counted in completed epochs: 0 is the initialisation.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar, Literal
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from actsweep.diagnostics.observation import Layer, observe
-from actsweep.diagnostics.watch import Watch, from_last_step, is_sharded
+from actsweep.diagnostics.watch import Watch, from_last_step, in_order, is_sharded
 from actsweep.errors import UserError
 
 
@@ -159,7 +159,21 @@ class Diagnostic(L.Callback):
     def record(self, trainer: L.Trainer, layers: list[Layer], epoch: int, step: int | None = None) -> None:
         """Measure layers and publish; `step`: of which they are, if not the present one."""
         if trainer.is_global_zero:
-            publish(trainer, {layer.name: self.measure(layer) for layer in layers}, epoch, step)
+            publish(trainer, self.measured(layers), epoch, step)
+
+    def measured(self, layers: Sequence[Layer]) -> dict[str, dict[str, Tensor]]:
+        """Layer → quantity → (K,) values. Raises UserError where `measure` gives anything else."""
+        found = {layer.name: self.measure(layer) for layer in layers}
+        for layer in layers:
+            given, wanted = found[layer.name], (len(layer.weight),)
+            for name, each in given.items() if isinstance(given, dict) else [("what is measured", given)]:
+                what = f"{each.dtype} of shape {tuple(each.shape)}" if isinstance(each, Tensor) else type(each).__name__
+                if not (isinstance(each, Tensor) and each.shape == wanted and not each.is_complex()):
+                    raise UserError(
+                        f"{type(self).__name__}.measure gives {what} as {name} of {layer.name}: must give, by name, "
+                        f"real tensors of shape {wanted}, a number for each network; {{}} where a layer has none"
+                    )
+        return found
 
     def watch(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Watch the step that begins, if it is due."""
@@ -228,17 +242,6 @@ class Diagnostic(L.Callback):
 def passes(every: int | None, before: int | None, now: int) -> bool:
     """Whether a multiple of `every` lies after `before` and not after `now`."""
     return every is not None and before is not None and before // every < now // every
-
-
-def in_order(names: Iterable[str], seen: Iterable[str]) -> list[str]:
-    """Names in the order in which they were seen; others keep their places.
-
-    >>> in_order(["last", "norm", "first"], ["first", "last"])
-    ['first', 'norm', 'last']
-    """
-    names, places = list(names), {name: place for place, name in enumerate(seen)}
-    ordered = iter(sorted(places.keys() & set(names), key=places.__getitem__))
-    return [next(ordered) if name in places else name for name in names]
 
 
 class Receiver:

@@ -8,9 +8,9 @@ from typing import Any
 import pytorch_lightning as L
 from torch import Tensor
 
-from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, in_order, publish
+from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, publish
 from actsweep.diagnostics.gradients import norm
-from actsweep.diagnostics.watch import Watch
+from actsweep.diagnostics.watch import Watch, in_order
 
 
 def update_ratio(before: Tensor, after: Tensor) -> Tensor:

@@ -173,6 +173,17 @@ class Watch:
             table.say(self.module, self.seen, self.is_compiled)
 
 
+def in_order(names: Iterable[str], seen: Iterable[str]) -> list[str]:
+    """Names in the order in which they were seen; others keep their places.
+
+    >>> in_order(["last", "norm", "first"], ["first", "last"])
+    ['first', 'norm', 'last']
+    """
+    names, places = list(names), {name: place for place, name in enumerate(seen)}
+    ordered = iter(sorted(places.keys() & set(names), key=places.__getitem__))
+    return [next(ordered) if name in places else name for name in names]
+
+
 def scale_of(trainer: L.Trainer, optimizer: Optimizer | None = None) -> float:
     """By which losses are multiplied under mixed precision, and gradients still, where the optimiser is to divide them
     itself."""

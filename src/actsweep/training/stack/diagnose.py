@@ -90,5 +90,4 @@ class Diagnoses:
             if isinstance(diagnostic, ActivationHistogram):
                 self.records.keep(send_histograms, diagnostic.by_network(layers), epoch, step, 2 * diagnostic.bins)
             else:
-                measured = {layer.name: diagnostic.measure(layer) for layer in layers}
-                self.records.keep(send_layers, by_network(measured), epoch, step)
+                self.records.keep(send_layers, by_network(diagnostic.measured(layers)), epoch, step)
