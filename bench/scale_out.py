@@ -28,7 +28,7 @@ from typing import Any
 
 from actsweep.places import REPOSITORY
 from actsweep.results import locks, run_folder
-from actsweep.training.stack.stack_checkpoint import FOLDER
+from actsweep.training.stack.stacks import FOLDER
 from bench.chaos import compare, fingerprint, written
 from bench.epoch import machine
 from bench.slurm import Slurm, output

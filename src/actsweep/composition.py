@@ -28,7 +28,7 @@ from actsweep.errors import UserError, exits_are_errors
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY
 from actsweep.statistics import tuned
-from actsweep.training import precision
+from actsweep.training import trainer_arguments
 
 if TYPE_CHECKING:
     from actsweep.data.dataset import Dataset
@@ -162,7 +162,7 @@ def validated(config: DictConfig) -> Settings:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
         if isinstance(plain.get("names"), dict):
             plain["names"] |= _renamed(config)
-        settings = precision.resolved(Settings.model_validate(plain))
+        settings = trainer_arguments.resolved(Settings.model_validate(plain))
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key}: missing, it has no default") from error
     except InterpolationKeyError as error:

@@ -21,8 +21,7 @@ from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
 from actsweep.threads import use_threads
 from actsweep.training import checkpoints, ranks, trainer_arguments
-from actsweep.training.checkpoints import FRESH, BestAndLast, Start, WholeFiles
-from actsweep.training.early_stopping import EarlyStopping
+from actsweep.training.checkpoints import FRESH, BestAndLast, EarlyStopping, Start, WholeFiles
 from actsweep.training.progress import ProgressBar
 
 

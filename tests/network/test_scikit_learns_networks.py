@@ -19,7 +19,7 @@ from actsweep.data.datamodule import open_data
 from actsweep.network.build import build_network
 from actsweep.results import run_folder
 from actsweep.theory.critical import variances
-from actsweep.training.early_stopping import EarlyStopping
+from actsweep.training.checkpoints import EarlyStopping
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, weights_of
 from tests.training.stack.test_members_stop import member_of

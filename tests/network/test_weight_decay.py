@@ -10,7 +10,7 @@ from actsweep import one_run
 from actsweep.config.schema import Settings
 from actsweep.network.build import build_network
 from actsweep.network.classifier import Classifier
-from actsweep.training.stack.optimisers import Optimiser
+from actsweep.training.stack.steps import Optimiser
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, weights_of
 

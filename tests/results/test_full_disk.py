@@ -13,8 +13,8 @@ import torch
 
 from actsweep.results import run_folder
 from actsweep.training.checkpoints import WholeFiles
-from actsweep.training.stack import stack_checkpoint
-from actsweep.training.stack.stack_checkpoint import FOLDER
+from actsweep.training.stack import stacks
+from actsweep.training.stack.stacks import FOLDER
 from actsweep.training.stack.training import Training
 from tests import processes
 from tests.conftest import SMALL
@@ -125,7 +125,7 @@ def test_a_stacks_checkpoint_that_cant_be_written_leaves_the_one_before_and_trai
         trained.append((number, [torch.load(path)["epochs"] for path in tmp_path.glob(f"{FOLDER}/*.ckpt")]))
         epoch(self, number)
 
-    monkeypatch.setattr(stack_checkpoint, "MOST_TIME", 1e9)
+    monkeypatch.setattr(stacks, "MOST_TIME", 1e9)
     monkeypatch.setattr(WholeFiles, "save_checkpoint", full)
     monkeypatch.setattr(Training, "epoch", noted)
     sweep = ["-m", *SMALL, "seed=0,1", "diagnostics=[]", "trainer.max_epochs=4", "hydra.launcher.save_every=0"]

@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn
 
 from actsweep.results import run_folder
 from actsweep.sweep import executors, launcher
-from actsweep.sweep.processes import Numbered, Processes
+from actsweep.sweep.executors import Numbered, Processes
 from tests.conftest import SMALL
 
 pytestmark = pytest.mark.usefixtures("warm")

@@ -19,7 +19,7 @@ from actsweep.config.schema import Settings
 from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.results import run_folder
 from actsweep.sweep import executors
-from actsweep.training.stack.stack_checkpoint import FOLDER
+from actsweep.training.stack.stacks import FOLDER
 from tests.conftest import SMALL, weights_of
 
 Command = Callable[..., int]

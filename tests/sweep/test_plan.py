@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as L
 
 from actsweep.config.schema import Settings
-from actsweep.sweep import dry_run, plan
+from actsweep.sweep import plan
 from actsweep.sweep.plan import Cost, Launcher
 from tests.conftest import SMALL
 
@@ -42,7 +42,7 @@ SLOW = [*SMALL, "diagnostics=[]", "+diagnostics.slow._target_=tests.sweep.test_p
 
 @pytest.fixture
 def _only_diagnostics_take_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dry_run, "time", SimpleNamespace(perf_counter=lambda: Slow.now))
+    monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: Slow.now))
 
 
 @pytest.mark.usefixtures("_only_diagnostics_take_time")
@@ -167,4 +167,4 @@ def test_a_run_that_cant_be_tried_is_named(
 def test_what_counts_in_an_epochs_batches_is_no_matter_of_a_dry_runs_short_ones(
     words: list[str], settings_for: SettingsFor
 ) -> None:
-    assert dry_run.measure([settings_for(*SMALL, "diagnostics=[]", *words)]).epoch > 0
+    assert plan.measure([settings_for(*SMALL, "diagnostics=[]", *words)]).epoch > 0

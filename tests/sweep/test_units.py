@@ -12,11 +12,10 @@ import torch
 
 from actsweep.config.schema import Settings
 from actsweep.results import run_folder
-from actsweep.sweep import cutting
-from actsweep.sweep.cutting import Shares, ToCut, cut, share_out
-from actsweep.sweep.limits import Limits
-from actsweep.sweep.processes import Processes
-from actsweep.sweep.units import Unit
+from actsweep.sweep import units
+from actsweep.sweep.executors import Processes
+from actsweep.sweep.search import Limits
+from actsweep.sweep.units import ToCut, Unit, cut, share_out
 from actsweep.training.stack import grouping
 from actsweep.training.stack.grouping import Shape
 from tests.conftest import SMALL
@@ -30,8 +29,8 @@ GPU = torch.device("cuda", 0)
 @pytest.fixture
 def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight cores with memory for all of them."""
-    monkeypatch.setattr(cutting, "all_threads", lambda: 8)
-    monkeypatch.setattr(cutting, "forkable", lambda: False)
+    monkeypatch.setattr(units, "all_threads", lambda: 8)
+    monkeypatch.setattr(units, "forkable", lambda: False)
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 100 * grouping.PROCESS_BYTES)
 
 
@@ -54,42 +53,42 @@ def shape(
 @pytest.mark.usefixtures("cores")
 def test_a_grid_is_cut_for_the_cores(settings_for: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     long, short = shape(settings_for, LONG), shape(settings_for, SHORT, weights=100)
-    assert share_out([long], [40], Limits()) == Shares(8, [8])
-    assert share_out([long], [200], Limits()) == Shares(8, [24])  # so many that smaller stacks hardly cost more
-    assert share_out([long], [6], Limits()) == Shares(3, [3])  # stacks of two at least
-    assert share_out([long], [1], Limits()) == Shares(1, [1])
-    assert share_out([long], [6], Limits(max_members=1)) == Shares(6, [6])
-    assert share_out([long] * 5, [1] * 5, Limits()) == Shares(5, [1] * 5)  # single runs
-    assert share_out([short], [40], Limits()) == Shares(1, [1])  # not worth a process
-    assert share_out([short], [40], Limits(processes=4)).processes == 4
-    assert share_out([long], [40], Limits(max_members=3)) == Shares(8, [14])
-    assert share_out([replace(long, units=900)] * 2, [64, 8], Limits(processes=1)) == Shares(1, [4, 1])  # 16 are enough
-    assert share_out([], [], Limits(), begun=[(CPU, 100.0)] * 2) == Shares(2, [])
-    assert share_out([shape(settings_for, LONG, 600_000, CPU, 999, "threads=4")], [40], Limits()).processes == 2
+    assert share_out([long], [40], Limits()) == (8, [8])
+    assert share_out([long], [200], Limits()) == (8, [24])  # so many that smaller stacks hardly cost more
+    assert share_out([long], [6], Limits()) == (3, [3])  # stacks of two at least
+    assert share_out([long], [1], Limits()) == (1, [1])
+    assert share_out([long], [6], Limits(max_members=1)) == (6, [6])
+    assert share_out([long] * 5, [1] * 5, Limits()) == (5, [1] * 5)  # single runs
+    assert share_out([short], [40], Limits()) == (1, [1])  # not worth a process
+    assert share_out([short], [40], Limits(processes=4))[0] == 4
+    assert share_out([long], [40], Limits(max_members=3)) == (8, [14])
+    assert share_out([replace(long, units=900)] * 2, [64, 8], Limits(processes=1)) == (1, [4, 1])  # 16 are enough
+    assert share_out([], [], Limits(), begun=[(CPU, 100.0)] * 2) == (2, [])
+    assert share_out([shape(settings_for, LONG, 600_000, CPU, 999, "threads=4")], [40], Limits())[0] == 2
     brief = shape(settings_for, SHORT, weights=20_000)
-    assert share_out([brief], [40], Limits()) == Shares(1, [1])
+    assert share_out([brief], [40], Limits()) == (1, [1])
     with monkeypatch.context() as patched:
-        patched.setattr(cutting, "forkable", lambda: True)
-        assert share_out([brief], [40], Limits()).processes == 8  # which start in no time
+        patched.setattr(units, "forkable", lambda: True)
+        assert share_out([brief], [40], Limits())[0] == 8  # which start in no time
     monkeypatch.setattr(grouping, "free_bytes", lambda _: 5 * grouping.PROCESS_BYTES)
-    assert share_out([long], [40], Limits()).processes == 3
+    assert share_out([long], [40], Limits())[0] == 3
 
 
 @pytest.mark.usefixtures("cores")
 def test_longer_shapes_are_cut_into_more_pieces(settings_for: Make) -> None:
     small, large = shape(settings_for, LONG), shape(settings_for, LONG, weights=1_800_000)
-    assert share_out([small, large], [40, 40], Limits()) == Shares(8, [7, 18])  # about three for each process
+    assert share_out([small, large], [40, 40], Limits()) == (8, [7, 18])  # about three for each process
 
 
 @pytest.mark.usefixtures("gpus")
 def test_gpus_get_work_each(settings_for: Make) -> None:
     short, long = (shape(settings_for, epochs, device=GPU) for epochs in (SHORT, LONG))
-    assert share_out([short], [5], Limits(devices=[0, 1])) == Shares(2, [2])  # as asked
-    assert share_out([short], [5], Limits()) == Shares(1, [1])  # not worth a process
-    assert share_out([long], [5], Limits()) == Shares(2, [2])
-    assert share_out([long] * 3, [1] * 3, Limits()) == Shares(2, [1] * 3)  # single runs
-    assert share_out([shape(settings_for, LONG, device=GPU, most=2)], [5], Limits(devices=[1])) == Shares(1, [3])
-    assert share_out([], [], Limits(), begun=[(GPU, 100.0)] * 4) == Shares(2, [])
+    assert share_out([short], [5], Limits(devices=[0, 1])) == (2, [2])  # as asked
+    assert share_out([short], [5], Limits()) == (1, [1])  # not worth a process
+    assert share_out([long], [5], Limits()) == (2, [2])
+    assert share_out([long] * 3, [1] * 3, Limits()) == (2, [1] * 3)  # single runs
+    assert share_out([shape(settings_for, LONG, device=GPU, most=2)], [5], Limits(devices=[1])) == (1, [3])
+    assert share_out([], [], Limits(), begun=[(GPU, 100.0)] * 4) == (2, [])
 
 
 def test_gpus_are_those_that_this_process_may_see(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,11 +103,11 @@ def test_gpus_are_those_that_this_process_may_see(gpus: None, monkeypatch: pytes
 def test_every_run_is_in_one_unit_and_what_no_stack_takes_is_single_with_its_reason(settings_for: Make) -> None:
     def runs(*words: str, count: int, done: int | None = 0) -> list[ToCut]:
         base: Settings = settings_for(*SMALL, *words)
-        return [ToCut(base.model_copy(update={"seed": seed}), done) for seed in range(count)]
+        return [(base.model_copy(update={"seed": seed}), done) for seed in range(count)]
 
     grid = [*runs(count=5), *runs("optim=adam", count=1), *runs("act=torch.nn.RReLU", count=2)]
     grid += [*runs(count=2, done=1), *runs(count=1, done=None)]
-    found = cut(grid, Limits(max_members=3)).pieces
+    found = cut(grid, Limits(max_members=3))[0]
     assert sorted(place for piece in found for place in piece.places) == list(range(len(grid)))
     assert sorted(len(piece.places) for piece in found) == [1, 1, 1, 1, 2, 2, 3]
     assert sorted(piece.reason for piece in found if piece.reason) == [
@@ -116,9 +115,9 @@ def test_every_run_is_in_one_unit_and_what_no_stack_takes_is_single_with_its_rea
         "trained already",
     ]  # fmt: skip
     assert all(piece.seconds > 0 for piece in found)
-    lone = cut(runs(count=3), Limits(max_members=1)).pieces
+    lone = cut(runs(count=3), Limits(max_members=1))[0]
     assert [piece.reason for piece in lone] == ["a stack holds no more than one"] * 3
-    away = cut(runs(count=9), Limits(max_members=4), is_away=True).pieces
+    away = cut(runs(count=9), Limits(max_members=4), is_away=True)[0]
     assert [len(piece.places) for piece in away] == [3, 3, 3]
 
 

@@ -19,12 +19,12 @@ from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.results import run_folder
 from actsweep.results.provenance import provenance
 from actsweep.sweep.composing import Composing
-from actsweep.sweep.processes import Processes
+from actsweep.sweep.executors import Processes
 from actsweep.sweep.units import Unit
 from actsweep.threads import all_threads
 from actsweep.training.progress import Unseen
 from actsweep.training.stack import stacks
-from actsweep.training.stack.stack_checkpoint import Saving
+from actsweep.training.stack.stacks import Saving
 from tests import processes
 from tests.conftest import SMALL, weights_of
 from tests.sweep.test_stacked_launcher import STACKED, Command, statuses, tree

@@ -34,7 +34,7 @@ from actsweep.results.rank import zero_only
 from actsweep.results.reading import one_line, read_runs
 from actsweep.sweep import check, search
 from actsweep.sweep.composing import composing
-from actsweep.sweep.limits import is_ours
+from actsweep.sweep.search import is_ours
 from actsweep.threads import use_threads
 
 if TYPE_CHECKING:

@@ -110,14 +110,12 @@ def of_search(runs: Sequence[Asked]) -> None:
 def interrupted_stacks(sweep: Path, runs: Sequence[Asked]) -> int:
     """How many of the runs are in interrupted stacks of the sweep. Raises UserError for those that have been trained
     for more epochs than are asked."""
-    from actsweep.training.checkpoints import read  # here, because they import Lightning
-    from actsweep.training.stack import stack_checkpoint
+    from actsweep.training.stack import stacks  # here, because it imports Lightning
 
     known = {run.folder.resolve(): run.settings for run in runs}
     count = 0
-    for path in stack_checkpoint.paths(sweep.resolve()):
-        state = read(path, sets_aside=False)
-        for folder, digest in stack_checkpoint.rows(state, path):
+    for _, state, members in stacks.interrupted(sweep.resolve(), sets_aside=False):
+        for folder, digest in members:
             settings = known.get(folder)
             if not settings or digest != settings.hash() or settings.rerun == "all" or run_folder.read_result(folder):
                 continue
@@ -145,20 +143,20 @@ def of_settings(settings: Settings) -> None:
 def _check_atlas(settings: Settings) -> None:
     if not settings.atlas:
         return
-    if not settings.layer_sizes:
-        raise UserError("depth=0: an atlas is of networks with hidden layers")
-    if settings.loss == "mse":
-        raise UserError("loss=mse: an atlas compares accuracies; use cross_entropy or bce")
-    if settings.test != "best":
-        raise UserError(f"test={settings.test}: must be best for an atlas")
-    if settings.trainer.accelerator not in {"auto", "cpu"}:
-        raise UserError(f"trainer.accelerator={settings.trainer.accelerator}: must be cpu for an atlas, or auto")
-    if settings.patience is not None:
-        raise UserError(f"patience={settings.patience}: must be null for an atlas, whose networks are tested together")
-    if settings.monitor not in {None, "val_accuracy"}:
-        raise UserError(
-            f"monitor={settings.monitor}: must be null or val_accuracy for an atlas, which chooses step sizes by it"
-        )
+    accelerator, monitor, patience = settings.trainer.accelerator, settings.monitor, settings.patience
+    faults = {
+        "depth=0: an atlas is of networks with hidden layers": not settings.layer_sizes,
+        "loss=mse: an atlas compares accuracies; use cross_entropy or bce": settings.loss == "mse",
+        f"test={settings.test}: must be best for an atlas": settings.test != "best",
+        f"trainer.accelerator={accelerator}: must be cpu for an atlas, or auto": accelerator not in {"auto", "cpu"},
+        f"patience={patience}: must be null for an atlas, whose networks are tested together": patience is not None,
+        f"monitor={monitor}: must be null or val_accuracy for an atlas, which chooses step sizes by it": (
+            monitor not in {None, "val_accuracy"}
+        ),
+    }
+    for fault, is_there in faults.items():
+        if is_there:
+            raise UserError(fault)
 
 
 def _check_counts(settings: Settings) -> None:

@@ -1,15 +1,29 @@
-"""Units of work on other machines. Flow: config → launcher → **executors** → training.
-
-Queues, retries and GPUs are submitit's and Ray's. Processes of this machine: sweep/processes.py.
+"""Who does units of work: processes of this machine, a core or a GPU each; other machines, by submitit or Ray, whose
+queues, retries and GPUs are theirs. Flow: config → launcher → **executors** → training.
 """
 
+import gc
+import logging
+import multiprocessing
+import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+from hydra.core.utils import env_override
+
+from actsweep.config.command_line import SIGNALS
 from actsweep.errors import UserError
-from actsweep.sweep.units import Unit
+from actsweep.results import locks
+from actsweep.sweep.units import Ended, Unit, begin_process
+from actsweep.threads import forkable, share
+from actsweep.training.progress import Watcher
 
 POLL = 1.0  # seconds
 REFUSALS = (RuntimeError, NameError, TypeError, ValueError, AssertionError, ConnectionError)  # of what they are given
@@ -91,3 +105,146 @@ class Ray:
 
 def _call(unit: Unit) -> None:
     unit()
+
+
+log = logging.getLogger(__name__)
+Numbered = tuple[int, Unit]  # with its place
+
+
+class Relay:
+    """A Watcher in another process, whose words come out of a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def ended(self, folder: Path) -> None:
+        self.pipe.send(("ended", folder))
+
+    def reached(self, runs: float, left: float, each: float) -> None:
+        self.pipe.send(("reached", runs, left, each))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)  # nobody holds the sweep's lock any more
+
+
+def work(pipe: Connection, threads: int, unit: Unit | None) -> None:
+    """In a process of its own: do the unit, and those that come out of the pipe, until None does."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    with locks.released():
+        pass  # a fork has the sweep's too
+    share(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_process()
+    gc.freeze()  # what was imported stays
+    while unit is not None:
+        unit.train(Relay(pipe))
+        pipe.send(("done",))
+        unit = pipe.recv()
+
+
+@dataclass
+class Worker:
+    """A process, the unit that it has, and what it said last of how far it is. `slot`: its place among the others."""
+
+    process: BaseProcess
+    slot: int
+    task: Numbered | None
+    said: tuple[float, float, float] | None = None
+
+    def ending(self) -> str:
+        self.process.join()
+        code = self.process.exitcode or 0
+        return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+class Processes:
+    """So many processes, each of which takes the next unit as soon as it has done one.
+
+    A unit whose process dies is tried again, alone: it may have died of the others' memory. If it dies again, its
+    halves are tried, down to the single run, which has failed then. `meanwhile` does a little of what there is to do
+    while no process has said anything; whether there was something.
+    """
+
+    def __init__(
+        self, count: int, threads: int, gpus: Sequence[str], watcher: Watcher, meanwhile: Callable[[], bool]
+    ) -> None:
+        self.count, self.threads, self.gpus, self.watcher = count, threads, gpus, Ended(watcher)
+        self.meanwhile = meanwhile
+
+    def map(self, units: Sequence[Unit], sweep: Path) -> Iterator[Outcome]:
+        died: deque[tuple[Numbered, str]] = deque()
+        yield from self._work_off(sorted(enumerate(units), key=lambda task: -task[1].seconds), self.count, died)
+        while died:
+            (place, unit), ending = died.popleft()
+            if (left := unit.left(self.watcher.folders)) is None:
+                yield place, None
+                continue
+            log.warning("a process ended early, what it left is tried again, alone: %s", ending)
+            again: deque[tuple[Numbered, str]] = deque()
+            yield from self._work_off([(place, left)], 1, again)
+            for (_, unit), ending in again:
+                if len(unit.jobs) > 1:
+                    died.extendleft(((place, half), ending) for half in reversed(unit.halves()))
+                else:
+                    error = RuntimeError(f"its process died, twice: {ending}")
+                    yield place, error
+                    unit.fail(error, self.watcher)
+
+    def _work_off(self, tasks: Sequence[Numbered], count: int, died: deque[tuple[Numbered, str]]) -> Iterator[Outcome]:
+        """Do them, so many at a time. Those whose processes die go to `died`, with how they died."""
+        waiting, slots = deque(tasks), deque(range(count))
+        working: dict[Connection, Worker] = {}
+        try:
+            while waiting or working:
+                while waiting and slots:
+                    self._start(waiting.popleft(), slots.popleft(), working)
+                while not (said := wait(list(working), timeout=0)) and self.meanwhile():
+                    pass
+                for pipe in said or wait(list(working)):
+                    assert isinstance(pipe, Connection)
+                    worker = working[pipe]
+                    try:
+                        yield from self._hear(pipe, worker, waiting)
+                    except (EOFError, OSError):
+                        ending = worker.ending()
+                        slots.append(working.pop(pipe).slot)
+                        died.extend([(worker.task, ending)] if worker.task else [])
+                    self._tell(working)
+        finally:
+            for worker in working.values():  # none, but where something was raised
+                if worker.process.pid:
+                    worker.process.kill()
+                    worker.process.join()
+
+    def _start(self, task: Numbered, slot: int, working: dict[Connection, Worker]) -> None:
+        context = multiprocessing.get_context("fork" if forkable() and not self.gpus else "spawn")
+        here, there = context.Pipe()
+        given = there, self.threads, task[1]
+        process = context.Process(target=work, args=given, daemon=True)  # type: ignore[attr-defined]
+        working[here] = Worker(process, slot, task)
+        gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
+        with env_override({"OMP_NUM_THREADS": str(self.threads), **gpu}):  # which torch reads when it is imported
+            process.start()
+        there.close()  # so that its end is heard
+
+    def _hear(self, pipe: Connection, worker: Worker, waiting: deque[Numbered]) -> Iterator[Outcome]:
+        what, *values = pipe.recv()
+        if what == "ended":
+            self.watcher.ended(*values)
+        elif what == "reached":
+            worker.said = tuple(values)
+        elif worker.task:
+            yield worker.task[0], None
+            worker.task, worker.said = waiting.popleft() if waiting else None, None
+            pipe.send(worker.task and worker.task[1])
+
+    def _tell(self, working: Mapping[Connection, Worker]) -> None:
+        if said := [worker.said for worker in working.values() if worker.said]:
+            runs, left, each = zip(*said, strict=True)
+            self.watcher.reached(sum(runs), max(left), sum(each) / len(each) / len(working))

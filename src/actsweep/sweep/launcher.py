@@ -8,7 +8,7 @@ when its first job's turn comes.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,17 +24,13 @@ from actsweep.errors import UserError
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
 from actsweep.sweep.composing import Composing, composing, foresee, variables
-from actsweep.sweep.cutting import Piece, ToCut, cut, processes_for
-from actsweep.sweep.executors import Engine
-from actsweep.sweep.limits import Limits
-from actsweep.sweep.processes import Processes
-from actsweep.sweep.units import Ended, Unit, counted
+from actsweep.sweep.executors import Engine, Processes
+from actsweep.sweep.search import Limits
+from actsweep.sweep.units import Ended, Piece, Unit, counted, cut, processes_for
 from actsweep.threads import all_threads, share, use_threads
-from actsweep.training.checkpoints import read
 from actsweep.training.progress import UNSEEN
-from actsweep.training.stack import grouping, member_checkpoint, stack_checkpoint
-from actsweep.training.stack.stack_checkpoint import Saving, path_for
-from actsweep.training.stack.stacks import unfinished
+from actsweep.training.stack import grouping, member_checkpoint, stacks
+from actsweep.training.stack.stacks import Saving, path_for, unfinished
 from actsweep.training.stack.training import Job
 
 HERE = "in this process"
@@ -49,21 +45,6 @@ class GridJob:
     job: Job | None = None
     unit: Unit | None = None
     surroundings: Mapping[str, str] = field(default_factory=dict)  # variables that Hydra sets for it
-
-
-def interrupted(sweep: Path) -> Iterator[tuple[Path, dict[str, Any], list[tuple[Path, str]]]]:
-    """Checkpoints of the stacks that an earlier command left in the middle of their training: where each lies, what it
-    holds, and the folders and hashes of its runs."""
-    for path in stack_checkpoint.paths(sweep):
-        state = read(path) if path.suffix == ".ckpt" else {}
-        if runs := stack_checkpoint.rows(state, path):
-            yield path, state, runs
-
-
-def tidy(sweep: Path) -> None:
-    """Remove checkpoints of stacks that are done, and what was being written when a process died."""
-    done = [path for path, _, runs in interrupted(sweep) if all(run_folder.read_result(folder) for folder, _ in runs)]
-    ownership.remove([*done, *(path for path in stack_checkpoint.paths(sweep) if path.suffix == ".tmp")])
 
 
 def _first_line(error: Exception) -> str:
@@ -95,7 +76,7 @@ class SweepLaunch:
         share(all_threads())  # what is left trains here
         returns += map(self._run, tasks[len(returns) :])
         if not self.engine:  # a process of its may still be writing there
-            tidy(self.sweep)
+            stacks.tidy(self.sweep)
         return returns
 
     def _run(self, task: GridJob) -> JobReturn:
@@ -213,18 +194,16 @@ class SweepLaunch:
         units, is_away = list(interrupted), bool(self.engine)
         left = unfinished(_others(jobs, units))
         done = {folder: member_checkpoint.epochs_done(settings, folder) for settings, folder in left}
-        whole = [ToCut(settings) for settings, _ in jobs]
-        for piece in cut(whole, self.limits, is_away=is_away).pieces if left else ():
+        for piece in cut([(settings, 0) for settings, _ in jobs], self.limits, is_away=is_away)[0] if left else ():
             part = [jobs[place] for place in piece.places]
             if all(done.get(folder) == 0 for _, folder in part):
                 units.append(self._unit(part, piece))
         rest = _others(left, units)
-        runs = [ToCut(settings, done[folder]) for settings, folder in rest]
         begun = [(grouping.device_for(unit.jobs[0][0]), unit.seconds) for unit in units]
-        pieces = cut(runs, self.limits, begun, is_away).pieces if rest else []
+        runs = [(settings, done[folder]) for settings, folder in rest]
         return units + [
-            self._unit([rest[place] for place in piece.places], piece, runs[piece.places[0]].done or 0)
-            for piece in pieces
+            self._unit([rest[place] for place in piece.places], piece, runs[piece.places[0]][1] or 0)
+            for piece in (cut(runs, self.limits, begun, is_away)[0] if rest else ())
         ]
 
     def _unit(self, jobs: list[Job], piece: Piece, done: int = 0, checkpoint: Path | None = None) -> Unit:
@@ -237,7 +216,7 @@ class SweepLaunch:
         """The stacks that an earlier command left in the middle of their training, if this one has all their jobs."""
         known = {(folder, settings.hash()): (settings, folder) for settings, folder in jobs}
         units: list[Unit] = []
-        for path, state, runs in interrupted(self.sweep):
+        for path, state, runs in stacks.interrupted(self.sweep):
             if not (found := [known[run] for run in runs if run in known]):
                 continue
             settings, begun = found[0][0], unfinished(found)

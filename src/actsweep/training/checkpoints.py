@@ -1,4 +1,4 @@
-"""best.ckpt and last.ckpt of a run, one of which is always whole, and how an interrupted run resumes from them.
+"""When a run stops, its best.ckpt and last.ckpt, one of which is always whole, and how it resumes from them.
 
 Lightning's ModelCheckpoint writes last.ckpt only in epochs that are the best so far, and moves files between file
 systems, which a kill or a full disk can catch half way.
@@ -12,14 +12,15 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as L
 import torch
+from pytorch_lightning import callbacks
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
@@ -30,34 +31,61 @@ from actsweep.results import claims, files, run_folder
 from actsweep.results.rank import zero_only
 from actsweep.results.tables import Tables
 
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, but an epoch counts as better that beats the best so far by more than `min_delta`: scikit-learn's
+    `tol`. Lightning's has to beat the last epoch that counted, so that many small steps become a large one. What is
+    found in training is looked at when an epoch's training ends, what a validation finds when that does."""
+
+    def __init__(self, monitor: str, mode: str, patience: int, min_delta: float) -> None:
+        when = {"check_on_train_epoch_end": monitor.startswith("train_")}
+        super().__init__(monitor, min_delta, patience, mode=mode, **when)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        self._remember(trainer.callback_metrics)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if not trainer.sanity_checking:  # what that finds, the superclass has passed over too
+            self._remember(trainer.callback_metrics)
+
+    def _remember(self, metrics: dict[str, Any]) -> None:
+        score = metrics.get(self.monitor)
+        if score is not None and score.isfinite():
+            best = self.best_score.to(score.device)
+            self.best_score = torch.maximum(best, score) if self.mode == "max" else torch.minimum(best, score)
+
+
 NO_MEMORY = re.compile("(can(no|')t allocate|not enough|out of) memory|alloc_failed|bad_alloc", re.IGNORECASE)
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its final place and renames it when it is on disk.
-
-    Lightning would write it to the temporary folder first, which may be full, or on another file system.
-    """
+    """Writes a checkpoint beside its final place and renames it when it is on disk. Lightning would write it to the
+    temporary folder first, which may be full, or on another file system."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        target = Path(path)
-        temporary = files.temporary_beside(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        whole = io.BytesIO()
-        torch.save(checkpoint, whole)
-        try:
+        torch.save(checkpoint, whole := io.BytesIO())
+        with _beside(Path(path)) as temporary:
             temporary.write_bytes(whole.getbuffer())
-            files.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """What is written there while the context is open takes the target's place at its end."""
+    temporary = files.temporary_beside(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        files.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins: at a checkpoint and its number of optimiser steps, or (None) at the beginning.
-
-    `clock`: what time.perf_counter showed when the run began, or would have if it had not been interrupted.
-    """
+    """Where a run begins: at a checkpoint and its number of optimiser steps, or (None) at the beginning. `clock`: what
+    time.perf_counter showed when the run began, or would have if it had not been interrupted."""
 
     clock: float = 0.0
     checkpoint: Path | None = None
@@ -156,9 +184,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def read(path: Path, sets_aside: bool = True) -> dict[str, Any]:
     """A checkpoint, its tensors still on disk; nothing where there is none, or a damaged one, which is set aside.
-
-    Raises what the system says, or a lack of memory, where it can't be read now: that says nothing of what is in there.
-    """
+    Raises what the system says, or a lack of memory, where it can't be read now: that says nothing of what is in
+    there."""
     try:
         path.open("rb").close()
         checkpoint = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
@@ -189,10 +216,8 @@ def unreadable(callback: L.Callback) -> str | None:
 
 def prepare(folder: Path, settings: Settings, is_announced: bool = True) -> Start:
     """Make the run's folder ready: its tables cut back to the last checkpoint of the same settings, or emptied.
-
     `is_announced`: the person learns where it resumes. Raises UserError where the folder holds anything that is not of
-    such a run.
-    """
+    such a run."""
     claims.refuse(folder, settings)
     resumes, unfit = settings.rerun != "all" and not settings.untrained, False
     for path in (folder / run_folder.LAST, folder / run_folder.BEST) if resumes else ():
@@ -218,12 +243,8 @@ def prepare(folder: Path, settings: Settings, is_announced: bool = True) -> Star
 
 @zero_only
 def _copy(source: Path, target: Path) -> None:
-    temporary = files.temporary_beside(target)
-    try:
+    with _beside(target) as temporary:
         shutil.copyfile(source, temporary)
-        files.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @zero_only

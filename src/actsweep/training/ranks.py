@@ -55,10 +55,8 @@ def check(settings: Settings, devices: int) -> None:
 
 @contextmanager
 def beside(trainer: L.Trainer, train: Callable[[], Any]) -> Iterator[None]:
-    """Have the other ranks call `train` while the context is open, if this process has to start them.
-
-    Raises RuntimeError where one of them failed, with what it wrote as a note.
-    """
+    """Have the other ranks call `train` while the context is open, if this process has to start them. Raises
+    RuntimeError where one of them failed, with what it wrote as a note."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     before, in_group = dict(os.environ), torch.distributed.is_initialized()
     if trainer.num_devices == 1 or environment is None or environment.creates_processes_externally:

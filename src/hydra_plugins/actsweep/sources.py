@@ -1,16 +1,21 @@
 """Configs that are no files of conf/.
 
-Hydra finds plugins only in this namespace; search_path.py puts them behind conf/, so that names of files there win.
+Hydra finds plugins only in this namespace. They are searched behind conf/, so that names of files there win.
 """
 
 from abc import abstractmethod
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from actsweep.places import REPOSITORY
+
+CONF = str(REPOSITORY / "conf")
+FOLDERS = ("studies://", "importable://", "chosen://")  # sweeps/NAME.yaml, act=package.Class, names/act
 
 
 class Named(ConfigSource):
@@ -94,3 +99,13 @@ class Studies(Named):
         if config_path != self.group or results_filter == ObjectType.GROUP:
             return []
         return sorted(path.stem for path in (REPOSITORY / "sweeps").glob("*.yaml"))
+
+
+class SearchPath(SearchPathPlugin):
+    """Of this project's own commands; Hydra asks every plugin that is installed, for every program. A plugin and not
+    `hydra.searchpath` in conf/config.yaml, which a person's own `hydra.searchpath=[…]` would replace."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if any(str(each.path).removeprefix("file://") == CONF for each in search_path.get_path()):
+            for folder in FOLDERS:
+                search_path.append("actsweep", folder)

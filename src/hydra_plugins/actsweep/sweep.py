@@ -20,7 +20,7 @@ class SweepLauncher(Launcher):
         self.run: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from actsweep.sweep.limits import Limits
+        from actsweep.sweep.search import Limits
 
         self.given = hydra_context, task_function, config, Limits.asked(self.limits, bool(self.engine)), self.engine
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from actsweep.training.stack.activating import by_member, members_last, one_by_one, unsupported, way
-from actsweep.training.stack.choosing import Choosing, choosing
+from actsweep.training.stack.activating import Choosing, by_member, choosing, members_last, one_by_one, unsupported, way
 from tests.training.stack.test_stack import DOUBLE, Make, assert_equal_to_alone, several
 
 OWN = "tests.training.stack.test_choosing"

@@ -16,8 +16,7 @@ from actsweep.network.classifier import Classifier
 from actsweep.network.losses import LOSSES, Sums
 from actsweep.places import REPOSITORY
 from actsweep.training.stack.network import Stack
-from actsweep.training.stack.optimisers import Optimiser, clip
-from actsweep.training.stack.steps import Feed, Steps
+from actsweep.training.stack.steps import Feed, Optimiser, Steps, clip
 from tests.conftest import SMALL, names_in
 
 Make = Callable[..., Settings]

@@ -21,7 +21,7 @@ from actsweep.diagnostics.diagnostic import Diagnostic
 from actsweep.results import locks, run_folder
 from actsweep.sweep.launcher import SweepLaunch
 from actsweep.training.checkpoints import is_out_of_memory
-from actsweep.training.stack import grouping, stack_checkpoint, stacks
+from actsweep.training.stack import grouping, stacks
 from actsweep.training.stack.steps import Steps
 from actsweep.training.stack.training import Training
 from tests.conftest import SMALL
@@ -113,7 +113,7 @@ def damaged_after_the_first_look(way: str, monkeypatch: pytest.MonkeyPatch) -> N
 
     def cut(self: SweepLaunch, *arguments: Any) -> Any:
         found = units(self, *arguments)
-        for path in stack_checkpoint.paths(self.sweep):
+        for path in stacks.paths(self.sweep):
             content = path.read_bytes()
             if way == "gone":
                 path.unlink()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from actsweep import one_run
-from actsweep.training import precision
+from actsweep.training import trainer_arguments
 from actsweep.training.stack import stacks
 from tests.training.stack.test_stack import CPU, Make, several, stacked_steps, train_stacked
 
@@ -44,8 +44,8 @@ def test_auto_takes_bf16_where_it_is_fast_and_layers_are_large_and_says_so(
     settings_for: Make, fast: str | None, width: int, chosen: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(precision, "_has_fast_bf16", lambda _: fast)
-    precision._say.cache_clear()
+    monkeypatch.setattr(trainer_arguments, "_has_fast_bf16", lambda _: fast)
+    trainer_arguments._say.cache_clear()
     settings = several(settings_for, "trainer.precision=auto", f"width={width}", acts=["relu"])
     assert {each.trainer.precision for each in settings} == {chosen}
     assert f"trainer.precision=auto: {chosen}, " in capsys.readouterr().out

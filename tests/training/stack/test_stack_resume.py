@@ -11,7 +11,7 @@ import torch
 
 from actsweep.results import ownership, run_folder
 from actsweep.training.checkpoints import read
-from actsweep.training.stack import stack_checkpoint
+from actsweep.training.stack import stacks
 from actsweep.training.stack.steps import Steps
 from tests import processes
 from tests.conftest import SMALL, weights_of
@@ -57,7 +57,7 @@ def assert_same_sweep(one: Path, other: Path) -> None:
         same = {"seconds": 0, "git": ""}
         assert found[0] | same == found[1] | same
     assert not list(other.rglob("*.tmp"))
-    assert not list((other / stack_checkpoint.FOLDER).glob("*"))
+    assert not list((other / stacks.FOLDER).glob("*"))
 
 
 def written(sweep: Path) -> dict[str, int]:
@@ -88,13 +88,13 @@ def test_a_killed_stack_keeps_what_is_finished_and_goes_on_bit_for_bit(
         sweep = tmp_path / str(place)
         before = written(sweep)
         assert len(before) == count - 1 if function == "write_result" else len(before) < 4
-        half = f"{stack_checkpoint.FOLDER}/.half.ckpt.1.tmp"
+        half = f"{stacks.FOLDER}/.half.ckpt.1.tmp"
         ownership.adopt(sweep, half)
         (sweep / half).write_bytes(b"half")
         capsys.readouterr()
         assert command(*GRID, f"hydra.sweep.dir={sweep}") == 0
         assert "in one stack on cpu, resuming after epoch " in capsys.readouterr().out
-        assert list((sweep / stack_checkpoint.FOLDER).glob("*")) == []
+        assert list((sweep / stacks.FOLDER).glob("*")) == []
         assert_same_sweep(whole, sweep)
         assert before.items() <= written(sweep).items()
 

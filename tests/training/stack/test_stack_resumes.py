@@ -13,8 +13,8 @@ import torch
 from actsweep import one_run
 from actsweep.results import run_folder
 from actsweep.sweep.launcher import SweepLaunch
-from actsweep.training.stack import stack_checkpoint, stacks
-from actsweep.training.stack.stack_checkpoint import FOLDER
+from actsweep.training.stack import stacks
+from actsweep.training.stack.stacks import FOLDER
 from actsweep.training.stack.steps import Steps
 from tests.conftest import SMALL
 from tests.training.stack.test_stack import CPU, Make, several
@@ -203,7 +203,7 @@ def test_an_interrupted_stack_cant_go_back_to_fewer_epochs(
 ) -> None:
     grid = ["-m", *SMALL, "seed=0,1", "diagnostics=[]", "hydra.sweep.subdir=s${seed}", f"hydra.sweep.dir={tmp_path}"]
     with monkeypatch.context() as patch:
-        patch.setattr(stack_checkpoint, "MOST_TIME", 1e9)
+        patch.setattr(stacks, "MOST_TIME", 1e9)
         interrupt_at(45, patch)
         assert command(*grid, "trainer.max_epochs=9", "hydra.launcher.save_every=0") == 130
     [checkpoint] = (tmp_path / FOLDER).glob("*.ckpt")

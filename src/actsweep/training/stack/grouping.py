@@ -14,7 +14,7 @@ from actsweep.config import schema
 from actsweep.data import datamodule
 from actsweep.network import activations
 from actsweep.network.losses import outputs_for
-from actsweep.training.stack import activating, member, optimisers
+from actsweep.training.stack import activating, member, steps
 
 PRECISIONS = {"32", "32-true", "64", "64-true", "bf16-mixed"}
 MAY_DIFFER = ("seed", "names", "act", "init", "figures", "report")
@@ -55,7 +55,7 @@ def reason_against_training(settings: schema.Settings) -> str | None:
         return f"trainer.devices={trainer.devices}: a stack trains on one device"
     if str(trainer.precision) not in PRECISIONS:
         return f"trainer.precision={trainer.precision} is not known to the stack"
-    return optimisers.unsupported(settings.optim.plain())
+    return steps.unsupported(settings.optim.plain())
 
 
 def signature(settings: schema.Settings) -> str:
@@ -93,7 +93,9 @@ def most_members(weights: int, units: int, inputs: int, batch: int, device: torc
     and its activations, and 2,048 validation or probe examples, each a few times over. 4 bytes a number.
     """
     bytes_each = 4 * (6 * weights + batch * (inputs + 4 * units) + 2048 * 8 * units)
-    return max(1, min(int(SHARE_OF_MEMORY * free_bytes(device) / bytes_each), most_open()))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most_open = sys.maxsize if hard == resource.RLIM_INFINITY else (hard - FILES) // FILES_OF_A_MEMBER
+    return max(1, min(int(SHARE_OF_MEMORY * free_bytes(device) / bytes_each), most_open))
 
 
 def allow_open_files(members: int) -> None:
@@ -103,12 +105,6 @@ def allow_open_files(members: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-def most_open() -> int:
-    """How many members can have their files open at the same time."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return sys.maxsize if hard == resource.RLIM_INFINITY else max(1, (hard - FILES) // FILES_OF_A_MEMBER)
 
 
 def most_processes() -> int:

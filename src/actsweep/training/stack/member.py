@@ -32,13 +32,13 @@ from actsweep.network.classifier import Classifier
 from actsweep.results import run_folder
 from actsweep.results.tables import Tables, device_name
 from actsweep.results.tensorboard import TensorBoard
-from actsweep.training.checkpoints import BestAndLast
-from actsweep.training.early_stopping import EarlyStopping
+from actsweep.training.checkpoints import BestAndLast, EarlyStopping
 from actsweep.training.stack.steps import autocast
 
 MOST_NUMBERS = 2**21  # that are kept
 HOOKS = ("on_train_start", "on_test_start", "on_test_batch_end")  # those that a Member calls
 STACKED = (ActivationHistogram, DeadUnits, EveryStep, Jacobian, UpdateRatio)  # for whose own hooks diagnose.py stands
+Record = tuple[Callable[..., object], Mapping[str, Any], int, int, float]  # what sends what; of which epoch, step, time
 
 
 def unsupported(diagnostics: dict[str, Any]) -> str | None:
@@ -56,17 +56,6 @@ def unsupported(diagnostics: dict[str, Any]) -> str | None:
             why = "may ask for more of a trainer than a stack has" if is_called else "is not called in a stack"
             return f"diagnostics={name}: {changed[0]} {why}"
     return None
-
-
-@dataclass(frozen=True)
-class Record:
-    """What was measured of a member, what sends it to its loggers, and of which moment it is."""
-
-    send: Callable[..., object]
-    own: Mapping[str, Any]
-    epoch: int
-    step: int
-    at: float
 
 
 @dataclass(eq=False)
@@ -98,6 +87,13 @@ class Member:
         monitor, settings = self.classifier.monitor, self.settings
         self.early = EarlyStopping(**monitor, patience=settings.epochs_without_better, min_delta=settings.min_delta)
         self.saver = BestAndLast(self.folder, **monitor, config_hash=settings.hash())
+
+    def go_on(self, states: Sequence[Any], best_epoch: tuple[int, int], epochs: int, steps: int) -> None:
+        """Be where the run was after so many epochs and steps. `states`: of `early` and `saver`."""
+        for callback, state in zip((self.early, self.saver), states, strict=True):
+            callback.load_state_dict(state)
+        self.best_epoch = best_epoch
+        self.current_epoch, self.global_step = epochs - 1, steps
 
     def open(self) -> None:
         """Make what is written into the folder, and the folder, unless it is ready; of a member that is resumed, go on
@@ -149,9 +145,9 @@ class Member:
         """Send what was recorded to the loggers, and have them write it."""
         now = self.current_epoch, self.global_step
         try:
-            for record in self.records:
-                self.current_epoch, self.global_step, self.at = record.epoch, record.step, record.at
-                record.send(self, record.own, record.epoch)
+            for send, own, epoch, step, at in self.records:
+                self.current_epoch, self.global_step, self.at = epoch, step, at
+                send(self, own, epoch)
         finally:
             (self.current_epoch, self.global_step), self.at = now, None
         self.records.clear()
@@ -201,9 +197,7 @@ class Member:
 
 class Records:
     """Gives each of the stack's `members` what is recorded of it; `numbers`: about how many since files were written.
-
-    `epoch`: completed ones, or as loggers count them; `step`: optimiser steps so far.
-    """
+    `epoch`: completed ones, or as loggers count them; `step`: optimiser steps so far."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members, self.numbers = members, 0
@@ -215,5 +209,5 @@ class Records:
         now = time.time()
         for member, own in zip(self.members, of_each, strict=False):  # of each there is nothing, or something
             if not (member.ended or member.unseen):
-                member.records.append(Record(send, own, epoch, step, now))
+                member.records.append((send, own, epoch, step, now))
                 self.numbers += len(own) * size

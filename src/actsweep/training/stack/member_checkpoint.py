@@ -19,7 +19,7 @@ from actsweep.results import run_folder
 from actsweep.training.checkpoints import BestAndLast, read
 from actsweep.training.stack.member import Member
 from actsweep.training.stack.network import Stack
-from actsweep.training.stack.optimisers import Optimiser
+from actsweep.training.stack.steps import Optimiser
 
 VERSION = version("pytorch-lightning")
 
@@ -46,20 +46,24 @@ def weights_only(member: Member, weights: dict[str, Tensor], epochs: int, steps:
     }
 
 
-def whole(member: Member, weights: dict[str, Tensor], kept: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """What a lone run saves at the end of an epoch. `kept`: as `kept_for` makes it."""
+def both(
+    member: Member, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float
+) -> dict[Path, dict[str, Any]]:
+    """What best.ckpt and last.ckpt shall hold after the member's last epoch. `kept`: as `kept_for` makes it."""
+    now = member.current_epoch, member.global_step
     states = {each.state_key: each.state_dict() for each in (*member.callbacks, member.early, member.saver)}
     states = {key: state for key, state in states.items() if state} | kept["callbacks"]
-    checkpoint = weights_only(member, weights, member.current_epoch, member.global_step) | {
-        "loops": counters(member.current_epoch, member.global_step),
+    newest = weights_only(member, last, *now) | {
+        "loops": counters(*now),
         "callbacks": states,
         "optimizer_states": kept["optimizer_states"],
         "lr_schedulers": [],
     }
-    member.classifier.on_save_checkpoint(checkpoint)
+    member.classifier.on_save_checkpoint(newest)
     member.saver.clock = time.perf_counter() - seconds
-    member.saver.on_save_checkpoint(member, member.classifier, checkpoint)  # type: ignore[arg-type]
-    return checkpoint
+    member.saver.on_save_checkpoint(member, member.classifier, newest)  # type: ignore[arg-type]
+    older = newest if member.best_epoch == now else weights_only(member, best, *member.best_epoch)
+    return {member.folder / run_folder.BEST: older, member.folder / run_folder.LAST: newest}
 
 
 def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:
@@ -79,16 +83,6 @@ def kept_for(stack: Stack, row: int, optimiser: Optimiser, diagnostics: Sequence
     return {"optimizer_states": [optimizer.state_dict()], "callbacks": {key: one for key, one in states.items() if one}}
 
 
-def both(
-    member: Member, last: dict[str, Tensor], best: dict[str, Tensor], kept: dict[str, Any], seconds: float
-) -> dict[Path, dict[str, Any]]:
-    """What best.ckpt and last.ckpt shall hold after the member's last epoch. `kept`: as `kept_for` makes it."""
-    newest = whole(member, last, kept, seconds)
-    is_newest = member.best_epoch == (member.current_epoch, member.global_step)
-    older = weights_only(member, best, *member.best_epoch)
-    return {member.folder / run_folder.BEST: newest if is_newest else older, member.folder / run_folder.LAST: newest}
-
-
 def _mapped(do: Callable[..., Tensor], *states: Any) -> Any:
     """The same for the tensors at each place of dictionaries of dictionaries."""
     if isinstance(states[0], Mapping):
@@ -106,7 +100,9 @@ def load(members: Sequence[Member], stack: Stack, diagnostics: Sequence[Diagnost
         if (last["epoch"] + 1, last["global_step"]) != (epochs, steps):
             raise ValueError(f"{member.folder.name} is not at epoch {epochs}, as the others of its stack are")
         _load_row(stack, row, last, best)
-        _load_member(member, last, best)
+        states = [last["callbacks"][each.state_key] for each in (member.early, member.saver)]
+        member.go_on(states, (best["epoch"] + 1, best["global_step"]), epochs, steps)
+        member.states = last["callbacks"]
     for diagnostic in diagnostics:
         if states := [last["callbacks"].get(diagnostic.state_key) for last, _ in found if diagnostic.state_dict()]:
             diagnostic.load_state_dict(_mapped(lambda *rows: torch.cat(rows), *states))
@@ -128,11 +124,3 @@ def _load_row(stack: Stack, row: int, last: dict[str, Any], best: dict[str, Any]
             state = optimizer.state[classifier.network.get_parameter(block.name)]
             if (own := state.get(name)) is not None:  # without momentum torch keeps none
                 block.of(row, values).copy_(own)
-
-
-def _load_member(member: Member, last: dict[str, Any], best: dict[str, Any]) -> None:
-    for callback in (member.early, member.saver):
-        callback.load_state_dict(last["callbacks"][callback.state_key])
-    member.best_epoch = best["epoch"] + 1, best["global_step"]
-    member.current_epoch, member.global_step = last["epoch"], last["global_step"]
-    member.states = last["callbacks"]

@@ -20,8 +20,7 @@ from actsweep.diagnostics.jacobian import jacobians
 from actsweep.diagnostics.observation import Layer
 from actsweep.network import activations
 from actsweep.network.classifier import Classifier
-from actsweep.training.stack.activating import Way, way, works_in_place
-from actsweep.training.stack.choosing import Choosing, choosing
+from actsweep.training.stack.activating import Choosing, Way, choosing, way, works_in_place
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Statistics = Literal["of the batch", "of the batch, kept", "running"]  # by which batch norm normalises
@@ -97,16 +96,15 @@ class Stack:
         self.names = [f"layer_{number:02d}" for number in range(1, self.hidden + 2)]
         self.spans = self._spans()
         self.blocks = {(block.name, block.rows.start): block for block in self._blocks()}
-        self.buffers = {name: self._buffer(name) for name, _ in first.named_buffers()}
+        self.buffers = {}
+        for name, _ in first.named_buffers():
+            values = torch.stack([member.network.get_buffer(name) for member in self.members])
+            self.buffers[name] = Block(name, slice(0, len(self)), values, is_matrix=False, decays=False)
         self.bind()
 
     def everything(self) -> list[Block]:
         """What is learnt, and batch norm's running statistics."""
         return [*self.blocks.values(), *self.buffers.values()]
-
-    def _buffer(self, name: str) -> Block:
-        values = torch.stack([member.network.get_buffer(name) for member in self.members])
-        return Block(name, slice(0, len(self)), values, is_matrix=False, decays=False)
 
     def __len__(self) -> int:
         return len(self.members)

@@ -26,8 +26,7 @@ from actsweep.training.stack import member_checkpoint
 from actsweep.training.stack.diagnose import Diagnoses
 from actsweep.training.stack.member import MOST_NUMBERS, Member, Records
 from actsweep.training.stack.network import Stack, described
-from actsweep.training.stack.optimisers import Optimiser
-from actsweep.training.stack.steps import Feed, Steps, autocast
+from actsweep.training.stack.steps import Feed, Optimiser, Steps, autocast
 
 Job = tuple[schema.Settings, Path]
 WRITERS, AT_ONCE = 16, 64  # threads; members whose files are written together
@@ -44,10 +43,8 @@ def open_data(settings: schema.Settings, device: torch.device) -> datamodule.Dat
 
 
 class Training:
-    """K jobs that differ in nothing but what grouping.py allows, from their first to their last epoch.
-
-    Member k of `members` is row k of the stack. What one member's callbacks or files raise ends that member as failed.
-    """
+    """K jobs that differ in nothing but what grouping.py allows, from their first to their last epoch. Member k of
+    `members` is row k of the stack. What one member's callbacks or files raise ends that member as failed."""
 
     def __init__(self, jobs: Sequence[Job], device: torch.device, watcher: Watcher = UNSEEN) -> None:
         self.started, self.jobs, self.watcher, self.first_epoch = time.perf_counter(), len(jobs), watcher, 0
