@@ -3,6 +3,7 @@
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,25 @@ def test_a_sweep_of_seeds_has_hydra_compose_one_configuration_and_a_stack_reads_
     assert [each[-1] for each in composed] == ["seed=0"]
     assert len(validated) == times
     assert len(list(tmp_path.glob("*/result.json"))) == 4
+
+
+@dataclass
+class Plugins:
+    """What a launcher's plugin would register, in a module that Hydra imports once more in the launcher's process."""
+
+    cpus: int = 2
+
+
+def test_a_process_in_which_hydra_has_imported_a_launchers_plugin_anew_composes_its_job(
+    loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As submitit's processes do: what the configuration holds of the plugin can't be pickled there."""
+    master = loader.load_configuration("config", COMMON, RunMode.MULTIRUN)
+    OmegaConf.update(master, "hydra.launcher", OmegaConf.structured(Plugins), merge=False, force_add=True)
+    monkeypatch.setattr(f"{__name__}.Plugins", dataclass(type("Plugins", (), {"__module__": __name__})))
+    with pytest.raises(pickle.PicklingError):
+        pickle.dumps(master)
+    composing = Composing(loader)
+    for overrides in (["data=digits", "seed=0"], ["data=digits", "seed=1"]):
+        expected = plain(loader.load_sweep_config(master, overrides))
+        assert plain(composing.load_sweep_config(master, overrides)) == expected

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch.optim import SGD
 
+from actsweep.config.schema import Settings, Target
 from actsweep.errors import UserError
 from actsweep.sweep import parts
+from tests.conftest import SMALL
 
 
 class OfAnotherName(SGD):
@@ -46,3 +49,30 @@ def test_an_optimiser_that_can_take_no_step_is_refused_before_any_run(name: str,
 @pytest.mark.parametrize("name", [f"{__name__}.Twice", "torch.optim.LBFGS", "torch.optim.Rprop"])
 def test_an_optimiser_may_compute_the_loss_itself(name: str) -> None:
     parts._try("optim", {"_target_": name, "lr": 0.1, "weight_decay": 0.0})
+
+
+EARLY, TIMER = ({"_target_": f"pytorch_lightning.callbacks.{name}"} for name in ("EarlyStopping", "Timer"))
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"mine": EARLY | {"monitor": "val_accuracy", "mode": "max"}},
+            "diagnostics.mine: Lightning can't tell its state from that of the run's own, which stops it by patience, "
+            "min_delta and monitor=val_accuracy",
+        ),
+        ({"one": TIMER, "two": TIMER}, "diagnostics.two: Lightning can't tell its state from that of diagnostics.one"),
+        ({"mine": TIMER}, "diagnostics.mine: Lightning can't tell its state from that of trainer.max_time"),
+        ({"mine": TIMER}, None),
+        ({"mine": EARLY | {"monitor": "val_loss"}, "other": EARLY | {"monitor": "train_loss"}}, None),
+    ],
+)
+def test_callbacks_whose_states_lightning_cant_tell_apart_are_refused_before_any_run(
+    settings_for: Callable[..., Settings], given: dict[str, Any], line: str | None
+) -> None:
+    diagnostics = {name: Target.model_validate(each) for name, each in given.items()}
+    words = ["+trainer.max_time=00:01:00:00"] if "max_time" in (line or "") else []
+    settings = settings_for(*SMALL, *words).model_copy(update={"diagnostics": diagnostics})
+    with pytest.raises(UserError, match=f"^{re.escape(line)}$") if line else nullcontext():
+        parts.check(settings)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -104,6 +105,22 @@ def test_two_processes_take_units_from_one_queue_see_a_gpu_each_and_say_how_far_
 
 
 ONE_BY_ONE = ["hydra.launcher.max_members=1", "seed=0,1", "threads=1"]
+
+
+class Logs(L.Callback):
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        logging.getLogger("mine").debug("seed %s", pl_module.hparams["seed"])
+
+
+def test_what_a_run_logs_is_in_its_own_log_also_where_another_process_trains_it(
+    command: Command, tmp_path: Path
+) -> None:
+    logs = f"+diagnostics.logs._target_={__name__}.{Logs.__name__}"
+    words = ["diagnostics=[]", logs, "hydra.verbose=[mine]", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*TWO, *ONE_BY_ONE, *words) == 0
+    for path in tmp_path.glob("*/result.json"):
+        [line] = path.with_name("train.log").read_text().splitlines()
+        assert line.endswith(f"[mine][DEBUG] seed {json.loads(path.read_text())['seed']}")
 
 
 def test_hydras_part_of_a_run_is_done_while_others_train(command: Command, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
@@ -25,7 +25,7 @@ from actsweep.errors import UserError
 from actsweep.report import figures
 from actsweep.results import claims, ownership, rank, run_folder
 from actsweep.sweep import parts
-from actsweep.sweep.composing import foresee, variables
+from actsweep.sweep.composing import foresee, logging_of, variables
 from actsweep.training import trainer_arguments
 
 COUNTS = {"every_n_epochs", "every_n_steps", "probe_size", "bins", "points"}  # of this project's diagnostics
@@ -43,6 +43,7 @@ class Asked(NamedTuple):
     folder: Path
     besides: Sequence[str] = ()
     surroundings: Mapping[str, str] = {}  # variables that Hydra sets for the job
+    logging: Any = None  # of the job
 
 
 def _asked(config: DictConfig) -> Asked:
@@ -51,7 +52,8 @@ def _asked(config: DictConfig) -> Asked:
         return Asked(settings, Path(hydra.run.dir).name, Path(hydra.run.dir))
     sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
     began = f"{name}/" in ownership.recorded(sweep)
-    return Asked(settings, name, sweep / name, claims.hydra_files(hydra) if began else (), variables(hydra))
+    besides = claims.hydra_files(hydra) if began else ()
+    return Asked(settings, name, sweep / name, besides, variables(hydra), logging_of(hydra))
 
 
 @contextmanager
@@ -100,9 +102,13 @@ def tried(runs: Sequence[Asked]) -> list[Asked]:
 def of_search(runs: Sequence[Asked]) -> None:
     """Raise UserError for a search whose runs would have no score."""
     for settings in (run.settings for run in runs):
+        trainer = settings.trainer.plain()
+        every, most = trainer.get("check_val_every_n_epoch"), settings.trainer.max_epochs
         given = None if settings.validates else f"data.val_size=0 monitor={settings.monitor}"
-        if settings.trainer.plain().get("limit_val_batches") == 0:
+        if trainer.get("limit_val_batches") == 0:
             given = "trainer.limit_val_batches=0"
+        if isinstance(every, int) and every > most:
+            given = f"trainer.check_val_every_n_epoch={every} trainer.max_epochs={most}"
         if given:
             raise UserError(f"{given}: nothing is validated, and a search needs a validation for each run's score")
 

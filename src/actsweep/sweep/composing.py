@@ -9,10 +9,10 @@ import pickle
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,11 @@ def _chosen_act(overrides: Iterable[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Model:
-    """What Hydra composed for a job with these values, packed with and without its own section."""
+    """What Hydra composed for a job with these values: what makes copies of it with and without its own section."""
 
     values: frozenset[str]
-    packed: bytes
-    program: bytes
+    whole: Callable[[], DictConfig]
+    program: Callable[[], DictConfig]
     shared: DictConfig  # takes the values of one job after the other
     shown: set[str]  # those that it has now
 
@@ -59,7 +59,7 @@ def _model(config: DictConfig, values: set[str]) -> Model:
     program = deepcopy(config)
     with open_dict(program):
         del program["hydra"]
-    return Model(frozenset(values), _packed(config), _packed(program), config, set(values))
+    return Model(frozenset(values), _copies(config), _copies(program), config, set(values))
 
 
 class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
@@ -134,7 +134,7 @@ class Composing:
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         model, values = self._model(master_config, sweep_overrides)
-        return self.with_values(_unpacked(model.packed), sweep_overrides, values - model.values)
+        return self.with_values(model.whole(), sweep_overrides, values - model.values)
 
     def _with_plain_values(self, config: DictConfig, values: Iterable[str]) -> DictConfig:
         for each in values:
@@ -188,7 +188,7 @@ class Composing:
             if hydra.job.chdir:
                 os.chdir(output)
             model, values = self._model(master_config, overrides)
-            program = self._with_plain_values(_unpacked(model.program), values - model.values)
+            program = self._with_plain_values(model.program(), values - model.values)
             configure_log(hydra.job_logging, hydra.verbose)
             if hydra.output_subdir is not None:
                 _write(output / hydra.output_subdir, config)
@@ -210,6 +210,12 @@ class Composing:
 def variables(hydra: DictConfig) -> dict[str, str]:
     """What Hydra puts into a job's environment."""
     return {str(name): str(value) for name, value in hydra.job.env_set.items()}
+
+
+def logging_of(hydra: DictConfig) -> tuple[Any, Any]:
+    """What Hydra is told of a job's logging: its section, as plain data, and what is verbose."""
+    verbose = hydra.verbose if isinstance(hydra.verbose, bool | str) else OmegaConf.create(list(hydra.verbose))
+    return OmegaConf.to_container(hydra.job_logging, resolve=True), verbose
 
 
 def use(config: DictConfig) -> None:
@@ -256,10 +262,10 @@ def _is_value(config: DictConfig, key: str) -> bool:
     return OmegaConf.is_interpolation(section, last) or not OmegaConf.is_config(section[last])
 
 
-def _packed(config: DictConfig) -> bytes:
-    return zlib.compress(pickle.dumps(config), level=1)
-
-
-def _unpacked(packed: bytes) -> DictConfig:
-    config: DictConfig = pickle.loads(zlib.decompress(packed))  # our own, from this process's memory
-    return config
+def _copies(config: DictConfig) -> Callable[[], DictConfig]:
+    """What makes copies of it as it is now: from bytes, which takes less time and memory than deepcopy."""
+    try:
+        packed = zlib.compress(pickle.dumps(config), level=1)
+    except pickle.PicklingError:  # in a launcher's process Hydra has imported anew the plugins whose classes are in it
+        return partial(deepcopy, deepcopy(config))
+    return lambda: pickle.loads(zlib.decompress(packed))  # our own, from this process's memory

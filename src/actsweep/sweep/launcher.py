@@ -23,7 +23,7 @@ from actsweep import composition
 from actsweep.errors import UserError
 from actsweep.results import claims, locks, ownership, run_folder
 from actsweep.sweep.callback import Sweep
-from actsweep.sweep.composing import Composing, composing, foresee, variables
+from actsweep.sweep.composing import Composing, composing, foresee, logging_of, variables
 from actsweep.sweep.executors import Engine, Processes
 from actsweep.sweep.search import Limits
 from actsweep.sweep.units import Ended, Piece, Unit, counted, cut, processes_for
@@ -45,6 +45,7 @@ class GridJob:
     job: Job | None = None
     unit: Unit | None = None
     surroundings: Mapping[str, str] = field(default_factory=dict)  # variables that Hydra sets for it
+    logging: Any = None  # as Hydra sets it up for it
 
 
 def _first_line(error: Exception) -> str:
@@ -115,7 +116,8 @@ class SweepLaunch:
         for unit in units:
             unit.away = True
             for _, folder in unit.jobs:
-                if f"{folder.name}/" in begun:  # an attempt may have died when they were there, unlisted
+                # They are listed before a process logs there; an attempt may have died when they were there, unlisted.
+                if f"{folder.name}/" in begun or ownership.recorded(folder) or not folder.exists():
                     ownership.adopt(folder, *self.hydra_files)
         for place, early in executor.map(units, self.sweep) if units else ():
             if early:
@@ -157,13 +159,13 @@ class SweepLaunch:
     def _task(self, number: int, overrides: list[str]) -> GridJob:
         task = GridJob(number, overrides)
         if known := self.loader.known.get(tuple(overrides)):
-            task.job, task.surroundings = (known.settings, self.sweep / known.name), known.surroundings
-            return task
+            job = known.settings, self.sweep / known.name
+            return GridJob(number, overrides, job, None, known.surroundings, known.logging)
         config, before = self.loader.load_sweep_config(self.config, overrides), HydraConfig.instance().cfg
         foresee(config)
         try:
             task.job = composition.read(config), self.sweep / str(config.hydra.sweep.subdir)
-            task.surroundings = variables(config.hydra)
+            task.surroundings, task.logging = variables(config.hydra), logging_of(config.hydra)
         except UserError:
             pass  # the job itself says what is wrong
         finally:
@@ -186,6 +188,7 @@ class SweepLaunch:
         for task in tasks:
             if task.job and task.job == jobs[task.job[1]] and (unit := of_folder.get(task.job[1])):
                 task.unit, unit.surroundings = unit, task.surroundings
+                unit.logging = unit.logging or task.logging
         return units
 
     def _cut(self, jobs: Sequence[Job], interrupted: Sequence[Unit]) -> list[Unit]:

@@ -34,7 +34,10 @@ def check(*settings: Settings) -> None:
         if each.atlas and (reason := grouping.reason_against_training(each)):
             raise UserError(f"{reason}: an atlas trains in stacks alone")
         ranks.check(each, int(str(_try("trainer", trainer_arguments.arguments(each)))))
-        _try("diagnostics", {name: part.plain() for name, part in each.diagnostics.items()})
+        monitor = each.monitor or ("val_loss" if each.loss == "mse" else "val_accuracy")
+        described = {name: part.plain() for name, part in each.diagnostics.items()}
+        limit = each.trainer.plain().get("max_time")
+        _try("diagnostics", {"described": described, "monitor": monitor, "max_time": limit})
 
 
 _found: dict[tuple[str, str], object] = {}
@@ -96,9 +99,16 @@ def _try_diagnostics(parts: dict[str, Any]) -> None:
 
     from actsweep.training import checkpoints
 
-    for name, made in instantiate(parts).items():
+    described, monitor = parts["described"], parts["monitor"]
+    own = checkpoints.EarlyStopping(monitor, "max" if "accuracy" in monitor else "min", patience=1, min_delta=0.0)
+    keepers = {own.state_key: f"the run's own, which stops it by patience, min_delta and monitor={monitor}"}
+    if parts["max_time"]:  # else Lightning would pass it over in silence
+        keepers["Timer"] = "trainer.max_time"
+    for name, made in instantiate(described).items():
         if not isinstance(made, L.Callback):
-            raise UserError(f"diagnostics.{name}: {parts[name]['_target_']} makes no callback of pytorch_lightning's")
+            raise UserError(
+                f"diagnostics.{name}: {described[name]['_target_']} makes no callback of pytorch_lightning's"
+            )
         if isinstance(made, L.callbacks.ProgressBar):
             raise UserError(f"diagnostics.{name}: a run has a progress bar already, trainer.enable_progress_bar")
         if isinstance(made, L.callbacks.StochasticWeightAveraging):
@@ -107,6 +117,10 @@ def _try_diagnostics(parts: dict[str, Any]) -> None:
             )
         if fault := checkpoints.unreadable(made):
             raise UserError(f"diagnostics.{name}: its state_dict can't be read from a checkpoint: {fault}")
+        if type(made).state_dict is not L.Callback.state_dict:
+            if other := keepers.get(made.state_key):
+                raise UserError(f"diagnostics.{name}: Lightning can't tell its state from that of {other}")
+            keepers[made.state_key] = f"diagnostics.{name}"
 
 
 def _try_init(parts: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from hydra.core.utils import env_override
+from hydra.core.utils import configure_log, env_override
+from omegaconf import OmegaConf
 
 from actsweep import one_run
 from actsweep.config.command_line import outlive_readers, quiet_libraries
@@ -60,6 +61,7 @@ class Unit:
     trained: bool = False
     away: bool = False  # another process does it
     surroundings: Mapping[str, str] = field(default_factory=dict)  # variables that Hydra sets for the job
+    logging: Any = None  # as Hydra sets it up for the job, or a stack's first one
     inside: bool = False  # Hydra has the job work in its folder
 
     def __call__(self) -> None:
@@ -74,6 +76,8 @@ class Unit:
             folder.mkdir(parents=True, exist_ok=True)
         place = chdir(folder) if self.inside else nullcontext()
         with locks.released(), env_override(dict(self.surroundings)), place:
+            if self.logging:
+                configure_log(OmegaConf.create(self.logging[0]), self.logging[1])
             if self.saving:
                 self.train_stack(ended)
             for settings, folder in self.jobs:
