@@ -169,6 +169,17 @@ def test_a_folder_that_cant_be_one_is_refused_and_the_current_one_has_a_name(
     assert actsweep.train(folder=".", **tiny)["name"] == "here"
 
 
+def test_a_folders_name_is_taken_as_it_is_and_a_user_who_isnt_there_has_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    actsweep.train(folder=r"${seed}\${act}", **TINY | {"diagnostics": [], "depth": 1})
+    assert [path.name for path in tmp_path.iterdir()] == [r"${seed}\${act}"]
+    for ask in (actsweep.load, lambda folder: actsweep.train(folder=folder)):
+        with pytest.raises(UserError, match=r"^~nobody-here: there is no such user here"):
+            ask("~nobody-here")
+
+
 def test_a_folder_that_another_hydra_program_has_written_into_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text("theirs")

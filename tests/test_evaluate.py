@@ -97,6 +97,24 @@ def test_a_run_folder_cant_choose_what_is_imported(run: tuple[Path, dict[str, An
         evaluate.open_trained_on(run[0], "digits")
 
 
+@pytest.mark.parametrize("part", [("config",), ("config", "names"), ("config", "data"), ("config", "data", "source")])
+@pytest.mark.parametrize("damaged", [None, [], "x", {}])
+def test_what_isnt_said_of_a_run_is_not_known(
+    part: tuple[str, ...], damaged: object, run: tuple[Path, dict[str, Any]]
+) -> None:
+    described = run[0].parent.parent / run_folder.RUN
+    asked = within = json.loads(described.read_text())
+    for key in part[:-1]:
+        within = within[key]
+    within[part[-1]] = damaged
+    described.write_text(json.dumps(asked))
+    if "data" in part:
+        with pytest.raises(UserError, match="its data section can't be used; --data NAME stands in"):
+            evaluate.open_trained_on(run[0], "digits")
+    else:
+        assert evaluate.open_trained_on(run[0], "digits").dataset.classes == tuple("0123456789")
+
+
 def test_an_untrained_network_is_counted_like_a_run(settings_for: SettingsFor, tmp_path: Path) -> None:
     settings = settings_for(*SMALL, "act=relu", "trainer.max_epochs=1")
     result = one_run.train(settings, tmp_path)

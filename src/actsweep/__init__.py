@@ -37,7 +37,7 @@ def train(*, folder: str | Path | None = None, **overrides: Any) -> dict[str, An
     """
     from actsweep import api
 
-    return api.train(Path(folder).expanduser() if folder else None, overrides)
+    return api.train(api.path(folder) if folder else None, overrides)
 
 
 def load(*folders: str | Path) -> "Loaded":
@@ -62,7 +62,7 @@ def load(*folders: str | Path) -> "Loaded":
     """
     from actsweep import api
 
-    return api.load([Path(folder).expanduser() for folder in folders])
+    return api.load([api.path(folder) for folder in folders])
 
 
 def __getattr__(name: str) -> Any:

@@ -96,6 +96,14 @@ def _together(parts: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataF
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=["run", "act", "seed", *columns])
 
 
+def path(given: str | Path) -> Path:
+    """`~` is the caller's home, as in a shell. Raises UserError for that of a user whom this machine doesn't know."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{given}: there is no such user here") from error
+
+
 def load(folders: Sequence[Path]) -> Loaded:
     """See `actsweep.load`."""
     if missing := [str(folder) for folder in folders if not folder.is_dir()]:
@@ -177,7 +185,7 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
         check.of_hydra(config.hydra)
         if folder:
             with read_write(config.hydra):
-                config.hydra.run.dir = str(folder.absolute())
+                config.hydra.run.dir = re.sub(r"(\\*)\$\{", r"\1\1\\${", str(folder.absolute()))  # as it is
         runs, place = check.at_sight([config]), Path(config.hydra.run.dir).absolute()
         if runs[0].settings.plan:
             raise UserError("plan=true: says what a command would take, and is the command's alone")

@@ -112,16 +112,17 @@ def open_trained_on(path: Path, name: str, root: str | None = None, allowed: tup
     nor allowed: a file doesn't say what is imported."""
     folder = path.absolute().parent.parent
     asked = run_folder.read_run(folder).get("config", {})
-    if path.suffix in PAIR or asked.get("names", {}).get("data") != name:
+    if path.suffix in PAIR or flat(asked).get("names.data") != name:
         return open_named(name, root)
-    known, data = described(), asked["data"]
+    known, data = described(), asked.get("data")
     named, trusted = list(targets(data)), {each["source"]["_target_"] for each in known.values()}
     if foreign := [each for each in named if each not in {*trusted, *allowed}]:
         raise UserError(
             f"{path} was trained on data of {foreign[0]}: --allow {foreign[0]} if you trust that, or --data NAME"
         )
     try:
-        opened = _opened(name, data | {"standardise": False}, root)  # the checkpoint knows how its inputs were
+        asked_for = Data.model_validate(data).plain()
+        opened = _opened(name, asked_for | {"standardise": False}, root)  # the checkpoint knows how its inputs were
     except ValidationError as error:
         raise UserError(f"{folder / run_folder.RUN}: its data section can't be used; --data NAME stands in") from error
     usual, now = flat(known.get(name, {})), {key: value for key, value in flat(data).items() if key not in TRAINING}

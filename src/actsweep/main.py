@@ -8,6 +8,7 @@ import sys
 import textwrap
 from importlib import import_module
 
+from actsweep.errors import UserError
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY, VERSION, importable
 from actsweep.threads import numpy_starts_none, wait_briefly
@@ -58,14 +59,17 @@ def usage() -> str:
 
 def main() -> None:
     """`actsweep WORD…`: the rest is that part's; without such a word it trains."""
-    word = sys.argv[1] if len(sys.argv) > 1 else ""
-    if word == "--version":
-        print("actsweep", VERSION)
-        return
-    if word in {"--help", "-h", "help"}:
-        print(usage(), end="")
-        return
-    if word in PARTS:
-        del sys.argv[1]
-    importable()
-    run(word if word in PARTS else "train")
+    from actsweep.config.command_line import one_line_errors
+
+    with one_line_errors():
+        word = sys.argv[1] if len(sys.argv) > 1 else ""
+        if word in {"--version", "--help", "-h", "help"}:
+            print(f"actsweep {VERSION}\n" if word == "--version" else usage(), end="")
+            return
+        if word in PARTS:
+            del sys.argv[1]
+        try:
+            importable()
+        except FileNotFoundError as error:
+            raise UserError("the current folder is there no more: go to another one") from error
+        run(word if word in PARTS else "train")

@@ -23,7 +23,7 @@ def data_folder() -> Path:
         return Path(chosen)
     if not INSTALLED:
         return REPOSITORY / "data"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actsweep"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "actsweep")  # whoever opens it finds the home, or says
 
 
 def door(part: str = "train") -> str:

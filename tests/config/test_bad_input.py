@@ -16,6 +16,13 @@ from tests.data.test_data_files import idx_bytes
 Command = Callable[..., int]
 RUNS = [
     ("act=rleu", "act=rleu: must be one of clippedrelu, elu", "did you mean relu"),
+    ("act=ReLU", "act=ReLU: must be one of clippedrelu, elu", "did you mean relu"),
+    ("norm batch", "norm: must be KEY=VALUE, with no space around =", "as act=relu"),
+    ("lr=0.1", "lr: there is no such key", "did you mean optim.lr"),
+    ("epochs=3", "epochs: there is no such key", "did you mean trainer.max_epochs"),
+    ("diagnostics=[gradient]", "diagnostics: there is no gradient; actsweep's own are activations", "mean gradients"),
+    ("hydra.output_subdir=../x", "hydra.output_subdir=../x: must be a folder within the run's own", ".hydra"),
+    ("hydra.output_subdir=/x", "hydra.output_subdir=/x: must be a folder within the run's own", ".hydra"),
     ("act=torch.nn.NoSuch", "act=torch.nn.NoSuch", "can be imported"),
     ("act=torch.nn.Linear", "act=torch.nn.Linear", "missing"),
     ("act=[relu,tanh]", "act: must be one choice", "-m act=A,B"),

@@ -1,6 +1,7 @@
 """Fetching FashionMNIST: what is missing is added, what is there stays as it is."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,15 @@ def test_a_place_that_cant_be_written_is_named(
     monkeypatch.setattr(fetch, "from_debian", published)
     with pytest.raises(UserError, match=rf"^data.source.root={tmp_path}/file: .*exists"):
         fetch.fetch(tmp_path / "file")
+
+
+def test_without_a_home_the_users_cache_is_asked_for_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actsweep.places.INSTALLED", True)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where nobody has this process's number
+    for name in ("ACTSWEEP_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"^data\.source\.root=~/\.cache/actsweep: there is no such user here"):
+        fashion_mnist.load(None)
 
 
 def test_a_tilde_is_the_home_folder(

@@ -64,6 +64,34 @@ def test_a_sweep_whose_outputs_are_closed_leaves_its_files(tmp_path: Path) -> No
     assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.parametrize("asked", ["--help", "--version"])
+def test_what_is_said_of_the_command_itself_needs_no_reader_no_room_and_no_unicode(asked: str) -> None:
+    words = [sys.executable, "-c", "import sys; from actsweep.main import main; main()", asked]
+    line, plain = shlex.join(words), os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    def ended(ending: str) -> tuple[int, str]:
+        done = subprocess.run(["sh", "-c", line + ending], env=plain, check=False, stderr=subprocess.PIPE, text=True)
+        return done.returncode, done.stderr
+
+    full = "error: what was printed could not be written: [Errno 28] No space left on device\n"
+    assert [ended(" > /dev/null"), ended(" >&-"), ended(" > /dev/full")] == [(0, ""), (0, ""), (1, full)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing):
+        assert subprocess.run(words, check=False, stdout=writing, stderr=subprocess.PIPE).stderr == b""
+
+
+def test_a_folder_that_is_deleted_under_ones_feet_is_told(tmp_path: Path) -> None:
+    call = f"{shlex.quote(sys.executable)} -c 'from actsweep.main import main; main()' act=relu"
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f"rmdir ../gone; {call}"], cwd=tmp_path / "gone", check=False, capture_output=True
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().endswith("error: the current folder is there no more: go to another one\n")
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])  # in a locale as en_US.ISO-8859-1, in C
 def test_a_terminal_that_lacks_characters_costs_no_run(
     errors: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from actsweep.errors import causes, is_ours, mistake_in
-from actsweep.places import command
+from actsweep.places import REPOSITORY, command
 
 BAD_INPUT, FAILED = 2, 1
 HYDRAS_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
@@ -138,17 +138,21 @@ def typed(words: ListConfig) -> list[str]:
 
 
 def _closest(word: str, allowed: Sequence[str]) -> str:
-    """Of a key in a section that there is, the section's closest one."""
-    section, dot, last = word.rpartition(".")
-    inside = [each.removeprefix(f"{section}.") for each in allowed if each.startswith(f"{section}.")] if dot else []
-    close = difflib.get_close_matches(last if inside else word, inside or allowed, n=1) if word not in allowed else []
-    return f" (did you mean {section + dot if inside else ''}{close[0]}?)" if close else ""
+    """Of a key in a section that there is, the section's closest one; of a key without its section, with that."""
+    section, dot, last = word.lower().rpartition(".")
+    inside = [each for each in allowed if dot and each.startswith(f"{section}.")]
+    meant = {each.rpartition(".")[2].lower(): each for each in inside or allowed}
+    meant |= {each.lower(): each for each in allowed if not inside}
+    close = difflib.get_close_matches(last if inside else word.lower(), meant, n=1) if word not in allowed else []
+    return f" (did you mean {meant[close[0]]}?)" if close else ""
 
 
 def _ungrammatical(error: OverrideParseException) -> str:
     """What Hydra's grammar doesn't allow, such as a bare `~`, and how to write it."""
     override, reason = error.override, str(error).splitlines()[0]
-    key, _, value = override.partition("=")
+    key, equals, value = override.partition("=")
+    if not equals and override[:1] != "~":
+        return f"{override}: must be KEY=VALUE, with no space around =, as act=relu"
     if not value or reason.startswith("Error parsing"):  # no value, or a function given wrong arguments
         return str(error)
     if key.startswith("hydra.") and value.startswith("~/"):  # quoted, it would be a folder of that name
@@ -173,6 +177,10 @@ def translate(error: Exception) -> str:
         if gone := GONE.get(f"{group}={value}"):
             return gone
         return f"{group}={value}: must be one of {', '.join(options)}{_closest(value, options)}"
+    if match := re.search(r"Could not load '([^'/]+)/([^']+)'", text):
+        group, value = match.groups()
+        options = sorted(path.stem for path in (REPOSITORY / "conf" / group).glob("*.yaml"))
+        return f"{group}: there is no {value}; actsweep's own are {', '.join(options)}{_closest(value, options)}"
     if match := re.search(r"Error resolving interpolation '\$\{(act|data|init|optim)\}'", text):
         return f"{match[1]}: must be one choice; several need -m, as in `{command('train', '-m', f'{match[1]}=A,B')}`"
     if match := re.search(r"Ambiguous value for argument '(\S+)'", text):

@@ -86,7 +86,7 @@ def downloaded(root: Path) -> dict[str, Path]:
 def _files(root: str | None, download: bool) -> dict[str, Path]:
     place = idx.folder(data_folder() if root is None else root)
     if not (files := find(place) or (downloaded(place) if download else None)):
-        raise UserError(f"data.source.root={root}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}")
+        raise UserError(f"data.source.root={place}: FashionMNIST is neither there nor in {DEBIAN_FOLDER}")
     return files
 
 

@@ -84,6 +84,8 @@ def hydra_files(hydra: Any) -> list[str]:
     if hydra.output_subdir is None:
         return _logs(hydra)
     subfolder = Path(hydra.output_subdir)
+    if subfolder.is_absolute() or ".." in subfolder.parts:
+        raise UserError(f"hydra.output_subdir={subfolder}: must be a folder within the run's own, as .hydra")
     others = [] if subfolder == Path() else ["*"]  # where everything lies, everything is not Hydra's
     names = ["config.yaml", "hydra.yaml", "overrides.yaml", *others]
     return [*_logs(hydra), *((subfolder / name).as_posix() for name in names)]

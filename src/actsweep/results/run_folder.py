@@ -122,8 +122,9 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What the run in the folder was asked to do, and with what; nothing where none has begun."""
-    return read_json(folder / RUN)
+    """What the run in the folder was asked to do, and with what; nothing where none has begun, or no file says it."""
+    found = read_json(folder / RUN)
+    return found if isinstance(found.get("config"), dict) else {}
 
 
 def write_sweep(folder: Path, question: str | None, command: str, expected: list[str]) -> None:
@@ -261,7 +262,7 @@ def asked(settings: "Settings", name: str) -> dict[str, Any]:
 def resume(folder: Path, settings: "Settings") -> None:
     """Note what a resumed run is asked now; the code may be another than the one that began it."""
     earlier, now = read_run(folder), asked(settings, name_of(folder))
-    revisions = dict.fromkeys(filter(None, [*(earlier.get("git") or "").split(", then "), now["git"]]))
+    revisions = dict.fromkeys(filter(None, [*str(earlier.get("git") or "").split(", then "), now["git"]]))
     write_atomically(folder / RUN, as_json(now | {"git": ", then ".join(revisions) or None}))
 
 
