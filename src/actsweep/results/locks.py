@@ -8,16 +8,15 @@ import errno
 import fcntl
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import IO
 
 from actsweep.errors import UserError
 from actsweep.results import ownership, rank
+from actsweep.results.files import warn
 
 LOCK = ".lock"
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # as Lustre and NFS say that are mounted without
@@ -44,16 +43,11 @@ def take(folder: Path) -> None:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        _say_unlocked(str(error.strerror))
+        warn(f"no folder can be locked here ({error.strerror}): let no two commands work in one")
     file.truncate()
     print(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}", file=file)
     file.flush()
     _held[path] = file
-
-
-@cache
-def _say_unlocked(reason: str) -> None:
-    print(f"warning: no folder can be locked here ({reason}): let no two commands work in one", file=sys.stderr)
 
 
 def release(folder: Path) -> None:
