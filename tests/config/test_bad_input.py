@@ -21,8 +21,8 @@ RUNS = [
     ("lr=0.1", "lr: there is no such key", "did you mean optim.lr"),
     ("epochs=3", "epochs: there is no such key", "did you mean trainer.max_epochs"),
     ("diagnostics=[gradient]", "diagnostics: there is no gradient; actsweep's own are activations", "mean gradients"),
-    ("hydra.output_subdir=../x", "hydra.output_subdir=../x: must be a folder within the run's own", ".hydra"),
-    ("hydra.output_subdir=/x", "hydra.output_subdir=/x: must be a folder within the run's own", ".hydra"),
+    ("hydra.output_subdir=../x", "hydra.output_subdir=../x: must be a folder within the run's own", ""),
+    ("hydra.output_subdir=/x", "hydra.output_subdir=/x: must be a folder within the run's own", ""),
     ("act=torch.nn.NoSuch", "act=torch.nn.NoSuch", "can be imported"),
     ("act=torch.nn.Linear", "act=torch.nn.Linear", "missing"),
     ("act=[relu,tanh]", "act: must be one choice", "-m act=A,B"),
@@ -133,7 +133,11 @@ def test_an_atlas_whose_networks_would_end_at_different_times_or_be_chosen_by_a_
 
 @pytest.mark.parametrize(
     ("given", "named"),
-    [("seed=range(0)", "seed=range(0)"), ("seed=range(5,1)", "seed=range(5,1)"), ("depth=10000 width=100000", "GB")],
+    [
+        ("seed=range(0)", "seed=range(0)"),
+        ("seed=range(5,1)", "seed=range(5,1)"),
+        ("depth=10000 width=100000", "GB"),
+    ],
 )
 def test_a_sweep_of_nothing_or_of_giants_is_refused(
     given: str, named: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -141,6 +145,14 @@ def test_a_sweep_of_nothing_or_of_giants_is_refused(
     assert command("-m", *SMALL, *given.split(), f"hydra.sweep.dir={tmp_path}/out") == 2
     assert named in only_line(capsys)
     assert not (tmp_path / "out").exists()
+
+
+def test_runs_outside_their_sweeps_folder_are_refused(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("-m", *SMALL, "seed=0,1", f"hydra.sweep.dir={tmp_path}/out", "hydra.sweep.subdir=../x") == 2
+    assert "hydra.sweep.subdir=../x: must be a folder within the sweep's own" in only_line(capsys)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("many", [True, False])

@@ -17,8 +17,6 @@ from actsweep.results import locks, ownership, rank, run_folder
 if TYPE_CHECKING:
     from actsweep.config.schema import Settings
 
-MOST_NAMED = 3
-
 
 def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
     """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
@@ -36,9 +34,10 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
     if not (differing or failed) and _is_another(there.get(run_folder.VALUES), settings):
         differing = [f"act={settings.names.act} gives other numbers now than it did then"]
     if differing:
-        more = f" and {len(differing) - MOST_NAMED} more" if len(differing) > MOST_NAMED else ""
+        named, others = differing[: ownership.MOST_NAMED], differing[ownership.MOST_NAMED :]
+        more = f" and {len(others)} more" if others else ""
         raise UserError(
-            f"{folder} holds a run with other settings: {', '.join(differing[:MOST_NAMED])}{more}; choose another "
+            f"{folder} holds a run with other settings: {', '.join(named)}{more}; choose another "
             "folder, or have rerun=all do it again and move what is there aside"
         )
 
@@ -84,8 +83,6 @@ def hydra_files(hydra: Any) -> list[str]:
     if hydra.output_subdir is None:
         return _logs(hydra)
     subfolder = Path(hydra.output_subdir)
-    if subfolder.is_absolute() or ".." in subfolder.parts:
-        raise UserError(f"hydra.output_subdir={subfolder}: must be a folder within the run's own, as .hydra")
     others = [] if subfolder == Path() else ["*"]  # where everything lies, everything is not Hydra's
     names = ["config.yaml", "hydra.yaml", "overrides.yaml", *others]
     return [*_logs(hydra), *((subfolder / name).as_posix() for name in names)]

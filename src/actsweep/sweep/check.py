@@ -51,9 +51,15 @@ def _asked(config: DictConfig) -> Asked:
     if hydra.mode != RunMode.MULTIRUN:
         return Asked(settings, Path(hydra.run.dir).name, Path(hydra.run.dir))
     sweep, name = Path(hydra.sweep.dir), str(hydra.sweep.subdir)
+    _refuse_outside("hydra.sweep.subdir", name, "sweep")
     began = f"{name}/" in ownership.recorded(sweep)
     besides = claims.hydra_files(hydra) if began else ()
     return Asked(settings, name, sweep / name, besides, variables(hydra), logging_of(hydra))
+
+
+def _refuse_outside(key: str, folder: str, of: str) -> None:
+    if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        raise UserError(f"{key}={folder}: must be a folder within the {of}'s own")
 
 
 @contextmanager
@@ -179,7 +185,9 @@ def _check_counts(settings: Settings) -> None:
 
 
 def of_hydra(hydra: DictConfig) -> None:
-    """Raise UserError for what was asked of Hydra and would have no effect: a sweep's of a run, a run's of a sweep."""
+    """Raise UserError for what was asked of Hydra and would have no effect: a sweep's of a run, a run's of a sweep; and
+    for a folder that is none of the run's own."""
+    _refuse_outside("hydra.output_subdir", hydra.output_subdir or "", "run")
     asked = {each.lstrip("+").partition("=")[0]: each for each in typed(hydra.overrides.hydra)}
     if hydra.mode == RunMode.MULTIRUN:
         if "hydra.run.dir" in asked and "hydra.sweep.dir" not in asked:
