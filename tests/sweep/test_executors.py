@@ -93,6 +93,12 @@ def test_a_stack_in_another_process_that_dies_is_resumed_by_the_same_command_and
     assert_same(tmp_path / "here", tmp_path / "away")
 
 
+def test_submitits_own_launcher_trains_each_job(command: Command, tmp_path: Path, warm: None) -> None:
+    grid = ["-m", "hydra/launcher=submitit_local", *SMALL, "diagnostics=[]", "seed=0,1"]
+    assert command(*grid, f"hydra.sweep.dir={tmp_path}") == 0
+    assert [found["status"] for found in found_in(tmp_path).values()] == ["completed"] * 2
+
+
 def test_what_a_signal_does_to_a_run_is_left_to_whoever_started_it(settings_for: SettingsFor, tmp_path: Path) -> None:
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
