@@ -16,8 +16,12 @@ from actsweep.report.figures import (
     fair_ranking,
     gradient_by_layer,
     gradient_histograms,
+    learning_curves,
+    loss_over_steps,
     overview,
     steps_needed,
+    theory_by_layer,
+    trainability,
     unit_classes,
 )
 from actsweep.report.page.comparisons import by_depth, styles
@@ -181,3 +185,57 @@ def test_units_that_were_looked_at_once_are_seen(tmp_path: Path) -> None:
         table[table["epoch"] == 0].to_csv(path, index=False)
     lines = unit_classes.draw(runs).figure.axes[0].lines
     assert {line.get_marker() for line in lines} == {"o"}
+
+
+def test_fifteen_long_names_leave_every_panel_its_room(tmp_path: Path) -> None:
+    """Without room, matplotlib warns, and lays nothing out."""
+    runs = sweep(tmp_path, acts=[f"a_long_name_of_a_package.of_mine.Class{number}" for number in range(15)], seeds=[0])
+    for figure in (accuracy_by_depth, fair_ranking, learning_curves, theory_by_layer):
+        drawn = figure.draw(runs).figure
+        drawn.canvas.draw()
+        (legend,) = drawn.legends
+        box = legend.get_window_extent()
+        panels = [axes.get_window_extent() for axes in drawn.axes]
+        assert min(panel.width for panel in panels) > drawn.dpi
+        assert max(panel.x1 for panel in panels) < box.x0
+        assert box.y0 > 0
+
+
+def test_losses_of_exactly_0_are_marked_and_explained(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, loss="mse", classes=0, test_accuracy=None, val_accuracy=None)
+    for run in runs:
+        epochs, steps = (Path(run["folder"], f"{name}.csv") for name in ("epochs", "steps"))
+        pd.DataFrame({"epoch": [1, 2], "step": [10, 20], "val_loss": [0.5, 0.0]}).to_csv(epochs, index=False)
+        pd.read_csv(steps).assign(loss=lambda found: found["loss"].where(found["step"] < 30, 0.0), penalty=0.0).to_csv(
+            steps, index=False
+        )
+    for figure in (learning_curves, loss_over_steps):
+        drawing = figure.draw(runs)
+        assert "Open triangles on the lower edge: a loss of exactly 0, off a logarithmic axis" in drawing.caption
+        assert any(line.get_gid() == "zero" for axes in drawing.figure.axes for line in axes.lines)
+
+
+def test_each_data_sets_collapse_is_measured_from_its_own_chance(tmp_path: Path) -> None:
+    """From 90 % halfway to 10 and to 33 %: 50 and 61.7 %; depth 2 and 32 lie a factor of 16 apart."""
+    runs = []
+    for data, classes in (("digits", 10), ("spiral", 3)):
+        for depth, accuracy in ((2, 0.9), (32, 0.1)):
+            more = {"classes": classes, "test_accuracy": accuracy, "init": "lecun"}
+            runs += sweep(tmp_path, acts=["relu"], seeds=[0], sizes=[(8,) * depth], data=data, **more)
+    drawing = accuracy_by_depth.draw(runs)
+    assert "chance" not in drawing.table
+    dotted = [
+        [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"] for axes in drawing.figure.axes
+    ]
+    assert dotted == [[10], [pytest.approx(100 / 3)]]
+
+
+def test_where_no_initialisation_says_its_variance_nobody_says_that_no_run_completed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no completed run has init=variance and a test accuracy"):
+        trainability.draw(sweep(tmp_path))
+
+
+def test_a_linear_classifier_has_its_place_among_those_that_train(tmp_path: Path) -> None:
+    """Warnings are errors here."""
+    drawing = trainability.draw(sweep(tmp_path, sizes=[(), (8, 8)], init="variance"))
+    assert set(drawing.table["depth"]) == {0, 2}

@@ -12,10 +12,11 @@ from torch import nn
 
 from actsweep.statistics import atlas
 from actsweep.statistics.findings import NOTE, find, signal
-from actsweep.statistics.setting import Setting
+from actsweep.statistics.setting import Setting, settings_of
 from actsweep.theory.critical import critical
 from actsweep.theory.integrals import describe
 from actsweep.theory.meanfield import MeanField
+from tests.results.made_up_runs import result_of
 from tests.statistics.test_findings import FLAT, LOST, SICK, VANISHING, found, layers_of, run, tables
 
 REGRESSION = {"config": run()["config"] | {"loss": "mse"}, "classes": 0, "test_accuracy": None}
@@ -120,3 +121,27 @@ def test_an_accuracy_of_0_is_one_and_not_chance() -> None:
     on_fashion = atlas.on_fashion([setting])
     assert on_fashion is not None
     assert on_fashion["accuracies"].tolist() == ["0 0.9 0.95 0.96"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "remedy"),
+    [
+        ([0, 1, 2], "seed=range(6)"),
+        ([5, 6], "seed=range(5,11)"),
+        ([3, 17, 99], "seed=3,4,5,6,17,99"),
+        ([0, 1, 3], "seed=range(6)"),
+    ],
+)
+@pytest.mark.parametrize(("worse", "said"), [(0.0, "are equal"), (0.1, "differ by the same")])
+def test_seeds_that_there_are_stay_among_those_that_would_do(
+    seeds: list[int], remedy: str, worse: float, said: str
+) -> None:
+    accuracies = {"relu": 0.9, "tanh": 0.9 - worse}
+    runs = [
+        result_of(act, [8], seed, "digits", folder=f"{act}{seed}", test_accuracy=accuracy)
+        for act, accuracy in accuracies.items()
+        for seed in seeds
+    ]
+    (few,) = find(settings_of(runs))
+    assert few.remedy == (remedy,)
+    assert few.explanation.endswith(f" {said} in every seed.")

@@ -65,6 +65,13 @@ def test_a_key_that_is_the_seed_in_all_runs_distinguishes_no_settings(tmp_path: 
     assert [len(each.runs) for each in settings_of(runs)] == [1] * 6
 
 
+def test_a_key_of_training_that_happens_to_be_the_seed_in_all_runs_distinguishes_them(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"], seeds=[1, 2])
+    for run in runs:
+        run["config"]["patience"] = run["seed"]
+    assert [each.label for each in settings_of(runs)] == ["relu, patience 1", "relu, patience 2"]
+
+
 def test_how_much_is_measured_distinguishes_no_settings_and_of_a_seed_the_run_with_most_counts(tmp_path: Path) -> None:
     runs = [*sweep(tmp_path / "a", acts=["relu"]), *sweep(tmp_path / "b", acts=["relu"], seeds=[1, 2])]
     for run in runs[2:]:

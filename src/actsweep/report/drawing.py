@@ -29,7 +29,8 @@ COLOURS = ("#0072B2", "#D55E00", "#000000", "#009E73", "#CC79A7", "#E69F00", "#5
 MARKERS = ("o", "s", "^", "v", "D", "P", "X", "*")
 MOST_PANELS = 12
 DPI = 150  # of PNGs
-LONGEST = 45  # characters of a line of a row's label
+LONGEST = 45  # characters of a line of a row's label, or of a legend's
+SHORT = 20  # characters of a legend's lines that stand beside panels of any size
 CHARACTERS = 11  # of a title, an inch
 ZERO: Look = {"linestyle": "none", "marker": "v", "markersize": 7, "markerfacecolor": "white", "clip_on": False}
 ZERO |= {"zorder": 3, "gid": "zero"}
@@ -129,8 +130,13 @@ def roomy(groups: Sequence[Setting]) -> tuple[dict[str, list[Line]], str]:
 
 
 def legend(figure: Figure, looks: Mapping[str, Look], *more: Artist) -> None:
-    """Name → look, in one legend for all panels, right of them."""
-    named = [Line2D([], [], label=literal(name), **look) for name, look in looks.items()]
+    """Name → look, in one legend for all panels, right of them; the figure grows by what would leave these no room."""
+    names = [fill(name, LONGEST) for name in looks]
+    longest = max((len(line) for name in names for line in name.splitlines()), default=0)
+    lines = sum(len(name.splitlines()) for name in names) + len(more)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + 0.07 * max(0, longest - SHORT), max(height, 0.19 * lines + 1.2))
+    named = [Line2D([], [], label=literal(name), **look) for name, look in zip(names, looks.values(), strict=True)]
     figure.legend(handles=[*named, *more], loc="outside right upper")
 
 
@@ -206,11 +212,10 @@ def plot_log(axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, **look: Any) -> Non
         axes.plot(positions[zero], values[zero], markeredgecolor=look["color"], **where, **ZERO)
 
 
-def zeros(figure: Figure) -> str:
+def zeros(figure: Figure, what: str = "exactly 0 (no gradient, or underflow)") -> str:
     """What to say if `plot_log` marked a zero anywhere."""
     marked = any(line.get_gid() == "zero" for axes in figure.axes for line in axes.lines)
-    what = "exactly 0 (no gradient, or underflow), off a logarithmic axis; of many, a few"
-    return f"Open triangles on the lower edge: {what}. " if marked else ""
+    return f"Open triangles on the lower edge: {what}, off a logarithmic axis; of many, a few. " if marked else ""
 
 
 def layers_in_colours(found: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, Any]]:

@@ -65,7 +65,8 @@ def varied(configs: Sequence[dict[str, str]]) -> list[str]:
     keys = dict.fromkeys(key for config in configs for key in config if not is_in(TELLS_NOTHING, key))
     seeds = [config.get("seed") for config in configs]
     values = {key: [config.get(key) for config in configs] for key in keys}
-    differing = [key for key, found in values.items() if len(set(found)) > 1 and found != seeds]
+    seedless = lambda key: key.partition(".")[0] not in FROM_PARTS  # noqa: E731 — no part of a network's chance
+    differing = [key for key, found in values.items() if len(set(found)) > 1 and (found != seeds or seedless(key))]
     named = lambda key: ("names.act", f"names.{key.partition('.')[0]}")  # noqa: E731
     own = [key for key in differing if key == "names.act" or not _follows(key, named(key), configs)]
     given = [key for key in own if not key.startswith(COMPUTED)]
@@ -104,9 +105,7 @@ def labels(runs: Sequence[Run]) -> list[dict[str, str]]:
     configs = _configs(runs)
     keys = [key for key in varied(configs) if key not in unsaid]
     short = [key.removeprefix("names.").rpartition(".")[2] for key in keys]
-    names = [
-        name if short.count(name) == 1 and name not in TAKEN else key for name, key in zip(short, keys, strict=True)
-    ]
+    names = [key if short.count(name) > 1 or name in TAKEN else name for name, key in zip(short, keys, strict=True)]
     absent = ["unset" if any(config.get(key, "").lower() == "none" for config in configs) else "" for key in keys]
     return [
         {"act": run["act"]}

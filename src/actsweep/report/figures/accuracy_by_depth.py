@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 
 from actsweep.report.captions import sample, with_diverged
 from actsweep.report.drawing import CHANCE, Drawing, Look, depth_axis, legend, looks, panels
-from actsweep.report.frames import PERCENT, Runs, averaged, chances, trained_of, with_accuracy
+from actsweep.report.frames import PERCENT, Runs, averaged, trained_of, with_accuracy
 from actsweep.report.reach import reach
 from actsweep.results.reading import natural
 from actsweep.statistics.inference import proportion
 from actsweep.statistics.setting import Setting, act_order, settings_of
 
-COLUMNS = ["act", "init", "depth", "n", PERCENT, "low", "high", "trained", "of", "theory_depth"]
+COLUMNS = ["act", "init", "depth", "n", PERCENT, "low", "high", "trained", "of", "theory_depth", "chance"]
 
 
 def _row(group: Setting) -> tuple[Any, ...]:
@@ -25,7 +25,8 @@ def _row(group: Setting) -> tuple[Any, ...]:
     first = group.observed[0]
     where = ", ".join(filter(None, [first["init"], group.besides("init", "depth")]))
     found = averaged([100 * run["test_accuracy"] for run in group.completed], (0, 100))
-    return group.act, where, first["depth"], *found, *trained_of(group), reach(first)
+    chance = 100 / first["classes"] if first["classes"] else math.nan
+    return group.act, where, first["depth"], *found, *trained_of(group), reach(first), chance
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> None:
@@ -55,11 +56,11 @@ def collapse(depths: Sequence[float], accuracies: Sequence[float], chance: float
     return None
 
 
-def sentence(table: pd.DataFrame, chance: float) -> str:
+def sentence(table: pd.DataFrame) -> str:
     """How often the measured collapse lies within a factor of 2 of theory's depth."""
     ratios = {}
     for (act, init), own in table.groupby(["act", "init"], sort=False):
-        expected = own["theory_depth"].iloc[0]
+        expected, chance = own["theory_depth"].iloc[0], own["chance"].min()
         found = collapse(own["depth"].tolist(), own[PERCENT].fillna(chance).tolist(), chance)  # where all diverged
         if found and math.isfinite(expected):
             ratios[f"{act} {init}"] = found / expected
@@ -96,14 +97,13 @@ def draw(runs: Runs) -> Drawing:
     figure, axes = panels([*by_init], (3.3, 2.9), "hidden layers", "test accuracy (%)", sharey=True)
     for each, rows in zip(axes, by_init.values(), strict=True):
         _panel(each, rows, look)
-        for chance in chances(groups):
+        for chance in rows["chance"].dropna().unique():
             each.axhline(chance, **CHANCE)
     legend(figure, {act: look[act] for act in dict.fromkeys(table["act"])})
     caption = (
         "Test accuracy in % by depth: means over seeds, bands: 95 % t-intervals. Dotted: chance. Bars: the depth to "
         "which theory expects training, 6 ξ_c (Schoenholz et al. 2017); no bar: the edge of chaos, no limit, or not "
         "known (initialisations that were changed, normalisation). "
-        + sentence(table, 100 / groups[0].first["classes"]) + deepest(table)
-        + with_diverged([*groups, *broken]) + sample(runs, groups)
+        + sentence(table) + deepest(table) + with_diverged([*groups, *broken]) + sample(runs, groups)
     )  # fmt: skip
-    return Drawing(figure, table.replace([np.inf, -np.inf], np.nan), caption)
+    return Drawing(figure, table.drop(columns="chance").replace([np.inf, -np.inf], np.nan), caption)

@@ -25,7 +25,8 @@ def _cells(groups: Sequence[Setting], observed: Sequence[Setting], all_runs: boo
         rates.setdefault((group.act, _where(group)), set()).add(_rate(group))
     common = set.intersection(*rates.values())
     if len(common) != 1:
-        raise UserError("these runs don't have one learning rate that all functions share: run +sweeps=fair_fresh")
+        share = f"share {len(common)} learning rates" if common else "don't share a learning rate"
+        raise UserError(f"these functions {share}, and it takes one that all have: run +sweeps=fair_fresh")
     cells: Cells = {}
     for group in groups:
         rate, where = _rate(group), _where(group)

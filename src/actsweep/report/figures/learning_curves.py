@@ -8,7 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from actsweep.report.captions import sample
-from actsweep.report.drawing import CHANCE, Drawing, Line, legend_of_lines, panels, plain_numbers, roomy, whole_ticks
+from actsweep.report.drawing import (
+    CHANCE,
+    Drawing,
+    Line,
+    legend_of_lines,
+    panels,
+    plain_numbers,
+    plot_log,
+    roomy,
+    whole_ticks,
+    zeros,
+)
 from actsweep.report.frames import Runs, by_epoch, chances, keep, loss_unit, table, with_table
 from actsweep.statistics.setting import Setting
 
@@ -36,11 +47,12 @@ def _logged(groups: list[Setting], tables: Tables) -> tuple[str, list[Setting]]:
 
 
 def _panel(axes: Axes, lines: list[Line], tables: list[pd.DataFrame], column: str) -> None:
+    draw_line = partial(plot_log, axes) if column == "val_loss" else axes.plot
     for line, curves in zip(lines, tables, strict=True):
         for seed, curve in curves.groupby("seed"):
             thick = {"linewidth": 1.8, "markevery": max(1, len(curve) // 6)} | line.look
             thin = {"linewidth": 0.6, "alpha": 0.5, "color": line.look["color"]}
-            axes.plot(curve["epoch"], curve[column], **(thick if seed == "mean" else thin))
+            draw_line(curve["epoch"], curve[column], **(thick if seed == "mean" else thin))
     for chance in chances(line.setting for line in lines) if column != "val_loss" else ():
         axes.axhline(chance, **CHANCE)
     whole_ticks(axes)
@@ -74,6 +86,6 @@ def draw(runs: Runs) -> Drawing:
     dotted = "Dotted: chance, 100 / classes. " if is_accuracy else ""
     caption = (
         f"{what} after each epoch. Thin: each seed; thick: their mean, as far as all seeds went before they stopped. "
-        f"{dotted}{left_out}{sample(runs, groups)}"
+        f"{dotted}{zeros(figure, 'a loss of exactly 0')}{left_out}{sample(runs, groups)}"
     )
     return Drawing(figure, values, caption)

@@ -4,7 +4,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from actsweep.report.captions import sample
-from actsweep.report.drawing import Drawing, Line, legend_of_lines, open_mark, panels, plain_numbers, plot_log, roomy
+from actsweep.report.drawing import (
+    Drawing,
+    Line,
+    legend_of_lines,
+    open_mark,
+    panels,
+    plain_numbers,
+    plot_log,
+    roomy,
+    zeros,
+)
 from actsweep.report.frames import Runs, loss_unit, table, thin, trains_as, with_table
 from actsweep.results.reading import Run
 
@@ -64,6 +74,7 @@ def draw(runs: Runs) -> Drawing:
     published = (values["source"] == SOURCE).any()
     legend_of_lines(figure, by_panel.values(), *([open_mark(SOURCE, "D")] if published else []), marker=None)
     marked = "Open diamonds: the losses that the notebook prints. " if published else ""
+    marked += zeros(figure, "a loss of exactly 0")
     caption = (
         f"Training loss of each step's batch before the step, with the L2 penalty that training adds, in {unit}; one "
         f"line per run, at most 1,000 steps of it, evenly spaced. {marked}{left_out}{sample(runs, groups)}"

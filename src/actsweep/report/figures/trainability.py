@@ -16,7 +16,6 @@ from actsweep.results.reading import Run
 from actsweep.statistics.inference import proportion
 from actsweep.statistics.setting import Setting, act_order, settings_of
 
-DIVERGED = " (Diverged runs are counted here as not trained.)"
 NEEDS = "no completed run has init=variance and a test accuracy: use init=variance init.weight_variance=… "
 
 
@@ -44,7 +43,7 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> Any:
         shade = "black" if cell["share"] > 0.5 else "white"
         axes.text(*place, words, ha="center", va="center", fontsize=6, color=shade)
     contour = rows.groupby("weight_variance")["theory_depth"].first().to_numpy()
-    depths = np.log(grid.index.to_numpy(dtype=float))
+    depths = np.log(np.maximum(grid.index.to_numpy(dtype=float), 1e-9))
     height = np.interp(np.log(np.maximum(contour, 1e-9)), depths, y)  # ends stay at the edge of the axis
     axes.plot(x, np.where(contour < grid.index.min(), -0.5, np.where(contour > grid.index.max(), len(y) - 0.5, height)),
               color="#D55E00", marker="o", clip_on=False)  # fmt: skip
@@ -66,12 +65,14 @@ def agreement(table: pd.DataFrame) -> str:
 
 
 def draw(runs: Runs) -> Drawing:
-    def wanted(run: Run) -> bool:
-        return run.get("test_accuracy") is not None and "weight_variance" in (run["config"].get("init") or {})
+    def of_variance(run: Run) -> bool:
+        return run["init"] == "variance" and "weight_variance" in (run["config"].get("init") or {})
 
-    settings = [each for each in settings_of(runs) if each.runs[0]["init"] == "variance"]
-    groups = keep(settings, wanted, NEEDS)
-    table = _table([*groups, *(each for each in settings if each.diverged and not each.completed)])
+    settings = settings_of(runs)
+    groups = keep(settings, lambda run: of_variance(run) and run.get("test_accuracy") is not None, NEEDS)
+    table = _table(
+        [*groups, *(each for each in settings if not each.completed and any(map(of_variance, each.diverged)))]
+    )
     by_act = {str(act): rows for act, rows in table.groupby("act", sort=False)}
     figure, axes = panels([*by_act], (4.2, 3.2), "σ_w²", "hidden layers")
     for each, rows in zip(axes, by_act.values(), strict=True):
@@ -80,6 +81,6 @@ def draw(runs: Runs) -> Drawing:
     caption = (
         "Share of seeds that trained (closed a tenth of the gap between chance and perfection; diverged ones did not), "
         "with Wilson's 95 % interval. Line: 6 ξ_c, to which theory expects training (Schoenholz et al. 2017), cut at "
-        "the edges. " + agreement(table) + sample(runs, groups) + DIVERGED
+        "the edges. " + agreement(table) + sample(runs, groups) + " (Diverged runs are counted here as not trained.)"
     )
     return Drawing(figure, table.replace([np.inf, -np.inf], np.nan), caption)

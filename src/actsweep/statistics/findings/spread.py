@@ -1,7 +1,7 @@
 """Do seeds agree, does theory, and are there enough of them?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -99,8 +99,22 @@ def _of_task(settings: Sequence[Setting]) -> list[Finding]:
     more = f" and {len(few) - NEAREST} more" * (len(few) > NEAREST)
     which = "" if len(few) == len(settings) else f"{', '.join([*few][:NEAREST])}{more}: "
     said = f"{which}{next(iter(few.values()))}." + "".join(f" {_would_do(best, each, N)}" for each, N in shown)
-    remedy = (f"seed=range({wanted:.0f})",)
+    remedy = (_seeds_as_typed({seed for each in settings for seed in each.outcomes()}, int(wanted)),)
     return [Finding("too_few_seeds", NOTE, Where(where), evidence, said, remedy, "Fisher 1935; Cohen 1988: power 0.8")]
+
+
+def _seeds_as_typed(known: Collection[int], wanted: int) -> str:
+    """So many seeds: those that there are, and the next ones after the lowest.
+
+    >>> _seeds_as_typed({0, 1, 2}, 6), _seeds_as_typed({5, 6}, 6), _seeds_as_typed({3, 17, 99}, 6)
+    ('seed=range(6)', 'seed=range(5,11)', 'seed=3,4,5,6,17,99')
+    """
+    first = min(known)
+    more = [seed for seed in range(first, first + wanted) if seed not in known]
+    seeds = sorted([*known, *more[: max(0, wanted - len(known))]])[:wanted]
+    if seeds[-1] - first >= wanted:
+        return f"seed={','.join(map(str, seeds))}"
+    return f"seed=range({first},{first + wanted})" if first else f"seed=range({wanted})"
 
 
 def _seeds(best: Setting, other: Setting, pairs: int) -> Estimate:
@@ -111,7 +125,8 @@ def _seeds(best: Setting, other: Setting, pairs: int) -> Estimate:
 
 def _would_do(best: Setting, other: Setting, found: Estimate) -> str:
     if math.isnan(found.value):
-        return f"{best.label} and {other.label} differ by the same in every seed."
+        how = "are equal" if best.outcomes() == other.outcomes() else "differ by the same"
+        return f"{best.label} and {other.label} {how} in every seed."
     number = lambda value: f"{value:.0f}" if math.isfinite(value) else "more than 10,000"  # noqa: E731
     return (
         f"{best.label} against {other.label}: {number(found.value)} seeds show the difference seen, if it is one, with "
