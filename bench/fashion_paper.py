@@ -35,7 +35,7 @@ from sklearn.preprocessing import StandardScaler
 from actsweep.data import fashion_mnist
 from actsweep.results.provenance import provenance
 from actsweep.results.reading import read_runs
-from actsweep.statistics.agreement import equivalent, one_more
+from actsweep.statistics.power import equivalent, one_more
 
 Array = npt.NDArray[Any]
 Found = dict[str, dict[str, dict[str, float]]]  # cell → seed → what was found

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats  # type: ignore[import-untyped]
 from statsmodels.stats.weightstats import ttost_ind  # type: ignore[import-untyped]
 
-from actsweep.statistics.agreement import equivalent, one_more
+from actsweep.statistics.power import equivalent, one_more
 
 SEEDS = [88.0, 88.4, 88.2, 89.1, 88.7]
 

@@ -28,10 +28,6 @@ def _counts(run: Run) -> list[list[int]]:
     return [counts for when in WHEN if (counts := at(when, run, "dead_outputs")) is not None]
 
 
-def _worth_showing(run: Run) -> bool:
-    return any(run["act"] == "relu" or any(counts) for counts in _counts(run))
-
-
 def _is_published(run: Run, when: str) -> bool:
     """Whether the run is of the tutorial's networks, which differ in their layers, and trained as they were."""
     named = run["act"], run["data"], run["init"], run["norm"]
@@ -80,7 +76,7 @@ def draw(runs: Runs) -> Drawing:
     missing = "no completed run counted dead units: switch on diagnostics=[units]"
     counted = keep(settings_of(runs), lambda run: bool(_counts(run)), missing)
     none = "no run of these has a unit whose output is always 0, and none is of act=relu"
-    groups = keep(counted, _worth_showing, none)
+    groups = keep(counted, lambda run: any(run["act"] == "relu" or any(counts) for counts in _counts(run)), none)
     values = _values(groups)
     look = looks(group.act for group in groups)
     whens = [when for when in WHEN if (values["when"] == when).any()]

@@ -37,10 +37,6 @@ def _values(group: Setting) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _known(run: Run) -> bool:
-    return all(math.isfinite(_log_ratio(run, each)) for each in QUANTITIES)
-
-
 def _panel(axes: Axes, own: pd.DataFrame, look: Look) -> None:
     found, (mean, variance) = np.sort(own["log_ratio"]), own[["theory_mean", "theory_variance"]].iloc[0]
     axes.ecdf(found, color=look["color"])
@@ -68,7 +64,9 @@ def said(own: pd.DataFrame) -> str:
 
 
 def draw(runs: Runs) -> Drawing:
-    groups = keep(settings_of(runs), _known, NEEDS)
+    groups = keep(
+        settings_of(runs), lambda run: all(math.isfinite(_log_ratio(run, each)) for each in QUANTITIES), NEEDS
+    )
     look = looks(group.act for group in groups)
     xlabel = "ln (‖∂L/∂z‖² first / output layer)"
     figure, axes = panels([group.label for group in groups], (3.4, 2.8), xlabel, "share of networks", sharey=True)

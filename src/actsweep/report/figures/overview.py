@@ -44,17 +44,12 @@ def _row(axes: Axes, row: int, values: list[float], look: Look) -> bool:
     return outside
 
 
-def _names(groups: list[Setting]) -> list[str]:
-    return [fill(group.label_with_broken, 24) for group in groups]
-
-
 def _compared(axes: Axes, groups: list[Setting], found: pd.DataFrame, look: dict[str, Look]) -> bool:
     """The left panel; whether any setting lies outside its axis."""
     by_setting = {name: each.tolist() for name, each in found.groupby("setting")[PERCENT]}
     rows = [by_setting[group.label] for group in groups]
     axes.set_xlim(_limits(rows))
     outside = [_row(axes, at, rows[at], look[group.act]) for at, group in enumerate(groups)]
-    name_rows(axes, _names(groups))
     axes.set_title("test accuracy (%), best first", loc="left")
     return any(outside)
 
@@ -76,11 +71,13 @@ def draw(runs: Runs) -> Drawing:
     means = accuracies.groupby("setting")[PERCENT].mean()
     groups = sorted(usable, key=lambda group: -means[group.label])[:MOST]
     look = looks(group.act for group in groups)
-    lines = max(len(name.splitlines()) for name in _names(groups))
+    names = [fill(group.label_with_broken, 24) for group in groups]
+    lines = max(len(name.splitlines()) for name in names)
     figure = Figure(figsize=(8, max(0.28, 0.16 * lines) * len(groups) + 2.1), layout="constrained")
     left, *right = figure.subplots(1, 3, width_ratios=(1.5, 1, 1))
     right[1].sharey(right[0])
     outside = _compared(left, groups, accuracies, look)
+    name_rows(left, names)
     gradients = pd.concat([_gradients(axes, groups, when, look) for axes, when in zip(right, WHEN, strict=True)])
     right[0].set_ylabel(f"‖∂L/∂W‖₂ ({loss_unit(groups[0].completed)} per unit weight)")
     right[1].tick_params(labelleft=False)

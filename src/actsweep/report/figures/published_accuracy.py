@@ -12,7 +12,7 @@ from actsweep.report.captions import sample, with_diverged
 from actsweep.report.drawing import EDITIONS, Drawing, literal, looks, open_mark, spread
 from actsweep.report.frames import TUTORIAL3, Runs, Values, keep, outcomes, trains_as
 from actsweep.results.reading import Run
-from actsweep.statistics.agreement import one_more
+from actsweep.statistics.power import one_more
 from actsweep.statistics.setting import Setting, settings_of
 
 # UvA DL notebooks, tutorial 3: test accuracy in % of the notebooks' runs

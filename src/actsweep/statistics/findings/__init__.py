@@ -110,4 +110,4 @@ def _cause(found: Sequence[Finding]) -> Finding:
 def _off(finding: Finding) -> float:
     """By which factor what decided is below its threshold."""
     first = finding.evidence[0]
-    return first.threshold / first.value if first.value else float("inf")
+    return first.threshold / first.value if first.value else math.inf

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,7 @@ def tables_of(run: Run, folders: Folders | None = None) -> Tables:
     """What lies in a run's folder."""
     folders = folders or Folders()
     epochs = folders.epochs(run)
-    by_epoch = pd.DataFrame() if epochs is None else epochs
-    return Tables(by_epoch, folders.layers(run), lambda name: folders.read(run, name))
+    return Tables(pd.DataFrame() if epochs is None else epochs, folders.layers(run), partial(folders.read, run))
 
 
 @dataclass(frozen=True)
@@ -235,8 +234,7 @@ def span(numbers: Sequence[int]) -> str:
     >>> span([9, 8, 14]), span([3])
     ('8 to 14', '3')
     """
-    low, high = min(numbers), max(numbers)
-    return f"{low} to {high}" if low < high else str(low)
+    return " to ".join(map(str, sorted({min(numbers), max(numbers)})))
 
 
 def average(values: Iterable[float]) -> Estimate:
