@@ -189,10 +189,14 @@ def test_units_that_were_looked_at_once_are_seen(tmp_path: Path) -> None:
 
 def test_fifteen_long_names_leave_every_panel_its_room(tmp_path: Path) -> None:
     """Without room, matplotlib warns, and lays nothing out."""
-    runs = sweep(tmp_path, acts=[f"a_long_name_of_a_package.of_mine.Class{number}" for number in range(15)], seeds=[0])
+    runs = sweep(
+        tmp_path,
+        acts=[f"a_very_long_name_of_a_package.of_mine.and_its.Class{number}" for number in range(15)],
+        seeds=[0],
+    )
     for figure in (accuracy_by_depth, fair_ranking, learning_curves, theory_by_layer):
         drawn = figure.draw(runs).figure
-        drawn.canvas.draw()
+        drawn.draw_without_rendering()
         (legend,) = drawn.legends
         box = legend.get_window_extent()
         panels = [axes.get_window_extent() for axes in drawn.axes]

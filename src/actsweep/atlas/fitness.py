@@ -90,10 +90,9 @@ def _unsteady(act: Description) -> Unfit | None:
 
 
 def _state(module: nn.Module) -> bytes:
-    try:
+    with suppress(Exception):  # what is of no importable class can't be pickled, and isn't looked into
         return state(module)
-    except Exception:  # what is of no importable class can't be pickled, and isn't looked into
-        return b""
+    return b""
 
 
 def _unchecked(act: Description) -> Unfit | None:

@@ -15,10 +15,12 @@ from itertools import combinations, count
 from string import ascii_lowercase
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
-from actsweep.statistics.inference import TAIL, Comparison, Estimate, Floats, compare, mean
+from actsweep.statistics.inference import TAIL, Comparison, Estimate, compare, mean
 
+Floats = NDArray[np.float64]
 RESAMPLES = 1_999
 EXACT_SEEDS = 16  # 12,870 ways to halve them
 HALVINGS = 9_999

@@ -136,6 +136,10 @@ class Setting:
         values = [(key, value) for key, value in self.values.items() if key not in {"act", *keys}]
         return ", ".join(f"{key} {value}" for key, value in values if value.lower() not in NOTHING)
 
+    def at_init(self, *keys: str) -> str:
+        """Its initialisation, and what else distinguishes it besides the activation and these keys, in words."""
+        return ", ".join(filter(None, [self.runs[0]["init"], self.besides("init", *keys)]))
+
     @cached_property
     def rest(self) -> str:
         return self.besides()
@@ -242,10 +246,8 @@ def _known(runs: Sequence[Run]) -> dict[tuple[Path, str], str]:
 
 
 def _identity(path: Path, known: Mapping[tuple[Path, str], str]) -> Identity:
-    """Which run would be in this folder: the setting of its neighbours whose names differ in the seed alone.
-
-    Without such neighbours, only what the whole sweep and the name say: then two are the same if one sweep is a copy.
-    """
+    """Which run would be in this folder: the setting of its neighbours whose names differ in the seed alone; without
+    any, only what the whole sweep and the name say: then two are the same if one sweep is a copy."""
     match = NAME.fullmatch(path.name)
     label = known.get((path.parent.resolve(), match[1] + match[3])) if match else None
     if match and label is not None:
@@ -254,8 +256,7 @@ def _identity(path: Path, known: Mapping[tuple[Path, str], str]) -> Identity:
 
 
 def missing_of(runs: Sequence[Run], sweeps: Mapping[Path, dict[str, Any]]) -> list[Path]:
-    """Folders of the runs that the sweeps expect and that have a result nowhere, each run once: not begun, or
-    interrupted."""
+    """Folders of the runs that sweeps expect and that have a result nowhere, each once: not begun, or interrupted."""
     there = {Path(run["folder"]).resolve() for run in runs}
     expected = [folder / name for folder, sweep in sweeps.items() for name in sweep.get("expected") or []]
     known = _known(runs)

@@ -23,10 +23,9 @@ COLUMNS = ["act", "init", "depth", "n", PERCENT, "low", "high", "trained", "of",
 def _row(group: Setting) -> tuple[Any, ...]:
     """Accuracy of the completed runs, and how many trained of those and the ones that diverged, which did not."""
     first = group.observed[0]
-    where = ", ".join(filter(None, [first["init"], group.besides("init", "depth")]))
     found = averaged([100 * run["test_accuracy"] for run in group.completed], (0, 100))
     chance = 100 / first["classes"] if first["classes"] else math.nan
-    return group.act, where, first["depth"], *found, *trained_of(group), reach(first), chance
+    return group.act, group.at_init("depth"), first["depth"], *found, *trained_of(group), reach(first), chance
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> None:

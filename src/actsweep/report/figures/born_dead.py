@@ -31,8 +31,7 @@ def _table(groups: Sequence[Setting]) -> pd.DataFrame:
         sizes, n = group.first["hidden_sizes"], len(group.completed)
         count = sum(bool(_born_dead(run)) for run in group.completed)
         share = proportion(count, n)
-        where = ", ".join(filter(None, [group.first["init"], group.besides("init", "depth", "width", "hidden_sizes")]))
-        bound = float(born_dead(sizes)[-1])
+        where, bound = group.at_init("depth", "width", "hidden_sizes"), float(born_dead(sizes)[-1])
         rows.append((group.act, where, min(sizes), len(sizes), n, count, share.value, share.low, share.high, bound))
     return pd.DataFrame(rows, columns=COLUMNS).sort_values(COLUMNS[:4], ignore_index=True)
 

@@ -18,18 +18,17 @@ Cells = dict[tuple[str, str, str], tuple[float, dict[int, float]]]  # seed → t
 
 
 def _cells(groups: Sequence[Setting], observed: Sequence[Setting], all_runs: bool = False) -> Cells:
-    """(where, side, act) → its learning rate and accuracies. The shared rate is the one at which all functions were
-    observed."""
+    """(where, side, act) → its learning rate and accuracies. At the shared rate, all functions were observed."""
     rates: dict[tuple[str, str], set[float]] = {}
     for group in observed:
-        rates.setdefault((group.act, _where(group)), set()).add(_rate(group))
+        rates.setdefault((group.act, group.at_init("lr")), set()).add(_rate(group))
     common = set.intersection(*rates.values())
     if len(common) != 1:
         share = f"share {len(common)} learning rates" if common else "don't share a learning rate"
         raise UserError(f"these functions {share}, and it takes one that all have: run +sweeps=fair_fresh")
     cells: Cells = {}
     for group in groups:
-        rate, where = _rate(group), _where(group)
+        rate, where = _rate(group), group.at_init("lr")
         alone = len(rates[group.act, where]) == 1  # what suits it is the shared one
         found = group.outcomes(chance(group, groups) if all_runs else None)
         for side in [SHARED] * (rate in common) + [OWN] * (rate not in common or alone):
@@ -39,11 +38,6 @@ def _cells(groups: Sequence[Setting], observed: Sequence[Setting], all_runs: boo
 
 def _rate(group: Setting) -> float:
     return float(group.observed[0]["config"]["optim"]["lr"])
-
-
-def _where(group: Setting) -> str:
-    """The panel: the initialisation, and whatever varies besides it and the learning rate."""
-    return ", ".join(filter(None, [group.observed[0]["init"], group.besides("init", "lr")]))
 
 
 def _rows(cells: Cells) -> pd.DataFrame:

@@ -100,6 +100,11 @@ class Seen:
         rows = [[part.values[0, part.layers.index(name)] for name in shared] for part in found]
         return ByLayer(tuple(shared), np.array(rows)) if shared else None
 
+    def measured(self, quantity: str, layer: str | None = None) -> list[Measured]:
+        """All measurements of the runs that have it, and this layer."""
+        found = (each.layers.get(quantity) for each in self.tables)
+        return [part for part in found if part is not None and (layer is None or layer in part.layers)]
+
     def untrained(self, quantity: str) -> ByLayer | None:
         return self.at(quantity, lambda run, part: 0)
 

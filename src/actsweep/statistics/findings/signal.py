@@ -147,7 +147,7 @@ def _factors(passed: dict[str, Passed]) -> str:
 def _overflowing(seen: Seen) -> list[Finding]:
     """Signal or gradient of most untrained networks is not finite: no factor of a layer says so."""
     for name, quantity in (("signal", "signal"), ("gradient", "grad_norm")):
-        found = [part for each in seen.tables if (part := each.layers.get(quantity)) is not None and 0 in part.epochs]
+        found = [part for part in seen.measured(quantity) if 0 in part.epochs]
         lost = [part for part in found if np.isinf(part.at(0).values).any()]
         if len(lost) * 2 <= len(found):
             continue

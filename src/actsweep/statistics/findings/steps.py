@@ -26,8 +26,8 @@ def first_step(seen: Seen) -> Estimate:
 
 def largest_step(seen: Seen) -> Estimate:
     """The largest update ratio of any layer in any epoch, the median over runs: in a dead network nothing moves."""
-    parts = [part for each in seen.tables if (part := each.layers.get("update_ratio")) is not None]
-    trained = [part.values[np.isfinite(part.values)] for part in parts if (part.epochs > 0).any()]
+    parts = (part for part in seen.measured("update_ratio") if (part.epochs > 0).any())
+    trained = [part.values[np.isfinite(part.values)] for part in parts]
     return inference.median([float(values.max(initial=0.0)) for values in trained])
 
 

@@ -32,8 +32,7 @@ def silent_at_birth(seen: Seen) -> ByLayer | None:
 
 
 def born_dead(seen: Seen) -> list[Finding]:
-    """Half of a layer's units are silent before training, and nearly all runs learn nothing: where some seeds do, it is
-    the seed."""
+    """Half of a layer's units are silent before training, and nearly all runs learn nothing: else it is the seed."""
     found = silent_at_birth(seen)
     if found is None or seen.unlearnt.value <= NEARLY_ALL:
         return []
@@ -82,18 +81,16 @@ def dying(seen: Seen) -> list[Finding]:
 
 
 def _total(seen: Seen, name: str, layer: str) -> float:
-    parts = [part for each in seen.tables if (part := each.layers.get(name)) is not None and layer in part.layers]
-    sums = [float(np.nansum(part.values[:, part.layers.index(layer)])) for part in parts]
+    sums = [float(np.nansum(part.values[:, part.layers.index(layer)])) for part in seen.measured(name, layer)]
     return float(np.mean(sums)) if sums else math.nan
 
 
 def _half_way(seen: Seen, layer: str) -> int:
     """The first epoch in which half of the final number of units is dead, the median over runs."""
     epochs = []
-    for each in seen.tables:
-        if (part := each.layers.get("dead_fraction")) is not None and layer in part.layers:
-            values = part.values[:, part.layers.index(layer)]
-            epochs.append(int(part.epochs[int(np.argmax(values >= (values[0] + values[-1]) / 2))]))
+    for part in seen.measured("dead_fraction", layer):
+        values = part.values[:, part.layers.index(layer)]
+        epochs.append(int(part.epochs[int(np.argmax(values >= (values[0] + values[-1]) / 2))]))
     return int(np.median(epochs))
 
 
@@ -183,7 +180,7 @@ def collapsed(seen: Seen) -> list[Finding]:
 
 def stands_still(seen: Seen) -> list[Finding]:
     """A layer whose weights hardly move in any epoch, while another's do."""
-    parts = [part for each in seen.tables if (part := each.layers.get("update_ratio")) is not None]
+    parts = seen.measured("update_ratio")
     rows = [part.values[part.epochs > 0] for part in parts]
     rows = [np.where(np.isfinite(each), each, 0.0).max(axis=0) for each in rows if len(each)]
     if not rows or len({len(each) for each in rows}) > 1 or not np.max(rows, initial=0) > 0:
