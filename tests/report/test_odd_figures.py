@@ -31,6 +31,8 @@ from actsweep.results.reading import Run
 from actsweep.statistics.setting import settings_of
 from tests.results.made_up_runs import result_of, sweep
 
+DEPTHS = ((2, 90), (32, 40))  # and accuracies in %
+
 
 def test_networks_of_several_depths_and_widths_are_told_apart_by_depth_and_width(tmp_path: Path) -> None:
     sizes = [(width,) * depth for width in (8, 16) for depth in (2, 4)]
@@ -220,18 +222,23 @@ def test_losses_of_exactly_0_are_marked_and_explained(tmp_path: Path) -> None:
 
 
 def test_each_data_sets_collapse_is_measured_from_its_own_chance(tmp_path: Path) -> None:
-    """From 90 % halfway to 10 and to 33 %: 50 and 61.7 %; depth 2 and 32 lie a factor of 16 apart."""
+    """From 90 % halfway to 10 and to 33 %: 50 and 61.7 %, at depths of 2 · 16^0.8 and 2 · 16^0.567."""
     runs = []
     for data, classes in (("digits", 10), ("spiral", 3)):
-        for depth, accuracy in ((2, 0.9), (32, 0.1)):
-            more = {"classes": classes, "test_accuracy": accuracy, "init": "lecun"}
-            runs += sweep(tmp_path, acts=["relu"], seeds=[0], sizes=[(8,) * depth], data=data, **more)
+        runs += sweep(
+            tmp_path / data, acts=["relu"], seeds=[0], sizes=[(8,) * 2, (8,) * 32], data=data, classes=classes
+        )
     drawing = accuracy_by_depth.draw(runs)
     assert "chance" not in drawing.table
-    dotted = [
-        [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"] for axes in drawing.figure.axes
+    lines = [[line for line in axes.lines if line.get_linestyle() == ":"] for axes in drawing.figure.axes]
+    assert [[line.get_ydata()[0] for line in dotted] for dotted in lines] == [[10], [pytest.approx(100 / 3)]]
+    rows = [
+        (data, depth, accuracy, chance) for data, chance in (("a", 10), ("b", 100 / 3)) for depth, accuracy in DEPTHS
     ]
-    assert dotted == [[10], [pytest.approx(100 / 3)]]
+    table = pd.DataFrame(rows, columns=["init", "depth", "test_accuracy_percent", "chance"])
+    assert "2 lines that do (depth / 6 ξ_c: relu a 1.8, relu b 0.96)" in accuracy_by_depth.sentence(
+        table.assign(act="relu", theory_depth=10.0)
+    )
 
 
 def test_where_no_initialisation_says_its_variance_nobody_says_that_no_run_completed(tmp_path: Path) -> None:
