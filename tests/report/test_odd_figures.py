@@ -1,5 +1,6 @@
 """Figures of sweeps that mix what is seldom mixed: data sets, depths of 0, networks that aren't trained, widths."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from actsweep.report.figures import (
     fair_ranking,
     gradient_by_layer,
     gradient_histograms,
+    gradient_spread,
     learning_curves,
     loss_over_steps,
     overview,
@@ -250,3 +252,21 @@ def test_a_linear_classifier_has_its_place_among_those_that_train(tmp_path: Path
     """Warnings are errors here."""
     drawing = trainability.draw(sweep(tmp_path, sizes=[(), (8, 8)], init="variance"))
     assert set(drawing.table["depth"]) == {0, 2}
+
+
+def test_an_epoch_in_which_a_layers_units_were_not_classified_is_left_out_alone(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"], seeds=[0])
+    path = Path(runs[0]["folder"], "layers.csv")
+    found = pd.read_csv(path)
+    found.loc[(found["epoch"] == 2) & (found["layer"] == "layer_02"), "value"] = math.nan
+    found.to_csv(path, index=False)
+    assert unit_classes.draw(runs).table["epoch"].tolist() == [0, 1, 3, 4]
+
+
+def test_gradients_of_0_are_not_said_to_lack_a_prediction(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"], seeds=[0])
+    path = Path(runs[0]["folder"], "layers.csv")
+    found = pd.read_csv(path)
+    found.assign(value=found["value"].where(found["quantity"] != "delta_ratio", 0.0)).to_csv(path, index=False)
+    with pytest.raises(UserError, match="has theory's predictions, and gradients other than 0, of all layers"):
+        gradient_spread.draw(runs)

@@ -19,7 +19,7 @@ from actsweep.statistics.setting import Setting, settings_of
 QUANTITIES = ("delta_ratio", "delta_ratio_theory")
 THEORY: Look = {"color": "#444444", "linewidth": 1}
 COLUMNS = ["act", "setting", "seed", "log_ratio", "theory_mean", "theory_variance"]
-NEEDS = "no completed run has theory's predictions: use diagnostics=[theory]"
+NEEDS = "no completed run has theory's predictions, and gradients other than 0, of all layers: use diagnostics=[theory]"
 
 
 def _log_ratio(run: Run, quantity: str) -> float:

@@ -22,7 +22,8 @@ NEEDS = "no completed run classified its units: switch on diagnostics=[units,tax
 
 
 def _by_epoch(run: Run) -> pd.DataFrame | None:
-    """Per epoch: % of all hidden units in each class, units that died and revived; of an epoch its last measurement."""
+    """Per epoch: % of all hidden units in each class, units that died and revived; of an epoch its last measurement, if
+    it is of all layers."""
     rows = by_layer(run, [*LOOKS, *TURNOVER])
     if rows.empty or not (rows["quantity"] == "always_off").any():
         return None
@@ -33,8 +34,9 @@ def _by_epoch(run: Run) -> pd.DataFrame | None:
     by_epoch = {
         epoch: {name: float(share @ part[name]) for name in LOOKS} | {name: part[name].sum() for name in TURNOVER}
         for epoch, part in wide.groupby("epoch")
+        if len(part) == len(sizes)
     }
-    return pd.DataFrame.from_dict(by_epoch, orient="index").rename_axis("epoch")
+    return pd.DataFrame.from_dict(by_epoch, orient="index").rename_axis("epoch") if by_epoch else None
 
 
 def _values(group: Setting) -> pd.DataFrame:
