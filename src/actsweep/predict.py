@@ -84,8 +84,7 @@ def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
     depth, first = len(found.chi), float(found.gradients[0])
     name = f"{settings.names.act} at init={settings.names.init}"
     if end.chi == 0:
-        why = "φ′ = 0 wherever z comes to lie, so no gradient passes many layers, and early ones can't learn"
-        return [f"{name}: {why}."]
+        return [f"{name}: χ₁ = 0, so no gradient passes many layers, and early ones can't learn."]
     reach_first = f"{first:.2g} of the last hidden layer's reach the first"
     if first < FAINT:
         how = "underflow float32: they are exactly 0" if first < FLOAT32_SMALLEST else "hardly move the first layers"
@@ -93,7 +92,7 @@ def verdict(settings: schema.Settings, found: Layers, end: Limit) -> list[str]:
     elif first > 1 / FAINT:
         passing = f"gradients explode {first:.2g}-fold over {depth} layers; expect divergence"
     else:
-        passing = f"gradients pass {depth} layers, {reach_first}"
+        passing = f"gradients pass {depth} layer{'s' * (depth > 1)}, {reach_first}"
     sentences = [f"{name}: {passing}."]
     if end.q == 0 and math.isnan(end.correlation):
         sentences.append("Pre-activations vanish with depth: q* = 0.")

@@ -132,3 +132,11 @@ def test_keys_that_theory_knows_nothing_of_are_named(
         )
         predict.main()
         assert (said in capsys.readouterr().out) == bool(more)
+
+
+def test_where_all_weights_are_0_it_is_not_the_slope_that_is(
+    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["theory", "act=relu", "init=variance", "init.weight_variance=0", "depth=1"])
+    predict.main()
+    assert "relu at init=variance: χ₁ = 0, so no gradient passes many layers" in capsys.readouterr().out
