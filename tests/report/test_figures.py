@@ -252,9 +252,9 @@ def test_an_activation_looks_the_same_in_every_figure() -> None:
 
 
 def test_numbers_of_figures() -> None:
-    low, high = t_interval([1.0, 2.0, 3.0])  # type: ignore[misc]
+    low, high = t_interval([1.0, 2.0, 3.0], (-9, 9))  # type: ignore[misc]
     assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
-    assert t_interval([1.0]) is None
+    assert t_interval([1.0], (-9, 9)) is None
     assert geometric_mean([1.0, 100.0]) == pytest.approx(10)
     assert geometric_mean([0.0, 1.0]) == 0
     thinned = thin(pd.DataFrame({"step": range(5000)}), 1000)["step"]
