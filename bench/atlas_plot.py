@@ -18,8 +18,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from actsweep.places import REPOSITORY
+from actsweep.report.atlas.answers import correlation
 from actsweep.report.atlas.standing import ALIKE, BETTER, Standings
-from actsweep.report.atlas.theory import correlation
 from actsweep.report.drawing import COLOURS, STYLE
 from actsweep.statistics.setting import ACTS
 

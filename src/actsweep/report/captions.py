@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from actsweep.results.reading import Run
+from actsweep.statistics.findings.seen import span
 from actsweep.statistics.setting import Setting, chance, left_out, settings_of
 
 LONG_ROW, MOST_LISTED = 4, 10  # seeds in a row that are shortened; how many are named
@@ -23,15 +24,6 @@ def listed(seeds: Iterable[int]) -> str:
     return ", ".join(text for text, _ in parts[:MOST_LISTED]) + (f" and {others} others" if others else "")
 
 
-def span(sizes: Iterable[int]) -> str:
-    """
-    >>> span([3, 3]), span([5, 3, 4]), span([])
-    ('3', '3 to 5', '0')
-    """
-    found = sorted(set(sizes)) or [0]
-    return " to ".join(map(str, dict.fromkeys((found[0], found[-1]))))
-
-
 def sample(
     runs: Sequence[Run], groups: Sequence[Setting], lowest_seed: bool = False, usable: Sequence[Setting] = ()
 ) -> str:
@@ -40,7 +32,7 @@ def sample(
     `usable` are the settings with what the figure needs, where it shows only some of them.
     """
     shown = [group.completed[:1] if lowest_seed else group.completed for group in groups]
-    seeds, n = listed(run["seed"] for each in shown for run in each), span(map(len, shown))
+    seeds, n = listed(run["seed"] for each in shown for run in each), span([*map(len, shown)])
     which = f"seed {seeds}" if seeds.isdigit() else f"seeds {seeds}"
     if lowest_seed and any(len(group.completed) > 1 for group in groups):
         which += ", the lowest"

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from actsweep.report import wording
-from actsweep.report.captions import span
 from actsweep.report.frames import loss_unit
 from actsweep.results.reading import Run
+from actsweep.statistics.findings.seen import span
 from actsweep.statistics.setting import Setting, chance, left_out
 
 
@@ -108,6 +108,6 @@ def sampled(settings: Iterable[Setting], used: int | None = None) -> str:
     `used`: the completed runs that have what the figure needs, where not all do.
     """
     settings = list(settings)
-    n = span(len(each.completed) for each in settings)
+    n = span([len(each.completed) for each in settings])
     per = f"completed {'run' if n == '1' else 'runs'} per setting, {wording.counted(len(settings), 'setting')}."
     return f"n = {n} {per}{left_out(settings, used)}"

@@ -10,9 +10,8 @@ import pytest
 
 from actsweep.places import REPOSITORY
 from actsweep.report import atlas
-from actsweep.report.atlas.fashion import fashion_of
+from actsweep.report.atlas.answers import correlation, cut, fashion_of, not_centred, theory_of
 from actsweep.report.atlas.standing import Standings, accuracies, comparable, standings_of
-from actsweep.report.atlas.theory import correlation, cut, not_centred, theory_of
 from actsweep.statistics import inference, ranking
 from bench import atlas_plot
 from tests.atlas import made_up_atlas

@@ -12,12 +12,11 @@ from typing import Any
 import pandas as pd
 
 from actsweep.report.atlas import pictures, standing
-from actsweep.report.atlas.fashion import fashion_of
+from actsweep.report.atlas.answers import fashion_of, theory_of
 from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Cell, Standings, accuracy, beside, cell, percent
-from actsweep.report.atlas.theory import theory_of
-from actsweep.report.captions import span
 from actsweep.report.page import render, script, template
 from actsweep.report.wording import number
+from actsweep.statistics.findings.seen import span
 from actsweep.statistics.setting import ACTS
 
 HERE = Path(__file__).parent
