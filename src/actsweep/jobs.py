@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from actsweep import composition
 from actsweep.config import schema
 from actsweep.config.command_line import ended_by_signals, one_line_errors, outlive_readers, quiet_libraries, stop
+from actsweep.errors import UserError
 from actsweep.imports import uncollected
 from actsweep.places import REPOSITORY
 from actsweep.results import claims, locks, run_folder
@@ -55,4 +56,7 @@ def _is_override(word: str) -> bool:
 def main() -> None:
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # argparse would take those before the first option alone
     with one_line_errors(), ended_by_signals(), locks.released():
+        shows = {"-c", "--cfg"} & {word.partition("=")[0] for word in sys.argv[1:]}
+        if not shows and (lost := [word for word in sys.argv[1:] if word.startswith(("-p", "--package"))]):
+            raise UserError(f"{lost[0]}: -p says which part --cfg shows; a key is written without -, as in plan=true")
         job()

@@ -17,6 +17,8 @@ Command = Callable[..., int]
 RUNS = [
     ("act=rleu", "act=rleu: must be one of clippedrelu, elu", "did you mean relu"),
     ("act=ReLU", "act=ReLU: must be one of clippedrelu, elu", "did you mean relu"),
+    ("-plan", "-plan: -p says which part --cfg shows", "without -, as in plan=true"),
+    ("-patience=3", "-patience=3: -p says which part --cfg shows", ""),
     ("norm batch", "norm: must be KEY=VALUE, with no space around =", "as act=relu"),
     ("lr=0.1", "lr: there is no such key", "did you mean optim.lr"),
     ("epochs=3", "epochs: there is no such key", "did you mean trainer.max_epochs"),
