@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OVERRIDES ?=
 
-.PHONY: sweep report test browser check format data bench audit clean blog tutorial3 notes05 spiral iris
+.PHONY: sweep report test lowest browser check format data bench audit clean blog tutorial3 notes05 spiral iris
 
 sweep: data
 	$(BIN)/python -m src.train +sweeps=main $(OVERRIDES)
@@ -33,6 +33,13 @@ browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { test "$$(id -u)" = 0 && apt-get -qq update && apt-get -qq install --yes chromium; } \
 	|| { echo "error: no chromium: the tests of pages need it; as root: apt-get install chromium" >&2; exit 1; }
 
+# The suite again with the oldest version of each package that pyproject.toml allows, in an environment of its own.
+lowest: data browser
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(PYTHON) -c "import tomllib; print(*(each.partition(',')[0].replace('>=', '==') for each in tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']), sep='\n')" > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' --constraint $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pytest tests --numprocesses 2 --dist worksteal -W ignore::DeprecationWarning # of one such package by another
+
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,7 +61,7 @@ audit: $(VENV)/installed
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)/frozen.txt
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lowest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -90,7 +90,6 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
     drawing.figure.set_layout_engine(None)  # found once, instead of once per file
     drawing.figure.savefig(svg, metadata={"Date": None})
     drawing.figure.savefig(png, dpi=DPI)
-    drawing.figure.clear()
     drawing.table.to_csv(csv, index=False)
     return [svg, png, csv]
 

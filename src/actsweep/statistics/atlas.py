@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -37,6 +37,8 @@ OF_THE_FUNCTION = ("learnt", "low", "high", "monotone", "slope_low", "slope_high
 OF_THE_EXCLUDED = ("act", "package", "kind", "reason")
 FREE = {"act", "init", "names", "figures", "report", "threads", "seed", "data.source.root"}  # no part of the protocol
 RELATIVE, ABSOLUTE = 1e-6, 1e-8  # by which the values of equal functions may differ: two formulas round differently
+
+Known = TypeVar("Known", pd.DataFrame, "pd.Series[Any]")
 
 
 @cache
@@ -156,6 +158,11 @@ def protocol(run: Run) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def filled(of: Known, empty: str = "") -> Known:
+    """A table or a column with that text where nothing is known. pandas' `fillna` would guess new types, before 3.0."""
+    return of.astype(object).map(lambda value: empty if pd.isna(value) else value)
+
+
 def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """A person's functions among those of the committed tables: rows of `table` first, then those of functions that it
     lacks, measured by the same protocol; what could not be; and the names of the person's functions."""
@@ -165,7 +172,7 @@ def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame
     known, unfit = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (COMMITTED, EXCLUDED))
     known = known[known["protocol"].isin(table["protocol"]) & ~known["act"].isin(table["act"])]
     first = {tuple(row[1:]): row[0] for row in known[["act", *OF_THE_FUNCTION]].iloc[::-1].itertuples(index=False)}
-    mine = table[["act", "same_as", *OF_THE_FUNCTION]].astype(object).fillna("").itertuples(index=False)
+    mine = filled(table[["act", "same_as", *OF_THE_FUNCTION]]).itertuples(index=False)
     equal = dict(zip(known["act"], known["same_as"], strict=True))
     for act, same_as, *text in mine:
         equal[act] = same_as or (first.get(tuple(text), "") if act in own else "")

@@ -16,6 +16,7 @@ from actsweep.report.atlas.answers import fashion_of, theory_of
 from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Cell, Standings, accuracy, beside, cell, percent
 from actsweep.report.page import render, script, template
 from actsweep.report.wording import number
+from actsweep.statistics.atlas import filled
 from actsweep.statistics.findings.seen import span
 from actsweep.statistics.setting import ACTS
 
@@ -52,7 +53,7 @@ def _initialised(table: pd.DataFrame) -> pd.DataFrame:
     found = table[table["init"] == "default"]
     others = table[~table["act"].isin(found["act"])].assign(**dict.fromkeys(MEASURED, math.nan))
     found = pd.concat([found, others]) if len(others) else found
-    return found.assign(**found[[*EMPTY]].astype(object).fillna(EMPTY))
+    return found.assign(**{name: filled(found[name], empty) for name, empty in EMPTY.items()})
 
 
 def _standing(found: Standings | None, row: pd.Series | None) -> dict[str, Cell]:
@@ -149,10 +150,10 @@ def _context(
         "headings": list(rows[0]["cells"]) if rows else [],
         "filters": {name: (title, sorted({row["features"][name] for row in rows})) for name, title in FILTERS.items()},
         "verdicts": {INITS[init]: found.sentences() for init, found in standings.items()},
-        "excluded": excluded.fillna("").to_dict("records"),
+        "excluded": filled(excluded).to_dict("records"),
         "kinds": excluded["kind"].value_counts().to_dict(),
-        "edgeless": table[table["status"] == "no edge"].astype(object).fillna("").to_dict("records"),
-        "failed": table[table["status"] == "failed"].astype(object).fillna("").to_dict("records"),
+        "edgeless": filled(table[table["status"] == "no edge"]).to_dict("records"),
+        "failed": filled(table[table["status"] == "failed"]).to_dict("records"),
         "scatters": [_scatter(compared, found, own) for found in standings.values()],
         "theory": theory_of(compared),
         "fashion": None if fashion is None or fashion.empty else fashion_of(fashion, standings),

@@ -59,10 +59,10 @@ def draw(runs: Runs) -> Drawing:
     figure, axes = panels([*cells], (3.4, 2.8), "hidden layers", "networks born dead", sharey=True)
     for each, cell in zip(axes, cells.values(), strict=True):
         for width, own in cell.groupby("width"):
-            x = own["depth"] * (1 + 0.04 * (widths.index(width) - len(widths) / 2))  # beside each other
-            bars = [own["share"] - own["low"], own["high"] - own["share"]]
-            each.plot(own["depth"], own["bound"], color=look[width]["color"], linewidth=1)
-            each.errorbar(x, own["share"], bars, linestyle="none", elinewidth=1, **look[width])
+            depth, share, low, high = own[["depth", "share", "low", "high"]].to_numpy().T
+            x = depth * (1 + 0.04 * (widths.index(width) - len(widths) / 2))  # beside each other
+            each.plot(depth, own["bound"], color=look[width]["color"], linewidth=1)
+            each.errorbar(x, share, [share - low, high - share], linestyle="none", elinewidth=1, **look[width])
         depth_axis(each, values["depth"])
         each.set_ylim(-0.03, 1.03)
     legend(figure, {f"width {width}": of for width, of in look.items()})

@@ -31,7 +31,7 @@ def draw(runs: Runs) -> Drawing:
     unit = loss_unit(runs)
     ylabel = f"‖∂L/∂W‖₂ ({unit} per unit weight)"
     figure, axes = panels([""] * len(cells), SIZE, "layer, from input to output", ylabel, len(whens), sharey=True)
-    tables = []
+    tables: list[pd.DataFrame] = []
     for each, (title, when) in zip(axes, cells, strict=True):
         found = [norms(line.setting, when) for line in by_panel[title]]
         _panel(each, by_panel[title], found)
@@ -39,7 +39,7 @@ def draw(runs: Runs) -> Drawing:
         if when == whens[0]:
             below = "\n" * (len(title) > SHORT)  # what is said at the right
             each.set_title(wrapped(title, SIZE[0]) + below, loc="left")  # of the whole row
-        tables += found
+        tables += filter(len, found)
     legend_of_lines(figure, by_panel.values())
     caption = (
         f"Gradient norm ‖∂L/∂W‖₂ of each layer on the probe, in {unit} per unit weight, untrained and at the "
