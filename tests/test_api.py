@@ -15,6 +15,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from torch.optim import SGD
 
 import actsweep
 from actsweep.api import words
@@ -132,11 +133,31 @@ def test_a_run_of_a_function_that_has_changed_since_is_not_taken_for_the_new_one
     assert actsweep.train(**own) == first
     monkeypatch.setattr(f"{__name__}.mine", torch.tanh)
     for more in ({}, {"trainer.max_epochs": 3}):
-        with pytest.raises(UserError, match=r"act=.*mine gives other numbers now than it did then; choose another"):
+        with pytest.raises(UserError, match=r"act=.*mine gives other numbers now than then; choose another"):
             actsweep.train(**own | more)
     again = actsweep.train(rerun="all", **own)
     assert again["val_loss"] != first["val_loss"]
     assert actsweep.train(**own) == again
+
+
+def test_an_initialisation_and_an_optimiser_that_have_changed_since_are_not_taken_for_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part, own, others in (
+        (
+            "init",
+            {"+init.weight._target_": f"{__name__}.mine"},
+            (torch.nn.init.xavier_normal_, torch.nn.init.zeros_),
+        ),
+        ("optim", {"optim._target_": f"{__name__}.mine"}, (lambda of, **_: SGD(of, 0.1), lambda of, **_: SGD(of, 0.2))),
+    ):
+        asked = {**TINY, **own, "folder": tmp_path / part}
+        monkeypatch.setattr(f"{__name__}.mine", others[0])
+        first = actsweep.train(**asked)
+        assert actsweep.train(**asked) == first
+        monkeypatch.setattr(f"{__name__}.mine", others[1])
+        with pytest.raises(UserError, match=rf"{part}=.*mine gives other numbers now than then; choose another"):
+            actsweep.train(**asked)
 
 
 def mine(x: torch.Tensor) -> torch.Tensor:

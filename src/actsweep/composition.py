@@ -22,7 +22,6 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 from pydantic import ValidationError
 
 from actsweep.config.command_line import typed
-from actsweep.config.descriptions import targets
 from actsweep.config.schema import IMMATERIAL, Settings
 from actsweep.errors import UserError, exits_are_errors
 from actsweep.imports import uncollected
@@ -156,8 +155,8 @@ def validated(config: DictConfig) -> Settings:
     """
     if not OmegaConf.is_interpolation(config, "content"):
         raise UserError(f"content={config.content}: it is found out from the data, and can't be given")
-    if "act_values" in config:
-        raise UserError(f"act_values={config.act_values}: they are found out from the activation, and can't be given")
+    if "own_values" in config:
+        raise UserError(f"own_values={config.own_values}: they are found out from the parts, and can't be given")
     try:
         plain = {str(key): _plain(config[key]) for key in config if key not in {"hydra", "content"}}
         if isinstance(plain.get("names"), dict):
@@ -258,10 +257,7 @@ def tried(settings: Settings) -> Settings:
             settings.init.functions()
     except Exception as error:  # of whatever the initialisation names
         raise UserError(f"init={settings.names.init}, act={settings.names.act}: {error}") from error
-    act, sizes = settings.act.plain(), settings.layer_sizes
-    if not sizes or all(str(each).startswith(("torch.", "actsweep.")) for each in targets(act)):
-        return settings
-    return settings.model_copy(update={"act_values": trying.values(act, sizes[0])})
+    return settings.model_copy(update={"own_values": trying.own_values(settings)})
 
 
 def with_content(settings: Settings) -> Settings:

@@ -157,8 +157,8 @@ class Settings(Section):
     plan: bool
     atlas: Atlas | None = None  # not a run's one training but all of the atlas's
     content: str = ""  # digest of the data: the same settings with other data are another run
-    # What an activation of the person's own makes of fixed numbers, by which it is known again: its code may change.
-    act_values: Annotated[tuple[float, ...], Field(exclude=True)] = ()
+    # What parts of the person's own make of fixed numbers, by which they are known again: their code may change.
+    own_values: Annotated[dict[str, tuple[float, ...]], Field(exclude=True)] = {}
     later: ClassVar[dict[str, Any]] = {"monitor": None, "min_delta": 0.0, "atlas": None}
 
     @property

@@ -1,20 +1,24 @@
-"""Whether an activation works on a network's own layers: it is tried, on fresh modules, before any run.
+"""Whether an activation works on a network's own layers: it is tried, on fresh modules, before any run; and by what
+a part of the person's own is known again.
 
 Flow: config → network/activations → **trying**.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from actsweep.config.descriptions import Description, as_call, find, reason, targets
+from actsweep.config.descriptions import Description, as_call, find, reason, taken, targets
+from actsweep.config.schema import Init, Settings
 from actsweep.errors import UserError, exits_are_errors
 from actsweep.network.activations import Convolution, build, cast, inputs_for
+from actsweep.network.mlp import fill
 
 LAYERS = (nn.Linear, nn.Bilinear, Convolution, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
 DTYPES = {"64": torch.float64, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": torch.bfloat16}
@@ -50,16 +54,52 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
     _passed[key] = named
 
 
-def values(description: Description, units: int) -> tuple[float, ...]:
-    """What an activation makes of fixed numbers, in training and in evaluation: by that one's own is known again.
-    Nothing of one that fails."""
-    with suppress(Exception), torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(0)
-        activation = cast(build(description), torch.float32)
-        x = torch.linspace(-3, 3, 4 * inputs_for(activation, units), dtype=torch.float32).view(4, -1)
-        y = torch.cat([activation(x.clone()), activation.eval()(x.clone())]).flatten()
-        return tuple(float(f"{each:.6g}") for each in y[:: -(-len(y) // MOST_VALUES)].tolist())
-    return ()
+def own_values(settings: Settings) -> dict[str, tuple[float, ...]]:
+    """What activation, initialisation and optimiser make of fixed numbers, where they are a person's own: by that they
+    are known again. Nothing of one that fails."""
+    makers: dict[str, tuple[Description, Callable[[], Tensor]]] = {
+        "act": (settings.act.plain(), lambda: _activated(settings.act.plain(), settings.layer_sizes[0])),
+        "init": (settings.init.plain(), lambda: _filled(settings.init)),
+        "optim": (settings.optim.plain(), lambda: _stepped(settings.optim.plain())),
+    }
+    found = {}
+    for part, (description, make) in makers.items():
+        if all(str(each).startswith(("torch.", "actsweep.")) for each in targets(description)):
+            continue
+        with suppress(Exception), exits_are_errors(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            y = make()
+            found[part] = tuple(float(f"{each:.6g}") for each in y[:: -(-len(y) // MOST_VALUES)].tolist())
+    return found
+
+
+@torch.no_grad()
+def _activated(description: Description, units: int) -> Tensor:
+    """In training and in evaluation."""
+    activation = cast(build(description), torch.float32)
+    x = torch.linspace(-3, 3, 4 * inputs_for(activation, units), dtype=torch.float32).view(4, -1)
+    return torch.cat([activation(x.clone()), activation.eval()(x.clone())]).flatten()
+
+
+def _filled(init: Init) -> Tensor:
+    """The weights and biases of a layer."""
+    fill(linear := nn.Linear(8, 8, dtype=torch.float32), *init.functions())
+    return torch.cat([each.detach().flatten() for each in linear.parameters()])
+
+
+def _stepped(description: Description) -> Tensor:
+    """Weights after three steps with one gradient."""
+    weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.float32))
+    arguments = {key: value for key, value in description.items() if key != "l2"}  # which is the loss's
+    optimizer = instantiate(taken(arguments), [{"params": [weight]}])
+
+    def loss() -> Tensor:
+        weight.grad = torch.linspace(-1, 1, 16, dtype=torch.float32).view(4, 4)
+        return weight.sum()
+
+    for _ in range(3):
+        optimizer.step(closure=loss)
+    return weight.detach().flatten()
 
 
 def _fault_on(description: Description, units: int, precision: str) -> str | None:

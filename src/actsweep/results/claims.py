@@ -3,7 +3,7 @@
 Flow: around **training**, before anything is written.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,9 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
     there = run_folder.read_run(folder) or run_folder.read_result(folder) or {}
     resumes = failed or not there or there.get("config_hash") == settings.hash()
     differing = _too_few_epochs(folder, settings) if resumes else settings.differences(there.get("config", {}))
-    if not (differing or failed) and _is_another(there.get(run_folder.VALUES), settings):
-        differing = [f"act={settings.names.act} gives other numbers now than it did then"]
+    if not (differing or failed):
+        changed = _changed(there.get(run_folder.VALUES), settings)
+        differing = [f"{part}={getattr(settings.names, part)} gives other numbers now than then" for part in changed]
     if differing:
         named, others = differing[: ownership.MOST_NAMED], differing[ownership.MOST_NAMED :]
         more = f" and {len(others)} more" if others else ""
@@ -42,12 +43,16 @@ def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> N
         )
 
 
-def _is_another(values: list[float] | None, settings: "Settings") -> bool:
-    """Whether an activation of the person's own, known by its values, has become another function."""
-    then = np.asarray(values or (), float)
-    if len(then) != len(settings.act_values):
-        return False  # nothing was noted, or nothing can be said now
-    return not np.allclose(settings.act_values, then, rtol=1e-3, atol=1e-5, equal_nan=True)
+def _changed(noted: Any, settings: "Settings") -> list[str]:
+    """Which parts of the person's own, each known by its values, have become others."""
+    then = noted if isinstance(noted, dict) else {}
+    return [part for part, now in settings.own_values.items() if _are_others(then.get(part), now)]
+
+
+def _are_others(then: Any, now: Sequence[float]) -> bool:
+    with suppress(TypeError, ValueError):  # of what can't be compared nothing is said
+        return len(then) == len(now) and not np.allclose(now, then, rtol=1e-3, atol=1e-5, equal_nan=True)
+    return False
 
 
 def _too_few_epochs(folder: Path, settings: "Settings") -> list[str]:

@@ -46,7 +46,7 @@ QUANTITIES, ERROR, RUN, SWEEP, RESULTS = "quantities.json", "error.txt", "run.js
 BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
 COUNTS = ("dead_outputs", "dead_units")
-VALUES = "act_values"
+VALUES = "own_values"
 ENDINGS = ("completed", "diverged", "failed")
 # What nothing can be told of a run without: of each, and of one that has been tested.
 ASKED: dict[str, Any] = {
@@ -254,7 +254,7 @@ def asked(settings: "Settings", name: str) -> dict[str, Any]:
         "seed": settings.seed,
         "config_hash": settings.hash(),
         "config": settings.plain(),
-        **({VALUES: list(settings.act_values)} if settings.act_values else {}),
+        **({VALUES: {part: list(y) for part, y in settings.own_values.items()}} if settings.own_values else {}),
     } | provenance()
 
 
