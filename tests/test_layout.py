@@ -21,6 +21,12 @@ def test_files_and_functions_stay_small_and_say_what_they_are(path: Path) -> Non
             assert (node.end_lineno or 0) - node.lineno < 60, node.name
 
 
+def test_files_of_tests_stay_small() -> None:
+    assert {
+        path: lines for path in Path("tests").rglob("*.py") if (lines := len(path.read_text().splitlines())) > 300
+    } == {}
+
+
 def test_one_run_reads_in_one_sitting() -> None:
     assert len(Path("src/actsweep/one_run.py").read_text().splitlines()) <= 120
 

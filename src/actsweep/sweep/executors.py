@@ -25,6 +25,8 @@ from actsweep.sweep.units import Ended, Unit, begin_process
 from actsweep.threads import forkable, share
 from actsweep.training.progress import Watcher
 
+log = logging.getLogger(__name__)
+Numbered = tuple[int, Unit]  # with its place
 POLL = 1.0  # seconds
 REFUSALS = (RuntimeError, NameError, TypeError, ValueError, AssertionError, ConnectionError)  # of what they are given
 Outcome = tuple[int, Exception | None]  # a unit's place, and what ended it early
@@ -105,10 +107,6 @@ class Ray:
 
 def _call(unit: Unit) -> None:
     unit()
-
-
-log = logging.getLogger(__name__)
-Numbered = tuple[int, Unit]  # with its place
 
 
 class Relay:
