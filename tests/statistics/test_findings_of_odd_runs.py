@@ -53,6 +53,19 @@ def test_of_a_normalised_network_no_optimiser_is_said_to_keep_signal_and_gradien
         assert ("optim=adam may help" in first.explanation) == bool(remedy)
 
 
+def test_gradients_of_weights_alone_say_of_layers_of_different_shapes_no_misfit() -> None:
+    slow, _, _ = SICK["init_misfit"]
+    weights = layers_of([0.05, 0.9, 0.9, 0.2])
+    for known, kinds in ((slow.layers, ["init_misfit"]), ({"update_ratio": slow.layers["update_ratio"]}, [])):
+        assert [each.kind for each in found(replace(slow, layers={**known, "grad_norm": weights}))] == kinds
+
+
+def test_a_gradient_that_is_no_number_is_not_said_to_be_a_large_one() -> None:
+    sick, changed, _ = SICK["exploding_gradient"]
+    first = found(replace(sick, layers={"grad_norm": layers_of([np.inf] * 4)}), **changed)[0]
+    assert "Untrained, the gradient in layer 1 is not finite." in first.explanation
+
+
 def test_units_of_networks_that_are_not_trained_break_nothing_yet() -> None:
     sick, _, layer = SICK["born_dead"]
     first = found(replace(sick, epochs=pd.DataFrame()), **UNTRAINED)[0]

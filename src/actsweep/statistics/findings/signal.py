@@ -40,6 +40,7 @@ class Passed(NamedTuple):
     lowest: str
     highest: str
     theory: float = math.nan  # of the total
+    of_weights: bool = False  # their gradient: layers of different shapes differ by that alone
 
     @property
     def typical(self) -> float:
@@ -61,15 +62,15 @@ def _passed(seen: Seen) -> dict[str, Passed]:
         found = seen.untrained(quantity)
         if found is None or len(found.layers) < 2:
             continue
-        layers, mean, of_theory = len(found.layers) - 1, found.mean, expected
+        layers, mean = len(found.layers) - 1, found.mean
+        of_weights = name == "gradient" and not (ratios and len(ratios.layers) == layers)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             total = found.values[:, end] / found.values[:, start]
-            if name == "gradient" and ratios and len(ratios.layers) == layers:
+            if name == "gradient" and ratios and not of_weights:
                 total = ratios.values.prod(axis=1)
-            elif name == "gradient":
-                of_theory = math.nan
         lowest, highest = (found.layers[int(place)] for place in (mean.argmin(), mean.argmax()))
-        passed[name] = Passed(np.nan_to_num(total), layers, lowest, highest, of_theory)
+        of_theory = math.nan if of_weights else expected
+        passed[name] = Passed(np.nan_to_num(total), layers, lowest, highest, of_theory, of_weights)
     return passed
 
 
@@ -154,7 +155,7 @@ def _overflowing(seen: Seen) -> list[Finding]:
         layer = lost[0].layers[int(np.isinf(lost[0].at(0).values[0]).argmax())]
         share = proportion(len(lost), len(found))
         evidence = (fact(f"{name} that is not finite, untrained, of the runs", share, threshold=0.5), seen.outcome())
-        said = f"Untrained, the {name} in {layer} is larger than any number. {_wild(seen)}{_cure(seen)}"
+        said = f"Untrained, the {name} in {layer} is not finite. {_wild(seen)}{_cure(seen)}"
         where = Where(seen.label, layer, 0, share=share.value)
         return [Finding(f"exploding_{name}", seen.severity, where, evidence, said, better_init(seen), SOURCE)]
     return []
@@ -177,10 +178,11 @@ def first_layer(seen: Seen) -> str | None:
 
 def _misfit(seen: Seen, passed: dict[str, Passed], ruinous: bool, suffers: bool, wild: bool) -> list[Finding]:
     """The cause of what vanishes or explodes where the scheme is one for other activations; else what slows it down."""
-    if not passed:
+    told = {name: each for name, each in passed.items() if ruinous or not each.of_weights}
+    if not told:
         return []
     init, act = str(seen.option("names.init") or ""), activation(seen)
-    name, each = max(passed.items(), key=lambda pair: abs(math.log(max(pair[1].typical, 1e-300))))
+    name, each = max(told.items(), key=lambda pair: abs(math.log(max(pair[1].typical, 1e-300))))
     foreign = act in KNOWN and act not in MADE_FOR.get(init, KNOWN)
     expected = each.typical if math.isnan(each.theory) else each.theory
     shrinks, grows = (max(each.typical, expected) < 1 / UNEVEN, min(each.typical, expected) > UNEVEN)
