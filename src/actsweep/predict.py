@@ -63,11 +63,20 @@ def table(found: Layers) -> Table:
     for place, (q, chi, gradient) in enumerate(zip(found.q, found.chi, found.gradients, strict=False)):
         if depth <= MOST_ROWS or not ends <= place < depth - ends:
             range_of = " to ".join(f"{end:.2g}" for end in single_networks(found, place))
-            shown.add_row(str(place + 1), f"{math.sqrt(q):.4g}", f"{math.sqrt(chi):.4f}", f"{gradient:.3g}", range_of)
+            shown.add_row(str(place + 1), f"{math.sqrt(q):.4g}", root(chi), f"{gradient:.3g}", range_of)
         elif place == ends:
             shown.add_row(*["…"] * len(shown.columns))
     shown.add_row("output", f"{math.sqrt(found.q[-1]):.4g}", "", "", "")
     return shown
+
+
+def root(chi: float) -> str:
+    """
+    >>> root(2.0), root(1e300), root(1e-12), root(0.0)
+    ('1.4142', '1e+150', '1e-06', '0.0000')
+    """
+    found = math.sqrt(chi)
+    return f"{found:.4f}" if found == 0 or 1e-3 <= found < 1e4 else f"{found:.4g}"
 
 
 def single_networks(found: Layers, place: int) -> tuple[float, float]:
@@ -130,7 +139,7 @@ def main() -> None:
         console.print(table(found))
         print(
             f"σ_w² = {theory.weight_variance:.6g}, σ_b² = {theory.bias_variance:.4g}: q* = {end.q:.6g}, "
-            f"χ₁ = {end.chi:.6g}, √χ₁ = {math.sqrt(end.chi):.4f}, c* = {end.correlation:.4g}, "
+            f"χ₁ = {end.chi:.6g}, √χ₁ = {root(end.chi)}, c* = {end.correlation:.4g}, "
             f"ξ_q = {end.q_scale:.3g}, ξ_c = {end.correlation_scale:.3g} layers"
         )
         if settings.names.act == "relu":

@@ -140,3 +140,15 @@ def test_where_all_weights_are_0_it_is_not_the_slope_that_is(
     monkeypatch.setattr(sys, "argv", ["theory", "act=relu", "init=variance", "init.weight_variance=0", "depth=1"])
     predict.main()
     assert "relu at init=variance: χ₁ = 0, so no gradient passes many layers" in capsys.readouterr().out
+
+
+def test_tiny_shares_of_dead_networks_are_not_0_and_huge_slopes_have_few_digits(
+    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """128 units are all off with a probability of 2⁻¹²⁸."""
+    for given in (["act=relu", "width=128"], ["act=tanh", "init=variance", "init.weight_variance=1e300", "width=64"]):
+        monkeypatch.setattr(sys, "argv", ["theory", *given, "depth=1"])
+        predict.main()
+    said = capsys.readouterr().out
+    assert "Born dead at one input, at most over all (Lu et al. 2019): 2.9e-39." in said
+    assert re.search(r"√χ₁ = 2\.306e\+146,", said)

@@ -265,5 +265,5 @@ def born_dead(widths: Sequence[int]) -> Floats:
     >>> born_dead([1, 2]).tolist()
     [0.5, 0.625]
     """
-    alive: Floats = np.cumprod(1 - np.exp2(-np.asarray(widths, dtype=np.float64)))
-    return 1 - alive
+    alive: Floats = np.cumsum(np.log1p(-np.exp2(-np.asarray(widths, dtype=np.float64))))  # logarithms: 1 − 1e-39 is 1
+    return -np.expm1(alive)
