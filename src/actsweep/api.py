@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from actsweep.errors import UserError
-from actsweep.results import run_folder
+from actsweep.results import files, run_folder
 from actsweep.results.folders import NAMES, Folders
 from actsweep.results.reading import Run, read_runs, status
 from actsweep.statistics.setting import labels, settings_of
@@ -112,7 +112,8 @@ def load(folders: Sequence[Path]) -> Loaded:
     repeated = {run["folder"] for setting in settings_of(runs) for run in setting.repeated}
     tables: tuple[list[pd.DataFrame], ...] = ([], [], [])
     for run, label in zip(runs, labels(runs), strict=True):
-        said = {"run": run["folder"], **{name: _number(value) for name, value in label.items()}, "seed": run["seed"]}
+        values = {name: value if name in files.NAMES else _number(value) for name, value in label.items()}
+        said = {"run": run["folder"], **values, "seed": run["seed"]}
         end = "repeated" if run["folder"] in repeated else status(run)
         summary = pd.DataFrame([{key: run.get(key) for key in FOUND} | {"status": end}])
         for parts, rows in zip(tables, (summary, _rows(run, "epochs", known), _layers(run, known)), strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import actsweep
 from actsweep.results import run_folder
 from tests.conftest import SMALL
 
@@ -49,3 +50,14 @@ def test_a_plan_counts_runs_with_infinite_bounds(
     assert command(*sweep, f"hydra.sweep.dir={tmp_path}/sweep") == 0
     assert "4 runs: 1 stack, one after another" in capsys.readouterr().out
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("name", ["nan", "inf", "123", "1e5"])
+def test_an_activation_may_be_named_like_a_number(name: str, command: Command, tmp_path: Path) -> None:
+    named = ["-m", *QUICK, "act=relu", f"names.act='{name}'", f"hydra.sweep.dir={tmp_path}"]
+    assert command(*named, "seed=0,1") == 0
+    assert actsweep.load(tmp_path).runs[["act", "status"]].to_numpy().tolist() == 2 * [[name, "completed"]]
+    (first, _), before = sorted(tmp_path.glob("*/result.json")), actsweep.load(tmp_path).runs
+    assert (run_folder.read_result(first.parent) or {})["config"]["names"]["act"] == name
+    assert command(*named, "seed=0,1") == 0  # finished: read
+    assert actsweep.load(tmp_path).runs.equals(before)

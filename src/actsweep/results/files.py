@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from math import inf, isfinite, nan
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from actsweep.results import ownership
 
 NOT_FINITE = {"inf": inf, "-inf": -inf, "nan": nan}  # as JSON, which has no such numbers, holds them
+NAMES = {"name", "act", "init", "data", "optim"}  # keys of texts, which may be any
 
 
 def temporary_beside(path: Path) -> Path:
@@ -75,21 +76,27 @@ def speakable(value: Any) -> Any:
     return _changed(value, lambda leaf: str(float(leaf)) if isinstance(leaf, float) and not isfinite(leaf) else leaf)
 
 
-def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
-    """The same with each leaf changed."""
+def heard(value: Any) -> Any:
+    """What `speakable` was given; text that is a name stays one."""
+    return _changed(value, lambda leaf: NOT_FINITE.get(leaf, leaf), kept=NAMES)
+
+
+def _changed(value: Any, change: Callable[[Any], Any], kept: Collection[str] = ()) -> Any:
+    """The same with each leaf changed, but of the keys to be kept texts."""
     if isinstance(value, dict):
-        return {str(key): _changed(each, change) for key, each in value.items()}
-    return [_changed(each, change) for each in value] if isinstance(value, list | tuple) else change(value)
+        is_text = lambda key: key in kept and isinstance(value[key], str)  # noqa: E731
+        return {str(key): each if is_text(key) else _changed(each, change, kept) for key, each in value.items()}
+    return [_changed(each, change, kept) for each in value] if isinstance(value, list | tuple) else change(value)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file; nothing where there is no file, or something else in it. Raises OSError where the system
-    can't read it now: that says nothing of what is in there."""
+    """The object in a file, as it stands there; nothing where there is no file, or something else in it.
+    Raises OSError where the system can't read it now: that says nothing of what is in there."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return {}
-    return _changed(found, lambda leaf: NOT_FINITE.get(leaf, leaf)) if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 @cache

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actsweep.results import ownership
-from actsweep.results.files import as_json, listed_at, read_json, sync, warn, write_atomically
+from actsweep.results.files import as_json, heard, listed_at, read_json, sync, warn, write_atomically
 from actsweep.results.provenance import provenance
 from actsweep.results.rank import zero_only
 
@@ -117,13 +117,13 @@ def when_written(folder: Path) -> int | None:
 
 def read_result(folder: Path) -> dict[str, Any] | None:
     """A run's summary, or None where there is none (yet) that can be read."""
-    result = read_json(folder / RESULT)
+    result = heard(read_json(folder / RESULT))
     return result if {"status", "config"} <= result.keys() else None  # else it is another program's
 
 
 def read_run(folder: Path) -> dict[str, Any]:
     """What the run in the folder was asked to do, and with what; nothing where none has begun, or no file says it."""
-    found = read_json(folder / RUN)
+    found = heard(read_json(folder / RUN))
     return found if isinstance(found.get("config"), dict) else {}
 
 
