@@ -270,3 +270,11 @@ def test_figures_are_drawn_beside_the_page_and_a_death_among_them_is_said(
             writing.write(runs, [tmp_path], with_page=False)
         assert ended.value.code == 1
         assert "error: drawing the figures ended with exit code 3" in capsys.readouterr().err
+
+
+def test_of_an_atlas_alone_load_says_where_its_numbers_are(tmp_path: Path) -> None:
+    for run in sweep(tmp_path, acts=["relu"], seeds=[0]):
+        run["config"]["atlas"] = {"rates": [0.1]}
+        (Path(run["folder"]) / "result.json").write_text(json.dumps(run))
+    with pytest.raises(ValueError, match=r"all runs here are an atlas', whose numbers are in atlas.csv and atlas.html"):
+        _ = load(tmp_path).report

@@ -7,8 +7,10 @@ import pytest
 
 import actsweep
 from actsweep.report.figures import learning_curves
+from actsweep.report.page.curves import learning_curves as on_the_page
 from actsweep.results.folders import Folders
 from actsweep.results.reading import read_runs
+from actsweep.statistics.setting import settings_of
 from tests.report.page.conftest import add_run
 
 ROWS = (
@@ -38,3 +40,15 @@ def test_a_damaged_table_costs_a_figure_and_load_no_other_run(
     assert pd.api.types.is_float_dtype(loaded.epochs["val_loss"])
     assert f"{binary}: epochs.csv: 'utf-8' codec can't decode" in (said := capsys.readouterr().err)
     assert f"{cut}: epochs.csv is cut off in its last line" in said
+
+
+def test_a_column_of_text_costs_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, phases in enumerate((["warm", "warm", "cold", "cold"], [1.0, 1.0, 2.0, 2.0])):
+        path = add_run(tmp_path, "tanh", seed) / "epochs.csv"
+        pd.read_csv(path).assign(phase=phases, note=["", "", "", "ended"]).to_csv(path, index=False)
+    loaded = actsweep.load(tmp_path)
+    assert loaded.epochs["phase"].tolist() == ["warm", "warm", "cold", "cold", 1.0, 1.0, 2.0, 2.0]
+    page = on_the_page(settings_of(read_runs([tmp_path])), Folders())["columns"]
+    assert [each["settings"][0]["n"] for each in page] == [2] * (len(page) - 1) + [1]
+    assert page[-1]["title"] == "phase"
+    assert capsys.readouterr().err == ""

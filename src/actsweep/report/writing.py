@@ -89,8 +89,11 @@ def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
 
 def content_of(folders: Sequence[Path]) -> dict[str, Any]:
     """What report.json holds, from the runs that are there now. Raises ValueError without any but an atlas'."""
-    runs = read_runs(folders)
-    sweep, runs = noted(runs, folders), [run for run in runs if not atlas.is_of_atlas(run)]
+    there = read_runs(folders)
+    sweep, runs = noted(there, folders), [run for run in there if not atlas.is_of_atlas(run)]
+    if there and not runs:
+        made = command("report", *folders)
+        raise ValueError(f"all runs here are an atlas', whose numbers are in atlas.csv and atlas.html: {made}")
     summary = summarise(settings_of(runs, sweep["missing"]), sweep)
     return as_data.report_of(summary, folders[0].resolve().name)
 

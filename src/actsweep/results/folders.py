@@ -19,6 +19,7 @@ from actsweep.results.run_folder import QUANTITIES, table
 
 NUMBERS = ("epoch", "step", "value", "low", "high", "x", "slope", "label", "prediction", "loss", "example")
 NAMES = ("layer", "quantity")
+OURS = ("train_", "val_")  # columns of epochs.csv that are read as numbers
 NEEDED = {"epochs": ("epoch",), "layers": ("epoch", "step", "layer", "quantity", "value")}
 Floats = npt.NDArray[np.float64]
 Names = tuple[str, ...]
@@ -52,11 +53,13 @@ def rows(path: Path, faults: list[str], needed: tuple[str, ...] = ()) -> pd.Data
 
 
 def _sound(found: pd.DataFrame, name: str, needed: tuple[str, ...]) -> pd.DataFrame:
-    """The rows that have numbers where numbers belong; a value may be NaN."""
+    """The rows that have numbers where numbers belong; a value may be NaN, and a column of one's own text."""
     bad = pd.Series(False, index=found.index)
     for column, kind in found.dtypes.items():
         if (column in NUMBERS or name == "epochs") and not pd.api.types.is_numeric_dtype(kind):
             numbers = pd.to_numeric(found[column], errors="coerce")
+            if column not in NUMBERS and not str(column).startswith(OURS) and numbers.isna().all():
+                continue  # somebody's text
             bad |= numbers.isna() & found[column].notna()
             found[column] = numbers
     for column in needed:

@@ -49,15 +49,19 @@ def _curves(group: Setting, folders: Folders, most: int) -> tuple[int, dict[str,
         run["seed"]: table for run in group.completed if run["epochs"] and (table := folders.epochs(run)) is not None
     }
     found = {}
-    for column in dict.fromkeys(str(name) for table in tables.values() for name in table):
-        having = {seed: each for seed, each in tables.items() if column in each and np.isfinite(each[column]).any()}
+    for column in dict.fromkeys(str(name) for table in tables.values() for name in table.select_dtypes("number")):
+        having = {
+            seed: each
+            for seed, each in tables.items()
+            if column in each.select_dtypes("number") and np.isfinite(each[column]).any()
+        }
         if having and column != "step":
             found[column] = _curve(by_epoch(having, column), most)
     return len(tables), found
 
 
 def learning_curves(groups: Sequence[Setting], folders: Folders) -> dict[str, Any]:
-    """Every column of epochs.csv, per setting: what may be drawn, and of how many runs."""
+    """Every column of numbers in epochs.csv, per setting: what may be drawn, and of how many runs."""
     found: dict[str, dict[int, Any]] = defaultdict(dict)  # column → position of the setting → its curve
     used = 0
     most = int(np.clip(MOST_EPOCHS // max(len(groups), 1), FEWEST_TIMES, MOST_TIMES))
