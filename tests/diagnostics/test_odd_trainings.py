@@ -198,7 +198,7 @@ def test_an_epoch_that_max_steps_cuts_short_has_its_last_step(together: int, mos
 def test_nothing_that_compares_examples_is_said_of_one(caplog: pytest.LogCaptureFixture) -> None:
     diagnosis = Diagnosis()
     watching = [GradientNorm(), DeadUnits(), ActivationMoments(), Taxonomy(), diagnosis]
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "pytorch_lightning.utilities.rank_zero"):
         trainer = zoo_fit(Small(), TensorDataset(*DATA[:1]), watching, max_epochs=3)
     names = {tag.partition("/")[0] for _, row in trainer.logger.rows for tag in row}  # type: ignore[union-attr]
     assert "saturated_fraction" in names
