@@ -194,8 +194,10 @@ def test_a_folders_name_is_taken_as_it_is_and_a_user_who_isnt_there_has_no_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    actsweep.train(folder=r"${seed}\${act}", **TINY | {"diagnostics": [], "depth": 1})
-    assert [path.name for path in tmp_path.iterdir()] == [r"${seed}\${act}"]
+    names = [r"${seed}\${act}", r"a\\${b}"]
+    for name in names:
+        actsweep.train(folder=name, **TINY | {"diagnostics": [], "depth": 1})
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     for ask in (actsweep.load, lambda folder: actsweep.train(folder=folder)):
         with pytest.raises(UserError, match=r"^~nobody-here: there is no such user here"):
             ask("~nobody-here")

@@ -146,6 +146,25 @@ def test_a_malicious_file_is_refused_unexecuted(name: str, tmp_path: Path, monke
     assert not Path("exploded").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"# Notes\nfoo", "Unsupported operand 35"),
+        (b"", "EOFError"),
+        (pickle.dumps(Explosive()), "Unsupported operand"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_told_without_advice_to_read_it_unsafely(
+    content: bytes, why: str, tmp_path: Path
+) -> None:
+    (tmp_path / "some.ckpt").write_bytes(content)
+    with pytest.raises(UserError, match=rf"not a checkpoint that can be read safely \({why}[ \d]*\)$"):
+        evaluate.load(tmp_path / "some.ckpt")
+    torch.save({"state_dict": Explosive()}, tmp_path / "some.ckpt")
+    with pytest.raises(UserError, match=r"safely \([^()]*GLOBAL [^()]*\)$"):
+        evaluate.load(tmp_path / "some.ckpt")
+
+
 def test_a_checkpoint_cant_choose_what_is_imported(run: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     checkpoint = torch.load(run[0], weights_only=True)
     checkpoint["hyper_parameters"]["network"]["act"] = {"_target_": "os.system", "command": "touch exploded"}

@@ -210,12 +210,15 @@ def _refuse_contradictions(config: DictConfig) -> None:
 
 
 def _refuse_passed_over(config: DictConfig) -> None:
-    """Raise UserError where a file of the person's own has the name of one of ours, which Hydra takes in its place."""
+    """Raise UserError where a choice has two names, relu and relu.yaml, or a file of the person's own that of one of
+    ours, which Hydra takes in its place."""
     sources: Any = OmegaConf.to_container(config.hydra.runtime.config_sources)
     own = [each["path"] for each in sources if each["schema"] == "file" and each["provider"] != "main"]
-    if not own:
-        return
     chosen = [*config.hydra.runtime.choices.items(), *(("diagnostics", name) for name in config.diagnostics)]
+    listed = [("diagnostics", each[12:]) for each in typed(config.hydra.overrides.task) if each[:12] == "diagnostics="]
+    for group, name in (*chosen, *listed):
+        if (bare := re.sub(r"\.yaml\b", "", str(name))) != str(name):
+            raise UserError(f"{group}={name}: choices have no ending; did you mean {group}={bare}?")
     for folder, (group, name) in product(own, chosen):
         file = Path(group, f"{name}.yaml")
         if Path(folder, file).is_file() and (REPOSITORY / ("" if group == "sweeps" else "conf") / file).is_file():

@@ -8,6 +8,7 @@ import math
 import re
 import sys
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +30,7 @@ FLOAT32_SMALLEST = 1e-38
 SATURATING = 25.0  # of q*
 NORMAL_95 = 1.96  # standard deviations on either side of the mean
 MATTER = {"act", "init", "model", "depth", "width", "hidden_sizes", "norm", "sweeps", "experiment", "names"}
+CHOICES = {"act", "data", "init", "optim"}
 
 
 def read(overrides: list[str]) -> schema.Settings:
@@ -130,6 +132,9 @@ def main() -> None:
     with one_line_errors():
         if options := [each for each in sys.argv[1:] if each.startswith("-")]:
             raise UserError(f"{options[0]}: must be KEY=VALUE, of one network: {command('theory')} act=swish depth=50")
+        for each in OverridesParser.create().parse_overrides(sys.argv[1:]):
+            if each.is_sweep_override() or (each.key_or_group in CHOICES and isinstance(each.value(), list)):
+                raise UserError(f"{each.input_line}: must be one value, theory is of one network; give one")
         settings = read(sys.argv[1:])
         try:
             found, end, theory = predict(settings)

@@ -199,3 +199,20 @@ def test_runs_tell_which_optimiser_they_had(command: Command, tmp_path: Path) ->
     assert command("-m", *QUICK, *both, "seed=0", f"hydra.sweep.dir={tmp_path}") == 0
     asked = [json.loads(path.read_text())["config"]["names"]["optim"] for path in tmp_path.glob("*/run.json")]
     assert sorted(asked) == ["sgd", "torch.optim.Adagrad"]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("act=relu.yaml", "act=relu"),
+        ("data=digits.yaml", "data=digits"),
+        ("init=default.yaml", "init=default"),
+        ("optim=sgd.yaml", "optim=sgd"),
+        ("diagnostics=[units.yaml,theory]", "diagnostics=[units,theory]"),
+    ],
+)
+def test_a_choice_with_its_files_ending_which_would_give_it_two_names_is_refused(
+    given: str, meant: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(given, "trainer=cpu", f"hydra.run.dir={tmp_path}/out") == 2
+    assert capsys.readouterr().err == f"error: {given}: choices have no ending; did you mean {meant}?\n"

@@ -154,3 +154,13 @@ def test_verdicts(overrides: list[str], verdict: str, settings_for: SettingsFor)
     settings = settings_for(*overrides)
     found, end, _ = program.predict(settings)
     assert verdict in " ".join(program.verdict(settings, found, end))
+
+
+@pytest.mark.parametrize("given", ["act=relu,tanh", "act=[relu,tanh]", "depth=range(1,4)", "init=glob(*)"])
+def test_several_networks_are_refused_without_a_command_that_theory_has_not(
+    given: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["theory", given])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert capsys.readouterr().err == f"error: {given}: must be one value, theory is of one network; give one\n"

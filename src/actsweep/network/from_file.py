@@ -1,6 +1,7 @@
 """A checkpoint of this project → its network: tensors and plain values are read, nothing in the file is executed."""
 
 import errno
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,13 @@ def tensors(path: Path) -> Any:
     except OSError as error:
         raise unread(path, error) from error
     except Exception as error:  # torch's, of many kinds, for the many ways in which a file can be damaged or malicious
-        raise UserError(f"{path}: not a checkpoint that can be read safely ({reason(error)})") from error
+        raise UserError(f"{path}: not a checkpoint that can be read safely ({_unsafe(error)})") from error
+
+
+def _unsafe(error: Exception) -> str:
+    """What torch says is wrong, without its advice to read the file all the same."""
+    said = re.search(r"(Unsupported|Trying to load unsupported) .+?(?=\.? Please use|\.?$)", str(error), re.MULTILINE)
+    return said[0] if said else reason(error).partition(". In PyTorch")[0]
 
 
 def unread(path: Path, error: OSError) -> UserError:

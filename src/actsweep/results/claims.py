@@ -96,10 +96,10 @@ def hydra_files(hydra: Any) -> list[str]:
 def _logs(hydra: Any) -> list[str]:
     """The files of a job's logging that lie in its folder, and what becomes of them when they are full."""
     before = OmegaConf.to_container(hydra.runtime, resolve=False)["output_dir"]  # type: ignore[call-overload, index]
-    folder = str(hydra.runtime.output_dir) if before != "???" else "/folder"
     with read_write(hydra):
-        hydra.runtime.output_dir = folder
+        hydra.runtime.output_dir = "/folder" if before == "???" else before
         try:
+            folder = str(hydra.runtime.output_dir)
             handlers = ((hydra.job_logging or {}).get("handlers") or {}).values()
             files = [str(each.get("filename")) for each in handlers if each]
         finally:

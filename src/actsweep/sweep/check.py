@@ -109,14 +109,24 @@ def of_search(runs: Sequence[Asked]) -> None:
     """Raise UserError for a search whose runs would have no score."""
     for settings in (run.settings for run in runs):
         trainer = settings.trainer.plain()
-        every, most = trainer.get("check_val_every_n_epoch"), settings.trainer.max_epochs
+        every, most = trainer.get("check_val_every_n_epoch", 1), settings.trainer.max_epochs
         given = None if settings.validates else f"data.val_size=0 monitor={settings.monitor}"
         if trainer.get("limit_val_batches") == 0:
             given = "trainer.limit_val_batches=0"
         if isinstance(every, int) and every > most:
             given = f"trainer.check_val_every_n_epoch={every} trainer.max_epochs={most}"
+        interval = trainer.get("val_check_interval")
+        if every is None and isinstance(interval, int) and interval > (steps := most * _steps_of_epoch(settings)):
+            given = f"trainer.val_check_interval={interval} trainer.max_epochs={most}, {steps} batches"
         if given:
             raise UserError(f"{given}: nothing is validated, and a search needs a validation for each run's score")
+
+
+def _steps_of_epoch(settings: Settings) -> int:
+    from actsweep.data.batches import SplitData, described  # here, because it imports torch
+
+    batches = len(SplitData(*described(settings.data, settings.seed)).train_dataloader())
+    return trainer_arguments.training_batches(settings.trainer.plain(), batches)
 
 
 def interrupted_stacks(sweep: Path, runs: Sequence[Asked]) -> int:

@@ -4,6 +4,7 @@ a score of each run, and a check of the space. What a person asks of `hydra/laun
 Flow: around **config** at the beginning, after **results** at the end.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,13 +13,14 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, ValueType
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from actsweep.config.command_line import typed
 from actsweep.errors import UserError
 
 GRIDS = {"grid", "basic"}
+MOST_RUNS = 100_000  # of a sweep: to compose one takes some hundredths of a second
 DIRECTIONS = {  # in which Optuna, Ax and Nevergrad search: the keys that say so, and what they have to say
     "direction": "maximize",
     "ax_config.experiment.minimize": "False",
@@ -54,6 +56,8 @@ def values(override: Override) -> list[str]:
         return [f"{key}={override.get_value_element_as_str()}"]
     if isinstance(value, IntervalSweep):
         return [f"{key}={end}" for end in (value.start, value.end)]
+    if isinstance(value, RangeSweep) and (count := _count(value)) > MOST_RUNS:
+        raise UserError(f"{override.input_line}: has {count:.6g} values; a sweep has at most {MOST_RUNS:,} runs")
     try:
         found = [f"{key}={each}" for each in override.sweep_string_iterator()]
     except ValueError as error:  # a range with a step of 0
@@ -61,6 +65,11 @@ def values(override: Override) -> list[str]:
     if not found:
         raise UserError(f"{override.input_line}: there is no value in it, so that nothing would run")
     return found
+
+
+def _count(values: RangeSweep) -> float:
+    """How many there are, or 0 where the step leads nowhere; before they are made."""
+    return (values.stop - values.start) / (values.step or math.inf)  # type: ignore[operator]
 
 
 def grid(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
@@ -74,6 +83,8 @@ def grid(config: DictConfig, loader: ConfigLoader) -> list[list[str]]:
     for each in given.values():
         if each.is_interval_sweep():
             raise UserError(f"{each.input_line}: needs a sweeper that chooses values, such as hydra/sweeper=optuna")
+    if (count := math.prod(map(len, axes))) > MOST_RUNS:
+        raise UserError(f"the sweep would have {count:,} runs: must be at most {MOST_RUNS:,}; give fewer values")
     return [list(job) for job in product(*axes)]
 
 
