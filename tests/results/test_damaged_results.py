@@ -24,7 +24,20 @@ DAMAGES: dict[str, Any] = {
     "status": "weird",
     "hidden_sizes": ...,
     "epochs": ...,
+    "config": 5,
+    "config.data": 5,
+    "config.data.source": "digits",
+    "config.diagnostics": 3,
+    "config.act": "relu",
 }
+
+
+def damaged_at(content: dict[str, Any], key: str, damage: Any) -> dict[str, Any]:
+    """With this damage in place of a dotted key's value, or without the key."""
+    first, _, rest = key.partition(".")
+    kept = {name: value for name, value in content.items() if name != first}
+    value = damaged_at(content[first], rest, damage) if rest else damage
+    return kept if value is ... else kept | {first: value}
 
 
 @pytest.mark.parametrize("key", DAMAGES)
@@ -32,8 +45,7 @@ def test_a_result_without_one_of_its_numbers_costs_no_other_run(
     key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, damaged = sweep(tmp_path), tmp_path / "relu-d3-s0" / run_folder.RESULT
-    content = {name: value for name, value in json.loads(damaged.read_text()).items() if name != key}
-    damaged.write_text(json.dumps(content if DAMAGES[key] is ... else content | {key: DAMAGES[key]}))
+    damaged.write_text(json.dumps(damaged_at(json.loads(damaged.read_text()), key, DAMAGES[key])))
     writing.write(writing.read_runs([tmp_path]), [tmp_path], with_page=False)
     assert len(actsweep.load(tmp_path).runs) == len(runs) - 1
     said = [line for line in capsys.readouterr().err.splitlines() if str(damaged) in line]

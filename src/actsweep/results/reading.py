@@ -13,6 +13,7 @@ from typing import Any
 
 from actsweep.config.descriptions import flat
 from actsweep.results import run_folder
+from actsweep.results.damage import fault
 from actsweep.results.files import warn
 
 Run = dict[str, Any]
@@ -58,9 +59,9 @@ def _summary(folder: Path) -> Run | None:
         return None
     if not found or not found.keys() >= OURS:
         return None
-    if fault := run_folder.fault(found):
-        warn(f"{folder / run_folder.RESULT}: {fault}: that run is left out")
-    return None if fault else found
+    if why := fault(found):
+        warn(f"{folder / run_folder.RESULT}: {why}: that run is left out")
+    return None if why else found
 
 
 def read_sweeps(folders: Iterable[Path]) -> dict[Path, dict[str, Any]]:

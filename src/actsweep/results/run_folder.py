@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actsweep.results import ownership
+from actsweep.results.damage import fault
 from actsweep.results.files import as_json, heard, listed_at, read_json, sync, warn, write_atomically
 from actsweep.results.provenance import provenance
 from actsweep.results.rank import zero_only
@@ -47,12 +48,6 @@ BEST, LAST = Path("checkpoints", "best.ckpt"), Path("checkpoints", "last.ckpt")
 LAYER_COLUMNS = ("epoch", "step", "layer", "quantity", "value")
 COUNTS = ("dead_outputs", "dead_units")
 VALUES = "own_values"
-ENDINGS = ("completed", "diverged", "failed")
-# What nothing can be told of a run without: of each, and of one that has been tested.
-ASKED: dict[str, Any] = {
-    "name": str, "act": str, "seed": int, "depth": int, "hidden_sizes": list, "config": dict
-}  # fmt: skip
-FOUND: dict[str, Any] = {"epochs": int, "classes": int, "test_accuracy": float | int | None}
 SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_max_abs")
 HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 EVENTS, REPLACED = "events.out.tfevents.*", ".replaced"
@@ -85,15 +80,6 @@ def finished(folder: Path, settings: "Settings") -> dict[str, Any] | None:
     if why and (folder / RESULT).exists() and RESULT in ownership.recorded(folder):
         set_aside(folder / RESULT, why)
     return None if why else standing(found, settings)
-
-
-def fault(result: Mapping[str, Any]) -> str | None:
-    """Why a result can't be a run's summary, such as a key that was lost when somebody edited it; None if it can."""
-    if result["status"] not in ENDINGS:
-        return f"status={result['status']}: must be one of {', '.join(ENDINGS)}"
-    kinds = ASKED if result["status"] == "failed" else ASKED | FOUND
-    wrong = [key for key, kind in kinds.items() if not isinstance(result.get(key, ...), kind)]
-    return f"{', '.join(wrong)}: missing, or no such value" if wrong else None
 
 
 def standing(found: dict[str, Any] | None, settings: "Settings") -> dict[str, Any] | None:
