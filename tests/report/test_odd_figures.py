@@ -9,6 +9,7 @@ import pytest
 from matplotlib import rc_context
 
 from actsweep.errors import UserError
+from actsweep.report import figures
 from actsweep.report.captions import with_diverged
 from actsweep.report.drawing import STYLE
 from actsweep.report.figures import (
@@ -29,6 +30,7 @@ from actsweep.report.figures import (
 from actsweep.report.page.comparisons import by_depth, styles
 from actsweep.report.tasks import tasks_of
 from actsweep.report.verdict import judge
+from actsweep.results import files
 from actsweep.results.reading import Run
 from actsweep.statistics.setting import settings_of
 from tests.results.made_up_runs import result_of, sweep
@@ -84,7 +86,7 @@ def test_a_linear_classifier_has_its_place_among_the_depths(tmp_path: Path) -> N
         run["test_accuracy"] = 0.1 if run["depth"] else 0.9
     drawing = accuracy_by_depth.draw(runs)
     axes = drawing.figure.axes[0]
-    drawing.figure.canvas.draw()
+    drawing.figure.draw_without_rendering()
     left, _ = axes.transAxes.inverted().transform(axes.transData.transform((0, 90)))
     assert 0 <= left < 0.2
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0", "4", "8"]
@@ -156,14 +158,14 @@ def test_long_names_cover_nothing_and_leave_panels_their_room(tmp_path: Path) ->
         run["config"]["data"] |= {"source": {"_target_": "mine.load", "kind": name}}
     with rc_context(STYLE):
         drawn = gradient_by_layer.draw(runs).figure
-        drawn.canvas.draw()
+        drawn.draw_without_rendering()
     for axes in drawn.axes:
         title, panel = axes._left_title, axes.get_window_extent()
         assert panel.width > 2 * drawn.dpi
         assert title.get_window_extent().x1 < panel.x1
         assert title.get_text()[-1:] in {"", "\n"}  # there stands what is said at the right
     drawn = overview.draw(runs).figure
-    drawn.canvas.draw()
+    drawn.draw_without_rendering()
     rows = [text.get_window_extent() for text in drawn.axes[0].get_yticklabels()]
     assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(rows))
 
@@ -270,3 +272,11 @@ def test_gradients_of_0_are_not_said_to_lack_a_prediction(tmp_path: Path) -> Non
     found.assign(value=found["value"].where(found["quantity"] != "delta_ratio", 0.0)).to_csv(path, index=False)
     with pytest.raises(UserError, match="has theory's predictions, and gradients other than 0, of all layers"):
         gradient_spread.draw(runs)
+
+
+def test_letters_that_no_font_has_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = sweep(tmp_path, acts=["\U000f1234\U000f1235", "relu"], seeds=[0])  # of nobody's alphabet
+    files.warn.cache_clear()
+    assert len(figures.draw(["overview", "learning_curves"], runs, tmp_path)) == 6
+    said = "figures show boxes for letters that matplotlib's font lacks; tables and pages have them"
+    assert capsys.readouterr().err == f"warning: {said}\n"

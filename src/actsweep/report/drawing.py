@@ -1,6 +1,9 @@
 """What the figures look like: colours, panels, axes, and the three files of each."""
 
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, product
 from pathlib import Path
@@ -20,7 +23,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from actsweep.report.captions import room
 from actsweep.results import ownership
-from actsweep.results.files import listed_at
+from actsweep.results.files import listed_at, warn
 from actsweep.statistics.setting import ACTS, Setting, act_order
 
 Look = dict[str, Any]
@@ -31,6 +34,7 @@ MOST_PANELS = 12
 DPI = 150  # of PNGs
 LONGEST = 45  # characters of a line of a row's label, or of a legend's
 SHORT = 20  # characters of a legend's lines that stand beside panels of any size
+NO_GLYPH = r"Glyph \d+ .* missing from"  # how matplotlib warns
 CHARACTERS = 11  # of a title, an inch
 ZERO: Look = {"linestyle": "none", "marker": "v", "markersize": 7, "markerfacecolor": "white", "clip_on": False}
 ZERO |= {"zorder": 3, "gid": "zero"}
@@ -85,13 +89,27 @@ def save(drawing: Drawing, stem: Path) -> list[Path]:
         ownership.record(*listed_at(path))
     caption = fill(drawing.caption, int(drawing.figure.get_figwidth() * 17.5))  # characters of this size fill a line
     drawing.figure.supxlabel(literal(caption), fontsize=7.5, x=0.01, ha="left", color="#444444")
-    if engine := drawing.figure.get_layout_engine():
-        engine.execute(drawing.figure)
-    drawing.figure.set_layout_engine(None)  # found once, instead of once per file
-    drawing.figure.savefig(svg, metadata={"Date": None})
-    drawing.figure.savefig(png, dpi=DPI)
+    with _glyphs_told_once():
+        if engine := drawing.figure.get_layout_engine():
+            engine.execute(drawing.figure)
+        drawing.figure.set_layout_engine(None)  # found once, instead of once per file
+        drawing.figure.savefig(svg, metadata={"Date": None})
+        drawing.figure.savefig(png, dpi=DPI)
     drawing.table.to_csv(csv, index=False)
     return [svg, png, csv]
+
+
+@contextmanager
+def _glyphs_told_once() -> Iterator[None]:
+    """One line about letters that the font lacks, instead of matplotlib's for each letter and file."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", NO_GLYPH)
+        yield
+    for each in caught:
+        if re.match(NO_GLYPH, str(each.message)):
+            warn("figures show boxes for letters that matplotlib's font lacks; tables and pages have them")
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def _look(colour: int, marker: int, dashes: str) -> Look:
