@@ -1,5 +1,6 @@
 """Reports of folders that are mistyped, foreign or mixed: what is wrong is said, and each number is of what it says."""
 
+import fcntl
 import json
 import os
 import sys
@@ -278,3 +279,19 @@ def test_of_an_atlas_alone_load_says_where_its_numbers_are(tmp_path: Path) -> No
         (Path(run["folder"]) / "result.json").write_text(json.dumps(run))
     with pytest.raises(ValueError, match=r"all runs here are an atlas', whose numbers are in atlas.csv and atlas.html"):
         _ = load(tmp_path).report
+
+
+def test_while_a_sweep_is_at_work_its_runs_are_not_to_be_forgotten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder.write_sweep(tmp_path, None, "x", ["relu-d3-s9"])
+    runs = sweep(tmp_path)
+    with (tmp_path / ".lock").open("w+") as lock:
+        print("process 7 on here since noon", file=lock, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writing.write(runs, [tmp_path])
+        said = capsys.readouterr().out
+        assert "missing: relu-d3-s9; a sweep is at work, process 7 on here since noon\n" in said
+        assert "--forget" not in said + (tmp_path / "report.html").read_text()
+    writing.write(runs, [tmp_path], with_page=False)
+    assert "missing: relu-d3-s9; if they are not wanted: " in capsys.readouterr().out

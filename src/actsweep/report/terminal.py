@@ -34,7 +34,9 @@ def show(summary: Summary, results: Path) -> None:
 
 def show_missing(sweep: Mapping[str, Any]) -> None:
     if names := [path.name for path in sweep.get("missing", ())]:
-        print(f"missing: {', '.join(names)}; if they are not wanted: {sweep['forget']}", flush=True)
+        who = sweep.get("at_work")
+        how = f"a sweep is at work, {who}" if who else f"if they are not wanted: {sweep['forget']}"
+        print(f"missing: {', '.join(names)}; {how}", flush=True)
 
 
 def _table(judged: Judged, with_title: bool) -> Table:

@@ -81,9 +81,12 @@ def noted(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, Any]:
     """What is known of the sweeps themselves, their missing runs too."""
     sweeps = read_sweeps(folders)
     said = lambda key: dict.fromkeys(str(sweep[key]) for sweep in sweeps.values() if sweep.get(key))  # noqa: E731
+    missing = missing_of(runs, sweeps)
+    at_work = dict.fromkeys(filter(None, map(locks.holder, sweeps if missing else ())))
     return {key: " · ".join(said(key)) for key in ("question", "command")} | {
-        "missing": missing_of(runs, sweeps),
-        "forget": command("report", *folders, "--forget"),
+        "missing": missing,
+        "at_work": " and ".join(at_work),
+        "forget": "" if at_work else command("report", *folders, "--forget"),
     }
 
 

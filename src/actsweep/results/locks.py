@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -48,6 +48,21 @@ def take(folder: Path) -> None:
     print(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%Y-%m-%d %H:%M:%S')}", file=file)
     file.flush()
     _held[path] = file
+
+
+def holder(folder: Path) -> str | None:
+    """Which other process is at work in the folder; None: none, or nobody can say."""
+    path = folder.resolve() / LOCK
+    if path in _held or not path.exists():
+        return None
+    with suppress(PermissionError), path.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for an instant
+        except BlockingIOError:
+            return file.read().strip() or "another process"
+        except OSError:  # no locks here
+            return None
+    return None
 
 
 def release(folder: Path) -> None:
