@@ -141,3 +141,23 @@ def test_a_frozen_layer_is_not_said_to_stand_still() -> None:
     found = fitted(module, UpdateRatio())
     assert {layer for _, _, layer, *_ in found._layers} == {"net.2", "net.4"}
     assert [each for each in found.findings if each.kind == "layer_stands_still"] == []
+
+
+class Adapted(nn.Module):
+    """A layer with a LoRA: at the start B is 0, so that A's gradient is."""
+
+    def __init__(self, *, gated: bool) -> None:
+        super().__init__()
+        self.base, self.gated = nn.Linear(16, 16).requires_grad_(False), gated
+        self.A, self.B = nn.Linear(16, 2, bias=False), nn.Linear(2, 16, bias=False)
+        nn.init.zeros_(self.B.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        away = self.B(self.A(x) * (0 if self.gated else 1))
+        return self.base(x) + away  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_gradient_that_is_0_at_the_start_alone_has_not_vanished(gated: bool) -> None:
+    kinds = {each.kind for each in fitted(Noting(Adapted(gated=gated), rate=1e-3), GradientNorm()).findings}
+    assert ("vanishing_gradient" in kinds) == gated

@@ -11,7 +11,7 @@ import numpy as np
 
 from actsweep.results.folders import Floats
 from actsweep.statistics.findings.finding import HARMS, Fact, Finding, Where
-from actsweep.statistics.findings.seen import Seen, fact, geometric
+from actsweep.statistics.findings.seen import ByLayer, Seen, fact, geometric
 from actsweep.statistics.inference import Estimate, proportion
 
 TENFOLD = 10.0  # ends of a network this far apart learn at speeds that no one step size suits; below, depth 4 trains
@@ -60,6 +60,8 @@ def _passed(seen: Seen) -> dict[str, Passed]:
     passed = {}
     for name, quantity, start, end in (("signal", "signal", 0, -1), ("gradient", "grad_norm", -1, 0)):
         found = seen.untrained(quantity)
+        if found and name == "gradient" and not ratios:
+            found = _passed_by_factors_of_zero(seen, found)
         if found is None or len(found.layers) < 2:
             continue
         layers, mean = len(found.layers) - 1, found.mean
@@ -72,6 +74,19 @@ def _passed(seen: Seen) -> dict[str, Passed]:
         of_theory = math.nan if of_weights else expected
         passed[name] = Passed(np.nan_to_num(total), layers, lowest, highest, of_theory, of_weights)
     return passed
+
+
+def _passed_by_factors_of_zero(seen: Seen, found: ByLayer) -> ByLayer:
+    """Without layers whose gradient is 0 at the start alone: a factor behind them is, such as LoRA's B, not the depth's
+    work, which leaves nothing later, too."""
+    later = {layer: seen.measured("grad_norm", layer) for layer in found.layers}
+    kept = [
+        place
+        for place, layer in enumerate(found.layers)
+        if found.values[:, place].any()
+        or not any(each.values[:, each.layers.index(layer)].any() for each in later[layer])
+    ]
+    return ByLayer(tuple(found.layers[place] for place in kept), found.values[:, kept])
 
 
 def activation(seen: Seen) -> str:
