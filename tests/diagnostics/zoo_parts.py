@@ -178,7 +178,7 @@ def averaged(**parts: nn.Module) -> nn.Module:
 
 
 def relu(x: Tensor) -> Tensor:
-    return x.clamp(min=0)
+    return torch.relu(x)
 
 
 def gelu(x: Tensor) -> Tensor:

@@ -38,6 +38,10 @@ def rows(path: Path, faults: list[str], needed: tuple[str, ...] = ()) -> pd.Data
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
         faults.append(f"{path.name} is cut off in its last line, which is left out")
+    lines = whole.splitlines(keepends=True) if b"\0" in whole else []
+    torn = [line for line in lines[1:] if b"\0" in line]  # which pandas reads up to there, before 3.0
+    for line in torn:
+        whole = whole.replace(line, b"", 1)
     try:
         found = pd.read_csv(io.BytesIO(whole), dtype=dict.fromkeys(NAMES, "category"), low_memory=False)
     except ValueError as error:
@@ -47,8 +51,8 @@ def rows(path: Path, faults: list[str], needed: tuple[str, ...] = ()) -> pd.Data
         faults.append(f"{path.name} has no column {', '.join(missing)}")
         return None
     sound = _sound(found, path.stem, needed)
-    if len(sound) < len(found):
-        faults.append(f"{path.name}: {len(found) - len(sound)} unreadable rows are left out")
+    if unreadable := len(torn) + len(found) - len(sound):
+        faults.append(f"{path.name}: {unreadable} unreadable rows are left out")
     return sound if len(sound) else None
 
 
