@@ -191,7 +191,7 @@ def load(checkpoint: Path) -> Classifier:
 
 def test_births_and_deaths_of_dead_units_are_counted() -> None:
     def layer(dead: list[int]) -> Layer:
-        slopes = torch.ones(1, 8, 4)
+        slopes = torch.ones(1, 3, 4)
         slopes[:, :, dead] = 0
         nothing = torch.zeros(1, 4, 2)
         return Layer("layer_01", nothing, nothing, slopes, slopes, slopes, torch.ones(1))

@@ -8,7 +8,6 @@ import torch
 import yaml
 from torch import nn
 
-from actsweep.errors import UserError
 from actsweep.network import activations, trying
 from actsweep.places import REPOSITORY
 from tests.conftest import names_in
@@ -117,10 +116,3 @@ def test_a_file_may_not_name_foreign_code() -> None:
     activations.refuse_foreign(
         {"_target_": "tests.network.test_activations.Broken"}, ("tests.network.test_activations.Broken",)
     )
-
-
-@pytest.mark.parametrize("name", ["Softmax", "Softmin", "LogSoftmax"])
-def test_an_activation_whose_dimension_torch_would_guess_is_refused_and_warns_of_nothing(name: str) -> None:
-    with pytest.raises(UserError, match=r"torch would guess its dimension: give it one, as \+act.dim=-1"):
-        trying.check({"_target_": f"torch.nn.{name}"})
-    trying.check({"_target_": f"torch.nn.{name}", "dim": -1})

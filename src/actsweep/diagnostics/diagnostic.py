@@ -205,11 +205,11 @@ class Diagnostic(L.Callback):
         self.say_once(f"{what} is left out: complex numbers")
         return None
 
-    def can_compare(self, values: Tensor, least: int = 2) -> bool:
-        """Whether (K, N, H) are of so many examples; the log says once that what compares these is left out if not."""
-        if values.shape[1] < least:
-            self.say_once(f"what compares examples is left out where there are fewer than {least}")
-        return values.shape[1] >= least
+    def can_compare(self, values: Tensor) -> bool:
+        """Whether (K, N, H) are of several examples; the log says once that what compares these is left out if not."""
+        if values.shape[1] == 1:
+            self.say_once("what compares examples is left out where there is one")
+        return values.shape[1] > 1
 
     def say_once(self, line: str) -> None:
         if line not in self._said:

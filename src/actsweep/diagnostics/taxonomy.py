@@ -8,7 +8,7 @@ from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
 from actsweep.diagnostics.observation import Layer
-from actsweep.diagnostics.units import ENOUGH, SATURATED_BELOW
+from actsweep.diagnostics.units import SATURATED_BELOW
 
 COLLAPSED_BELOW = 1e-3  # standard deviation over examples, relative to the root mean square
 
@@ -52,7 +52,7 @@ class Taxonomy(Diagnostic):
     def measure(self, layer: Layer) -> dict[str, Tensor]:
         if layer.pre is None or layer.post is None or layer.slope is None or layer.max_slope is None:
             return {}  # where there is a slope, pre and post are of one shape
-        if not self.can_compare(layer.slope, ENOUGH):
+        if not self.can_compare(layer.slope):
             return {}
         off = always_off(layer.pre, layer.slope)
         classes = {

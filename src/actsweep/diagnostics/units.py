@@ -17,7 +17,6 @@ from actsweep.diagnostics.elementwise import is_elementwise, slope
 from actsweep.diagnostics.observation import Layer, as_units, find_taps, recorded, undisturbed
 
 SATURATED_BELOW = 0.05  # of the largest slope: |tanh| > 0.975, sigmoid outside ±4.4, ReLU where it is off
-ENOUGH = 8  # examples: a ReLU unit is off at fewer by chance too often, at n with probability 2^−n
 
 
 def dead_units(slopes: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ class DeadUnits(Diagnostic):
         if layer.slope is None or layer.max_slope is None:
             return {}
         saturated = {"saturated_fraction": saturated_fraction(layer.slope, layer.max_slope)}
-        if not self.can_compare(layer.slope, ENOUGH):
+        if not self.can_compare(layer.slope):
             return saturated
         dead = dead_units(layer.slope)
         measured = {"dead_fraction": dead.float().mean(dim=1)} | saturated

@@ -5,7 +5,6 @@ Flow: config → network/activations → **trying**.
 """
 
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -24,7 +23,6 @@ from actsweep.network.mlp import fill
 LAYERS = (nn.Linear, nn.Bilinear, Convolution, nn.RNNBase, nn.MultiheadAttention, nn.Embedding)
 DTYPES = {"64": torch.float64, "64-true": torch.float64, "bf16-true": torch.bfloat16, "bf16-mixed": torch.bfloat16}
 MOST_VALUES = 64
-GUESSED = "torch would guess its dimension: give it one, as +act.dim=-1 where it takes that"
 _passed: dict[tuple[Any, ...], list[Any]] = {}  # and what the description named then
 
 
@@ -47,11 +45,10 @@ def check(description: Description, sizes: Sequence[int] = (4,), precision: str 
             raise UserError(f"{as_call(description)}: its layers would share parameters; make them in its __init__")
         for units in key[1]:
             try:
-                with exits_are_errors(), warnings.catch_warnings():
-                    warnings.filterwarnings("error", message="Implicit dimension choice")
+                with exits_are_errors():
                     fault = _fault_on(description, units, key[2]) or _fault_of_draws(description, units, key[2])
             except Exception as error:  # a forward may raise anything
-                fault = GUESSED if "Implicit dimension choice" in str(error) else reason(error)
+                fault = reason(error)
             if fault:
                 raise UserError(f"{as_call(description)} on a layer of {units} units: {fault}")
     _passed[key] = named
