@@ -17,6 +17,7 @@ from torch.func import functional_call
 from actsweep.config.descriptions import Description, as_call, find, reason, taken, targets
 from actsweep.config.schema import Init, Settings
 from actsweep.errors import UserError, exits_are_errors
+from actsweep.imports import uncollected
 from actsweep.network.activations import Convolution, build, cast, inputs_for
 from actsweep.network.mlp import fill
 
@@ -60,7 +61,7 @@ def own_values(settings: Settings) -> dict[str, tuple[float, ...]]:
     makers: dict[str, tuple[Description, Callable[[], Tensor]]] = {
         "act": (settings.act.plain(), lambda: _activated(settings.act.plain(), settings.layer_sizes[0])),
         "init": (settings.init.plain(), lambda: _filled(settings.init)),
-        "optim": (settings.optim.plain(), lambda: _stepped(settings.optim.plain())),
+        "optim": (settings.optim.plain(), lambda: stepped(settings.optim.plain())),
     }
     found = {}
     for part, (description, make) in makers.items():
@@ -87,19 +88,27 @@ def _filled(init: Init) -> Tensor:
     return torch.cat([each.detach().flatten() for each in linear.parameters()])
 
 
-def _stepped(description: Description) -> Tensor:
-    """Weights after three steps with one gradient."""
-    weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.float32))
-    arguments = {key: value for key, value in description.items() if key != "l2"}  # which is the loss's
-    optimizer = instantiate(taken(arguments), [{"params": [weight]}])
+def stepped(optim: Description) -> Tensor:
+    """Weights and biases after three steps of an optimiser. Raises UserError where it can't make them."""
+    weight, bias = (
+        nn.Parameter(torch.zeros(4, 4, dtype=torch.float32)),
+        nn.Parameter(torch.zeros(4, dtype=torch.float32)),
+    )
 
     def loss() -> Tensor:
-        weight.grad = torch.linspace(-1, 1, 16, dtype=torch.float32).view(4, 4)
-        return weight.sum()
+        for each in (weight, bias):
+            each.grad = torch.linspace(-1, 1, each.numel(), dtype=torch.float32).view_as(each)
+        return weight.sum() + bias.sum()
 
-    for _ in range(3):
-        optimizer.step(closure=loss)
-    return weight.detach().flatten()
+    arguments = {key: value for key, value in optim.items() if key != "l2"}  # which is the loss's
+    with uncollected():  # torch imports its compiler for the first optimiser
+        optimizer = instantiate(taken(arguments), [{"params": [weight, bias]}])  # as a run does
+    try:
+        for _ in range(3):
+            optimizer.step(closure=loss)  # as Lightning does
+    except Exception as error:  # its own, of many kinds
+        raise UserError(f"optim: {str(error) or repr(error)}") from error
+    return torch.cat([each.detach().flatten() for each in (weight, bias)])
 
 
 def _fault_on(description: Description, units: int, precision: str) -> str | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from actsweep.config.descriptions import taken
 from actsweep.config.schema import Data, Init, Settings
 from actsweep.errors import UserError, exits_are_errors, refuse
 from actsweep.imports import uncollected
@@ -75,23 +74,9 @@ def _try_trainer(arguments: dict[str, Any]) -> int:
 
 
 def _try_optimizer(arguments: dict[str, Any]) -> None:
-    """Make a step of it, with gradients such as a network has."""
-    import torch
+    from actsweep.network import trying  # here, because it imports torch
 
-    arguments.pop("l2", None)  # which is the loss's
-    weight, bias = torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))
-
-    def loss() -> torch.Tensor:
-        for each in (weight, bias):
-            each.grad = torch.ones_like(each)
-        return weight.sum() + bias.sum()
-
-    with uncollected():  # torch imports its compiler for the first optimiser
-        optimizer = instantiate(taken(arguments), [{"params": [weight, bias]}])  # as a run does
-    try:
-        optimizer.step(closure=loss)  # as Lightning does
-    except Exception as error:  # its own, of many kinds
-        raise UserError(f"optim: {str(error) or repr(error)}") from error
+    trying.stepped(arguments)
 
 
 def _try_diagnostics(parts: dict[str, Any]) -> None:
