@@ -107,10 +107,11 @@ class Unit:
         assert self.saving
         state, epochs = read(self.saving.path), self.jobs[0][0].trainer.max_epochs
         resumes = state if state and state["epochs"] < epochs else None
+        jobs = stacks.jobs_in(resumes, self.jobs, self.saving.sweep) if resumes else self.jobs
         device, done = grouping.device_for(self.jobs[0][0]), resumes["epochs"] if resumes else self.done
         if done:
-            print(f"{len(self.jobs)} runs in one stack on {device}, resuming after epoch {done}", flush=True)
-        stacks.train_group(self.jobs, device, self.saving, resumes, watcher)
+            print(f"{counted(len(jobs), 'run')} in one stack on {device}, resuming after epoch {done}", flush=True)
+        stacks.train_group(jobs, device, self.saving, resumes, watcher)
 
     def left(self, ended: set[Path]) -> "Unit | None":
         """What a process that died has left to do; `ended`: the folders of runs that have ended in it."""

@@ -152,7 +152,7 @@ class Stack:
     def release(self, row: int) -> None:
         """Leave a member with copies of its own."""
         for own in (*self.members[row].parameters(), *self.members[row].buffers()):
-            own.data = own.data.clone()
+            own.data = own.data.clone(memory_format=torch.contiguous_format)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all members but these."""

@@ -25,7 +25,7 @@ from actsweep.threads import use_threads
 from actsweep.training import checkpoints
 from actsweep.training.checkpoints import WholeFiles, is_out_of_memory
 from actsweep.training.progress import UNSEEN, Watcher
-from actsweep.training.stack import grouping
+from actsweep.training.stack import grouping, member_checkpoint
 from actsweep.training.stack.training import Job, Training
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,12 @@ def interrupted(sweep: Path, sets_aside: bool = True) -> Iterator[tuple[Path, di
     holds, and the folders and hashes of its runs."""
     for path in paths(sweep):
         state = checkpoints.read(path, sets_aside) if path.suffix == ".ckpt" else {}
-        if runs := [(Path(os.path.normpath(sweep / row["folder"])), row["hash"]) for row in state.get("rows", ())]:
+        if runs := _runs_of(state, sweep):
             yield path, state, runs
+
+
+def _runs_of(state: dict[str, Any], sweep: Path) -> list[tuple[Path, str]]:
+    return [(Path(os.path.normpath(sweep / row["folder"])), row["hash"]) for row in state.get("rows", ())]
 
 
 def tidy(sweep: Path) -> None:
@@ -68,16 +72,20 @@ class Saving:
     waiting_since: float = 0.0
     cost: float = 0.0
 
+    @property
+    def sweep(self) -> Path:
+        return self.path.parent.parent
+
     def of(self, jobs: Sequence[Job]) -> "Saving":
         """For some of the stack's jobs."""
-        return Saving(path_for(jobs, self.path.parent.parent), self.every)
+        return Saving(path_for(jobs, self.sweep), self.every)
 
     def after_epoch(self, training: Training, epochs: int) -> None:
         """`epochs`: completed ones."""
         started = time.perf_counter()
         if started - self.waiting_since < max(self.every, self.cost / MOST_TIME):
             return
-        state = state_of(training, epochs, self.path.parent.parent)
+        state = state_of(training, epochs, self.sweep)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             WholeFiles().save_checkpoint(state, self.path)
@@ -85,6 +93,12 @@ class Saving:
             log.warning("the checkpoint of a stack could not be written, its training goes on: %s", error)
         self.waiting_since = time.perf_counter()
         self.cost = self.waiting_since - started
+
+
+def jobs_in(state: dict[str, Any], jobs: Sequence[Job], sweep: Path) -> list[Job]:
+    """Those of the jobs that a stack's checkpoint is of: not those that had ended before it was written."""
+    runs = set(_runs_of(state, sweep))
+    return [(settings, folder) for settings, folder in jobs if (folder, settings.hash()) in runs]
 
 
 def state_of(training: Training, epochs: int, sweep: Path) -> dict[str, Any]:
@@ -244,6 +258,8 @@ def _prepared(jobs: Sequence[Job]) -> tuple[int, list[Job]]:
     at: dict[int, list[Job]] = {}
     for settings, folder in jobs:
         try:
+            if member_checkpoint.epochs_done(settings, folder) is None:
+                continue  # it has trained already: its own turn tests it
             steps = checkpoints.prepare(folder, settings, is_announced=False).steps
         except UserError:
             continue  # its own turn says why
