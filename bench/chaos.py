@@ -209,8 +209,9 @@ class Chaos:
         self.calm = {name: fingerprint(calm / name) for name in written(calm)}
         self.choice = random.Random(seed)
         self.happened: Counter[str] = Counter()
-        self.sweeps, self.left_over, self.unreadable, self.compared = 0, 0, 0, 0
+        self.sweeps, self.unreadable, self.compared = 0, 0, 0
         self.lost: list[str] = []
+        self.left_over: list[str] = []
         self.different: list[str] = []
         self.twice: list[str] = []
         self.done: dict[str, int] = {}
@@ -240,7 +241,9 @@ class Chaos:
         self.different += different
         self.sweeps += 1
         self.compared += len(self.calm) - len(lost)
-        self.left_over += len(list(self.wild.rglob("*.tmp"))) + len(list(self.wild.glob(".stacks/*")))
+        self.left_over += [
+            str(path.relative_to(self.wild)) for kind in ("**/*.tmp", ".stacks/*") for path in self.wild.glob(kind)
+        ]
         self.unreadable += len(list(self.wild.rglob("*.unreadable")))
         print(f"a sweep is complete: {len(lost)} runs lost, {len(different)} files differ", flush=True)
         if not (lost or different):
