@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn
 
 from actsweep.results import run_folder
 from actsweep.sweep import executors, launcher
-from actsweep.sweep.executors import Numbered, Processes
+from actsweep.sweep.executors import Death, Numbered, Processes
 from tests.conftest import SMALL
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -37,7 +37,7 @@ def processes_in_which(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[li
                 if late or not guilty:
                     unit.train(self.watcher)
                 if guilty:
-                    died.append(((place, unit), "killed by SIGKILL"))
+                    died.append(Death((place, unit), "killed by SIGKILL"))
                 else:
                     yield place, None
 

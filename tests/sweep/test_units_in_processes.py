@@ -5,6 +5,7 @@ import json
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from tests.conftest import SMALL, weights_of
 from tests.sweep.test_stacked_launcher import STACKED, Command, statuses, tree
 from tests.training.stack.test_stack import CPU, Make, several
 
+PIPE = 2**16  # bytes that fit into one
 TWO = ["-m", "hydra.launcher.processes=2", *SMALL]
 
 
@@ -191,6 +193,22 @@ def test_a_process_that_dies_costs_no_other_run(
     assert statuses(tmp_path) == {
         "relu-d2-none-s0": "completed", "relu-d2-none-s1": "failed", "relu-d2-none-s2": "completed",
     }  # fmt: skip
+
+
+def test_processes_that_cant_begin_fail_their_unit_at_once_however_large_it_is(
+    settings_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "script.py"  # which each process that is spawned runs first
+    script.write_text("raise SystemExit(3)")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    settings = settings_for(*SMALL)
+    folders = [tmp_path.joinpath(*(f"{seed}-{part:0200}" for part in range(16))) for seed in range(30)]
+    jobs = [(settings.model_copy(update={"seed": seed}), folder) for seed, folder in enumerate(folders)]
+    assert len(pickle.dumps(jobs)) > PIPE
+    [(place, error)] = Processes(1, 1, ["0"], Heard(), lambda: False).map([Unit(jobs)], tmp_path)
+    assert (place, str(error)) == (0, "its process died, twice: exit code 3 before it began")
+    assert all((run_folder.read_result(folder) or {})["status"] == "failed" for folder in folders)
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:

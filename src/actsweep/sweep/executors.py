@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hydra.core.utils import env_override
 
@@ -129,8 +129,8 @@ def _end_with_parent() -> None:
     os._exit(1)  # nobody holds the sweep's lock any more
 
 
-def work(pipe: Connection, threads: int, unit: Unit | None) -> None:
-    """In a process of its own: do the unit, and those that come out of the pipe, until None does."""
+def work(pipe: Connection, threads: int) -> None:
+    """In a process of its own: do the units that come out of the pipe, until None does."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
@@ -140,10 +140,10 @@ def work(pipe: Connection, threads: int, unit: Unit | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     begin_process()
     gc.freeze()  # what was imported stays
-    while unit is not None:
+    pipe.send(("begun",))
+    while (unit := pipe.recv()) is not None:
         unit.train(Relay(pipe))
         pipe.send(("done",))
-        unit = pipe.recv()
 
 
 @dataclass
@@ -153,20 +153,30 @@ class Worker:
     process: BaseProcess
     slot: int
     task: Numbered | None
+    begun: bool = False  # before that, what ends it is none of its unit's doing
     said: tuple[float, float, float] | None = None
 
     def ending(self) -> str:
         self.process.join()
         code = self.process.exitcode or 0
-        return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        return how if self.begun else f"{how} before it began"
+
+
+class Death(NamedTuple):
+    """Of a process: what it had to do, how it ended, and whether it had begun with that."""
+
+    task: Numbered
+    ending: str
+    begun: bool = True
 
 
 class Processes:
     """So many processes, each of which takes the next unit as soon as it has done one.
 
     A unit whose process dies is tried again, alone: it may have died of the others' memory. If it dies again, its
-    halves are tried, down to the single run, which has failed then. `meanwhile` does a little of what there is to do
-    while no process has said anything; whether there was something.
+    halves are tried, down to the single run, which has failed then; all have failed whose process can't even begin.
+    `meanwhile` does a little of what there is to do while no process has said anything; whether there was something.
     """
 
     def __init__(
@@ -176,25 +186,25 @@ class Processes:
         self.meanwhile = meanwhile
 
     def map(self, units: Sequence[Unit], sweep: Path) -> Iterator[Outcome]:
-        died: deque[tuple[Numbered, str]] = deque()
+        died: deque[Death] = deque()
         yield from self._work_off(sorted(enumerate(units), key=lambda task: -task[1].seconds), self.count, died)
         while died:
-            (place, unit), ending = died.popleft()
+            (place, unit), ending, _ = died.popleft()
             if (left := unit.left(self.watcher.folders)) is None:
                 yield place, None
                 continue
             log.warning("a process ended early, what it left is tried again, alone: %s", ending)
-            again: deque[tuple[Numbered, str]] = deque()
+            again: deque[Death] = deque()
             yield from self._work_off([(place, left)], 1, again)
-            for (_, unit), ending in again:
-                if len(unit.jobs) > 1:
-                    died.extendleft(((place, half), ending) for half in reversed(unit.halves()))
+            for (_, unit), ending, begun in again:
+                if len(unit.jobs) > 1 and begun:
+                    died.extendleft(Death((place, half), ending) for half in reversed(unit.halves()))
                 else:
                     error = RuntimeError(f"its process died, twice: {ending}")
                     yield place, error
                     unit.fail(error, self.watcher)
 
-    def _work_off(self, tasks: Sequence[Numbered], count: int, died: deque[tuple[Numbered, str]]) -> Iterator[Outcome]:
+    def _work_off(self, tasks: Sequence[Numbered], count: int, died: deque[Death]) -> Iterator[Outcome]:
         """Do them, so many at a time. Those whose processes die go to `died`, with how they died."""
         waiting, slots = deque(tasks), deque(range(count))
         working: dict[Connection, Worker] = {}
@@ -212,7 +222,7 @@ class Processes:
                     except (EOFError, OSError):
                         ending = worker.ending()
                         slots.append(working.pop(pipe).slot)
-                        died.extend([(worker.task, ending)] if worker.task else [])
+                        died.extend([Death(worker.task, ending, worker.begun)] if worker.task else [])
                     self._tell(working)
         finally:
             for worker in working.values():  # none, but where something was raised
@@ -222,8 +232,8 @@ class Processes:
 
     def _start(self, task: Numbered, slot: int, working: dict[Connection, Worker]) -> None:
         context = multiprocessing.get_context("fork" if forkable() and not self.gpus else "spawn")
-        here, there = context.Pipe()
-        given = there, self.threads, task[1]
+        here, there = context.Pipe()  # for the unit, too: the library waits for ever for one that dies before it reads
+        given = there, self.threads
         process = context.Process(target=work, args=given, daemon=True)  # type: ignore[attr-defined]
         working[here] = Worker(process, slot, task)
         gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
@@ -238,8 +248,10 @@ class Processes:
         elif what == "reached":
             worker.said = tuple(values)
         elif worker.task:
-            yield worker.task[0], None
-            worker.task, worker.said = waiting.popleft() if waiting else None, None
+            if worker.begun:
+                yield worker.task[0], None
+                worker.task, worker.said = waiting.popleft() if waiting else None, None
+            worker.begun = True
             pipe.send(worker.task and worker.task[1])
 
     def _tell(self, working: Mapping[Connection, Worker]) -> None:
