@@ -211,6 +211,25 @@ def test_processes_that_cant_begin_fail_their_unit_at_once_however_large_it_is(
     assert all((run_folder.read_result(folder) or {})["status"] == "failed" for folder in folders)
 
 
+SIGNALLED_IN_A_FORK = """
+import os, signal, sys
+from actsweep.threads import numpy_starts_none
+numpy_starts_none()
+from actsweep import jobs
+forked = []
+os.register_at_fork(after_in_parent=lambda: forked or (forked.append(1), os.kill(os.getpid(), signal.SIGTERM)))
+jobs.main()
+"""
+
+
+def test_a_signal_in_the_midst_of_a_fork_is_not_lost(tmp_path: Path) -> None:
+    words = [*TWO, "seed=0,1,2,3", "trainer.max_epochs=200", "patience=null", f"hydra.sweep.dir={tmp_path}"]
+    ended = processes.run([sys.executable, "-c", SIGNALLED_IN_A_FORK, *words])
+    assert ended.returncode == 128 + signal.SIGTERM
+    [said] = ended.stderr.splitlines()
+    assert said.startswith("stopped by SIGTERM; to resume: ")
+
+
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     grid = [
         *STACKED,

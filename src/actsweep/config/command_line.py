@@ -116,6 +116,16 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Those that would end the program come when the context is left; a process that is started there has them wait."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def quiet_libraries() -> None:
     """Keep what Lightning says about itself, and its advice that doesn't apply here, out of the terminal."""
     for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector"):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from hydra.core.utils import env_override
 
-from actsweep.config.command_line import SIGNALS
+from actsweep.config.command_line import SIGNALS, signals_wait
 from actsweep.errors import UserError
 from actsweep.results import locks
 from actsweep.sweep.units import Ended, Unit, begin_process
@@ -134,6 +134,7 @@ def work(pipe: Connection, threads: int) -> None:
     for each in SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     with locks.released():
         pass  # a fork has the sweep's too
     share(threads)
@@ -237,7 +238,8 @@ class Processes:
         process = context.Process(target=work, args=given, daemon=True)  # type: ignore[attr-defined]
         working[here] = Worker(process, slot, task)
         gpu = {"CUDA_VISIBLE_DEVICES": self.gpus[slot % len(self.gpus)]} if self.gpus else {}
-        with env_override({"OMP_NUM_THREADS": str(self.threads), **gpu}):  # which torch reads when it is imported
+        # torch reads the threads when it is imported. Python drops what a signal raises in the midst of a fork.
+        with env_override({"OMP_NUM_THREADS": str(self.threads), **gpu}), signals_wait():
             process.start()
         there.close()  # so that its end is heard
 
