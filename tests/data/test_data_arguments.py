@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from actsweep.config.schema import Data
 from actsweep.data.datamodule import open_data
+from actsweep.places import REPOSITORY
+from tests.conftest import names_in
 
 
 @pytest.mark.parametrize(
@@ -75,3 +79,8 @@ def test_an_argument_that_a_data_set_cant_take_is_refused(
 def test_any_argument_of_make_classification_can_be_given(settings_for: Callable[..., Any]) -> None:
     settings = settings_for("data=classification", "+data.source.weights=[0.9,0.1]", "+data.source.flip_y=0.0")
     assert open_data(settings.data, 0).train.labels.bincount().tolist() == [90, 10]
+
+
+@pytest.mark.parametrize("name", names_in("data"))
+def test_every_data_set_takes_the_keys_that_any_of_them_takes(name: str) -> None:
+    assert OmegaConf.load(REPOSITORY / "conf" / "data" / f"{name}.yaml").keys() == Data.model_fields.keys()
