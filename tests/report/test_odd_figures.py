@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from matplotlib import rc_context
+from matplotlib import rc_context, style
 
 from actsweep.errors import UserError
 from actsweep.report import figures
@@ -280,3 +280,12 @@ def test_letters_that_no_font_has_are_told_in_one_line(tmp_path: Path, capsys: p
     assert len(figures.draw(["overview", "learning_curves"], runs, tmp_path)) == 6
     said = "figures show boxes for letters that matplotlib's font lacks; tables and pages have them"
     assert capsys.readouterr().err == f"warning: {said}\n"
+
+
+def test_a_persons_own_style_changes_no_figure_but_its_font(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, seeds=[0])
+    ours = [path.read_bytes() for path in figures.draw(["overview"], runs, tmp_path)]
+    with style.context(["dark_background", {"lines.linestyle": "--", "text.usetex": True}]):
+        assert [path.read_bytes() for path in figures.draw(["overview"], runs, tmp_path)] == ours
+    with rc_context({"font.family": "monospace"}):
+        assert [path.read_bytes() for path in figures.draw(["overview"], runs, tmp_path)] != ours

@@ -36,14 +36,15 @@ def draw(names: Iterable[str], runs: Sequence[Run], folder: Path) -> list[Path]:
     check(names)
     if not names:
         return []
-    import matplotlib as mpl  # here, so that checking names doesn't load it
+    from matplotlib import rcParams, style  # here, so that checking names doesn't load it
 
     from actsweep.report.drawing import STYLE, save
 
+    fonts = {key: value for key, value in rcParams.items() if key.startswith("font.")}  # the letters a person needs
     written: list[Path] = []
     for name in names:
         try:
-            with mpl.rc_context(STYLE):
+            with style.context(["default", fonts | STYLE]):
                 drawing = importlib.import_module(f"{__name__}.{name}").draw(runs)
                 written += save(drawing, folder / FOLDER / name)
         except Exception as error:  # one figure's defect must not cost the report

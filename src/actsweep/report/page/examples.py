@@ -58,7 +58,7 @@ def _open(run: Run) -> "tuple[Pictures | None, str]":
 def _data_uri(image: npt.NDArray[Any], low: float, high: float) -> str:
     """A PNG in the page itself; dark is high, as ink on paper."""
     png = io.BytesIO()
-    imsave(png, image, vmin=low, vmax=high, cmap="gray_r", format="png", metadata=NO_METADATA)
+    imsave(png, image, vmin=low, vmax=high, cmap="gray_r", format="png", origin="upper", metadata=NO_METADATA)
     return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
 
 
