@@ -15,6 +15,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.version import getbase
 from torch.optim import SGD
 
 import actsweep
@@ -86,7 +87,7 @@ def test_a_folder_may_lie_below_ones_home_and_is_given_once(tmp_path: Path, monk
 
 def test_train_may_be_called_where_hydra_is_in_use_and_by_several_threads(tmp_path: Path) -> None:
     tiny = TINY | {"diagnostics": [], "trainer": TINY["trainer"] | {"max_epochs": 1}}
-    with initialize_config_dir(str(REPOSITORY / "conf" / "act"), version_base=None):
+    with initialize_config_dir(str(REPOSITORY / "conf" / "act"), job_name="mine", version_base="1.2"):
         hydra = GlobalHydra.instance().hydra
         torch.manual_seed(1)
         expected = torch.rand(3)
@@ -97,6 +98,8 @@ def test_train_may_be_called_where_hydra_is_in_use_and_by_several_threads(tmp_pa
         assert torch.equal(torch.rand(3), expected)
         assert GlobalHydra.instance().hydra is hydra
         assert compose("relu")["_target_"] == "torch.nn.ReLU"
+        assert compose("relu", return_hydra_config=True).hydra.job.name == "mine"
+        assert str(getbase()) == "1.2"
 
 
 @pytest.mark.parametrize("way", ["dtype", "device", "inference"])

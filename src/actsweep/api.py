@@ -209,8 +209,11 @@ def _as_it_was() -> Iterator[None]:
     import torch
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.core.utils import JobRuntime
+    from hydra.version import VersionBase
 
     hydra, config, threads = GlobalHydra.instance().hydra, HydraConfig.instance().cfg, torch.get_num_threads()
+    job, version = JobRuntime.instance().get("name"), VersionBase.instance().version_base
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     handler = signal.getsignal(signal.SIGINT)
     dtype, device = torch.get_default_dtype(), torch.get_default_device()
@@ -231,6 +234,8 @@ def _as_it_was() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
         GlobalHydra.instance().hydra = hydra
         HydraConfig.instance().cfg = config
+        JobRuntime.instance().set("name", job)
+        VersionBase.instance().version_base = version
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         torch.backends.cudnn.benchmark = benchmark
