@@ -125,6 +125,18 @@ def test_what_a_run_logs_is_in_its_own_log_also_where_another_process_trains_it(
         assert line.endswith(f"[mine][DEBUG] seed {json.loads(path.read_text())['seed']}")
 
 
+@pytest.mark.parametrize(
+    "name", ["${hydra.sweep.dir}/${hydra.job.num}.log", "${hydra.runtime.output_dir}/of${hydra.job.id}.log"]
+)
+def test_logs_may_have_their_jobs_numbers_and_are_ours_wherever_they_lie(
+    command: Command, tmp_path: Path, name: str
+) -> None:
+    words = ["diagnostics=[]", f"hydra.job_logging.handlers.file.filename={name}", f"hydra.sweep.dir={tmp_path}"]
+    for again in ([], ["rerun=all"]):
+        assert command(*TWO, *ONE_BY_ONE, *words, *again) == 0
+    assert {path.name for path in tmp_path.rglob("*.log")} in ({"0.log", "1.log"}, {"of0.log", "of1.log"})
+
+
 def test_hydras_part_of_a_run_is_done_while_others_train(command: Command, tmp_path: Path) -> None:
     waits = "+diagnostics.waits._target_=tests.sweep.test_units_in_processes.WaitsForTheFirst"
     assert command(*TWO, *ONE_BY_ONE, waits, f"hydra.sweep.dir={tmp_path}") == 0

@@ -17,6 +17,8 @@ from actsweep.results import locks, ownership, rank, run_folder
 if TYPE_CHECKING:
     from actsweep.config.schema import Settings
 
+ANY_JOB = 123456789  # stands for the number of a job that has none yet
+
 
 def refuse(folder: Path, settings: "Settings", besides: Iterable[str] = ()) -> None:
     """Raise UserError unless a run with these settings may write into the folder: nothing but ours (and `besides`) is
@@ -86,24 +88,27 @@ def refuse_sweep(folder: Path) -> None:
 def hydra_files(hydra: Any) -> list[str]:
     """What Hydra itself, and its callbacks, write into a run's folder, by the section `hydra` of its configuration."""
     if hydra.output_subdir is None:
-        return _logs(hydra)
+        return logs(hydra, "runtime.output_dir")
     subfolder = Path(hydra.output_subdir)
     others = [] if subfolder == Path() else ["*"]  # where everything lies, everything is not Hydra's
     names = ["config.yaml", "hydra.yaml", "overrides.yaml", *others]
-    return [*_logs(hydra), *((subfolder / name).as_posix() for name in names)]
+    return [*logs(hydra, "runtime.output_dir"), *((subfolder / name).as_posix() for name in names)]
 
 
-def _logs(hydra: Any) -> list[str]:
-    """The files of a job's logging that lie in its folder, and what becomes of them when they are full."""
-    before = OmegaConf.to_container(hydra.runtime, resolve=False)["output_dir"]  # type: ignore[call-overload, index]
+def logs(hydra: Any, place: str) -> list[str]:
+    """The files of a job's logging that lie in the folder at this key, and what becomes of them when they are full."""
+    stand_ins = (hydra.runtime, "output_dir", "/folder"), (hydra.job, "num", ANY_JOB), (hydra.job, "id", str(ANY_JOB))
+    missing = [each for each in stand_ins if OmegaConf.is_missing(*each[:2])]
     with read_write(hydra):
-        hydra.runtime.output_dir = "/folder" if before == "???" else before
+        for section, key, value in missing:
+            section[key] = value
         try:
-            folder = str(hydra.runtime.output_dir)
+            folder = str(OmegaConf.select(hydra, place))
             handlers = ((hydra.job_logging or {}).get("handlers") or {}).values()
-            files = [str(each.get("filename")) for each in handlers if each]
+            files = [str(each.get("filename")).replace(str(ANY_JOB), "*") for each in handlers if each]
         finally:
-            hydra.runtime.output_dir = before
+            for section, key, _ in missing:
+                section[key] = "???"
     inside = [each.removeprefix(f"{folder}/") for each in files if each.startswith(f"{folder}/")]
     return [name for each in inside for name in (each, f"{each}.*")]
 

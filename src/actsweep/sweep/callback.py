@@ -122,6 +122,7 @@ class Sweep(Callback):
         with check.in_a_folder_of_ours():
             locks.take(folder)
             run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), list(asked))
+            ownership.adopt(folder, *claims.logs(config.hydra, "sweep.dir"))
         self.asked = asked
         self.before = {name: run_folder.when_written(folder / name) for name in asked}
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
@@ -25,7 +25,7 @@ from actsweep.errors import UserError
 from actsweep.report import figures
 from actsweep.results import claims, ownership, rank, run_folder
 from actsweep.sweep import parts
-from actsweep.sweep.composing import foresee, logging_of, variables
+from actsweep.sweep.composing import foresee, variables
 from actsweep.training import trainer_arguments
 
 COUNTS = {"every_n_epochs", "every_n_steps", "probe_size", "bins", "points"}  # of this project's diagnostics
@@ -43,7 +43,6 @@ class Asked(NamedTuple):
     folder: Path
     besides: Sequence[str] = ()
     surroundings: Mapping[str, str] = {}  # variables that Hydra sets for the job
-    logging: Any = None  # of the job
 
 
 def _asked(config: DictConfig) -> Asked:
@@ -54,7 +53,7 @@ def _asked(config: DictConfig) -> Asked:
     _refuse_outside("hydra.sweep.subdir", name, "sweep")
     began = f"{name}/" in ownership.recorded(sweep)
     besides = claims.hydra_files(hydra) if began else ()
-    return Asked(settings, name, sweep / name, besides, variables(hydra), logging_of(hydra))
+    return Asked(settings, name, sweep / name, besides, variables(hydra))
 
 
 def _refuse_outside(key: str, folder: str, of: str) -> None:

@@ -8,7 +8,8 @@ when its first job's turn comes.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, configure_log
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from actsweep import composition
 from actsweep.errors import UserError
@@ -45,7 +46,6 @@ class GridJob:
     job: Job | None = None
     unit: Unit | None = None
     surroundings: Mapping[str, str] = field(default_factory=dict)  # variables that Hydra sets for it
-    logging: Any = None  # as Hydra sets it up for it
 
 
 def _first_line(error: Exception) -> str:
@@ -119,6 +119,10 @@ class SweepLaunch:
                 # They are listed before a process logs there; an attempt may have died when they were there, unlisted.
                 if f"{folder.name}/" in begun or ownership.recorded(folder) or not folder.exists():
                     ownership.adopt(folder, *self.hydra_files)
+        for task in tasks:
+            if task.unit and task.unit.away and not task.unit.logging:
+                with self._ahead(task.number, task.overrides) as config:
+                    task.unit.logging = logging_of(config.hydra)
         for place, early in executor.map(units, self.sweep) if units else ():
             if early:
                 print(f"a unit of {len(units[place].jobs)} ended early: {_first_line(early)}", flush=True)
@@ -157,20 +161,26 @@ class SweepLaunch:
             print(f"{counted(count, 'run')} one by one: {reason}", flush=True)
 
     def _task(self, number: int, overrides: list[str]) -> GridJob:
-        task = GridJob(number, overrides)
         if known := self.loader.known.get(tuple(overrides)):
-            job = known.settings, self.sweep / known.name
-            return GridJob(number, overrides, job, None, known.surroundings, known.logging)
+            return GridJob(number, overrides, (known.settings, self.sweep / known.name), None, known.surroundings)
+        with self._ahead(number, overrides) as config:
+            try:
+                job = composition.read(config), self.sweep / str(config.hydra.sweep.subdir)
+                return GridJob(number, overrides, job, None, variables(config.hydra))
+            except UserError:
+                return GridJob(number, overrides)  # the job itself says what is wrong
+
+    @contextmanager
+    def _ahead(self, number: int, overrides: Sequence[str]) -> Iterator[DictConfig]:
+        """A job's configuration before it begins."""
         config, before = self.loader.load_sweep_config(self.config, overrides), HydraConfig.instance().cfg
         foresee(config)
+        with read_write(config.hydra):
+            config.hydra.job.id = config.hydra.job.num = number
         try:
-            task.job = composition.read(config), self.sweep / str(config.hydra.sweep.subdir)
-            task.surroundings, task.logging = variables(config.hydra), logging_of(config.hydra)
-        except UserError:
-            pass  # the job itself says what is wrong
+            yield config
         finally:
             HydraConfig.instance().cfg = before
-        return task
 
     def units(self, tasks: Sequence[GridJob]) -> list[Unit]:
         """The units of the tasks that still have to run. A folder is one unit's: of what a search asks for twice, all
@@ -188,7 +198,6 @@ class SweepLaunch:
         for task in tasks:
             if task.job and task.job == jobs[task.job[1]] and (unit := of_folder.get(task.job[1])):
                 task.unit, unit.surroundings = unit, task.surroundings
-                unit.logging = unit.logging or task.logging
         return units
 
     def _cut(self, jobs: Sequence[Job], interrupted: Sequence[Unit]) -> list[Unit]:
