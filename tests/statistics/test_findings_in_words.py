@@ -145,3 +145,25 @@ def test_seeds_that_there_are_stay_among_those_that_would_do(
     (few,) = find(settings_of(runs))
     assert few.remedy == (remedy,)
     assert few.explanation.endswith(f" {said} in every seed.")
+
+
+LATER = (None, None, None, 0.7, 0.8, 0.7, 0.8, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "said"),
+    [
+        ({"relu": (0.90, 0.91, 0.95), "tanh": (0.90, 0.91)}, "relu and tanh are equal in every seed that both have."),
+        ({"relu": (0.90, 0.91, 0.95), "tanh": (0.89, 0.90)}, " differ by the same in every seed that both have."),
+        ({"relu": (0.9,) * 5} | dict.fromkeys(("tanh", "elu", "gelu", "selu"), LATER), "are needed, or 9 that both have."),
+    ],
+)
+def test_how_many_seeds_would_do_is_said_of_pairs_that_are_compared(accuracies: dict[str, Any], said: str) -> None:
+    runs = [
+        result_of(act, [8], seed, "digits", folder=f"{act}{seed}", test_accuracy=accuracy)
+        for act, found in accuracies.items()
+        for seed, accuracy in enumerate(found)
+        if accuracy is not None
+    ]
+    (few,) = find(settings_of(runs))
+    assert few.explanation.endswith(said)

@@ -43,6 +43,13 @@ def test_of_a_setting_that_is_ahead_in_the_seeds_of_both_the_interval_is_of_its_
     assert said.startswith("tanh is 2.33 percentage points ahead (95 % interval 0.90 to 3.77,")
 
 
+def test_a_setting_whose_runs_diverged_is_not_named_the_best_of_equals() -> None:
+    runs = accuracies(relu={0: 0.1}, tanh={0: 0.1})
+    runs[1] |= {"status": "diverged", "test_accuracy": None}
+    counted = judge(tasks_of(settings_of(runs))[0], with_diverged=True)
+    assert [each.setting.act for each in counted.found] == ["relu", "tanh"]
+
+
 def test_networks_that_were_not_trained_are_not_said_to_have_learnt_nothing() -> None:
     runs = accuracies(relu={0: 0.1, 1: 0.1}, tanh={0: 0.1, 1: 0.1})
     for run in runs:

@@ -62,7 +62,7 @@ def judge(task: Task, with_diverged: bool = False) -> Verdict:
         for setting in task.settings
         if (values := task.outcomes(setting, with_diverged))
     ]
-    found.sort(key=lambda each: -sign * each.mean.value)
+    found.sort(key=lambda each: (-sign * each.mean.value, len(each.setting.diverged)))
     by_label = {
         each.setting.label: {seed: sign * value for seed, value in each.values.items()}
         for each in found[:MOST_COMPARED]

@@ -9,7 +9,7 @@ from actsweep.statistics import inference
 from actsweep.statistics.findings.finding import BREAKS, NOTE, Fact, Finding, Where
 from actsweep.statistics.findings.seen import Seen, average, fact, wider
 from actsweep.statistics.findings.signal import better_init
-from actsweep.statistics.inference import Estimate
+from actsweep.statistics.inference import Estimate, are_paired
 from actsweep.statistics.power import POWER, fewest, seeds_needed, too_few_of
 from actsweep.statistics.setting import Setting
 
@@ -120,13 +120,15 @@ def _seeds_as_typed(known: Collection[int], wanted: int) -> str:
 def _seeds(best: Setting, other: Setting, pairs: int) -> Estimate:
     a, b = best.outcomes(), other.outcomes()
     common = sorted(a.keys() & b.keys())
-    return seeds_needed([a[seed] - b[seed] for seed in common], pairs) if len(common) > 1 else Estimate()
+    is_known = len(common) > 1 and are_paired(a, b)
+    return seeds_needed([a[seed] - b[seed] for seed in common], pairs) if is_known else Estimate()
 
 
 def _would_do(best: Setting, other: Setting, found: Estimate) -> str:
     if math.isnan(found.value):
-        how = "are equal" if best.outcomes() == other.outcomes() else "differ by the same"
-        return f"{best.label} and {other.label} {how} in every seed."
+        a, b = best.outcomes(), other.outcomes()
+        how = "are equal" if all(a[seed] == b[seed] for seed in a.keys() & b.keys()) else "differ by the same"
+        return f"{best.label} and {other.label} {how} in every seed{' that both have' * (a.keys() != b.keys())}."
     number = lambda value: f"{value:.0f}" if math.isfinite(value) else "more than 10,000"  # noqa: E731
     return (
         f"{best.label} against {other.label}: {number(found.value)} seeds show the difference seen, if it is one, with "
