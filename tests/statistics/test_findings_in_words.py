@@ -155,7 +155,10 @@ LATER = (None, None, None, 0.7, 0.8, 0.7, 0.8, 0.75)
     [
         ({"relu": (0.90, 0.91, 0.95), "tanh": (0.90, 0.91)}, "relu and tanh are equal in every seed that both have."),
         ({"relu": (0.90, 0.91, 0.95), "tanh": (0.89, 0.90)}, " differ by the same in every seed that both have."),
-        ({"relu": (0.9,) * 5} | dict.fromkeys(("tanh", "elu", "gelu", "selu"), LATER), "are needed, or 9 that both have."),
+        (
+            {"relu": (0.9,) * 5} | dict.fromkeys(("tanh", "elu", "gelu", "selu"), LATER),
+            "are needed, or 9 that both have.",
+        ),
     ],
 )
 def test_how_many_seeds_would_do_is_said_of_pairs_that_are_compared(accuracies: dict[str, Any], said: str) -> None:

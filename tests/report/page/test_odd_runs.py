@@ -124,7 +124,7 @@ def test_histograms_of_which_no_value_is_finite_are_not_said_to_be_0(tmp_path: P
     table = pd.read_csv(path)
     table.loc[table["layer"] == "layer_01", ["low", "high", "counts"]] = [0.0, 0.0, "0 0 0 0 0"]
     table.to_csv(path, index=False)
-    drawn = open_page(written(tmp_path)).drawn("histogram")
+    drawn = open_page(written(tmp_path)).drawn("histogram").replace("<br>", " ")
     assert "layer 1: values are not finite" in drawn
     assert "all 0" not in drawn
 
@@ -139,3 +139,38 @@ def test_panels_of_long_names_say_first_what_tells_them_apart(tmp_path: Path, op
     assert '"text":"runs that trained (%):' in opened.drawn("depth")
     for when in ("untrained", "trained"):
         assert f'"text":"{when}: depth 2,' in opened.drawn("profile")
+
+
+OUTSIDE = """plots => plots.flatMap(plot => [...plot.querySelectorAll("text")].filter(text => {
+  const [inner, outer] = [text.getBoundingClientRect(), plot.getBoundingClientRect()];
+  return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1);
+}).map(text => text.textContent))"""
+OVERLAPPING = """plots => plots.flatMap(plot => {
+  const boxes = [...plot.querySelectorAll(".xtick text, .xtitle")].map(text => text.getBoundingClientRect());
+  const across = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left);
+  const along = (a, b) => Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+  return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => across(a, b) > 2 && along(a, b) > 2));
+}).length"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_names_are_cut_by_no_edge_and_keep_their_ends(tmp_path: Path, open_page: Open, width: int) -> None:
+    for number in range(6):
+        add_run(tmp_path, f"torch_activation.ALongNameOfAnActivation{number:02d}", 0)
+    opened = open_page(written(tmp_path), width)
+    assert opened.view.eval_on_selector_all(".plot", OUTSIDE) == []
+    for figure in ("accuracy", "map", "functions"):
+        texts = opened.view.locator(f"[data-figure={figure}] .plot").all_inner_texts()
+        assert all(f"ation{number:02d}" in " ".join(texts) for number in range(6)), figure
+
+
+def test_huge_losses_stand_side_by_side_on_a_narrow_page(tmp_path: Path, open_page: Open) -> None:
+    for act, loss in (("tanh", 3e12), ("relu", 1e-7)):
+        for seed in range(4):
+            run = add_run(tmp_path, act, seed, test_accuracy=None, val_accuracy=None, test_loss=loss * (1 + seed))
+            result = json.loads((run / "result.json").read_text())
+            result["config"]["loss"] = "mse"
+            (run / "result.json").write_text(json.dumps(result))
+            (run / "predictions.csv").unlink()
+    opened = open_page(written(tmp_path), 390)
+    assert opened.view.eval_on_selector_all("[data-figure=differences] .plot", OVERLAPPING) == 0

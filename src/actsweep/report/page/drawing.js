@@ -11,12 +11,13 @@ const shown = new Set(D.settings.length > D.shown && best.length ? best : D.sett
 const safe = text => String(text).replace(/[&<>]/g, c => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
 const label = (text, most = 60) => safe(cut(String(text), most));
-// Two lines at most, broken between words where that is possible.
+// Two lines at most, broken between words where that is possible; of what is longer, the end stays: it tells names apart.
 function lines(text, most) {
   if (text.length <= most) return [text];
   const space = text.lastIndexOf(" ", most),
-    at = space > most / 3 ? space : most;
-  return [text.slice(0, at), cut(text.slice(at).trim(), most)];
+    at = space > most / 3 ? space : most,
+    rest = text.slice(at).trim();
+  return [text.slice(0, at), rest.length > most ? "…" + rest.slice(1 - most) : rest];
 }
 const wrapped = (text, most) => lines(String(text), most).map(safe).join("<br>");
 const isNumber = value => typeof value === "number";
@@ -58,7 +59,7 @@ function panels(count, width, asked) {
   const rows = Math.ceil(count / fit),
     columns = Math.ceil(count / rows);
   const each = (width - left - right - gap * (columns - 1)) / columns;
-  const characters = Math.floor(each / 6.8);
+  const characters = Math.floor(each / 8);
   if (titles.some(title => title.length > characters)) top += 15;
   const total = above + rows * (height + top) + (rows - 1) * (bottom - 8) + bottom;
   const inner = { w: width - left - right, h: total - above - bottom };
@@ -187,14 +188,19 @@ function errorBars(low, mean, high, of) {
 function rowsOf(width, names, { range, title, beside, outside, log = false }) {
   const wide = width > 680;
   const left = Math.min(wide ? 250 : 120, 24 + 7 * Math.max(...names.map(n => n.length)));
-  const most = Math.floor((left - 14) / 6.3),
+  const most = Math.floor((left - 14) / 7),
     tall = names.some(name => name.length > most) ? 33 : 26,
     right = wide && beside ? 16 + 6.5 * Math.max(...beside.map(words => words.length)) : 14;
   const layout = {
     width,
     height: tall * names.length + 62,
     margin: { l: left, r: right, t: 6, b: 46 },
-    xaxis: axis({ title, range: log ? range?.map(Math.log10) : range, type: log ? "log" : "linear", nticks: 8 }),
+    xaxis: axis({
+      title,
+      range: log ? range?.map(Math.log10) : range,
+      type: log ? "log" : "linear",
+      nticks: Math.min(8, Math.max(2, Math.floor((width - left - right) / 70))), // side by side: −1.2×10¹³
+    }),
     yaxis: axis({
       tickvals: names.map((_, i) => i),
       ticktext: names.map(n => wrapped(n, most)),
