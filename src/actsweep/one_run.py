@@ -32,18 +32,18 @@ def build_trainer(
     diagnostics: list[L.Callback] = [part.make() for part in settings.diagnostics.values()]
     quantities = [quantity for each in diagnostics for quantity in getattr(each, "quantities", ())]
     run_folder.write_quantities(folder, quantities, settings.loss)
-    return L.Trainer(
-        **trainer_arguments.arguments(settings),
-        default_root_dir=folder,
-        logger=[tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
-        callbacks=[
+    parts = {
+        "default_root_dir": folder,
+        "logger": [tables, TensorBoard(folder, settings.plain(), quantities, start.steps)],
+        "callbacks": [
             BestAndLast(folder, **monitor, config_hash=settings.hash(), clock=start.clock),
             EarlyStopping(**monitor, patience=settings.epochs_without_better, min_delta=settings.min_delta),
             *([ProgressBar(folder.name)] if settings.trainer.enable_progress_bar else []),
             *diagnostics,
         ],
-        plugins=[WholeFiles()],
-    )
+        "plugins": [WholeFiles()],
+    }
+    return L.Trainer(**trainer_arguments.arguments(settings) | parts)
 
 
 @exits_are_errors()

@@ -228,6 +228,13 @@ def test_refusals_are_tried_for_every_argument_that_is_refused() -> None:
     assert set(REFUSED) <= {refused.partition("=")[0] for refused in REFUSALS}
 
 
+def test_what_lightning_finds_in_the_environment_changes_no_run(
+    settings_for: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PL_TRAINER_LIMIT_TRAIN_BATCHES", "1")
+    assert seen(settings_for(*DIGITS, ME), tmp_path)["batches"] == 36
+
+
 def test_overfitting_shows_the_same_batches_in_every_epoch(settings_for: Make, tmp_path: Path) -> None:
     seen(settings_for(*DIGITS, "+trainer.overfit_batches=2", ME), tmp_path)
     first, second, again_first, again_second = Sees.labels

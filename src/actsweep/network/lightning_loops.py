@@ -3,6 +3,7 @@
 Flow: network → **training**, of a stack, whose members leave what a lone run would.
 """
 
+import inspect
 from copy import deepcopy
 from functools import lru_cache
 from typing import Any
@@ -40,8 +41,14 @@ def _all(count: int) -> dict[str, int]:
     return dict.fromkeys(("ready", "started", "processed", "completed"), count)
 
 
+def defaults() -> dict[str, Any]:
+    """What Lightning's Trainer takes for what it isn't given, unless a variable such as PL_TRAINER_LIMIT_TRAIN_BATCHES
+    is left in the environment."""
+    return {name: each.default for name, each in inspect.signature(L.Trainer).parameters.items()}
+
+
 @lru_cache(maxsize=1)
 def _at_the_start() -> dict[str, Any]:
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-    trainer = L.Trainer(devices=1, **dict.fromkeys(quiet, False))  # type: ignore[arg-type]
+    trainer = L.Trainer(**defaults() | {"devices": 1} | dict.fromkeys(quiet, False))
     return {name: getattr(trainer, name).state_dict() for name in LOOPS}

@@ -53,14 +53,16 @@ KNOWN = sorted({*Trainer.model_fields, *DEFAULTS, *REFUSED, *AT_LEAST, *OTHERS} 
 
 
 def arguments(settings: Settings) -> dict[str, Any]:
-    """What the Trainer of a run is given, besides its folder, loggers, callbacks and plugins. Raises UserError for what
-    it can't be given."""
+    """What the Trainer of a run is given: everything, but for its folder, loggers, callbacks and plugins. Raises
+    UserError for what it can't be given."""
+    from actsweep.network.lightning_loops import defaults  # here, as in `_kind`
+
     refuse(given := settings.trainer.plain())
     given = {name: value for name, value in given.items() if name not in REFUSED}
     _check_kinds(given)
     epochs = {"max_epochs": 1 if settings.untrained else settings.trainer.max_epochs}
     validation = {} if settings.validates else {"limit_val_batches": 0}
-    return DEFAULTS | validation | given | epochs
+    return defaults() | DEFAULTS | validation | given | epochs
 
 
 @cache
