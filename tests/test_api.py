@@ -102,13 +102,13 @@ def test_train_may_be_called_where_hydra_is_in_use_and_by_several_threads(tmp_pa
         assert str(getbase()) == "1.2"
 
 
-@pytest.mark.parametrize("way", ["dtype", "device", "inference"])
+@pytest.mark.parametrize("way", ["dtype", "device", "inference", "autocast"])
 def test_what_the_caller_has_set_in_torch_makes_no_other_run(way: str, tmp_path: Path) -> None:
     plain = actsweep.train(seed=0, folder=tmp_path / "plain", **TINY)
     try:
         torch.set_default_dtype(torch.float64 if way == "dtype" else torch.float32)
         torch.set_default_device("meta" if way == "device" else None)
-        with torch.inference_mode(way == "inference"):
+        with torch.inference_mode(way == "inference"), torch.autocast("cpu", enabled=way == "autocast"):
             found = actsweep.train(seed=0, folder=tmp_path / "found", **TINY)
         assert torch.get_default_dtype() == (torch.float64 if way == "dtype" else torch.float32)
         assert torch.get_default_device().type == ("meta" if way == "device" else "cpu")
@@ -228,10 +228,12 @@ def test_load_leaves_out_what_other_programs_left_and_a_row_that_is_cut_off(tmp_
     assert len(actsweep.load(tmp_path).layers) == 0
 
 
-def test_load_says_which_runs_are_there_twice(tmp_path: Path) -> None:
+def test_load_says_which_runs_are_there_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     actsweep.train(seed=0, folder=tmp_path / "run", **TINY)
     shutil.copytree(tmp_path / "run", tmp_path / "run_copied")
-    found = actsweep.load(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = actsweep.load(".")
+    monkeypatch.chdir("/")  # the report is of what was loaded
     assert found.runs["status"].tolist() == ["completed", "repeated"]
     assert found.settings["n"].tolist() == [1]
 

@@ -121,7 +121,7 @@ def load(folders: Sequence[Path]) -> Loaded:
             parts.append(pd.concat([pd.DataFrame(new, index=rows.index), rows], axis=1))
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
     runs_table, epochs_table, layers_table = map(_together, tables, columns)
-    return Loaded(runs_table, epochs_table, layers_table, tuple(folders))
+    return Loaded(runs_table, epochs_table, layers_table, tuple(folder.absolute() for folder in folders))
 
 
 def words(given: Mapping[str, Any]) -> list[str]:
@@ -205,7 +205,8 @@ def _train(folder: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _as_it_was() -> Iterator[None]:
     """Leave Hydra, which the caller may be using, torch's threads and its random numbers as they were; and Ctrl-C, of
-    which Lightning makes an exit, and is deaf to the next. The caller's default type and device make no other run."""
+    which Lightning makes an exit, and is deaf to the next. The caller's default type, device or autocast makes no other
+    run."""
     import torch
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
@@ -223,7 +224,12 @@ def _as_it_was() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
     torch.set_default_device(None)
     try:
-        with torch.random.fork_rng(devices), torch.inference_mode(False):
+        with (
+            torch.random.fork_rng(devices),
+            torch.inference_mode(False),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
             yield
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):

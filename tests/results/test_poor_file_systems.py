@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from actsweep.results import files, run_folder
+from actsweep.results import files, ownership, run_folder
+from actsweep.results.tensorboard import TensorBoard
 from tests.conftest import SMALL
 
 Command = Callable[..., int]
@@ -62,3 +64,13 @@ def test_an_interrupted_run_that_no_longer_says_what_it_was_asked_is_moved_aside
 def test_a_name_that_is_no_unicode_costs_no_result(tmp_path: Path) -> None:
     run_folder.write_result(tmp_path, {"status": "completed", "config": {}, "name": os.fsdecode(b"relu-\xff")})
     assert (run_folder.read_result(tmp_path) or {})["name"] == "relu-?"
+
+
+def test_what_is_written_when_a_runs_folder_was_removed_is_listed_there(tmp_path: Path) -> None:
+    written = TensorBoard(tmp_path / "run", {"seed": 0}, [])
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    written.log_metrics({"train_loss": 1.0}, step=0)
+    written.save()
+    assert written.path.exists()
+    assert not list(ownership.foreign(tmp_path / "run"))

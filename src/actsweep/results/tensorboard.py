@@ -95,6 +95,7 @@ class TensorBoard(Receiver, Logger):
             return
         with self.path.open("ab") as file:
             file.write(b"".join(map(_framed, self.events)))
+        ownership.adopt(self.path.parent, self.path.name)  # again: someone may have removed the folder since
         self.events.clear()
 
     def finalize(self, status: str) -> None:
