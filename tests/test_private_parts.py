@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from actsweep import one_run
+from actsweep.diagnostics.watch import COMPILED
 from actsweep.network import lightning_loops
 from actsweep.results import run_folder
 from tests.conftest import SMALL
@@ -36,7 +37,8 @@ def test_diagnostics_watch_knows_what_is_compiled_by_torchs_names_for_it() -> No
     assert module._compiled_call_impl is None
     module.compile(backend="eager")
     assert module._compiled_call_impl is not None
-    assert hasattr(torch.compile(torch.sin, backend="eager"), "_torchdynamo_orig_callable")
+    assert hasattr(torch.compile(torch.sin, backend="eager"), COMPILED)
+    assert not hasattr(torch.compiler.disable(torch.sin), COMPILED)
 
 
 def test_diagnostics_watch_knows_an_optimiser_that_divides_scaled_gradients_itself() -> None:

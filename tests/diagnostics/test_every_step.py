@@ -96,10 +96,13 @@ def test_a_loss_that_goes_backward_by_hand_is_noted(way: str, tmp_path: Path) ->
     assert found["loss"].tolist() == pytest.approx(module.losses, rel=1e-6)
 
 
-def test_a_fit_that_broke_off_leaves_nothing_in_the_next_ones_rows(tmp_path: Path) -> None:
+def test_a_fit_that_broke_off_leaves_its_rows_and_nothing_in_the_next_ones(tmp_path: Path) -> None:
     callback = EveryStep()
     with pytest.raises(RuntimeError, match="broken off"):
-        fit(Noting(breaks_at=2), DATA, [callback], logger=Tables(tmp_path / "first"))
+        fit(module := Noting(breaks_at=2), DATA, [callback], logger=Tables(tmp_path / "first"))
+    broken = pd.read_csv(tmp_path / "first" / "steps.csv")
+    assert broken["step"].tolist() == [0, 1]
+    assert broken["loss"].tolist() == pytest.approx(module.losses)
     fit(Noting(), DATA, [callback], logger=Tables(tmp_path / "second"))
     assert pd.read_csv(tmp_path / "second" / "steps.csv")["step"].tolist() == [0, 1, 2]
 

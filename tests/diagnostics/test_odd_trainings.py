@@ -187,11 +187,14 @@ def test_a_use_without_units_leaves_the_layer_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("together", "most", "steps"), [(1, 5, [0, 2, 4]), (1, 2, [0, 1]), (2, 1, [0, 0]), (1, 6, [0, 2, 5])]
+    ("times", "together", "most", "steps"),
+    [(0, 1, 5, [0, 2, 4]), (0, 1, 2, [0, 1]), (0, 2, 1, [0, 0]), (0, 1, 6, [0, 2, 5]), (2, 1, 4, [0, 2])],
 )
-def test_an_epoch_that_max_steps_cuts_short_has_its_last_step(together: int, most: int, steps: list[int]) -> None:
+def test_an_epoch_that_max_steps_cuts_short_has_its_last_step(
+    times: int, together: int, most: int, steps: list[int]
+) -> None:
     arguments = {"max_steps": most, "max_epochs": -1, "accumulate_grad_batches": together}
-    trainer = zoo_fit(Small(), DATA, [GradientNorm()], **arguments)
+    trainer = zoo_fit(Small(times), DATA, [GradientNorm()], **arguments)
     assert [step for step, row in trainer.logger.rows if "grad_norm/net.4" in row] == steps  # type: ignore[union-attr]
 
 

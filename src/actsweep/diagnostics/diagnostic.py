@@ -15,7 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
-from actsweep.diagnostics.observation import Layer, observe
+from actsweep.diagnostics.observation import Layer, double, observe
 from actsweep.diagnostics.watch import Watch, from_last_step, in_order, is_sharded
 from actsweep.errors import UserError
 
@@ -220,7 +220,7 @@ class Diagnostic(L.Callback):
         """Under which epochs a step that begins with this batch is recorded; none if it isn't, or was."""
         done, before, every = trainer.global_step, self._begun, self.every_n_steps
         # A hook's batch_idx is the batch before's where the step takes the loader.
-        place = from_last_step(trainer, module, trainer.fit_loop.batch_idx)
+        place = from_last_step(trainer, module, trainer.fit_loop.batch_idx, 1 if before is None else done - before)
         if every and place > 0:
             return []  # the next step counts in its place
         self._begun = done
@@ -280,7 +280,7 @@ def keeps_tables(trainer: L.Trainer, owner: object) -> bool:
 def by_network(measured: dict[str, dict[str, Tensor]]) -> list[dict[str, float]]:
     """Layer → quantity → (K,) values as each network's values by `quantity/layer`: one transfer from the device."""
     names = [f"{quantity}/{layer}" for layer, values in measured.items() for quantity in values]
-    values = [each.detach().double() for quantities in measured.values() for each in quantities.values()]
+    values = [double(each.detach()) for quantities in measured.values() for each in quantities.values()]
     return [dict(zip(names, row, strict=True)) for row in torch.stack(values, dim=1).tolist()] if values else []
 
 

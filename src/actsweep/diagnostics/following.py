@@ -7,6 +7,7 @@ dropout, pooling, changes of shape.
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +85,9 @@ class Stretch:
             if any(call.given.get(id(each)) not in order for each in tensors):
                 return None
             places = [order[call.given[id(each)]] for each in tensors]
-            others = mapped((call.arguments, dict(call.named)), lambda tensor: tensor.new_empty(0))
+            others = mapped(
+                (call.arguments, dict(call.named)), lambda each: each.new_empty(0) if isinstance(each, Tensor) else None
+            )
             parts += [call.function, repr(others), tuple(places), call.differentiated]
             order |= {value: len(order) + place for place, value in enumerate(call.made.values())}
         return tuple(parts)
@@ -99,7 +102,9 @@ def _repeat(call: Call, values: dict[Value, Tensor], half: torch.dtype | None) -
     """`half`: what numbers from outside are widened from, where those that enter are wider than they were."""
     swapped: dict[int, Tensor] = {}
 
-    def swap(tensor: Tensor) -> Tensor:
+    def swap(tensor: Any) -> Any:
+        if isinstance(tensor, torch.Generator):
+            return tensor.clone_state()
         value = call.given.get(id(tensor))
         known = None if value is None else values.get(value)
         here = call.before if call.before is not None and tensor is call.arguments[0] else tensor.detach()

@@ -23,7 +23,7 @@ def norm(values: Tensor) -> Tensor:
     found = each.norm(dim=1)
     if ((found >= SAFE[0]) & (found <= SAFE[1])).all():
         return found
-    exact = vector_norm(each.cpu(), dim=1, dtype=torch.float64)  # which not every device has
+    exact = vector_norm(each.abs().cpu(), dim=1, dtype=torch.float64)  # which not every device has
     return exact.to(each.device, found.dtype)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity, check_counts, receives, receiving
-from actsweep.diagnostics.observation import Layer
+from actsweep.diagnostics.observation import Layer, double
 from actsweep.errors import UserError
 
 CountsAndEdges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -32,7 +32,7 @@ class Histogram:
     def networks(self) -> list[CountsAndEdges]:
         """Those of each network, in one transfer from the device."""
         ends = torch.stack((self.low, self.high), dim=1)
-        numbers = torch.cat((self.counts.double(), ends.double()), dim=1).cpu().numpy()
+        numbers = torch.cat((double(self.counts), double(ends)), dim=1).cpu().numpy()
         # Each by itself: what linspace gives in the last bits depends on what else it is given.
         return [(row[:-2], np.linspace(row[-2], row[-1], len(row) - 1)) for row in numbers]
 

@@ -145,6 +145,11 @@ def as_matrix(weight: Tensor) -> Tensor:
     return (weight.to_dense() if weight.is_sparse else weight).flatten(1).unsqueeze(0)
 
 
+def double(values: Tensor) -> Tensor:
+    """In double precision: on the CPU where the device has none, as Apple's."""
+    return (values.cpu() if values.is_mps else values).double()
+
+
 def as_units(x: Tensor) -> Tensor:
     """(N, H) → (1, N, H); (N, H, …) → (1, N·…, H)."""
     return x.movedim(1, -1).reshape(1, -1, x.shape[1])
@@ -192,6 +197,12 @@ def _restore(part: nn.Module, noted: dict[str, tuple[Any, Any]]) -> None:
         vars(part)[name] = value
 
 
+def is_expanded(buffer: Tensor) -> bool:
+    """Whether one number in memory stands at several places, so that nothing is written in place."""
+    sizes = zip(buffer.shape, buffer.stride(), strict=True) if buffer.layout == torch.strided else ()
+    return any(step == 0 and size > 1 for size, step in sizes)
+
+
 @contextmanager
 def undisturbed(module: nn.Module) -> Iterator[None]:
     """Restore the module's buffers (running statistics), what its parts have noted in attributes, and the random
@@ -200,22 +211,25 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
         (part, name, buffer, buffer.clone())
         for part in module.modules()
         for name, buffer in part.named_buffers(recurse=False)
+        if not is_expanded(buffer)
     ]
     noted = [(part, _noted(part)) for part in module.modules() if part is not module]
     devices = {parameter.device for parameter in module.parameters() if parameter.is_cuda}
-    for name in (logs := ("log", "log_dict")):
-        vars(module)[name] = lambda *_, **__: None
+    own, logs = vars(module), [name for name in ("log", "log_dict") if hasattr(type(module), name)]
+    before = {name: own[name] for name in logs if name in own}
+    own.update({name: lambda *_, **__: None for name in logs})
     try:
-        with torch.random.fork_rng(devices=list(devices)), torch.enable_grad():
+        with torch.random.fork_rng(devices=list(devices)), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
         for name in logs:
-            del vars(module)[name]
+            del own[name]
+        own.update(before)
         with torch.no_grad():
             for part, name, buffer, value in buffers:
                 setattr(part, name, buffer.copy_(value))
-        for part, before in noted:
-            _restore(part, before)
+        for part, attributes in noted:
+            _restore(part, attributes)
 
 
 def observe(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:

@@ -46,9 +46,13 @@ class EveryStep(L.Callback):
     The loss is the mean over the step's batches; where optimisation is manual, the sum of what went through
     `manual_backward` for it, else what `training_step` returned, else not a number. Of an optimiser that computes the
     loss several times in a step, the first. Of several optimisers, layers that another one steps have no numbers in a
-    row. The penalty is the term whose gradient weight decay and L2 add, Σ ½ ·
-    (weight_decay + l2/examples) · ‖W‖². The gradients are those of the loss, without the penalty, before clipping.
+    row. What a fit that breaks off has done of its last epoch is written, too. The penalty is the term whose gradient
+    weight decay and L2 add, Σ ½ · (weight_decay + l2/examples) · ‖W‖². The gradients are those of the loss, without the
+    penalty, before clipping.
     """
+
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []  # the loss, not a number where it isn't known
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._is_kept = trainer.is_global_zero and not is_sharded(trainer, pl_module) and keeps_tables(trainer, self)
@@ -60,7 +64,7 @@ class EveryStep(L.Callback):
         self._decayed = decayed or (list(self._weights.values()) if self._l2 else [])
         self._decays = torch.tensor([decays[parameter] for parameter in self._decayed], dtype=torch.float64)
         self._steps: list[int] = []
-        self._rows: list[Tensor] = []  # the loss, not a number where it isn't known
+        self._rows = []
         self._backward: list[Tensor] = []  # losses of the step that is being computed
         self._done = -1  # steps before the last row's
         self._before = 0  # rows before the batch
@@ -78,7 +82,6 @@ class EveryStep(L.Callback):
         if not self._is_kept or trainer.global_step == self._done:
             return
         self._done = trainer.global_step
-        self._steps.append(self._done)
         if not self._rows:  # lazy ones are something by now
             self._weights = {name: each for name, each in self._weights.items() if each.ndim >= 2}
         others = _parameters(trainer.optimizers) - _parameters([optimizer])
@@ -86,6 +89,7 @@ class EveryStep(L.Callback):
         sums = [_sum_abs(each, id(each) in others) / scale for each in self._weights.values()]
         norms = [vector_norm(_plain(each)) for each in self._decayed]
         self._rows.append(torch.stack([_loss(trainer, pl_module, losses), *sums, *norms]))
+        self._steps.append(self._done)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Of a loss that went backward behind Lightning's back, take what the training step returned."""
@@ -100,11 +104,18 @@ class EveryStep(L.Callback):
                 rank_zero_info("EveryStep writes nothing of this epoch: no step was taken that Lightning knows of")
             return
         self._has_rows = True
-        rows = torch.stack(self._rows).double().cpu()
+        self._write(trainer, pl_module)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if self._rows:
+            self._write(trainer, pl_module)
+
+    def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        rows, steps = torch.stack(self._rows).cpu().double(), self._steps
+        self._rows, self._steps = [], []
         layers = {name: weight.flatten(1).shape for name, weight in self._weights.items()}
         decays = self._decays + (self._l2 and self._l2 / float(pl_module.examples))  # type: ignore[arg-type]
-        publish_table(trainer, "steps", columns_of(rows, layers, decays, self._steps))
-        self._rows, self._steps = [], []
+        publish_table(trainer, "steps", columns_of(rows, layers, decays, steps))
 
 
 def _parameters(optimizers: Iterable[Optimizer]) -> set[int]:

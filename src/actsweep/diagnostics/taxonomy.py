@@ -7,7 +7,7 @@ classes, but is saturated or collapsed only if it isn't off.
 from torch import Tensor
 
 from actsweep.diagnostics.diagnostic import Diagnostic, Quantity
-from actsweep.diagnostics.observation import Layer
+from actsweep.diagnostics.observation import Layer, double
 from actsweep.diagnostics.units import SATURATED_BELOW
 
 COLLAPSED_BELOW = 1e-3  # standard deviation over examples, relative to the root mean square
@@ -30,7 +30,7 @@ def always_saturated(slopes: Tensor, max_slope: Tensor) -> Tensor:
 
 def collapsed(post: Tensor) -> Tensor:
     """Units whose output hardly depends on the input: (K, N, H) → (K, H)."""
-    values = post.double()
+    values = double(post)
     return values.std(dim=1, correction=0) <= COLLAPSED_BELOW * values.square().mean(dim=1).sqrt()
 
 
@@ -61,5 +61,5 @@ class Taxonomy(Diagnostic):
             "always_saturated": always_saturated(layer.slope, layer.max_slope) & ~off,
             "collapsed": collapsed(layer.post) & ~off,
         }
-        fractions = {name: units.double().mean(dim=1) for name, units in classes.items()}
-        return fractions | {"layer_off": off.all(dim=1).double()}
+        fractions = {name: double(units).mean(dim=1) for name, units in classes.items()}
+        return fractions | {"layer_off": double(off.all(dim=1))}

@@ -5,7 +5,7 @@ operators, and hooks for all modules in whose forward they are. A recorded call 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,8 +68,8 @@ class Value:
 class Call:
     """One call of a torch function. `given`: recorded values by the id of their tensor; `weight`: of a layer's call.
 
-    `module`: in whose forward it was, and `alone`: whether that was given a single tensor. `before`: what was in a
-    first argument that is overwritten and isn't recorded.
+    `module`: in whose forward it was, and `taken`: which tensors that was given. `before`: what was in a first argument
+    that is overwritten and isn't recorded.
     """
 
     function: Callable[..., Any]
@@ -77,7 +77,7 @@ class Call:
     named: Mapping[str, Any]
     given: dict[int, Value]
     module: nn.Module | None
-    alone: bool
+    taken: Sequence[Value | None]
     overwrites: bool
     weight: Value | None
     differentiated: bool
@@ -90,6 +90,11 @@ class Call:
     @property
     def name(self) -> str:
         return name_of(self.function)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the module was given a single tensor."""
+        return len(self.taken) == 1
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -110,9 +115,9 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {said if len(said) <= 80 else said[:79] + '…'}"
 
 
-def mapped(item: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Arguments with each tensor changed."""
-    if isinstance(item, Tensor):
+def mapped(item: Any, change: Callable[[Any], Any]) -> Any:
+    """Arguments with each tensor changed, and each generator of random numbers."""
+    if isinstance(item, Tensor | torch.Generator):
         return change(item)
     if isinstance(item, dict):
         return {key: mapped(each, change) for key, each in item.items()}
@@ -150,12 +155,13 @@ class Trace(TorchFunctionMode):
         self.missed: list[tuple[list[Tensor], str]] = []
         self.found: dict[tuple[Value, Value], bool] = {}  # whether from one to the other there is an activation
         self.barren: set[tuple[Value, bool]] = set()  # what no activation follows; whether as all of a layer's output
-        self._forwards: list[tuple[nn.Module, Any]] = []
+        self._forwards: list[tuple[nn.Module | None, list[Value | None], int]] = []
         self._hooks = ExitStack()
 
     def __enter__(self) -> "Trace":
         self._hooks.callback(register_module_forward_pre_hook(self._begin).remove)
         self._hooks.callback(register_module_forward_hook(self._end, always_call=True).remove)
+        self._hooks.enter_context(unnoticed())
         super().__enter__()
         return self
 
@@ -164,12 +170,13 @@ class Trace(TorchFunctionMode):
         self._hooks.close()
 
     def _begin(self, module: nn.Module, arguments: Any) -> None:
-        self._forwards.append((module, [self.values.get(id(each)) for each in tensors_in(arguments)]))
+        taken = [self.values.get(id(each)) for each in tensors_in(arguments)]
+        self._forwards.append((module, taken, len(self.calls)))
 
     def _end(self, module: nn.Module, arguments: Any, output: Any) -> None:
         if not self._forwards or self._forwards[-1][0] is not module:
             return  # another's hook broke off its beginning
-        _, taken = self._forwards.pop()
+        _, taken, _ = self._forwards.pop()
         given = self.values.get(id(output))
         if len(taken) == 1 and taken[0] is not None and given is not None and given is not taken[0]:
             self.passages[taken[0]].append((module, given))
@@ -181,16 +188,18 @@ class Trace(TorchFunctionMode):
         given = {id(each): self.values[id(each)] for each in tensors_in((args, named)) if id(each) in self.values}
         if not given:
             return func(*args, **named)
-        in_place, generator, before = overwrites(func, named), torch.get_rng_state(), None
+        in_place, generator, before, kept = overwrites(func, named), torch.get_rng_state(), None, (args, named)
         with self._going_on(given):
-            before = self._save(given, args) if in_place else None
+            before, kept = self._save(given, args) if in_place else None, mapped(kept, _kept)
         result = func(*args, **named)
         with self._going_on(given):
             if made := _made(func, args, result, given, in_place):
-                module, taken = self._forwards[-1] if self._forwards else (None, ())
+                module, taken, start = self._forwards[-1] if self._forwards else (None, [], 0)
+                before_it = (each for each in given.values() if each.by is None or each.by.number < start)
+                taken += [each for each in before_it if not each.is_weight and each not in taken]  # given by name
                 call = Call(
-                    func, mapped(args, _kept), mapped(named, _kept), given, module, len(taken) == 1, in_place,
-                    self._weight(func, args, named, given), torch.is_grad_enabled(), generator, len(self.calls), before,
+                    func, kept[0], kept[1], given, module, taken, in_place, self._weight(func, args, named, given),
+                    torch.is_grad_enabled(), generator, len(self.calls), before,
                 )  # fmt: skip
                 self._add(call, made)
         return result
@@ -246,7 +255,7 @@ class Trace(TorchFunctionMode):
         """The weights in a call that is a layer's; what makes weights, such as a parametrization, is none."""
         name = name_of(function)
         place = WEIGHT_AT.get(name)
-        if place is None or any(isinstance(module, ParametrizationList) for module, _ in self._forwards):
+        if place is None or any(isinstance(module, ParametrizationList) for module, *_ in self._forwards):
             return None
         found = given.get(id(args[place] if len(args) > place else named.get("weight")))
         if found is None or not found.is_weight:
@@ -266,7 +275,24 @@ def _made(
     return made | {-id(args[0]): args[0]} if name_of(function) == "__setitem__" else made
 
 
-def _kept(tensor: Tensor) -> Tensor:
-    """What is learnt may be changed by the optimiser before the call is repeated."""
-    is_learnt = isinstance(tensor, nn.Parameter) and not is_lazy(tensor)
-    return tensor.detach().clone() if is_learnt and tensor.ndim < 2 else tensor
+def _kept(item: Any) -> Any:
+    """What is learnt may be changed by the optimiser before the call is repeated, a generator by the call."""
+    if isinstance(item, torch.Generator):
+        return item.clone_state()
+    is_learnt = isinstance(item, nn.Parameter) and not is_lazy(item)
+    return item.detach().clone() if is_learnt and item.ndim < 2 else item
+
+
+@contextmanager
+def unnoticed() -> Iterator[None]:
+    """Let evaluated transformers take their fast path, whose numbers are others: they don't where a mode is active, by
+    what `has_torch_function` says."""
+    asked = torch.overrides.has_torch_function
+    own = lambda each: getattr(type(each), "__torch_function__", None)  # noqa: E731
+    none = None, Tensor.__torch_function__, nn.Parameter.__torch_function__
+    if not asked((None,)):  # no other mode is active
+        vars(torch.overrides)["has_torch_function"] = lambda tensors: any(own(each) not in none for each in tensors)
+    try:
+        yield
+    finally:
+        vars(torch.overrides)["has_torch_function"] = asked

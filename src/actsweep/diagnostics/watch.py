@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import ExitStack
-from functools import cached_property, wraps
+from functools import cached_property, partial, update_wrapper
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,18 +25,18 @@ from actsweep.diagnostics.sightings import Sighting
 from actsweep.diagnostics.trace import Trace
 
 SHARDED = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}  # no process has a layer's whole weights
-COMPILED = "_torchdynamo_orig_callable"  # what a compiled function has
+COMPILED = "_torchdynamo_inline"  # what a compiled function has
 _open: WeakKeyDictionary[L.LightningModule, "Watch"] = WeakKeyDictionary()
 
 
 def is_compiled(module: nn.Module) -> bool:
     """Whether torch.compile runs a part of it: that can't be followed, and to try would compile it again."""
+    parts = list(module.modules())
+    owners = [*parts, *{owner: None for part in parts for owner in type(part).__mro__}]
     return any(
-        type(part).__name__ == "OptimizedModule"
-        or getattr(part, "_compiled_call_impl", None) is not None
-        or any(isinstance(each, FunctionType) and hasattr(each, COMPILED) for each in vars(part).values())
-        for part in module.modules()
-    )
+        type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
+        for part in parts
+    ) or any(isinstance(each, FunctionType) and hasattr(each, COMPILED) for of in owners for each in vars(of).values())
 
 
 def is_sharded(trainer: L.Trainer, module: nn.Module) -> bool:
@@ -45,6 +45,21 @@ def is_sharded(trainer: L.Trainer, module: nn.Module) -> bool:
     if found := strategy in SHARDED:
         table.tell(module, f"{type(module).__name__}: nothing is watched: {strategy} shards the weights")
     return found
+
+
+class WatchedStep:
+    """A module's training step as long as it is watched; a copy of the module that is made meanwhile, or a file of it,
+    has the step itself."""
+
+    def __init__(self, watch: "Watch", step: Callable[..., Any]) -> None:
+        self.watch, self.step = watch, step
+        update_wrapper(self, step)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self.watch.run(self.step, arguments, named)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial, (self.step,)
 
 
 class Watch:
@@ -77,7 +92,7 @@ class Watch:
         if not self._looks and not self.is_compiled:
             own = vars(self.module)
             before = {"training_step": own["training_step"]} if "training_step" in own else {}
-            own["training_step"] = self._watched(self.module.training_step)
+            own["training_step"] = WatchedStep(self, self.module.training_step)
             self._stop_looking.callback(lambda: (own.pop("training_step"), own.update(before)))
         self._looks = True
         self._listen()
@@ -115,19 +130,16 @@ class Watch:
             return (optimizer, then_look, *arguments[2:]), named
         return arguments, named | {"closure": then_look}
 
-    def _watched(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(step)
-        def training_step(*arguments: Any, **named: Any) -> Any:
-            if self._stepped and self.module.automatic_optimization:
-                return step(*arguments, **named)  # again, on the weights that the optimiser tries, as LBFGS does
-            trace = Trace(list(self.weights.values()), (arguments, named))
-            with trace:
-                result = step(*arguments, **named)
-            for name, uses in seen_in(trace, self._name_of).items():
-                self.seen[name] += uses
-            return result
-
-        return training_step
+    def run(self, step: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """What a training step gives; what it does is seen."""
+        if self._stepped and self.module.automatic_optimization:
+            return step(*arguments, **named)  # again, on the weights that the optimiser tries, as LBFGS does
+        trace = Trace(list(self.weights.values()), (arguments, named))
+        with trace:
+            result = step(*arguments, **named)
+        for name, uses in seen_in(trace, self._name_of).items():
+            self.seen[name] += uses
+        return result
 
     @torch.no_grad()
     def before_step(self, optimizer: Optimizer) -> None:
@@ -192,11 +204,11 @@ def scale_of(trainer: L.Trainer, optimizer: Optimizer | None = None) -> float:
     return float(scaler.get_scale()) if scaler and is_scaled else 1.0
 
 
-def from_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int) -> int:
+def from_last_step(trainer: L.Trainer, module: L.LightningModule, batch_idx: int, taken: int = 1) -> int:
     """Where a batch is in its epoch: −1 before the last step of as many examples as others have, 0 in it, 1 behind it:
     on a few left over, units look dead that aren't. Of data without a length it is known at the last batch. An epoch
-    that `max_steps` cuts short has its last step there."""
-    before = 0 if trainer.global_step + 1 == trainer.max_steps else -1
+    that `max_steps` cuts short has its last step there, if this batch takes as many (`taken`) as the one before."""
+    before = 0 if 0 < trainer.max_steps - trainer.global_step <= max(taken, 1) else -1
     if math.isinf(trainer.num_training_batches):
         return 0 if trainer.is_last_batch else before
     batches = int(trainer.num_training_batches)
