@@ -168,6 +168,8 @@ def test_long_names_cover_nothing_and_leave_panels_their_room(tmp_path: Path) ->
     drawn.draw_without_rendering()
     rows = [text.get_window_extent() for text in drawn.axes[0].get_yticklabels()]
     assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(rows))
+    titles = [axes._left_title.get_window_extent() for axes in drawn.axes]
+    assert all(title.x1 < after.x0 for title, after in pairwise(titles))
 
 
 def test_only_chains_are_called_so_and_networks_of_several_inputs_are_refused(tmp_path: Path) -> None:

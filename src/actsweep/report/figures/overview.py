@@ -59,7 +59,7 @@ def _gradients(axes: Axes, groups: list[Setting], when: str, look: dict[str, Loo
     for group, table in zip(groups, tables, strict=True):
         if len(table):
             plot_log(axes, table["layer"], table["grad_norm"], **look[group.act] | {"markersize": 6})
-    axes.set_title(f"gradient norm, {when}", loc="left")
+    axes.set_title(f"gradient norm,\n{when}", loc="left")
     axes.set_xlabel("layer, input → output")
     whole_ticks(axes)
     return pd.concat(tables, ignore_index=True)
