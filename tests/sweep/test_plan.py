@@ -111,6 +111,7 @@ def test_what_goes_at_once_divides_the_time_but_not_that_of_the_longest(settings
         "7 runs, one after another: at most 2 min (0.583 epochs a second), about 6 MB"
     )
     assert "2 at a time: at most 60 s" in plan.summary(costs, Launcher(2))
+    assert plan.summary(costs[1:], Launcher(1)).startswith("1 run: at most ")
     assert "7 at a time: at most 30 s" in plan.summary(costs, Launcher(7))
 
 

@@ -288,7 +288,7 @@ def summary(costs: Sequence[Cost], launcher: Launcher) -> str:
     stacks = sum(cost.runs // cost.together for cost in costs if cost.together > 1)
     singles = sum(cost.runs for cost in costs if cost.together == 1)
     parts = [counted(count, what) for count, what in ((stacks, "stack"), (singles, "single run")) if count]
-    what = f"{runs} runs: {', '.join(parts)}" if stacks else f"{runs} runs"
-    order = "one after another" if launcher.at_a_time == 1 else f"{launcher.at_a_time} at a time"
+    what = counted(runs, "run") + (f": {', '.join(parts)}" if stacks else "")
+    order = ", one after another" if launcher.at_a_time == 1 else f", {launcher.at_a_time} at a time"
     speed = f" ({epochs / seconds:.3g} epochs a second)" if epochs and seconds else ""
-    return f"{what}, {order}: at most {duration(seconds)}{speed}, about {size / 1e6:.3g} MB"
+    return f"{what}{order if runs > 1 else ''}: at most {duration(seconds)}{speed}, about {size / 1e6:.3g} MB"
