@@ -12,6 +12,7 @@ from actsweep.report.frames import PERCENT, WHEN, Runs, loss_unit, norms, outcom
 from actsweep.statistics.setting import Setting, settings_of
 
 MOST = 12  # settings
+ROOMY = 14  # characters of names, that leave the titles room in one line
 NEAR = 5  # percentage points behind the best mean: the axis of accuracies reaches no further if most settings are there
 
 
@@ -54,12 +55,12 @@ def _compared(axes: Axes, groups: list[Setting], found: pd.DataFrame, look: dict
     return any(outside)
 
 
-def _gradients(axes: Axes, groups: list[Setting], when: str, look: dict[str, Look]) -> pd.DataFrame:
+def _gradients(axes: Axes, groups: list[Setting], when: str, look: dict[str, Look], gap: str) -> pd.DataFrame:
     tables = [norms(group, when) for group in groups]
     for group, table in zip(groups, tables, strict=True):
         if len(table):
             plot_log(axes, table["layer"], table["grad_norm"], **look[group.act] | {"markersize": 6})
-    axes.set_title(f"gradient norm,\n{when}", loc="left")
+    axes.set_title(f"gradient norm,{gap}{when}", loc="left")
     axes.set_xlabel("layer, input → output")
     whole_ticks(axes)
     return pd.concat(tables, ignore_index=True)
@@ -78,7 +79,8 @@ def draw(runs: Runs) -> Drawing:
     right[1].sharey(right[0])
     outside = _compared(left, groups, accuracies, look)
     name_rows(left, names)
-    gradients = pd.concat([_gradients(axes, groups, when, look) for axes, when in zip(right, WHEN, strict=True)])
+    gap = "\n" if max(len(line) for name in names for line in name.splitlines()) > ROOMY else " "
+    gradients = pd.concat([_gradients(axes, groups, when, look, gap) for axes, when in zip(right, WHEN, strict=True)])
     right[0].set_ylabel(f"‖∂L/∂W‖₂ ({loss_unit(groups[0].completed)} per unit weight)")
     right[1].tick_params(labelleft=False)
     some = f"The {MOST} best of {len(usable)} settings. " if len(usable) > MOST else ""
