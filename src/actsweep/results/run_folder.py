@@ -115,7 +115,8 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def write_sweep(folder: Path, question: str | None, command: str, expected: list[str]) -> None:
     """Note what a sweep is, before its first run. Runs that an earlier command put into the folder stay expected; what
-    ended that command doesn't."""
+    ended that command doesn't, nor what it was writing here when it was killed."""
+    ownership.remove(ownership.own(folder, f".{SWEEP}{UNFINISHED}"))
     earlier = read_sweep(folder).get("expected", [])
     ownership.record(folder, SWEEP, ERROR, *OF_SWEEPERS, *(f"{name}/" for name in expected))
     if not (folder / RUN).exists():  # else it is that run's
