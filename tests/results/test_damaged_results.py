@@ -1,4 +1,4 @@
-"""A `result.json` or `sweep.json` that lacks what a run or a sweep has is left out, in words, and nothing else is."""
+"""A `result.json` or `sweep.json` that lacks what a run or a sweep has is left out, in words, and nothing else is; half ones go."""
 
 import errno
 import json
@@ -13,7 +13,7 @@ import actsweep
 from actsweep.config import schema
 from actsweep.config.command_line import one_line_errors
 from actsweep.report import writing
-from actsweep.results import files, run_folder
+from actsweep.results import files, ownership, run_folder
 from actsweep.results.reading import read_sweeps
 from tests.results.made_up_runs import sweep
 
@@ -89,3 +89,12 @@ def test_a_report_where_nothing_can_be_written_is_one_line(
         writing.main()
     assert end.value.code == 2
     assert capsys.readouterr().err == f"error: [Errno {number}] not here: 'results.csv'\n"
+
+
+def test_what_a_killed_command_was_noting_of_its_sweep_is_removed_if_it_is_ours(tmp_path: Path) -> None:
+    for name in (ours := tmp_path / ".sweep.json.17.tmp", mine := tmp_path / ".sweep.json.18.tmp"):
+        name.write_text("half")
+    ownership.adopt(tmp_path, ours.name)
+    run_folder.write_sweep(tmp_path, None, "x", [])
+    assert not ours.exists()
+    assert mine.exists()

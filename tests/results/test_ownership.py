@@ -291,12 +291,3 @@ def test_train_itself_refuses_a_foreign_folder(settings_for: SettingsFor, tmp_pa
     with pytest.raises(UserError, match="did not write"):
         one_run.train(settings_for(*SMALL), tmp_path)  # type: ignore[arg-type]
     assert content(tmp_path) == before
-
-
-def test_what_a_killed_command_was_noting_of_its_sweep_is_removed_if_it_is_ours(tmp_path: Path) -> None:
-    for name in (ours := tmp_path / ".sweep.json.17.tmp", mine := tmp_path / ".sweep.json.18.tmp"):
-        name.write_text("half")
-    ownership.adopt(tmp_path, ours.name)
-    run_folder.write_sweep(tmp_path, None, "x", [])
-    assert not ours.exists()
-    assert mine.exists()
