@@ -1,4 +1,4 @@
-"""A `result.json` or `sweep.json` that lacks what a run or a sweep has is left out, in words, and nothing else is; half ones go."""
+"""A `result.json` or `sweep.json` that lacks what a run or a sweep has is left out, in words, and nothing else is."""
 
 import errno
 import json
