@@ -250,7 +250,7 @@ class Processes:
         elif what == "reached":
             worker.said = tuple(values)
         elif worker.task:
-            if worker.begun:
+            if what == "done":
                 yield worker.task[0], None
                 worker.task, worker.said = waiting.popleft() if waiting else None, None
             worker.begun = True
