@@ -5,6 +5,7 @@ this is imported.
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -133,7 +134,11 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{key}: there is no such key"
     message = first["msg"].replace("Input should be", "must be", 1)
-    return f"{key}={first['input']}: {message}"
+    given = first["input"]
+    with suppress(TypeError, ValueError):  # TypeError: it is no text
+        json.loads(given)
+        given = repr(given)  # "3", which ${oc.env:…} gives, is text
+    return f"{key}={given}: {message}"
 
 
 def composed(overrides: list[str]) -> DictConfig:

@@ -43,6 +43,7 @@ RUNS = [
     ("hidden_sizes=[3,0]", "hidden_sizes.1=0", "greater than or equal to 1"),
     ("+trainer._target_=nosuch.Trainer", "trainer._target_=nosuch.Trainer", "pytorch_lightning.Trainer"),
     ("seed=abc", "seed=abc", "valid integer"),
+    ("seed='3'", "seed='3': must be", "valid integer"),
     ("seed=-1", "seed=-1", "greater than or equal to 0"),
     ("seed=4294967296", "seed=4294967296", "less than"),
     ("seed=1,2", "seed=1,2", "-m"),

@@ -114,6 +114,20 @@ def test_pool_and_test_get_the_wider_of_two_types() -> None:
     assert data.pool.inputs.dtype == data.test.inputs.dtype == torch.float64
 
 
+def test_whole_numbers_of_more_digits_than_float32_has_keep_them() -> None:
+    seconds = torch.arange(1_700_000_000, 1_700_000_006)[:, None]
+    pool = Examples(seconds.int(), LABELS)
+    data = checked(made(seconds.int(), shape=1, test=Examples(torch.ones(3, 1, dtype=torch.int32), LABELS[:3])))
+    assert data.pool.inputs.tolist() == seconds.tolist()
+    assert data.test is not None
+    assert data.test.inputs.dtype == data.pool.inputs.dtype == torch.float64
+    batches = SplitData(checked(replace(data, pool=pool, test=None)), Sampling("all", False, None, 0), 0, 42, True)
+    inputs, _ = next(iter(batches.train_dataloader()))
+    assert inputs.flatten().tolist() == pytest.approx(
+        [each * (12 / 35) ** 0.5 for each in torch.arange(-2.5, 3).tolist()]
+    )
+
+
 def test_bytes_with_a_scale_that_stays_among_bytes_become_reals_first() -> None:
     data = checked(made(torch.full((6, 4), 200, dtype=torch.uint8), scale=lambda raw: raw * 2))
     assert data.scale(data.pool.inputs).unique().tolist() == [400]  # not 144

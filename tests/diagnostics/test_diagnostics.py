@@ -221,8 +221,10 @@ def test_predictions_are_those_of_the_tested_weights(settings_for: SettingsFor, 
     assert np.mean([row["label"] == row["prediction"] for row in rows]) == pytest.approx(result["test_accuracy"])
     assert np.mean([float(row["loss"]) for row in rows]) == pytest.approx(result["test_loss"], rel=1e-5)
     module = load(tmp_path / run_folder.BEST).eval()
-    expected = module(data.dataset.scale(data.test.inputs)).softmax(1).amax(1).tolist()
-    assert [float(row["output"]) for row in rows] == pytest.approx(expected, rel=1e-5)
+    outputs = module(data.dataset.scale(data.test.inputs))
+    assert [float(row["output"]) for row in rows] == pytest.approx(outputs.softmax(1).amax(1).tolist(), rel=1e-5)
+    losses = F.cross_entropy(outputs, data.test.labels, reduction="none").tolist()
+    assert [float(row["loss"]) for row in rows] == pytest.approx(losses, rel=1e-4)
 
 
 def test_every_step_is_recorded_with_its_own_gradient(settings_for: SettingsFor, tmp_path: Path) -> None:

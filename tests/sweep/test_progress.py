@@ -80,7 +80,8 @@ def test_time_left_is_of_the_runs_that_were_done_now(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(progress.time, "time", lambda: now)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress.time, "time", lambda: -now)  # a clock that is set meanwhile says nothing of it
     shown = progress.SweepProgress(6)
     for is_new in (False, False):
         shown.ended({"name": "a"}, "found", is_new)

@@ -73,7 +73,8 @@ def _canonical(given: Dataset) -> Dataset:
     parts = {"pool": pool} | ({"test": test} if test else {})
     inputs = _alike({name: part.inputs for name, part in parts.items()})
     if not all(_scaled(given.scale, each[:1], name).is_floating_point() for name, each in inputs.items()):
-        inputs = {name: each.float() for name, each in inputs.items()}
+        is_exact = all(torch.equal(each.float().double(), each.double()) for each in inputs.values())
+        inputs = {name: each.float() if is_exact else each.double() for name, each in inputs.items()}
     for name, each in inputs.items():
         _try_scale(given.scale, each, name)
         parts[name] = Examples(each, parts[name].labels)

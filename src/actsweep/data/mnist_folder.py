@@ -90,5 +90,5 @@ def load(root: str, first_label: int = 0, split: str | None = None) -> Dataset:
     files = tuple((held, tuple(path.absolute() for path in paths)) for held, paths in sorted(chosen.items()))
     found = [path.stat() for _, paths in files for path in paths]
     stamps = tuple((each.st_ino, each.st_size, each.st_mtime_ns, each.st_ctime_ns) for each in found)
-    settled = all(time.time() - max(each.st_mtime, each.st_ctime) > SETTLED for each in found)
+    settled = all(time.time() - each.st_ctime > SETTLED for each in found)
     return (_open if settled else _open.__wrapped__)(place, files, stamps, first_label)

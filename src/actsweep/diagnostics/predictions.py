@@ -30,12 +30,11 @@ class Predictions(L.Callback):
         if not trainer.is_global_zero:
             return
         labels, objective = batch[1], cast(Classifier, pl_module).objective
-        losses = torch.vmap(lambda output, label: objective.value(output[None], label[None]))(outputs, labels)
         columns = {
             "example": range(self._seen, self._seen + len(labels)),
             "label": labels.tolist(),
             "prediction": objective.predict(outputs).tolist(),
-            "loss": losses.tolist(),
+            "loss": objective.function(outputs, labels, reduction="none").tolist(),
             "output": confidence(outputs).tolist(),
         }
         publish_table(trainer, "predictions", columns)

@@ -73,7 +73,7 @@ class Sweep(Callback):
 
     progress: "SweepProgress | None" = None
     asked: Mapping[str, Settings] = {}  # of the command's runs, by name; of a search, which are not known, nothing
-    before: Mapping[str, int | None] = {}  # when the results were written that were there already
+    before: Mapping[Path, int | None] = {}  # by folder, when the results were written that were there already
     trials: Mapping[str, bool] = {}  # of a search that runs here, by name: whether it returned a score
     collected = math.inf  # when a sweep's garbage was; a single run leaves it to the end of its process
     reported: frozenset[Path] = frozenset()  # folders of runs that have ended, as the person knows
@@ -124,7 +124,8 @@ class Sweep(Callback):
             run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), list(asked))
             ownership.adopt(folder, *claims.logs(config.hydra, "sweep.dir"))
         self.asked = asked
-        self.before = {name: run_folder.when_written(folder / name) for name in asked}
+        there = [path.parent.resolve() for path in folder.rglob(run_folder.RESULT)]
+        self.before = {each: run_folder.when_written(each) for each in there}
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
         self.collected = time.monotonic()
@@ -194,7 +195,7 @@ class Sweep(Callback):
             return
         self.reported |= {folder}
         if self.progress:
-            is_new = (folder / run_folder.RESULT).stat().st_mtime >= self.progress.started
+            is_new = run_folder.when_written(folder) != self.before.get(folder)
             self.progress.ended(result, one_line(result), is_new)
         else:
             print(one_line(result), flush=True)
@@ -242,7 +243,7 @@ class Sweep(Callback):
         """Whether a result is not of what the command asks for, or, where it has all done again, was there before."""
         if (settings := self.asked.get(name)) is None:
             return result["status"] != "failed" and not self.trials.get(name, True)
-        if settings.rerun == "all" and run_folder.when_written(folder) == self.before[name]:
+        if settings.rerun == "all" and run_folder.when_written(folder) == self.before.get(folder.resolve()):
             return True
         return not run_folder.is_of(result, settings)
 

@@ -92,7 +92,7 @@ class SweepProgress:
     """How far a sweep is: runs done, time left, the best. On a terminal one line that stays, else plain lines."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self.found, self.started = total, 0, 0, time.time()
+        self.total, self.done, self.found, self.started = total, 0, 0, time.monotonic()
         self.at_work, self.until, self.each = 0.0, 0.0, 0.0  # as those said who train several runs at once
         self.best: tuple[float, str] | None = None
         self.bar = Bar(
@@ -105,7 +105,7 @@ class SweepProgress:
         )
 
     def reached(self, runs: float, left: float, each: float) -> None:
-        self.at_work, self.until, self.each = runs, time.time() + left, each
+        self.at_work, self.until, self.each = runs, time.monotonic() + left, each
         self._show()
 
     def ended(self, result: dict[str, Any], line: str, is_new: bool) -> None:
@@ -127,7 +127,7 @@ class SweepProgress:
         """The time that the sweep still needs, as far as that is known."""
         if self.done == self.total:
             return ""
-        now, new = time.time(), self.done - self.found
+        now, new = time.monotonic(), self.done - self.found
         if self.each:
             seconds = max(0.0, self.until - now) + self.each * max(0, self.total - self.done - self.at_work)
         elif new:
