@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,16 @@ def test_what_cannot_be_copied_has_no_curve_and_no_theory_and_what_cannot_be_pic
     assert found is not None
     assert found["value"] == pytest.approx([-math.tanh(math.log(2)), 0, math.tanh(math.log(2))])
     assert describe(Softened())(np.ones(1)) == pytest.approx([math.tanh(math.log(2))])
+
+
+def test_a_hook_that_cannot_be_copied_costs_neither_curve_nor_theory() -> None:
+    activation, lock = nn.Sequential(nn.Tanh()), threading.Lock()
+    activation[0].register_forward_hook(partial(lambda lock, *_: None, lock))  # as a profiler's
+    activation[0].register_forward_pre_hook(partial(lambda lock, *_: None, lock), with_kwargs=True)
+    found = curve(activation, -1, 1, 3)
+    assert found is not None
+    assert found["value"] == pytest.approx([-math.tanh(1), 0, math.tanh(1)])
+    assert describe(activation)(np.ones(1)) == pytest.approx([math.tanh(1)])
 
 
 @pytest.mark.parametrize("act", [f"{__name__}.Locked", f"{__name__}.Softened", f"{__name__}.Averaging", f"{OWN}.hard"])

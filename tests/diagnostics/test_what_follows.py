@@ -68,6 +68,17 @@ def test_a_sum_over_neighbours_may_stand_between(aggregate: Function) -> None:
     assert (shown.pre[..., 2:] != 0).any(dim=1).all()  # units are in their places
 
 
+@pytest.mark.parametrize("edges", [5, 24])
+def test_messages_beside_a_residual_connection_are_activations(edges: int) -> None:
+    def passed_on(h: Tensor) -> Tensor:
+        messages = F.relu(h[torch.arange(edges) % 8])
+        return h + torch.zeros_like(h).index_add(0, torch.arange(edges) // 3, messages)
+
+    module = Trains(two(passed_on))
+    fit(module, DATA, [DeadUnits()], max_steps=1)
+    assert [row["activation"] for row in watched(module)] == ["relu", "none"]
+
+
 def densely(self: Any, x: Tensor) -> Tensor:
     """As in a DenseNet: what has been is kept beside what is new."""
     kept = torch.cat([x, self.a(x)], dim=1)

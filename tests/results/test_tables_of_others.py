@@ -123,3 +123,10 @@ def test_what_a_resumed_fit_measures_again_is_there_once(tmp_path: Path) -> None
             for folder in (tmp_path / "cut", tmp_path / "whole")
         ]
         assert sorted(map(str, places[0])) == sorted(map(str, places[1]))
+
+
+def test_what_a_fit_leaves_besides_is_in_the_folder_too(tmp_path: Path) -> None:
+    trainer = trainer_of(Tables(tmp_path), ModelCheckpoint(), epochs=1)
+    trainer.fit(Logs(), LOADER, LOADER)
+    assert trainer.log_dir == str(tmp_path)
+    assert [path.suffix for path in tmp_path.rglob("*.ckpt")] == [".ckpt"]

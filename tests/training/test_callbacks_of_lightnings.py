@@ -87,3 +87,16 @@ def test_one_device_leaves_no_process_group_and_no_variables_behind(settings_for
     one_run.train(settings_for(*SMALL, "diagnostics=[]", "+trainer.strategy=ddp"), tmp_path)
     assert dict(os.environ) == before  # LOCAL_RANK, for one, which says whose the next run's files are
     assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.filterwarnings("ignore:.*Profiler")
+def test_a_profiler_leaves_its_traces_costs_no_table_and_no_repetition(
+    command: Callable[..., int], tmp_path: Path
+) -> None:
+    run = [*SMALL, "diagnostics=[curve,theory]", "+trainer.limit_train_batches=6"]
+    assert command(*run, f"hydra.run.dir={tmp_path / 'alone'}") == 0
+    for _ in range(2):
+        assert command(*run, "+trainer.profiler=pytorch", f"hydra.run.dir={tmp_path / 'profiled'}") == 0
+    assert list(tmp_path.glob("profiled/fit-*.pt.trace.json"))
+    for name in ("curves.csv", run_folder.LAYERS):
+        assert (tmp_path / "profiled" / name).read_text() == (tmp_path / "alone" / name).read_text()

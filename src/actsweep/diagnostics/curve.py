@@ -4,7 +4,6 @@ Tabulated before training, so that a learnt activation is shown at its initial v
 """
 
 import math
-from copy import deepcopy
 
 import pytorch_lightning as L
 import torch
@@ -15,6 +14,7 @@ from actsweep.diagnostics.diagnostic import check_counts, keeps_tables, publish_
 from actsweep.diagnostics.elementwise import is_elementwise, slope
 from actsweep.diagnostics.observation import find_taps
 from actsweep.errors import UserError
+from actsweep.theory.integrals import copied
 
 
 def curve(activation: nn.Module, low: float, high: float, points: int, units: int = 1) -> dict[str, list[float]] | None:
@@ -24,8 +24,8 @@ def curve(activation: nn.Module, low: float, high: float, points: int, units: in
     Of one that exists only for a whole layer of `units`, such as a PReLU with a slope for each, the first unit's.
     """
     try:
-        activation = deepcopy(activation).to("cpu", torch.float64).eval()
-    except Exception:  # of what it holds: a lock, for instance
+        activation = copied(activation)
+    except Exception:
         return None
     x = torch.linspace(low, high, points, dtype=torch.float64).unsqueeze(1)
     layer = x.expand(-1, units)

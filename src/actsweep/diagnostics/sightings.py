@@ -143,8 +143,10 @@ def _leads_on(place: Place, stretch: Stretch) -> bool:
             made = next(iter(use.made.values()))
             further = passed(there, use) if there else None
             shrinks = sum(each.tensor.numel() for each in use.made.values()) < value.tensor.numel()
-            alike = {each.tensor.shape for each in use.given.values()} & {made.tensor.shape}
-            is_spread = alike and made.tensor.shape != value.tensor.shape  # one number meets many, as a mean does
+            shape, alike = value.tensor.shape, made.tensor.shape in {each.tensor.shape for each in use.given.values()}
+            # One number meets many, as a mean does; not as what is added up somewhere in a larger or smaller whole.
+            fits = all(one in {1, many} for one, many in zip(shape[::-1], made.tensor.shape[::-1], strict=False))
+            is_spread = alike and fits and made.tensor.shape != shape
             if made not in seen and (further or not shrinks) and not is_spread:
                 ahead.append((made, further))
     return False

@@ -52,6 +52,7 @@ SUMMARY = (*COUNTS, "dead_fraction", "saturated_fraction", "grad_norm", "grad_ma
 HISTOGRAM_COLUMNS = ("epoch", "step", "layer", "quantity", "low", "high", "counts")
 EVENTS, REPLACED = "events.out.tfevents.*", ".replaced"
 UNFINISHED = "*.tmp"  # was being written when a process died
+TRACES = "*.pt.trace.json"  # of trainer.profiler=pytorch
 OF_SWEEPERS = ("multirun.yaml", "optimization_results.yaml", ".submitit/")  # what Hydra's plugins write for a sweep
 
 
@@ -164,7 +165,7 @@ def prepare(folder: Path, settings: "Settings", durable: bool = True, keeps: boo
         print(f"{folder.name}: the run that was there is in {aside}", flush=True)
     else:
         ownership.remove(earlier)
-    ownership.record(folder, RUN, RESULT, QUANTITIES, ERROR, str(BEST), str(LAST))
+    ownership.record(folder, RUN, RESULT, QUANTITIES, ERROR, str(BEST), str(LAST), TRACES)
     write_atomically(folder / RUN, as_json(asked(settings, name_of(folder))), durable)
 
 

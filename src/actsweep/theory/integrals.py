@@ -34,6 +34,16 @@ UNSETTLED, STEADY = 0.01, 0.95  # a mean grows by this share with the last doubl
 ROUNDED, STEEP = 1e3, 16  # what rounding makes of a value, in its last places; of a slope, in those of x
 
 
+def copied(module: nn.Module) -> nn.Module:
+    """A copy on the CPU, in double precision and evaluation; without hooks, such as a profiler's, that can't be copied."""
+    held = [each for part in module.modules() for name, each in vars(part).items() if name.endswith("_hooks")]
+    try:
+        found = deepcopy(module)
+    except Exception:  # of what it, or a hook, holds: a lock, for instance
+        found = deepcopy(module, {id(each): type(each)() for each in held})
+    return found.to("cpu", torch.float64).eval()
+
+
 class Function:
     """An activation module as a function of real numbers, with its slope and the places where it isn't smooth.
 
@@ -44,8 +54,8 @@ class Function:
     def __init__(self, module: nn.Module) -> None:
         self.name = type(module).__name__
         try:
-            self.module = deepcopy(module).to("cpu", torch.float64).eval().requires_grad_(False)
-        except Exception as error:  # of what it holds: a lock, for instance
+            self.module = copied(module).requires_grad_(False)
+        except Exception as error:
             raise UserError(f"{self.name} can't be copied: {error}") from error
         self._check()
 
