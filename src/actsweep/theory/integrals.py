@@ -35,7 +35,7 @@ ROUNDED, STEEP = 1e3, 16  # what rounding makes of a value, in its last places; 
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """A copy on the CPU, in double precision and evaluation; without hooks, such as a profiler's, that can't be copied."""
+    """A copy on the CPU, in double precision and evaluation; without such hooks as can't be copied."""
     held = [each for part in module.modules() for name, each in vars(part).items() if name.endswith("_hooks")]
     try:
         found = deepcopy(module)
