@@ -108,3 +108,29 @@ def test_what_is_not_finite_before_training_is_the_cause_of_what_diverges(kind: 
     assert "3 of 3 runs learnt nothing, or diverged." in first.explanation
     assert ("diverged", kind) in [(each.kind, each.follows) for each in others]
     assert found(tables(grad_norm=layers_of([np.inf] * 4))) == ()
+
+
+def test_numbers_of_runs_that_ended_otherwise_are_in_no_sentence_about_those_that_are_told_of() -> None:
+    dying = tables(dead_fraction=layers_of([0, 0, 0], [0, 0.6, 0.3]), units_died=layers_of([0, 0, 0], [0, 2, 0]))
+    dying = replace(dying, read=lambda name: None)
+    lost = replace(dying, layers=dying.layers | {"units_died": layers_of([0, 0, 0], [0, 40, 0])})
+    runs = [run(0), run(1, status="diverged", test_accuracy=None)]
+    first = find([Setting({"act": "tanh"}, **endings(runs))], lambda each: lost if each is runs[1] else dying)[0]
+    assert (first.kind, first.evidence[0].n, first.evidence[2].value) == ("dying", 1, 2 * EPOCHS)
+    plateau, learnt = SICK["stopped_on_plateau"][0], tables()
+    runs = [run(seed, epochs=EPOCHS if seed else 50) for seed in range(3)]
+    (only,) = find([Setting({"act": "tanh"}, **endings(runs))], lambda each: plateau if each["seed"] else learnt)
+    assert "2 of 3 runs after 10 epochs, when the training loss was 0.65 of that of guessing" in only.explanation
+
+
+def test_a_validation_loss_is_not_called_a_training_loss() -> None:
+    penalised = {"config": changed_config(optim={"lr": 0.01, "l2": 0.1}, trainer={"max_epochs": 10}), "best_epoch": 10}
+    (first,) = found(SICK["not_finished"][0], **penalised)
+    assert "the validation loss still fell" in first.explanation
+    assert first.evidence[1].name == "fall of the validation loss in the last fifth"
+
+
+def test_more_patience_is_advised_to_those_alone_whom_patience_ended() -> None:
+    sick = tables(FLAT, **VANISHING | {"signal": layers_of([1, 0.3, 0.1, 0.03])})
+    said = [found(sick, **LOST, **given)[0].explanation for given in ({}, {"epochs": 50}, {"status": "diverged"})]
+    assert ["more patience may do too" in each for each in said] == [True, False, False]

@@ -97,3 +97,10 @@ def test_numbers_in_names_are_in_order() -> None:
     for run in runs:
         run["config"]["act"]["max_val"] = float(run["folder"])
     assert list(functions(settings_of(runs))) == ["clippedrelu, max_val 2.0", "clippedrelu, max_val 10.0"]
+
+
+def test_epochs_are_whole_numbers_in_results_csv_also_where_a_run_has_none(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, acts=["relu"])
+    runs[0] |= {"status": "diverged", "best_epoch": None, "test_accuracy": None}
+    columns = table_of(runs, settings_of(runs))[["epochs", "best_epoch"]].to_csv(index=False).split()
+    assert columns == ["epochs,best_epoch", f"{runs[0]['epochs']},", f"{runs[1]['epochs']},{runs[1]['best_epoch']}"]

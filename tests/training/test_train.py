@@ -133,7 +133,8 @@ def test_a_run_leaves_what_the_design_says(settings_for: SettingsFor, tmp_path: 
     assert 0 <= result["test_accuracy"] <= 1
     assert len(result["dead_outputs"]) == 2
     assert len(result["grad_norm"]) == len(result["initial"]["grad_norm"]) == 3
-    epochs = pd.read_csv(tmp_path / run_folder.EPOCHS, dtype={"step": int})  # no 18.0, as in a stack's
+    epochs = pd.read_csv(tmp_path / run_folder.EPOCHS)
+    assert epochs["step"].dtype == int  # no 18.0, as in a stack's
     assert epochs["epoch"].tolist() == [1, 2]
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} <= set(epochs)
     layers = pd.read_csv(tmp_path / run_folder.LAYERS)

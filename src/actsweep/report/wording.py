@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from actsweep.statistics.inference import Estimate, two_digits
+
 if TYPE_CHECKING:
     from actsweep.statistics.findings import Fact
-    from actsweep.statistics.inference import Estimate
 
 NOT_FINITE = "∞"  # in the page's data: measured, but NaN or infinite; null there: not measured
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
@@ -48,7 +49,7 @@ def p_value(p: float) -> str:
     """
     if math.isnan(p):
         return "no p-value"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return "p < 0.001" if p < 0.001 else f"p = {two_digits(p)}"
 
 
 def counted(count: int, noun: str) -> str:

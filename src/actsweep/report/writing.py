@@ -55,7 +55,7 @@ def table_of(runs: Sequence[Run], settings: Sequence[Setting]) -> pd.DataFrame:
         how |= {key: run.get(key) for key in ("epochs", "best_epoch", "val_accuracy", "test_accuracy")}
         where = {key: run.get(key) for key in ("seconds", "device", "config_hash", "error", "folder")}
         rows.append(label | how | _found(run) | where | {"repeats": repeats})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"epochs": "Int64", "best_epoch": "Int64"})  # also where some have none
 
 
 def forget(folders: Sequence[Path], names: Sequence[str]) -> list[str]:

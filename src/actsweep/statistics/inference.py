@@ -114,6 +114,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+def two_digits(p: float) -> str:
+    """A p-value as people read it: halves go up, as in browsers, so that the page's figures say what its words say.
+
+    >>> two_digits(0.125), two_digits(0.0625), two_digits(0.03)
+    ('0.13', '0.063', '0.03')
+    """
+    return f"{p * (1 + ROUNDING):.2g}"
+
+
 def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Comparison:
     """Compare two settings, given as seed → value: paired over the seeds that both have, at least two and half of the
     smaller group's; with fewer in common unpaired, because pairs would drop more runs than they are worth.

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special, stats  # type: ignore[import-untyped]
 from scipy.optimize import brentq  # type: ignore[import-untyped]
 
-from actsweep.statistics.inference import ROUNDING, TAIL, Estimate, Floats, are_paired, holm, mean
+from actsweep.statistics.inference import ROUNDING, TAIL, Estimate, Floats, are_paired, holm, mean, two_digits
 
 LEVEL, POWER = 2 * TAIL, 0.8
 SIMULATED = 2_000  # sweeps: 0.9 points, one standard error
@@ -122,7 +122,7 @@ def fewest(comparisons: int, other: int | None = None) -> int:
 def _why(n: int, other: int | None, p: float, comparisons: int) -> str:
     corrected = f" after correction for {comparisons:,} comparisons" if comparisons > 1 else ""
     test = "paired" if other is None else "unpaired"
-    why = f"even if all agree, the {test} test gives p = {p:.2g}{corrected}"
+    why = f"even if all agree, the {test} test gives p = {two_digits(p)}{corrected}"
     if other is not None and n == 1:
         why = "one run doesn't tell how far others would lie from it"
     shared = "" if other is None else f", or {fewest(comparisons)} that both have"

@@ -145,7 +145,7 @@ class BestAndLast(Checkpoint):
     def _write_tables(self, trainer: L.Trainer) -> None:
         """All rows of the epoch: what training found, Lightning would log only after this callback."""
         found = trainer.callback_metrics.items()
-        metrics = {name: float(value) for name, value in found if not name.startswith("val_")}
+        metrics = {name: float(value) for name, value in found if name != "step" and not name.startswith("val_")}
         for logger in trainer.loggers:
             if isinstance(logger, Tables):
                 logger.log_metrics(metrics | {"epoch": trainer.current_epoch}, trainer.global_step)

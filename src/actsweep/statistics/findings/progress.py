@@ -25,18 +25,18 @@ def not_finished(seen: Seen) -> list[Finding]:
     most, pairs = seen.number("trainer.max_epochs"), zip(seen.runs, seen.tables, strict=True)
     known = [(run["epochs"], best) for run, tables in pairs if (best := _best_epoch(seen, run, tables))]
     late = [best for epochs, best in known if best == epochs == most]
-    curves = [curve for curve in seen.losses() if len(curve) > 1]
+    curves = [curve for curve in seen.only(seen.setting.completed).losses() if len(curve) > 1]
     falls = [fall / (fall + float(curve[-1])) if (fall := _last_fall(curve)) else 0.0 for curve in curves]
     matters = bool(curves) and float(np.median([_last_fall(each) / _scale(seen, each) for each in curves])) > MATTERS
     if not most or len(late) * 2 <= len(known) or not matters or float(np.median(falls)) < FELL:
         return []
     evidence = (
         fact("runs whose best epoch is the last allowed", inference.proportion(len(late), len(known)), threshold=0.5),
-        fact("fall of the training loss in the last fifth", average(falls), threshold=FELL),
+        fact(f"fall of the {seen.loss} in the last fifth", average(falls), threshold=FELL),
     )
     said = (
-        f"In {len(late)} of {len(known)} runs epoch {most:.0f}, the last that was allowed, is the best: the training "
-        f"loss still fell by {np.mean(falls):.0%} in the last fifth of the epochs."
+        f"In {len(late)} of {len(known)} runs epoch {most:.0f}, the last that was allowed, is the best: the "
+        f"{seen.loss} still fell by {np.mean(falls):.0%} in the last fifth of the epochs."
     )
     where, remedy = Where(seen.label, None, int(most)), (f"trainer.max_epochs={max(ENOUGH, 4 * most):.0f}",)
     return [Finding("not_finished", seen.severity, where, evidence, said, remedy, "Prechelt 1998")]
@@ -61,21 +61,21 @@ def stopped_on_plateau(seen: Seen) -> list[Finding]:
     """Patience ended most runs while their training loss was still high, or falling."""
     patience, most = seen.patience, seen.number("trainer.max_epochs")
     ended = [run for run in seen.setting.completed if most and run["epochs"] and run["epochs"] < most]
-    curves = [curve / seen.guessing for curve in seen.losses()]
+    curves = [curve / seen.guessing for curve in seen.only(ended).losses()]
     lasts, falls = [float(curve[-1]) for curve in curves], [_last_fall(curve) for curve in curves]
     early = curves and (np.median(lasts) > UNFIT or np.median(falls) > FALLING)
     if not patience or len(ended) * 2 <= seen.n or not early:
         return []
     epochs = [run["epochs"] for run in ended]
     evidence = (
-        fact("last training loss ÷ that of guessing", average(lasts), threshold=UNFIT),
+        fact(f"last {seen.loss} ÷ that of guessing", average(lasts), threshold=UNFIT),
         fact("its fall in the last fifth of the epochs", average(falls), threshold=FALLING),
         fact("runs ended by patience", inference.proportion(len(ended), seen.n)),
         fact("epochs", average(epochs), "epochs"),
     )
     said = (
         f"Early stopping (patience {patience:.0f}) ended {len(ended)} of {seen.n} runs after "
-        f"{span(epochs)} epochs, when the training loss was {np.mean(lasts):.2f} of that of guessing"
+        f"{span(epochs)} epochs, when the {seen.loss} was {np.mean(lasts):.2f} of that of guessing"
         + (", and still falling." if np.median(falls) > FALLING else ": on a plateau, before they had learnt.")
     )
     where, remedy = Where(seen.label, None, int(np.median(epochs))), ("patience=null",)
@@ -89,8 +89,9 @@ def _last_fall(curve: Floats) -> float:
 
 def overfitting(seen: Seen) -> list[Finding]:
     """Training examples are known far better than validation ones, or the validation loss has risen again."""
-    both = [seen.of_epochs(each, "train_accuracy", "val_accuracy") for each in seen.tables]
-    by_epoch = [found["val_loss"] for each in seen.tables if len(found := seen.of_epochs(each, "val_loss"))]
+    tables = seen.only(seen.setting.completed).tables
+    both = [seen.of_epochs(each, "train_accuracy", "val_accuracy") for each in tables]
+    by_epoch = [found["val_loss"] for each in tables if len(found := seen.of_epochs(each, "val_loss"))]
     losses = [curve.to_numpy() for curve in by_epoch]
     if seen.unlearnt.value > 0.5 or not losses or seen.option("data.val_size") == 0:
         return []

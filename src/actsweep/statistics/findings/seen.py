@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -75,9 +75,14 @@ class Seen:
     def label(self) -> str:
         return self.setting.label
 
+    def only(self, runs: Sequence[Run]) -> "Seen":
+        """What these of its runs recorded."""
+        kept = [place for place, run in enumerate(self.runs) if run in runs]
+        return replace(self, runs=tuple(runs), tables=tuple(self.tables[place] for place in kept))
+
     def option(self, key: str) -> Any:
         """A value of the configuration, which all runs of a setting share; None: not said."""
-        found: Any = self.runs[0].get("config") or {}
+        found: Any = self.setting.runs[0].get("config") or {}
         for part in key.split("."):
             found = found.get(part) if isinstance(found, Mapping) else None
         return found
@@ -139,9 +144,14 @@ class Seen:
         found = [each.epochs[column].to_numpy(dtype=float) for each in self.tables if column in each.epochs]
         return [finite for curve in found if len(finite := curve[np.isfinite(curve)])]
 
+    @property
+    def loss(self) -> str:
+        """Which losses tell how far training came, in words: where those of training hold a penalty, the others."""
+        return "validation loss" if self.number("optim.l2") else "training loss"
+
     def losses(self) -> list[Floats]:
-        """Training losses; where they hold a penalty, validation losses, which don't."""
-        return self.curves("val_loss" if self.number("optim.l2") else "train_loss")
+        """Those of each run, by epoch."""
+        return self.curves("val_loss" if self.loss == "validation loss" else "train_loss")
 
     @cached_property
     def learnt(self) -> list[bool]:
@@ -184,13 +194,13 @@ class Seen:
         if not self.learnt:
             return "Whether the runs learn isn’t known yet."
         if not all(self.learnt):
-            return f"{self.lost()}{self._stopped()}."
+            return f"{self.lost()}{self.stopped()}."
         if not self.waited.value >= 0.005:  # or unknown, as of regressions
             return "The runs learnt all the same."
         late = f"{self.waited.value:.0%} of their epochs"
         return f"The runs learnt all the same, but spent {late} at the loss of guessing."
 
-    def _stopped(self) -> str:
+    def stopped(self) -> str:
         """What ended the runs that learnt nothing, if it was patience, in words."""
         patience, most = self.patience, self.number("trainer.max_epochs") or 0
         ended = [run["epochs"] for run in self.runs if run.get("best_epoch") and run["epochs"] < most]

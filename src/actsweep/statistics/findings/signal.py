@@ -125,7 +125,7 @@ def of_scale(seen: Seen) -> list[Finding]:
     found = []
     for name, each in passed.items():
         if each.typical < (1 / late if suffers else VANISHED * (name == "gradient")):
-            patience = "; more patience may do too" if each.typical > PATIENCE and seen.number("patience") else ""
+            patience = "; more patience may do too" if each.typical > PATIENCE and seen.stopped() else ""
             said = f"{each.typical:.2g} of the {name} is left after {each.layers}. {seen.said()}{_cure(seen, patience)}"
             found.append(_of_one(seen, "vanishing", name, each.lowest, passed, 1 / late, said))
         if wild and each.typical > TENFOLD:

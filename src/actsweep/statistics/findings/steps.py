@@ -55,11 +55,11 @@ def too_small(seen: Seen) -> list[Finding]:
         return []
     evidence = (
         fact("largest update ratio of any layer", largest, "1", threshold=TOO_SMALL),
-        fact("last training loss ÷ first", average(falls)),
+        fact(f"last {seen.loss} ÷ first", average(falls)),
     )
     said = (
         f"No step moves any layer’s weights by more than {largest.value:.2g} of their size (usual: {USUAL:g}), and the "
-        f"training loss is still {np.mean(falls):.2f} of the first epoch’s."
+        f"{seen.loss} is still {np.mean(falls):.2f} of the first epoch’s."
     )
     return [Finding("step_too_small", seen.severity, Where(seen.label), evidence, said, faster(seen), SOURCE)]
 
@@ -74,11 +74,11 @@ def too_large(seen: Seen) -> list[Finding]:
         return []
     evidence = [fact("update ratio of the first step", first, "1", threshold=TOO_LARGE)]
     if peaks:
-        evidence.append(fact("highest training loss ÷ that of guessing", geometric(np.array(peaks)), threshold=SPIKE))
+        evidence.append(fact(f"highest {seen.loss} ÷ that of guessing", geometric(np.array(peaks)), threshold=SPIKE))
     said = (
         f"The first step changes the weights of the layer that moves most by {first.value:.2g} of their size (usual: "
         f"{USUAL:g})"
-        + (f", and the training loss rose to {np.median(peaks):.2g} times that of guessing" if spikes else "")
+        + (f", and the {seen.loss} rose to {np.median(peaks):.2g} times that of guessing" if spikes else "")
         + (f". {seen.lost()}." if seen.learnt else ".")
     )
     evidence.append(seen.outcome())

@@ -51,7 +51,8 @@ def born_dead(seen: Seen) -> list[Finding]:
 
 
 def dying(seen: Seen) -> list[Finding]:
-    """Units that were alive and are dead at the last measurement."""
+    """Units that were alive and are dead at the last measurement, of the completed runs."""
+    whole, seen = seen, seen.only(seen.setting.completed)
     before, after = seen.untrained("dead_fraction"), seen.trained("dead_fraction")
     if before is None or after is None or before.layers != after.layers or flat_at_both_ends(seen):
         return []  # what is flat at both ends saturates
@@ -77,7 +78,7 @@ def dying(seen: Seen) -> list[Finding]:
         + (why.capitalize() if unknown else f"{died:.0f} deaths and {revived:.0f} revivals a run: {why}")
     )
     where = Where(seen.label, layer, epoch, share=share.value)
-    return [Finding("dying", seen.severity, where, evidence, said, slower(seen), "Lu et al. 2019; Maas et al. 2013")]
+    return [Finding("dying", whole.severity, where, evidence, said, slower(whole), "Lu et al. 2019; Maas et al. 2013")]
 
 
 def _total(seen: Seen, name: str, layer: str) -> float:
