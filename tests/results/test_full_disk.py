@@ -4,7 +4,7 @@ import errno
 import json
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,16 @@ def test_a_disk_that_cant_be_written_is_named(
     [line] = capsys.readouterr().err.splitlines()
     assert "Read-only file system" in line
     assert str(small_disk) in line
+
+
+def test_a_folder_that_a_full_disk_kept_empty_is_still_free(command: Command, small_disk: Path) -> None:
+    (small_disk / "full").write_bytes(bytes(6 * 2**20 - 4096 * 8))
+    with suppress(OSError), (small_disk / "full").open("ab") as file:
+        file.write(bytes(2**20))
+    places = {"hydra.run.dir": [], "hydra.sweep.dir": ["-m", "seed=0,1"]}
+    assert [command(*words, *SMALL, f"{place}={small_disk}/{place}") for place, words in places.items()] == [2, 2]
+    (small_disk / "full").unlink()
+    assert [command(*words, *SMALL, f"{place}={small_disk}/{place}") for place, words in places.items()] == [0, 0]
 
 
 @contextmanager

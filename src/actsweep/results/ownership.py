@@ -18,12 +18,13 @@ MOST_NAMED = 3
 
 
 def recorded(folder: Path) -> set[str]:
-    """The listed names, relative to the folder; one that ends with "/" stands for all that is in there."""
+    """The listed names, relative to the folder; one that ends with "/" stands for all that is in there. A list in which
+    nothing stands yet is one that a full disk kept from being written."""
     try:
         lines = (folder / RECORD).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return set()
-    return {RECORD, *lines[1:]} if lines[:1] == [HEADER] else set()
+    return {RECORD, *lines[1:]} if lines[:1] in ([HEADER], []) else set()
 
 
 def record(folder: Path, *names: str) -> None:
@@ -47,12 +48,10 @@ def adopt(folder: Path, *names: str) -> None:
     if not new:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    if not known:
-        if os.path.lexists(folder / RECORD):
-            raise UserError(_refusal(folder, [RECORD]))
-        new = [HEADER, *new]
+    if not known and os.path.lexists(folder / RECORD):
+        raise UserError(_refusal(folder, [RECORD]))
     with (folder / RECORD).open("ab", buffering=0) as file:
-        file.write("".join(f"{name}\n" for name in new).encode())
+        file.write("".join(f"{name}\n" for name in (new if file.tell() else [HEADER, *new])).encode())
 
 
 def foreign(folder: Path) -> Iterator[str]:
