@@ -68,6 +68,18 @@ def test_a_sum_over_neighbours_may_stand_between(aggregate: Function) -> None:
     assert (shown.pre[..., 2:] != 0).any(dim=1).all()  # units are in their places
 
 
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [(F.hardsigmoid, "hardsigmoid"), (lambda x: x.clamp(-5, 5), "clamp"), (lambda x: x.clamp(-30, 20), "none")],
+)
+def test_a_function_that_is_straight_around_0_is_an_activation_if_it_bends_within_10(
+    function: Function, name: str
+) -> None:
+    module = Trains(two(function))
+    fit(module, DATA, [DeadUnits()], max_steps=1)
+    assert [row["activation"] for row in watched(module)] == [name, "none"]
+
+
 @pytest.mark.parametrize("edges", [5, 24])
 def test_messages_beside_a_residual_connection_are_activations(edges: int) -> None:
     def passed_on(h: Tensor) -> Tensor:
