@@ -124,14 +124,16 @@ def register() -> None:
         OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first thing that is wrong, as `key=value: what is allowed`."""
+def _sentence(error: ValidationError, choices: Mapping[str, str]) -> str:
+    """The first thing that is wrong, as `key=value: what is allowed`. `choices`: the file chosen in each group."""
     first = error.errors(include_url=False)[0]
     path = [str(part) for part in first["loc"] if str(part) not in {"int", "float", "str", "constrained-int"}]
     key = ".".join(part for part in path if not part.startswith(("literal[", "list[", "constrained")))
     if first["type"] == "missing":
         return f"{key}: missing"
     if first["type"] == "extra_forbidden":
+        if key in choices:
+            return f"{key}={choices[key]}: a file of keys of all sections must begin with the line # @package _global_"
         return f"{key}: there is no such key"
     message = first["msg"].replace("Input should be", "must be", 1)
     given = first["input"]
@@ -176,7 +178,7 @@ def validated(config: DictConfig) -> Settings:
         init, act = config.names.init, config.names.act
         raise UserError(f"init={init} has no number for act={act}: give one with +init.by_act.{act}=NUMBER") from error
     except ValidationError as error:
-        raise UserError(_sentence(error)) from error
+        raise UserError(_sentence(error, config.hydra.runtime.choices if "hydra" in config else {})) from error
     _refuse_contradictions(config)
     _refuse_unmeasured(settings)
     if "hydra" in config:

@@ -50,6 +50,7 @@ INPUTS_ALIKE: dict[str, Any] = {
     "tensors": list(INPUTS),
     "arrays": list(INPUTS.numpy()),
     "a frame": pd.DataFrame(INPUTS.numpy()),
+    "a frame of several types": pd.DataFrame(INPUTS.numpy()).astype({0: "Float64", 1: "float16"}),
 }
 WHOLE_ALIKE: dict[str, Any] = {
     str(kind): WHOLE.to(kind)
@@ -74,7 +75,7 @@ LABELS_ALIKE: dict[str, Any] = {
 @pytest.mark.parametrize(("case", "factor"), [*((n, 1) for n in INPUTS_ALIKE), *((n, 8) for n in WHOLE_ALIKE)])
 def test_inputs_of_any_container_shape_and_type_become_rows_of_reals(case: str, factor: int) -> None:
     data = checked(made((INPUTS_ALIKE | WHOLE_ALIKE)[case]))
-    is_double = case in {"float64", "lists", "NumPy long double"}
+    is_double = case in {"float64", "lists", "NumPy long double", "a frame of several types", "NumPy uint64"}
     assert data.pool.inputs.dtype == (torch.float64 if is_double else torch.float32)
     assert torch.equal(data.pool.inputs, (INPUTS * factor).to(data.pool.inputs.dtype))
     assert data.pool.inputs.is_contiguous()

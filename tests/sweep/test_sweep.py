@@ -87,6 +87,18 @@ def test_a_study_of_ones_own_is_found_in_a_folder_of_ones_own(
     assert json.loads((tmp_path / "out" / "sweep.json").read_text())["question"] == question
 
 
+def test_a_study_without_its_first_line_is_told_which(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "mine" / "sweeps" / "bends.yaml"
+    study.parent.mkdir(parents=True)
+    study.write_text("# Does it bend?\n# @package _global_\nhydra:\n  mode: MULTIRUN\n")
+    assert command(f"--config-dir={tmp_path}/mine", "+sweeps=bends", *SMALL, f"hydra.run.dir={tmp_path}/out") == 2
+    assert "sweeps=bends: a file of keys of all sections must begin with the line # @package _global_" in (
+        capsys.readouterr().err
+    )
+
+
 def test_twenty_runs_in_one_sweep_keep_memory_flat(command: Command, tmp_path: Path) -> None:
     process = psutil.Process()
     sweep = ["-m", *SMALL, "width=64", f"hydra.sweep.dir={tmp_path}"]

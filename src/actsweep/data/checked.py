@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from actsweep.errors import UserError, exits_are_errors
 
 ROWS, ALONE = 2048, 16  # examples that are scaled at a time; that are scaled one by one too
 KEPT = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64}
-WIDER = {torch.bool: torch.uint8, torch.uint16: torch.int32}  # other whole numbers become int64, other reals float32
+# Other whole numbers become int64, other reals float32.
+WIDER = {torch.bool: torch.uint8, torch.uint16: torch.int32, torch.uint64: torch.float64}
 
 
 def checked(given: object) -> Dataset:
@@ -116,6 +118,8 @@ def _tensor(values: Any, what: str) -> Tensor:
             if np.ma.is_masked(values):
                 raise UserError(f"{what}: some are masked")
             array = np.asarray(values)
+            if array.dtype == object and all(isinstance(each, Real | np.bool_) for each in array.flat):
+                array = array.astype(np.float64)  # as a frame whose columns are of several types
             if array.dtype.kind not in "biuf":
                 raise UserError(f"{what} are of type {array.dtype}: must be numbers")
             native = array.dtype.newbyteorder("=") if array.itemsize <= 8 else np.dtype("float64")
