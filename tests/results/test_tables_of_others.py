@@ -56,14 +56,6 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_lightning_knows_the_folder_as_where_the_fit_is_logged(tmp_path: Path) -> None:
-    """Its command line, LightningCLI, puts config.yaml there, and ends without."""
-    trainer = trainer_of(Tables(tmp_path / "mine"), saver := ModelCheckpoint())
-    trainer.fit(Logs(), LOADER, LOADER)
-    assert trainer.log_dir == str(tmp_path / "mine")
-    assert Path(saver.best_model_path).is_relative_to(tmp_path / "mine")
-
-
 @pytest.mark.parametrize("step", [False, True])
 def test_epochs_are_those_that_were_trained_whatever_else_the_trainer_does(step: bool, tmp_path: Path) -> None:
     trainer, module = trainer_of(Tables(tmp_path)), Logs(step)

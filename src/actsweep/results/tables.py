@@ -83,11 +83,6 @@ class Tables(Receiver, Logger):
         number = lambda text: int(text) if text.isdigit() else float(text)  # noqa: E731
         return {int(row.pop("epoch")): {name: number(value) for name, value in row.items() if value} for row in rows}
 
-    @property
-    def save_dir(self) -> str:
-        """By which Lightning knows it: its command line writes config.yaml there, and `trainer.log_dir` is it."""
-        return str(self.folder)
-
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         pass  # they are in result.json
 
