@@ -58,7 +58,22 @@ def test_a_persons_function_stands_among_those_of_the_committed_table_of_the_sam
     assert len(table) == 7
     assert table.loc[table["act"] == "torch.sin", "same_as"].item() == "torch_activation.F3"
     assert atlas.best(3) == ["torch_activation.F5", "torch_activation.Other", "torch_activation.F4"]
-    assert atlas.places(table, own) == ["torch.sin, init=default: mean test accuracy 35.00%, place 3 of 7"]
+    where = "place 3 of 6, as torch_activation.F3, which it equals"  # among the different ones, as on the page
+    assert atlas.places(table, own) == [f"torch.sin, init=default: mean test accuracy 35.00%, {where}"]
+
+
+def test_of_a_function_of_ones_own_that_learns_no_table_says_whom_it_equals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """a·tanh(x) and tanh(a·x) are alike before they learn."""
+    committed, unfit = atlas.tables([run_of("torch_activation.F", [1.0], [0.5], learnt=1)])
+    committed.to_csv(tmp_path / "atlas.csv", index=False)
+    unfit.to_csv(tmp_path / "unfit.csv", index=False)
+    monkeypatch.setattr(atlas, "COMMITTED", tmp_path / "atlas.csv")
+    monkeypatch.setattr(atlas, "EXCLUDED", tmp_path / "unfit.csv")
+    table, _, own = atlas.among_all(*atlas.tables([run_of("torch.sin", [1.0], [0.4], learnt=1)]))
+    assert list(table["same_as"]) == ["", ""]
+    assert atlas.places(table, own) == ["torch.sin, init=default: mean test accuracy 40.00%, place 2 of 2"]
 
 
 class Jumping(nn.Module):

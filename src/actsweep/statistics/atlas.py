@@ -165,7 +165,9 @@ def filled(of: Known, empty: str = "") -> Known:
 
 def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """A person's functions among those of the committed tables: rows of `table` first, then those of functions that it
-    lacks, measured by the same protocol; what could not be; and the names of the person's functions."""
+    lacks, measured by the same protocol; what could not be; and the names of the person's functions.
+
+    Those that learn equal none of the committed: what they do as they learn is in no table."""
     own = [act for act in dict.fromkeys(table["act"]) if act not in listed()]
     if not (own and COMMITTED.is_file()):
         return table, excluded, own
@@ -174,8 +176,8 @@ def among_all(table: pd.DataFrame, excluded: pd.DataFrame) -> tuple[pd.DataFrame
     first = {tuple(row[1:]): row[0] for row in known[["act", *OF_THE_FUNCTION]].iloc[::-1].itertuples(index=False)}
     mine = filled(table[["act", "same_as", *OF_THE_FUNCTION]]).itertuples(index=False)
     equal = dict(zip(known["act"], known["same_as"], strict=True))
-    for act, same_as, *text in mine:
-        equal[act] = same_as or (first.get(tuple(text), "") if act in own else "")
+    for act, same_as, learnt, *text in mine:
+        equal[act] = same_as or (first.get((learnt, *text), "") if act in own and learnt == "0" else "")
     everything = pd.concat([table, known], ignore_index=True)
     everything["same_as"] = [_first(act, equal) for act in everything["act"]]
     return everything, pd.concat([excluded, unfit]).drop_duplicates("act"), own
@@ -209,17 +211,24 @@ def best(count: int) -> list[str]:
 
 
 def places(table: pd.DataFrame, own: Sequence[str]) -> list[str]:
-    """Where each of these functions stands among all of its protocol in the table, at each initialisation, in words."""
-    means = _means(table)
-    measured = table.loc[means.index]
+    """Where each of these functions stands among the different ones of its protocol, at each initialisation, in words:
+    as on the page, what equals another one has that one's place, and equal means share the middle one."""
+    measured = table.assign(mean=_means(table).round(5)).dropna(subset="mean")  # sums of six digits break ties
     lines = []
     for act in own:
         for (init, _), rows in measured.groupby(["init", "protocol"]):
-            of_init = means[rows.index]
-            for mean in of_init[rows["act"] == act]:
-                place = f"place {int((of_init > mean).sum()) + 1} of {len(of_init)}"
+            first = rows["same_as"].where(rows["same_as"].isin(rows["act"]), rows["act"])
+            different = rows[first == rows["act"]].set_index("act")["mean"]
+            for name, mean in zip(first[rows["act"] == act], rows.loc[rows["act"] == act, "mean"], strict=True):
+                rank = (different > different[name]).sum() + ((different == different[name]).sum() + 1) / 2
+                place = f"place {rank:g} of {len(different)}{as_(act, name)}"
                 lines.append(f"{act}, init={init}: mean test accuracy {mean:.2%}, {place}")
     return lines
+
+
+def as_(act: str, first: str) -> str:
+    """Whose place it has, in words, where that is another's."""
+    return f", as {first}, which it equals" if first != act else ""
 
 
 def on_fashion(settings: Sequence[Setting]) -> pd.DataFrame | None:

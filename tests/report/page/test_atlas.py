@@ -137,7 +137,9 @@ def test_the_exponents_of_a_logarithmic_axis_are_small(wide: Opened) -> None:
 def test_ones_own_function_has_its_place_also_where_it_equals_another(table: pd.DataFrame, tmp_path: Path) -> None:
     few = table[table["act"].isin(["tanh", "relu", "torch.nn.ReLU"])]
     html = atlas.write(few, made_up_atlas.excluded(), tmp_path, ["torch.nn.ReLU"]).read_text()
-    assert re.search(r"torch\.nn\.ReLU stands 2 \[.+\] of 2 at torch’s initialisation: 9", html)
+    assert re.search(
+        r"torch\.nn\.ReLU stands 2 \[.+\] of 2 at torch’s initialisation, as relu, which it equals: 9", html
+    )
 
 
 def test_what_can_not_be_run_is_named_with_its_reason(wide: Opened) -> None:

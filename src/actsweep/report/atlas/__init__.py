@@ -16,7 +16,7 @@ from actsweep.report.atlas.answers import fashion_of, theory_of
 from actsweep.report.atlas.standing import INITS, NOT_COMPARED, Cell, Standings, accuracy, beside, cell, percent
 from actsweep.report.page import render, script, template
 from actsweep.report.wording import number
-from actsweep.statistics.atlas import filled
+from actsweep.statistics.atlas import as_, filled
 from actsweep.statistics.findings.seen import span
 from actsweep.statistics.setting import ACTS
 
@@ -166,10 +166,10 @@ def _context(
 
 
 def _placed(act: str, found: Standings) -> str:
-    rank = found.ranks[found.same_as.get(act, act)]
+    rank = found.ranks[first := found.same_as.get(act, act)]
     return (
         f"{act} stands {number(rank.value, 4)} [{number(rank.low)}, {number(rank.high)}] of {len(found.different)} at "
-        f"{INITS[found.init]}: {percent(found.accuracy[act])}; beside ReLU: {found.verdict(act)}."
+        f"{INITS[found.init]}{as_(act, first)}: {percent(found.accuracy[act])}; beside ReLU: {found.verdict(act)}."
     )
 
 
