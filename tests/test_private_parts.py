@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from actsweep import one_run
-from actsweep.diagnostics.watch import COMPILED
+from actsweep.diagnostics.observation import COMPILED, WRAPPED
 from actsweep.network import lightning_loops
 from actsweep.results import run_folder
 from tests.conftest import SMALL
@@ -31,9 +31,10 @@ def test_diagnostics_diagnostic_sees_a_parameter_change_by_its_version() -> None
     assert parameter._version > before
 
 
-def test_diagnostics_watch_knows_what_is_compiled_by_torchs_names_for_it() -> None:
+def test_diagnostics_observation_knows_what_is_compiled_by_torchs_names_for_it() -> None:
     module = nn.Linear(2, 2)
     assert type(torch.compile(module, backend="eager")).__name__ == "OptimizedModule"
+    assert getattr(torch.compile(module, backend="eager"), WRAPPED) is module
     assert module._compiled_call_impl is None
     module.compile(backend="eager")
     assert module._compiled_call_impl is not None

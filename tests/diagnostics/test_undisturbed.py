@@ -15,8 +15,8 @@ from torch.utils.data import TensorDataset
 
 from actsweep.callbacks import EveryStep, GradientNorm, Tables, observe, watched
 from actsweep.diagnostics.gradients import grad_norm
+from actsweep.diagnostics.observation import is_compiled
 from actsweep.diagnostics.trace import Trace
-from actsweep.diagnostics.watch import is_compiled
 from tests.diagnostics.test_odd_trainings import DATA, Small
 from tests.diagnostics.test_zoo import EVERY, Counts, fit, trained_as_without
 from tests.diagnostics.zoo_parts import Of, Own
@@ -169,6 +169,22 @@ def test_a_method_of_a_class_that_is_compiled_is_not_followed() -> None:
 
     assert is_compiled(Compiled(2, 2))
     assert not is_compiled(nn.Linear(2, 2))
+
+
+def test_a_compiled_network_is_observed_as_far_as_it_can_be() -> None:
+    net, inputs = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(4, 2)
+    compiled = torch.compile(net, backend="eager")
+    plain, found = (observe(each, lambda each=each: each(inputs).sum()) for each in (net, compiled))
+    for one, other in zip(plain, found, strict=True):
+        assert one.name == other.name
+        assert other.pre is None
+        torch.testing.assert_close(one.gradient, other.gradient)
+
+
+def test_a_compiled_modules_table_is_the_modules() -> None:
+    module = Small()
+    fit(module, DATA, [GradientNorm()])
+    assert watched(torch.compile(module, backend="eager")) == watched(module)  # type: ignore[arg-type]
 
 
 class Apples(TorchFunctionMode):

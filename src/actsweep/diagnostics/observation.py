@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from actsweep.diagnostics.sightings import Sighting, output, sightings, together
 from actsweep.diagnostics.trace import Call, Trace
 from actsweep.network.mlp import Tap
 
+WRAPPED, COMPILED = "_orig_mod", "_torchdynamo_inline"  # in torch.compile's module; what its function has
 MODULES_OWN = set(vars(nn.Module()))
 
 
@@ -71,12 +73,22 @@ def weights_of(module: nn.Module) -> dict[str, Tensor]:
     """Each layer's weights by its name: that of the module whose `weight` they are, else the parameter's own."""
     if taps := find_taps(module):
         return {tap.name: tap.linear.weight for tap in taps}
-    named = ((name.replace("_orig_mod.", ""), each) for name, each in module.named_parameters())
+    named = ((name.replace(f"{WRAPPED}.", ""), each) for name, each in module.named_parameters())
     return {name.removesuffix(".weight"): each for name, each in named if is_weights(each)}
 
 
 def is_weights(parameter: Tensor) -> bool:
     return is_lazy(parameter) or parameter.ndim >= 2
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether torch.compile runs a part of it: that can't be followed, and to try would compile it again."""
+    parts = list(module.modules())
+    owners = [*parts, *{owner: None for part in parts for owner in type(part).__mro__}]
+    return any(
+        type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
+        for part in parts
+    ) or any(isinstance(each, FunctionType) and hasattr(each, COMPILED) for of in owners for each in vars(of).values())
 
 
 class Namer:
@@ -240,6 +252,8 @@ def observe(module: nn.Module, loss: Callable[[], Tensor]) -> list[Layer]:
             with recorded(taps) as passed:
                 value = loss()
             seen = {tap.name: [_use(tap, *passed[tap.name])] for tap in taps if tap.name in passed}
+        elif is_compiled(module):
+            value, seen = loss(), {}
         else:
             with Trace(list(weights.values())) as trace:
                 value = loss()

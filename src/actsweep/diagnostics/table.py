@@ -8,7 +8,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from actsweep.diagnostics.observation import weights_of
+from actsweep.diagnostics.observation import WRAPPED, weights_of
 from actsweep.diagnostics.sightings import Sighting
 
 _follow: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()  # by layer, as last said
@@ -20,6 +20,7 @@ def watched(module: nn.Module) -> list[dict[str, str]]:
 
     What follows is known after the first step that was watched.
     """
+    module = getattr(module, WRAPPED, module)
     weights, parts = weights_of(module), dict(module.named_modules())
     owners = {id(each): type(part).__name__ for part in parts.values() for each in part.parameters(recurse=False)}
     rows = []

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sized
 from contextlib import ExitStack
 from functools import cached_property, partial, update_wrapper
-from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,23 +19,12 @@ from torch.optim import Optimizer
 from torch.utils.data import BatchSampler, DataLoader
 
 from actsweep.diagnostics import table
-from actsweep.diagnostics.observation import Layer, Namer, assembled, seen_in, weights_of
+from actsweep.diagnostics.observation import Layer, Namer, assembled, is_compiled, seen_in, weights_of
 from actsweep.diagnostics.sightings import Sighting
 from actsweep.diagnostics.trace import Trace
 
 SHARDED = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy"}  # no process has a layer's whole weights
-COMPILED = "_torchdynamo_inline"  # what a compiled function has
 _open: WeakKeyDictionary[L.LightningModule, "Watch"] = WeakKeyDictionary()
-
-
-def is_compiled(module: nn.Module) -> bool:
-    """Whether torch.compile runs a part of it: that can't be followed, and to try would compile it again."""
-    parts = list(module.modules())
-    owners = [*parts, *{owner: None for part in parts for owner in type(part).__mro__}]
-    return any(
-        type(part).__name__ == "OptimizedModule" or getattr(part, "_compiled_call_impl", None) is not None
-        for part in parts
-    ) or any(isinstance(each, FunctionType) and hasattr(each, COMPILED) for of in owners for each in vars(of).values())
 
 
 def is_sharded(trainer: L.Trainer, module: nn.Module) -> bool:

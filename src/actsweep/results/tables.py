@@ -69,11 +69,6 @@ class Tables(Receiver, Logger):
         self._layer_rows: list[tuple[Any, ...]] = []
         self._histogram_rows: list[tuple[Any, ...]] = []
 
-    @property
-    def save_dir(self) -> str:
-        """What Lightning calls `trainer.log_dir`, for checkpoints and whatever else a fit leaves."""
-        return str(self.folder)
-
     def _read_epochs(self) -> dict[int, dict[str, float]]:
         path = self.folder / run_folder.EPOCHS
         if not path.exists():
