@@ -24,6 +24,7 @@ from actsweep.errors import UserError
 from actsweep.places import REPOSITORY
 from actsweep.results import run_folder
 from tests.conftest import SMALL, weights_of
+from tests.results.made_up_runs import result_of
 
 TINY: dict[str, Any] = {
     "data": "digits", "depth": 2, "width": 16, "figures": [], "report": False, "diagnostics": ["gradients"],
@@ -236,6 +237,19 @@ def test_load_says_which_runs_are_there_twice(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir("/")  # the report is of what was loaded
     assert found.runs["status"].tolist() == ["completed", "repeated"]
     assert found.settings["n"].tolist() == [1]
+
+
+def test_columns_of_numbers_are_numbers_also_where_a_run_has_none(tmp_path: Path) -> None:
+    """Else `describe` and `mean(numeric_only=True)` leave them out, in silence."""
+    runs = [result_of(act, (8,), 0, "digits") for act in ("relu", "tanh")]
+    runs[0] |= {"status": "diverged", "best_epoch": None, "test_accuracy": None, "test_loss": None}
+    for run in runs:
+        (tmp_path / run["act"]).mkdir()
+        run_folder.write_result(tmp_path / run["act"], run)
+    found = actsweep.load(tmp_path)
+    assert set(found.runs.describe()) >= {"best_epoch", "test_accuracy", "test_loss"}
+    assert found.settings.set_index("values_act")["mean_value"].isna().to_dict() == {"relu": True, "tanh": False}
+    assert "mean" not in found.settings  # which would be empty for all
 
 
 def test_load_gives_tidy_tables_that_say_what_was_varied(tmp_path: Path) -> None:

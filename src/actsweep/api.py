@@ -24,9 +24,8 @@ from actsweep.results.folders import NAMES, Folders
 from actsweep.results.reading import Run, read_runs, status
 from actsweep.statistics.setting import labels, settings_of
 
-FOUND = (
-    "status", "epochs", "best_epoch", "val_accuracy", "val_loss", "test_accuracy", "test_loss", "seconds", "device",
-)  # fmt: skip
+NUMBERS = ("epochs", "best_epoch", "val_accuracy", "val_loss", "test_accuracy", "test_loss", "seconds")
+FOUND = ("status", *NUMBERS, "device")
 COMPARED = ("data", "first", "second", "n", "better_by_value", "better_by_low", "better_by_high", "p_holm", "differ")
 FOUND_WRONG = (
     *("kind", "severity", "evidence", "explanation", "remedy", "source", "follows", "title"),
@@ -69,7 +68,10 @@ class Loaded:
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str] = ()) -> pd.DataFrame:
-    return pd.json_normalize(rows, sep="_") if rows else pd.DataFrame(columns=list(columns))
+    """A column for each number in a row; none for what holds them, where a row has none."""
+    holds = {key for row in rows for key, value in row.items() if isinstance(value, dict)}
+    known = [{key: value for key, value in row.items() if value is not None or key not in holds} for row in rows]
+    return pd.json_normalize(known, sep="_") if rows else pd.DataFrame(columns=list(columns))
 
 
 def _number(text: str) -> str | int | float:
@@ -121,6 +123,9 @@ def load(folders: Sequence[Path]) -> Loaded:
             parts.append(pd.concat([pd.DataFrame(new, index=rows.index), rows], axis=1))
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
     runs_table, epochs_table, layers_table = map(_together, tables, columns)
+    runs_table[list(NUMBERS)] = runs_table[list(NUMBERS)].apply(
+        pd.to_numeric, errors="coerce"
+    )  # also where a run has none
     return Loaded(runs_table, epochs_table, layers_table, tuple(folder.absolute() for folder in folders))
 
 
