@@ -185,6 +185,18 @@ def test_the_same_data_set_is_looked_at_once() -> None:
     assert checked(made()) is not checked(given)
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8"])
+def test_a_data_set_whose_arrays_are_changed_in_place_is_another_one(kind: str) -> None:
+    inputs = WHOLE.numpy().astype(kind)
+    given = made(inputs, test=Examples(inputs, LABELS), scale=Scale(1, 0, 1))
+    first = SplitData(data := checked(given), Sampling(2, False, None, 0), 2, 42)
+    was = data.digest
+    inputs //= 2
+    second = SplitData(data := checked(given), Sampling(2, False, None, 0), 2, 42)
+    assert data.digest != was
+    assert torch.equal(second.train.inputs, first.train.inputs // 2)
+
+
 def test_nothing_of_a_data_set_that_was_fit_changes() -> None:
     loaded = [digits.load(), fashion_mnist.load("data"), spiral.load(), iris.load(), line.constant(), line.sine()]
     for given in [*loaded, classification.load(n_features=3, n_redundant=0)]:

@@ -116,8 +116,6 @@ class Dataset:
 
         A scale of one's own counts by what it makes of the first examples.
         """
-        import torch
-
         scale = _numbers(self.scale)
         content = hashlib.sha256(repr((self.classes, self.shape, scale)).encode())
         parts = [self.pool, *([self.test] if self.test else [])]
@@ -126,8 +124,15 @@ class Dataset:
             tensors.append(self.scale(self.pool.inputs[:SCALED]))
         for tensor in tensors:
             content.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
-            content.update(tensor.contiguous().view(torch.uint8).numpy().data)  # NumPy has no bfloat16
+            content.update(raw_bytes(tensor))
         return content.hexdigest()
+
+
+def raw_bytes(tensor: "Tensor") -> memoryview:
+    """What a tensor on the CPU holds."""
+    import torch
+
+    return tensor.contiguous().view(torch.uint8).numpy().data  # NumPy has no bfloat16
 
 
 def _numbers(scale: object) -> list[float] | None:
