@@ -206,6 +206,7 @@ def test_the_overview_holds_the_numbers_of_the_two_figures_it_joins(tmp_path: Pa
         run["test_accuracy"] = 0.1
     drawing = overview(runs)
     left, untrained, trained = drawing.figure.axes
+    assert drawing.table[["seed", "layer", "n"]].dtypes.eq("Int64").all()  # no 1.0
     accuracies = drawing.table.dropna(subset="seed")[["act", "seed", "test_accuracy_percent"]]
     expected = accuracy_by_setting(runs).table[["act", "seed", "test_accuracy_percent"]]
     assert sorted(map(tuple, accuracies.to_numpy())) == sorted(map(tuple, expected.to_numpy()))

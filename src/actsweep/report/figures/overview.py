@@ -90,4 +90,5 @@ def draw(runs: Runs) -> Drawing:
         "gradient of each layer’s weights before training and at the tested epoch, geometric mean over seeds. "
         f"{zeros(figure)}{some}{with_diverged(settings_of(runs))}{sample(runs, groups, usable=usable)}"
     )
-    return Drawing(figure, pd.concat([accuracies, gradients], ignore_index=True), caption)
+    table = pd.concat([accuracies, gradients], ignore_index=True)
+    return Drawing(figure, table.astype(dict.fromkeys(("seed", "layer", "n"), "Int64")), caption)
