@@ -264,3 +264,15 @@ def test_a_sweeps_folder_that_depends_on_what_a_run_chooses_is_refused(
 def test_a_value_given_twice_is_refused(command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("-m", *SMALL, "seed=0,1,0", f"hydra.sweep.dir={tmp_path}/out") == 2
     assert "relu-d2-s0" in only_line(capsys)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_choice_of_ones_own_that_is_no_utf_8_is_told(
+    encoding: str, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "act").mkdir()
+    (tmp_path / "act" / "mine.yaml").write_text("# très doux\n_target_: torch.nn.ELU\n", encoding=encoding)
+    assert command(f"--config-dir={tmp_path}", *SMALL, "act=mine", f"hydra.run.dir={tmp_path}/out") == 2
+    line = only_line(capsys)
+    assert repr("# très doux".encode(encoding))[2:-1] in line
+    assert "no UTF-8" in line

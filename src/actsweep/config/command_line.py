@@ -170,8 +170,7 @@ def _ungrammatical(error: OverrideParseException) -> str:
     if reason.startswith("LexerNoViableAlt"):
         character = override[str(error).splitlines()[1].index("^") - len(reason) + len(override) :][:1]
         reason = f"Hydra reads {character!r} only within quotes"
-    quoted = shlex.quote(f'{key}="{value}"')
-    return f"{override}: {reason}; if it is one value, write {quoted}"
+    return f"{override}: {reason}; if it is one value, write " + shlex.quote(f'{key}="{value}"')
 
 
 def translate(error: Exception) -> str:
@@ -219,6 +218,8 @@ def mistake(error: Exception) -> str | None:
         return None if any(map(is_ours, causes(error))) else translate(error)
     if own := mistake_in(error):
         return str(own) if own is error else None
+    if isinstance(error, UnicodeDecodeError) and not is_ours(error):
+        return f"a YAML file that begins with {error.object[:30]!r} is no UTF-8: save it as that"
     if isinstance(error, ValueError | TypeError) and (said := _said_by_hydra(error)):
         return said
     of_system = (each for each in causes(error) if isinstance(each, OSError))
