@@ -129,3 +129,11 @@ def test_the_page_says_how_far_they_are_without_claiming_what_was_not_looked_for
     (row,) = found["rows"]
     assert [cell["text"] for cell in row["cells"]] == ["2", "5", "5", "–"]
     json.dumps(found)
+
+
+def test_an_error_of_less_than_a_thousandth_is_told_in_its_own_digits(tmp_path: Path) -> None:
+    close = {"pre_activation_rms": 0.635492, "pre_activation_rms_theory": 0.635108}  # of 0.6355 and 0.6351: 0.063 %
+    runs = runs_with(tmp_path, {"tanh": lambda seed: [(1, name, value) for name, value in close.items()]})
+    found = theory_of(settings_of(runs), page(runs))
+    assert found is not None
+    assert [cell["text"] for cell in found["rows"][0]["cells"][1:3]] == ["0.06", "0.06"]

@@ -85,8 +85,8 @@ def shortened(text: str, most: int = 300) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def plain(value: float) -> float | int | str | None:
-    """A number with four significant digits, as JSON can hold it.
+def plain(value: float, digits: int = 4) -> float | int | str | None:
+    """A number with so many significant digits, as JSON can hold it.
 
     >>> plain(0.123456), plain(3.0), plain(float("nan")), plain(float("inf"))
     (0.1235, 3, None, '∞')
@@ -95,13 +95,13 @@ def plain(value: float) -> float | int | str | None:
         return None
     if math.isinf(value):
         return NOT_FINITE
-    rounded = float(f"{value:.4g}")
+    rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e6 else rounded
 
 
-def plain_list(values: Iterable[float] | npt.NDArray[np.floating]) -> list[float | int | str | None]:
+def plain_list(values: Iterable[float] | npt.NDArray[np.floating], digits: int = 4) -> list[float | int | str | None]:
     """`plain` of each."""
-    return list(map(plain, values.tolist() if isinstance(values, np.ndarray) else values))
+    return [plain(value, digits) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
 
 
 def embedded(data: Any) -> Markup:
