@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actsweep.places import REPOSITORY
-from tests.processes import pytest_configure, pytest_runtest_call, warm  # noqa: F401
+from tests.processes import pytest_configure, pytest_runtest_call, started_warm  # noqa: F401
 
 # Before torch is imported: forks, of which there are many here, have no other threads, and would wait for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -113,11 +113,11 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> No
 # In pytest: conftest.py has these as its own.
 
 
-@pytest.fixture
-def warm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Python that the test starts is forked from one that has made the imports: for tests of anything but the start."""
+@pytest.fixture(autouse=True)
+def started_warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Python that a test starts is forked from one that has made the imports. A test of the start itself is `cold`."""
     program, before = str(REPOSITORY / "tests" / "python"), spawn.get_executable()
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not request.node.get_closest_marker("cold"):
         monkeypatch.setattr(sys, "executable", program)
         spawn.set_executable(program)
     yield

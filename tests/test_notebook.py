@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from actsweep.places import REPOSITORY
@@ -16,6 +17,7 @@ def kinds(notebook: nbformat.NotebookNode) -> list[list[str]]:
     return [[kind for each in outputs for kind in sorted(each.get("data", {}))] for outputs in shown]
 
 
+@pytest.mark.cold
 def test_the_notebook_runs_and_shows_what_was_committed(tmp_path: Path) -> None:
     committed = nbformat.read(NOTEBOOK, as_version=4)
     executed = nbformat.read(NOTEBOOK, as_version=4)

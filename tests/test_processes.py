@@ -11,10 +11,13 @@ import pytest
 
 from tests import processes
 
+pytestmark = pytest.mark.cold
 SLEEPER = "import time; time.sleep(1e6)"
 STARTS = f"""
 import subprocess, sys, time
 from pathlib import Path
+
+import pytest
 
 from tests import processes
 
@@ -36,7 +39,7 @@ def starts():
     (FOLDER / "child.tmp").write_text(str(child.pid))
     (FOLDER / "child.tmp").rename(FOLDER / "child")
 """
-STAYS = "\ndef test_that_never_ends({}):\n    starts()\n    time.sleep(1e6)\n"
+STAYS = "\n{}\ndef test_that_never_ends():\n    starts()\n    time.sleep(1e6)\n"
 FAILS = """
 def test_that_fails():
     starts()
@@ -53,9 +56,9 @@ def pytest_on(folder: Path, text: str) -> list[str]:
     return [sys.executable, "-m", "pytest", *options, str(folder / "test_inner.py")]
 
 
-@pytest.mark.parametrize("fixture", ["", "warm"])
-def test_after_kill_9_of_pytest_nothing_that_its_tests_started_lives(tmp_path: Path, fixture: str) -> None:
-    with processes.running(pytest_on(tmp_path, STAYS.format(fixture))) as killed:
+@pytest.mark.parametrize("mark", ["", "@pytest.mark.cold"])
+def test_after_kill_9_of_pytest_nothing_that_its_tests_started_lives(tmp_path: Path, mark: str) -> None:
+    with processes.running(pytest_on(tmp_path, STAYS.format(mark))) as killed:
         processes.until((tmp_path / "child").exists, killed)
         started = [psutil.Process(int((tmp_path / name).read_text())) for name in ("child", "grandchild")]
         found = psutil.Process(killed.pid).children()
@@ -63,7 +66,7 @@ def test_after_kill_9_of_pytest_nothing_that_its_tests_started_lives(tmp_path: P
         assert [processes.lives(each) for each in started] == [True, True]
         started = processes.marked(psutil.Process(killed.pid).environ()[processes.MARK])
         assert any("tests.warm" in each.cmdline() for each in started) == bool(
-            fixture and sys.platform == "linux"
+            not mark and sys.platform == "linux"
         )  # forks
         killed.kill()
         while processes.lives(watcher):  # it ends when it has ended them

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests import processes
+from tests.warm import PYTHON
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs sockets without files, and process descriptors")
 SURROUNDINGS = """
@@ -34,22 +35,21 @@ ENDS = {
 WAITS = "import time; print(1, flush=True); time.sleep(1e6)"
 
 
-def test_it_runs_where_and_as_python_would(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    cold = processes.run([sys.executable, "-c", SURROUNDINGS, "-x", "y z"], {"AN_OWN": "ä ö"}, tmp_path)
-    request.getfixturevalue("warm")
-    warm = processes.run([sys.executable, "-c", SURROUNDINGS, "-x", "y z"], {"AN_OWN": "ä ö"}, tmp_path)
+@pytest.mark.parametrize("flags", [[], ["-P"], ["-u", "-B"]])
+def test_it_runs_where_and_as_python_would(flags: list[str], tmp_path: Path) -> None:
+    program = [*flags, "-c", SURROUNDINGS, "-x", "y z"]
+    cold = processes.run([os.environ[PYTHON], *program], {"AN_OWN": "ä ö"}, tmp_path)
+    warm = processes.run([sys.executable, *program], {"AN_OWN": "ä ö"}, tmp_path)
     assert (cold.returncode, cold.stderr) == (warm.returncode, warm.stderr) == (0, "")
     assert json.loads(cold.stdout) == json.loads(warm.stdout)
 
 
-@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("code", ENDS)
 def test_it_ends_as_python_would(code: str) -> None:
     ended = processes.run([sys.executable, "-c", code])
     assert (ended.returncode, ended.stdout, ended.stderr) == ENDS[code]
 
 
-@pytest.mark.usefixtures("warm")
 def test_an_exception_has_its_traceback() -> None:
     ended = processes.run([sys.executable, "-c", "1 / 0"])
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -57,7 +57,6 @@ def test_an_exception_has_its_traceback() -> None:
     assert ended.stderr.endswith("\nZeroDivisionError: division by zero\n")
 
 
-@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_signals_reach_it_and_nothing_of_it_outlives_them(number: signal.Signals) -> None:
     with processes.running([sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -73,7 +72,6 @@ def test_signals_reach_it_and_nothing_of_it_outlives_them(number: signal.Signals
     assert processes.marked(words) == []
 
 
-@pytest.mark.usefixtures("warm")
 def test_a_context_that_is_left_ends_forks_too() -> None:
     with processes.running([sys.executable, "-c", WAITS], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == "1\n"
@@ -83,7 +81,6 @@ def test_a_context_that_is_left_ends_forks_too() -> None:
         os.sched_yield()
 
 
-@pytest.mark.usefixtures("warm")
 def test_processes_of_multiprocessing_are_forks_with_their_pipes() -> None:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()

@@ -14,6 +14,7 @@ from actsweep import __version__
 from actsweep.places import REPOSITORY
 from tests import processes
 
+pytestmark = pytest.mark.cold
 SMALL = ["data=digits", "trainer=cpu", "trainer.enable_progress_bar=false", "depth=1", "width=8", "figures=[]"]
 FOREIGN = {
     "src/__init__.py": "raise SystemExit('theirs')",

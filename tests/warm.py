@@ -41,15 +41,16 @@ def address(mark: str) -> str:
 def program(arguments: list[str]) -> None:
     real = os.environ[PYTHON]
     words = arguments
-    while words[:1] in (["-u"], ["-B"]):  # no bytecode: the environment says so, to the server too
+    while words[:1] in (["-u"], ["-B"], ["-P"]):  # no bytecode: the environment says so, to the server too
         words = words[1:]
+    flags = arguments[: len(arguments) - len(words)]
     if words[:1] not in (["-m"], ["-c"]) or any(name in words[1] for name in REALLY_STARTED):
         os.execv(real, [real, *arguments])
     found = sorted(int(name) for name in os.listdir("/proc/self/fd"))
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address(os.environ[MARK]))
         files = [number for number in found if number != connection.fileno() and is_open(number)]
-        order = {"arguments": words, "unbuffered": "-u" in arguments[:2], "files": files, "folder": os.getcwd()}
+        order = {"arguments": words, "flags": flags, "files": files, "folder": os.getcwd()}
         order["environment"] = dict(os.environ)
         signals = received_signals()
         socket.send_fds(connection, [b"!"], files)
@@ -170,15 +171,15 @@ def take(order: Order, files: list[int]) -> None:
     for number, asked in zip(files, order["files"], strict=True):
         os.dup2(number, asked)
         os.close(number)
-    if order["unbuffered"]:
+    if "-u" in order["flags"]:
         sys.stdout.reconfigure(write_through=True)
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.executable = os.path.join(os.path.dirname(__file__), "python")
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    first = "" if order["arguments"][0] == "-c" else order["folder"]
-    sys.path[:1] = [first, *(path for path in paths if path not in sys.path)]
+    first = [] if "-P" in order["flags"] else [""] if order["arguments"][0] == "-c" else [order["folder"]]
+    sys.path[:1] = [*first, *(path for path in paths if path not in sys.path)]
 
 
 def run(kind: str, what: str, *rest: str) -> None:

@@ -21,6 +21,7 @@ from actsweep.training.trainer_arguments import KNOWN
 from tests import processes
 from tests.conftest import names_in
 
+pytestmark = pytest.mark.cold
 LARGE = (
     "torch",
     "pytorch_lightning",

@@ -21,7 +21,6 @@ from actsweep.training.stack.grouping import reason_against
 from tests.conftest import SMALL, weights_of
 from tests.network import own_activations
 
-pytestmark = pytest.mark.usefixtures("warm")
 Command = Callable[..., int]
 Make = Callable[..., Settings]
 OWN = "tests.network.own_activations"

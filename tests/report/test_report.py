@@ -211,6 +211,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.cold
 def test_a_report_with_the_worst_examples_loads_no_torch_and_no_lightning(tmp_path: Path) -> None:
     default = OmegaConf.load("conf/config.yaml").figures
     for name in ("without", "with"):

@@ -37,7 +37,7 @@ def run(settings_for: SettingsFor, tmp_path: Path) -> Path:
     return tmp_path / "sweep" / "run"
 
 
-def test_commands_that_print_end_quietly(run: Path, warm: None) -> None:
+def test_commands_that_print_end_quietly(run: Path) -> None:
     assert unread("src.evaluate", str(run / run_folder.BEST)) == (0, "")
     assert unread("src.theory", "act=relu", "depth=5") == (0, "")
     assert unread("src.report", str(run.parent)) == (0, "")
@@ -45,7 +45,6 @@ def test_commands_that_print_end_quietly(run: Path, warm: None) -> None:
     assert (run.parent / "report.html").exists()  # what stands after the first line that nobody reads
 
 
-@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_sweep_goes_on_when_nobody_reads_it_any_more(processes: int, tmp_path: Path) -> None:
     sweep = ["-m", *QUICK, "act=relu,tanh", "seed=0,1", "trainer.enable_progress_bar=true"]
@@ -56,7 +55,6 @@ def test_a_sweep_goes_on_when_nobody_reads_it_any_more(processes: int, tmp_path:
     assert len((tmp_path / "sweep" / "results.csv").read_text().splitlines()) == 5
 
 
-@pytest.mark.usefixtures("warm")
 def test_a_sweep_whose_outputs_are_closed_leaves_its_files(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "src.train", "-m", *QUICK, "seed=0,1", f"hydra.sweep.dir={tmp_path}/sweep"]
     done = subprocess.run(["sh", "-c", f"{shlex.join(words)} >&- 2>&-"], check=False)
@@ -81,6 +79,7 @@ def test_what_is_said_of_the_command_itself_needs_no_reader_no_room_and_no_unico
         assert subprocess.run(words, check=False, stdout=writing, stderr=subprocess.PIPE).stderr == b""
 
 
+@pytest.mark.cold
 def test_a_folder_that_is_deleted_under_ones_feet_is_told(tmp_path: Path) -> None:
     call = f"{shlex.quote(sys.executable)} -c 'from actsweep.main import main; main()' act=relu"
     (tmp_path / "gone").mkdir()
@@ -105,7 +104,7 @@ def test_a_terminal_that_lacks_characters_costs_no_run(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-def test_output_that_a_full_disk_refuses_is_not_lost_in_silence(run: Path, warm: None) -> None:
+def test_output_that_a_full_disk_refuses_is_not_lost_in_silence(run: Path) -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "src.evaluate", str(run / run_folder.BEST)]
         with processes.running(command, stdout=full, stderr=subprocess.PIPE) as process:

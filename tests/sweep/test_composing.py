@@ -127,7 +127,6 @@ def test_a_job_leaves_and_hears_what_hydras_own_run_leaves_and_tells(loader: Con
     assert found[0] == found[1]
 
 
-@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize(("launcher", "times"), [("basic", 8), ("sweep", 4)])
 def test_a_sweep_of_seeds_has_hydra_compose_one_configuration_and_a_stack_reads_each_runs_once(
     launcher: str, times: int, command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

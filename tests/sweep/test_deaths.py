@@ -14,7 +14,6 @@ from actsweep.sweep import executors, launcher
 from actsweep.sweep.executors import Death, Numbered, Processes
 from tests.conftest import SMALL
 
-pytestmark = pytest.mark.usefixtures("warm")
 Command = Callable[..., int]
 QUICK = ["-m", *SMALL, "trainer.max_epochs=1", "diagnostics=[]", "hydra.sweep.subdir=s${seed}"]
 

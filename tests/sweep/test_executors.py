@@ -75,7 +75,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def test_a_stack_in_another_process_that_dies_is_resumed_by_the_same_command_and_a_preempted_one_by_itself(
-    command: Command, tmp_path: Path, marks: Path, capfd: pytest.CaptureFixture[str], warm: None
+    command: Command, tmp_path: Path, marks: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     parts = ["hydra.launcher.max_members=2", "hydra.launcher.save_every=0"]
     away = ["-m", "hydra/launcher=stacked_slurm", "hydra.launcher.engine.cluster=local", *parts, *GRID]
@@ -93,7 +93,7 @@ def test_a_stack_in_another_process_that_dies_is_resumed_by_the_same_command_and
     assert_same(tmp_path / "here", tmp_path / "away")
 
 
-def test_submitits_own_launcher_trains_each_job(command: Command, tmp_path: Path, warm: None) -> None:
+def test_submitits_own_launcher_trains_each_job(command: Command, tmp_path: Path) -> None:
     grid = ["-m", "hydra/launcher=submitit_local", *SMALL, "diagnostics=[]", "seed=0,1"]
     assert command(*grid, f"hydra.sweep.dir={tmp_path}") == 0
     assert [found["status"] for found in found_in(tmp_path).values()] == ["completed"] * 2
@@ -188,9 +188,7 @@ def test_stacks_are_cut_into_about_equal_jobs(
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # optuna 2's own
 @pytest.mark.parametrize("launcher", ["basic", "sweep"])
-def test_optuna_finds_the_largest_accuracy_with_every_launcher(
-    command: Command, tmp_path: Path, launcher: str, warm: None
-) -> None:
+def test_optuna_finds_the_largest_accuracy_with_every_launcher(command: Command, tmp_path: Path, launcher: str) -> None:
     searched = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.direction=maximize", "hydra.sweeper.n_trials=4",
                 "hydra.sweeper.n_jobs=2", "hydra.sweeper.sampler.seed=1"]  # fmt: skip
     space = ["optim.lr=tag(log,interval(0.001,1))", "act=choice(relu,tanh)", "diagnostics=[]"]

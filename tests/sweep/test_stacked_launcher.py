@@ -22,7 +22,6 @@ from actsweep.training.stack.training import Training
 from tests.conftest import SMALL, names_in
 from tests.training.stack.test_stack import CPU, Make, several
 
-pytestmark = pytest.mark.usefixtures("warm")
 STACKED = ["-m", *SMALL, "report=false", "figures=[]"]
 Command = Callable[..., int]
 

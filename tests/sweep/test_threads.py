@@ -51,6 +51,7 @@ def test_what_the_person_has_chosen_stays(name: str, monkeypatch: pytest.MonkeyP
     assert threads.waiting() == {name: "12"}
 
 
+@pytest.mark.cold
 @pytest.mark.parametrize(
     ("program", "expected"),
     [

@@ -160,7 +160,7 @@ def found_in(sweep: Path) -> dict[str, dict[str, object]]:
 
 
 def test_single_runs_in_processes_leave_what_one_run_after_another_leaves_and_speak_once(
-    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], warm: None
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     provenance.cache_clear()  # read once in a process: another test may have had another environment
     grid = ["act=torch.nn.Tanhshrink,prelu", "seed=0,1", "threads=1"]
@@ -194,7 +194,7 @@ class DiesInAChild(Diagnostic):
 
 
 def test_a_process_that_dies_costs_no_other_run(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], warm: None
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dies = f"+diagnostics.dies._target_={__name__}.{DiesInAChild.__name__}"
     grid = ["seed=0,1,2", "diagnostics=[]", "hydra.launcher.max_members=1", dies, f"hydra.sweep.dir={tmp_path}"]
@@ -242,6 +242,7 @@ def test_a_signal_in_the_midst_of_a_fork_is_not_lost(tmp_path: Path) -> None:
     assert said.startswith("stopped by SIGTERM; to resume: ")
 
 
+@pytest.mark.cold  # its arguments are looked at
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     grid = [
         *STACKED,

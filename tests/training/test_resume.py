@@ -82,7 +82,7 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_temporary_files(
-    settings_for: SettingsFor, tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str], warm: None
+    settings_for: SettingsFor, tmp_path: Path, elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = [sys.executable, "-m", "tests.training.killed", str(elsewhere), *MOMENTS, "--", *RICH]
     (tmp_path / "temporary").mkdir()
@@ -103,6 +103,7 @@ def test_a_killed_run_goes_on_bit_for_bit_also_on_another_file_system_than_tempo
     assert result["epochs"] >= 3
 
 
+@pytest.mark.cold  # whose process number is told
 def test_a_second_sweep_in_a_folder_names_the_first_and_a_signal_ends_that_with_the_command_that_resumes(
     command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,7 +71,7 @@ def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tm
 
 
 def test_a_sweep_on_two_devices_gives_one_table_with_all_runs(
-    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str], warm: None
+    command: Command, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert command("-m", *TWO, "seed=0,1", f"hydra.sweep.dir={tmp_path}") == 0
     assert not {"LOCAL_RANK", "MASTER_PORT"} & os.environ.keys()
@@ -84,7 +84,7 @@ def test_a_sweep_on_two_devices_gives_one_table_with_all_runs(
 @pytest.mark.parametrize(
     ("how", "words"), [("null", "device 1 is unlucky"), (str(int(signal.SIGKILL)), "failed: SIGKILL")]
 )
-def test_a_rank_that_fails_ends_the_run_with_1_and_its_reason(tmp_path: Path, how: str, words: str, warm: None) -> None:
+def test_a_rank_that_fails_ends_the_run_with_1_and_its_reason(tmp_path: Path, how: str, words: str) -> None:
     fails = f"+diagnostics.fails._target_={__name__}.{FailsInRankOne.__name__}"
     done = outside(*TWO, fails, f"+diagnostics.fails.signal={how}", f"hydra.run.dir={tmp_path / 'run'}")
     (line,) = done.stderr.splitlines()
@@ -138,9 +138,7 @@ def fails_to_open(how: str) -> Dataset:
     ("how", "said"),
     [("dies", "SIGKILL"), ("leaves", "sys.exit(0) was called"), ("fails", "no data on this device")],
 )
-def test_a_rank_that_ends_before_it_meets_the_first_one_ends_the_run(
-    how: str, said: str, tmp_path: Path, warm: None
-) -> None:
+def test_a_rank_that_ends_before_it_meets_the_first_one_ends_the_run(how: str, said: str, tmp_path: Path) -> None:
     source = [f"data.source._target_={__name__}.fails_to_open", f"+data.source.how={how}"]
     done = outside(*TWO, *source, f"hydra.run.dir={tmp_path / 'run'}")
     assert done.returncode == 1
@@ -192,6 +190,7 @@ def test_tasks_of_a_cluster_that_train_a_run_each_all_leave_a_result(
     assert "trainer.devices=auto: is one device here" in capsys.readouterr().err
 
 
+@pytest.mark.cold
 def test_a_rank_imports_what_the_first_one_does_whatever_lies_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

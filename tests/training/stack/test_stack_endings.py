@@ -173,6 +173,7 @@ def in_use(folder: Path) -> Iterator[subprocess.Popen[str]]:
             holder.kill()
 
 
+@pytest.mark.cold  # whose process number is told
 @pytest.mark.parametrize("begun", [False, True], ids=["at the start", "when it goes on"])
 def test_a_member_whose_folder_is_in_use_costs_no_other_member_anything(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool, capfd: pytest.CaptureFixture[str]

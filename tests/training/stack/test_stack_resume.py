@@ -80,7 +80,7 @@ def whole(command: Command, tmp_path: Path) -> Path:
 
 
 def test_a_killed_stack_keeps_what_is_finished_and_goes_on_bit_for_bit(
-    command: Command, tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str], warm: None
+    command: Command, tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = processes.run([sys.executable, "-c", KILLED, str(tmp_path), *GRID])
     assert ended.returncode == 0, ended.stderr
