@@ -86,8 +86,8 @@ def at_ends(found: Sequence[tuple[Run, Measured]]) -> dict[str, list[Measured]]:
 
 
 def _profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
-    """Mean and range over seeds against layer, each measured once; to seven digits, for what is measured and what theory
-    says may agree in four."""
+    """Mean and range over seeds against layer, each measured once; to seven digits, because measurement and theory may
+    agree in four."""
     _, layers, stack = aligned(parts)
     ends = range_over_seeds(stack[:, 0]) if len(parts) > 1 else ([], [])
     mean, low, high = (plain_list(each, 7) for each in (mean_over_seeds(stack[:, 0], logarithmic), *ends))
