@@ -89,7 +89,7 @@ def _profile(parts: Sequence[Measured], logarithmic: bool) -> dict[str, Any]:
     """Mean and range over seeds against layer, each measured once; to seven digits, because measurement and theory may
     agree in four."""
     _, layers, stack = aligned(parts)
-    ends = range_over_seeds(stack[:, 0]) if len(parts) > 1 else ([], [])
+    ends = range_over_seeds(stack[:, 0]) if len(parts) > 1 else (np.zeros(0), np.zeros(0))
     mean, low, high = (plain_list(each, 7) for each in (mean_over_seeds(stack[:, 0], logarithmic), *ends))
     return {"layers": list(map(spoken, layers)), "mean": mean, "low": low, "high": high, "n": len(parts)}
 
