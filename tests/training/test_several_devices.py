@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as L
 import torch
@@ -48,12 +50,13 @@ def outside(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tmp_path: Path) -> None:
-    done = outside(*SMALL, "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
+    run = [*SMALL, "+diagnostics.every._target_=actsweep.callbacks.EveryStep"]
+    done = outside(*run, "trainer.devices=2", f"hydra.run.dir={tmp_path / 'two'}")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == ["two"]
     found, expected = (
         json.loads((tmp_path / "two" / run_folder.RESULT).read_text()),
-        one_run.train(settings_for(*SMALL), tmp_path / "one"),
+        one_run.train(settings_for(*run), tmp_path / "one"),
     )
     assert found["status"] == "completed"
     assert found["waiting"] == {"GOMP_SPINCOUNT": threads.SPIN}
@@ -61,6 +64,8 @@ def test_two_devices_leave_what_one_leaves_and_speak_once(settings_for: Make, tm
     assert found["test_accuracy"] == expected["test_accuracy"]
     for two, one in zip(epochs_of(tmp_path / "two"), epochs_of(tmp_path / "one"), strict=True):
         assert two == pytest.approx(one, rel=1e-5)
+    losses_of = [pd.read_csv(tmp_path / each / "steps.csv").loss for each in ("one", "two")]
+    np.testing.assert_allclose(*losses_of, rtol=1e-5)
     weights = weights_of(tmp_path / "two" / run_folder.LAST)
     for name, values in weights_of(tmp_path / "one" / run_folder.LAST).items():
         torch.testing.assert_close(weights[name], values, rtol=1e-4, atol=1e-6)

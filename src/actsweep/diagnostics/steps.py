@@ -43,19 +43,19 @@ def columns_of(
 class EveryStep(L.Callback):
     """Writes steps.csv: loss and penalty before each step, and per layer mean |∂L/∂W| and CS231n's magnitude.
 
-    The loss is the mean over the step's batches; where optimisation is manual, the sum of what went through
-    `manual_backward` for it, else what `training_step` returned, else not a number. Of an optimiser that computes the
-    loss several times in a step, the first. Of several optimisers, layers that another one steps have no numbers in a
-    row. What a fit that breaks off has done of its last epoch is written, too. The penalty is the term whose gradient
-    weight decay and L2 add, Σ ½ · (weight_decay + l2/examples) · ‖W‖². The gradients are those of the loss, without the
-    penalty, before clipping.
+    The loss is the mean over the step's batches, on all devices; where optimisation is manual, the sum of what went
+    through `manual_backward` for it, else what `training_step` returned, else not a number. Of an optimiser that
+    computes the loss several times in a step, the first. Of several optimisers, layers that another one steps have no
+    numbers in a row. What a fit that breaks off has done of its last epoch is written, too. The penalty is the term
+    whose gradient weight decay and L2 add, Σ ½ · (weight_decay + l2/examples) · ‖W‖². The gradients are those of the
+    loss, without the penalty, before clipping.
     """
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []  # the loss, not a number where it isn't known
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._is_kept = trainer.is_global_zero and not is_sharded(trainer, pl_module) and keeps_tables(trainer, self)
+        self._is_kept = not is_sharded(trainer, pl_module) and keeps_tables(trainer, self)
         self._weights = weights_of(pl_module)
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         decays = {parameter: group.get("weight_decay", 0.0) for group in groups for parameter in group["params"]}
@@ -115,7 +115,8 @@ class EveryStep(L.Callback):
         self._rows, self._steps = [], []
         layers = {name: weight.flatten(1).shape for name, weight in self._weights.items()}
         decays = self._decays + (self._l2 and self._l2 / float(pl_module.examples))  # type: ignore[arg-type]
-        publish_table(trainer, "steps", columns_of(rows, layers, decays, steps))
+        if trainer.is_global_zero:
+            publish_table(trainer, "steps", columns_of(rows, layers, decays, steps))
 
 
 def _parameters(optimizers: Iterable[Optimizer]) -> set[int]:
@@ -131,11 +132,16 @@ def _sum_abs(weight: Tensor, is_anothers: bool) -> Tensor:
 
 
 def _loss(trainer: L.Trainer, module: L.LightningModule, losses: Sequence[Tensor]) -> Tensor:
-    """Of a step: Lightning has divided its batches' losses by how many were to be accumulated."""
+    """Of a step: Lightning has divided its batches' losses by how many were to be accumulated. The mean over devices,
+    where each of them is known to take the step."""
     if not losses:
         return torch.full((), torch.nan, device=module.device)
-    together = trainer.accumulate_grad_batches / len(losses) if module.automatic_optimization else 1.0
-    return torch.stack(list(losses)).sum() * together
+    total = torch.stack(list(losses)).sum()
+    if not module.automatic_optimization:
+        return total
+    mean = trainer.strategy.reduce(total, reduce_op="mean")
+    assert isinstance(mean, Tensor)
+    return mean * (trainer.accumulate_grad_batches / len(losses))
 
 
 def _l2(module: L.LightningModule) -> float:
