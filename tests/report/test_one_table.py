@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexWalker
+from rich.console import Console
 
 from actsweep import load
 from actsweep.diagnostics.gradients import GradientNorm
@@ -143,6 +144,20 @@ def test_every_form_of_the_report_says_the_same_numbers(
         assert all(f"| {words} |" in line for words in expected)
         counted = f"{row['trained']['count']}/{row['trained']['n']}"
         assert all(any(cell.startswith(counted) for cell in found[label]) for found in (drawn, printed, typeset))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("length", [13, 26, 31, 60])
+def test_no_column_of_the_terminals_table_is_cut(length: int, width: int) -> None:
+    names = "relu", "tanh, lr 0.25, norm batch, init critical, data mine, depth 50"[:length]
+    runs = [result_of(act, [8], seed, "digits") | {"folder": f"{act}{seed}"} for act in names for seed in range(3)]
+    [judged] = summarise(settings_of(runs), {}).judged
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(terminal._table(judged, console.width, with_title=False))
+    lines = [line for line in shown.get().splitlines() if "│" in line]
+    assert {line.count("│") for line in lines} == {len(judged.headings.keys() & set(terminal.SHOWN)) + 2}
+    assert "…" not in "".join(lines)
 
 
 def test_differences_and_evidence_are_the_same_numbers_too(

@@ -25,7 +25,7 @@ def show(summary: Summary, results: Path) -> None:
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
     for judged in summary.judged:
-        console.print(_table(judged, with_title=len(summary.judged) > 1))
+        console.print(_table(judged, console.width, with_title=len(summary.judged) > 1))
     print("; ".join(filter(None, (statuses(summary), repetitions(summary.settings), str(results)))))
     for each in entries(summary.findings)[:WORST]:
         print(f"finding: {each.line(LONGEST)}")
@@ -39,12 +39,13 @@ def show_missing(sweep: Mapping[str, Any]) -> None:
         print(f"missing: {', '.join(names)}; {how}", flush=True)
 
 
-def _table(judged: Judged, with_title: bool) -> Table:
+def _table(judged: Judged, width: int, with_title: bool) -> Table:
+    """`width`: of the terminal. Least widths of columns rich would give beyond it, and cut the last columns."""
     shown = [key for key in SHOWN if key in judged.headings]
     longest = max(len(setting.label) for setting, _ in judged.rows)
     fits = longest <= NARROW and "mean_with_diverged" not in shown  # else intervals stand below what they are of
     table = Table(
-        Column("setting", min_width=min(longest, WIDEST)),
+        Column("setting", width=min(longest, WIDEST if width >= WIDTH else NARROW)),
         *(judged.headings[key] for key in shown),
         title=escape(judged.task.title) if with_title else None,
         caption=judged.note,
