@@ -69,6 +69,11 @@ class Tables(Receiver, Logger):
         self._layer_rows: list[tuple[Any, ...]] = []
         self._histogram_rows: list[tuple[Any, ...]] = []
 
+    @property
+    def save_dir(self) -> str:
+        """By which Lightning knows it: its command line writes config.yaml there, and `trainer.log_dir` is it."""
+        return str(self.folder)
+
     def _read_epochs(self) -> dict[int, dict[str, float]]:
         path = self.folder / run_folder.EPOCHS
         if not path.exists():
