@@ -200,8 +200,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "pool is tuple: must be Examples(inputs, labels)",
     ),
     "a pair as test": (lambda: made(test=(INPUTS, LABELS)), "test is tuple: must be Examples(inputs, labels)"),
-    "a pair": (lambda: (INPUTS, LABELS), "returns tuple: must return a actsweep.data.dataset.Dataset"),
-    "nothing": (lambda: None, "returns None: must return a actsweep.data.dataset.Dataset"),
+    "a pair": (lambda: (INPUTS, LABELS), "returns tuple: must return an actsweep.data.dataset.Dataset"),
+    "nothing": (lambda: None, "returns None: must return an actsweep.data.dataset.Dataset"),
     "an error": (lambda: raising(INPUTS), "KeyError: 'mean'"),
     "an error of several lines": (lambda: exec("raise ValueError('one\\n  two')"), "ValueError: one two"),
 }

@@ -36,7 +36,7 @@ def checked(given: object) -> Dataset:
     are changed.
     """
     if not isinstance(given, Dataset):
-        raise UserError(f"returns {_kind(given)}: must return a actsweep.data.dataset.Dataset")
+        raise UserError(f"returns {_kind(given)}: must return an actsweep.data.dataset.Dataset")
     found, sums = _canonical(given)
     if _sums(found) != sums:
         _canonical.cache_clear()
