@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ PLAIN_WITHOUT = (  # of which a published training has none unless it says so
 )
 TUTORIAL3 = {"optim.lr": 0.01, "optim.momentum": 0.9, "data.batch_size": 256}  # UvA DL notebooks
 PERCENT = "test_accuracy_percent"
+SMALL = 2**13  # bytes: tables of which those of thousands of runs are kept
 WHEN = ("untrained", "trained")
 
 
@@ -49,12 +51,15 @@ def endings(settings: Sequence[Setting], missing: Sequence[Path]) -> dict[str, l
     return named | {"missing": [path.name for path in missing]}
 
 
-def keep(groups: Iterable[Setting], wanted: Callable[[Run], bool], otherwise: str) -> list[Setting]:
-    """The settings' completed runs for which `wanted(run)`. Raises UserError, `otherwise`, if none is left."""
+def keep(
+    groups: Iterable[Setting], wanted: Callable[[Run], bool], otherwise: str, most: int | None = None
+) -> list[Setting]:
+    """The settings' completed runs for which `wanted(run)`, `most` of each. Raises UserError, `otherwise`, if none is
+    left."""
     groups = list(groups)
     if not any(group.completed for group in groups):
         raise UserError("no run completed")
-    kept = [replace(group, completed=tuple(run for run in group.completed if wanted(run))) for group in groups]
+    kept = [replace(group, completed=tuple(islice(filter(wanted, group.completed), most))) for group in groups]
     if found := [group for group in kept if group.completed]:
         return found
     raise UserError(otherwise)
@@ -65,13 +70,14 @@ def with_accuracy(settings: Iterable[Setting], otherwise: str) -> list[Setting]:
     return keep(settings, lambda run: run.get("test_accuracy") is not None, otherwise)
 
 
-def with_table(runs: Runs, name: str) -> list[Setting]:
-    """The settings' completed runs whose folder has NAME.csv. Raises UserError that says what to do if none has."""
+def with_table(runs: Runs, name: str, most: int | None = None) -> list[Setting]:
+    """The settings' completed runs whose folder has NAME.csv, `most` of each. Raises UserError that says what to do if
+    none has."""
 
     def has(run: Run) -> bool:  # an untrained network was validated, which is no learning curve
         return (run["epochs"] > 0 or name != "epochs") and has_table(run, name)
 
-    return keep(settings_of(runs), has, f"no completed run has {name}.csv: {SWITCH_ON[name]}")
+    return keep(settings_of(runs), has, f"no completed run has {name}.csv: {SWITCH_ON[name]}", most)
 
 
 def has_table(run: Run, name: str) -> bool:
@@ -87,13 +93,20 @@ def table(run: Run, name: str) -> pd.DataFrame:
 
 
 def _rows(path: Path) -> pd.DataFrame | None:
-    return _read(path, path.stat().st_mtime_ns) if path.is_file() else None
+    if not path.is_file():
+        return None
+    of = path.stat()
+    return (_read_small if of.st_size <= SMALL else _read_large)(path, of.st_mtime_ns)
 
 
-@lru_cache(maxsize=256)  # each figure asks for most of them
 def _read(path: Path, written_ns: int) -> pd.DataFrame | None:
     found = folders.rows(path, [])
-    return None if found is None else found.astype({name: str for name in folders.NAMES if name in found})
+    if found is None or not (names := [name for name in folders.NAMES if name in found]):
+        return found
+    return found.astype(dict.fromkeys(names, str))
+
+
+_read_small, _read_large = lru_cache(maxsize=2**13)(_read), lru_cache(maxsize=2**8)(_read)  # many figures ask for them
 
 
 def by_layer(run: Run, quantities: Iterable[str], epoch: int | None = None) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from actsweep.report.frames import Runs, functions, table, with_table
 
 
 def draw(runs: Runs) -> Drawing:
-    built = functions(with_table(runs, "curves"))
+    built = functions(with_table(runs, "curves", most=1))
     look = looks(group.act for group in built.values())
     figure, axes = panels([*built], (2.4, 1.9), "input x (1)", "φ(x), φ′(x) (1)", sharex=True, sharey=True)
     tables = []

@@ -77,8 +77,8 @@ class Seen:
 
     def only(self, runs: Sequence[Run]) -> "Seen":
         """What these of its runs recorded."""
-        kept = [place for place, run in enumerate(self.runs) if run in runs]
-        return replace(self, runs=tuple(runs), tables=tuple(self.tables[place] for place in kept))
+        known = {id(run): tables for run, tables in zip(self.runs, self.tables, strict=True)}
+        return replace(self, runs=tuple(runs), tables=tuple(known[id(run)] for run in runs))
 
     def option(self, key: str) -> Any:
         """A value of the configuration, which all runs of a setting share; None: not said."""
@@ -136,8 +136,10 @@ class Seen:
     @staticmethod
     def of_epochs(tables: Tables, *columns: str) -> pd.DataFrame:
         """The rows of epochs.csv in which all of these are finite numbers; none where a column is not there."""
-        found = tables.epochs.reindex(columns=list(columns)).astype(float)
-        return found.replace([math.inf, -math.inf], math.nan).dropna()
+        if not {*columns} <= {*tables.epochs}:
+            return pd.DataFrame(columns=list(columns), dtype=float)
+        found = tables.epochs[list(columns)].astype(float)
+        return found[np.isfinite(found.to_numpy()).all(axis=1)]
 
     def curves(self, column: str) -> list[Floats]:
         """The finite numbers of a column of each run's epochs.csv, by epoch, where there are some."""
