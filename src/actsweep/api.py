@@ -123,9 +123,8 @@ def load(folders: Sequence[Path]) -> Loaded:
             parts.append(pd.concat([pd.DataFrame(new, index=rows.index), rows], axis=1))
     columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
     runs_table, epochs_table, layers_table = map(_together, tables, columns)
-    runs_table[list(NUMBERS)] = runs_table[list(NUMBERS)].apply(
-        pd.to_numeric, errors="coerce"
-    )  # also where a run has none
+    numbers = list(NUMBERS)  # also where a run has none
+    runs_table[numbers] = runs_table[numbers].apply(pd.to_numeric, errors="coerce")
     return Loaded(runs_table, epochs_table, layers_table, tuple(folder.absolute() for folder in folders))
 
 

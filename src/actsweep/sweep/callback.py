@@ -124,8 +124,8 @@ class Sweep(Callback):
             run_folder.write_sweep(folder, question(config), command("train", *sys.argv[1:]), list(asked))
             ownership.adopt(folder, *claims.logs(config.hydra, "sweep.dir"))
         self.asked = asked
-        there = [path.parent.resolve() for path in folder.rglob(run_folder.RESULT)]
-        self.before = {each: run_folder.when_written(each) for each in there}
+        there = [folder / name for name in asked] or [path.parent for path in folder.rglob(run_folder.RESULT)]
+        self.before = {each.resolve(): run_folder.when_written(each) for each in there}
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
         atexit.register(gc.unfreeze)
         self.collected = time.monotonic()

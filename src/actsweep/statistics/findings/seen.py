@@ -147,13 +147,18 @@ class Seen:
         return [finite for curve in found if len(finite := curve[np.isfinite(curve)])]
 
     @property
+    def is_penalised(self) -> bool:
+        """Whether training losses hold a penalty: then those of the validation tell how far training came."""
+        return bool(self.number("optim.l2"))
+
+    @property
     def loss(self) -> str:
-        """Which losses tell how far training came, in words: where those of training hold a penalty, the others."""
-        return "validation loss" if self.number("optim.l2") else "training loss"
+        """What `losses` are, in words."""
+        return "validation loss" if self.is_penalised else "training loss"
 
     def losses(self) -> list[Floats]:
-        """Those of each run, by epoch."""
-        return self.curves("val_loss" if self.loss == "validation loss" else "train_loss")
+        """Those of each run, by epoch, that tell how far training came."""
+        return self.curves("val_loss" if self.is_penalised else "train_loss")
 
     @cached_property
     def learnt(self) -> list[bool]:
