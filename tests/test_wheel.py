@@ -117,9 +117,10 @@ def test_an_installation_works_beside_a_project_with_folders_of_the_same_names(
         (tmp_path / name).write_text(text)
     before = {path.name for path in tmp_path.iterdir()}
     if plugins.endswith("__init__.py"):
-        assert "gradients vanish" in installed.run(
-            tmp_path, "actsweep", "theory", "act=swish", "init=default", "depth=50"
-        )
+        for command in (["actsweep"], ["python", "-m", "actsweep"]):
+            said = installed.run(tmp_path, *command, "theory", "act=swish", "init=default", "depth=50")
+            assert "gradients vanish" in said
+            assert f"usage: {' '.join(command)} theory" in installed.run(tmp_path, *command, "theory", "--help")
     else:
         one = ["act=own.wave", "seed=0", "trainer.max_epochs=1", "hydra.run.dir=run"]
         installed.run(tmp_path, "actsweep", *SMALL, *one)

@@ -28,9 +28,12 @@ def data_folder() -> Path:
 
 def door(part: str = "train") -> str:
     """How a part of the program is called by the person who has started this process."""
-    if INSTALLED or Path(sys.argv[0]).stem == COMMAND:
-        return COMMAND if part == "train" else f"{COMMAND} {part.rpartition('.')[2]}"
-    return f"python -m src.{part}"
+    started = Path(sys.argv[0])
+    as_module = started.parts[-2:] == (COMMAND, "__main__.py")
+    if not (INSTALLED or as_module or started.stem == COMMAND):
+        return f"python -m src.{part}"
+    called = f"python -m {COMMAND}" if as_module else COMMAND
+    return called if part == "train" else f"{called} {part.rpartition('.')[2]}"
 
 
 def command(part: str, *arguments: object) -> str:
