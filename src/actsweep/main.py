@@ -68,6 +68,8 @@ def main() -> None:
             return
         if word in PARTS:
             del sys.argv[1]
+        elif word[:1].isalpha() and "=" not in word:
+            raise UserError(f"{word}: must be one of {', '.join(PARTS)}, or KEY=VALUE, as act=relu")
         try:
             importable()
         except FileNotFoundError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from actsweep import composition
+from actsweep import composition, main
 from tests.conftest import SMALL
 
 Command = Callable[..., int]
@@ -276,3 +276,13 @@ def test_a_choice_of_ones_own_that_is_no_utf_8_is_told(
     line = only_line(capsys)
     assert repr("# très doux".encode(encoding))[2:-1] in line
     assert "no UTF-8" in line
+
+
+def test_a_first_word_that_is_no_part_of_the_command_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["actsweep", "reprot", "out"])
+    with pytest.raises(SystemExit, match="2"):
+        main.main()
+    line = "reprot: must be one of train, evaluate, report, theory, fetch, or KEY=VALUE, as act=relu"
+    assert capsys.readouterr().err == f"error: {line}\n"
