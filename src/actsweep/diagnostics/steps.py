@@ -31,7 +31,7 @@ def columns_of(
 
     A row is a step's: the loss, Σ|∂L/∂W| of each layer, ‖W‖ of each parameter that decays. `layers`: (out, in) by name.
     """
-    penalty = 0.5 * rows[:, 1 + len(layers) :].square() @ decays
+    penalty = 0.5 * rows[:, 1 + len(layers) :].square().where(decays > 0, 0.0) @ decays
     columns: dict[str, Iterable[float]] = {"step": steps}
     columns |= {"loss": rows[:, 0].tolist(), "penalty": penalty.tolist()}
     for (name, (fan_out, fan_in)), total in zip(layers.items(), rows[:, 1 : 1 + len(layers)].T, strict=True):

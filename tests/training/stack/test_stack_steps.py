@@ -57,6 +57,21 @@ def test_200_steps_are_noted_as_those_of_lone_runs(
         pd.testing.assert_frame_equal(found, alone, rtol=1e-10, atol=0)
 
 
+def test_weights_whose_squares_are_infinite_are_no_penalty_of_a_run_that_has_none(
+    settings_for: Make, tmp_path: Path
+) -> None:
+    huge = "act=tanh depth=1 width=4 data=spiral data.steps_per_epoch=2 optim.lr=1e22 trainer=cpu trainer.max_epochs=2"
+    jobs = [
+        (settings_for(*huge.split(), "diagnostics=[steps]", f"optim.l2={l2}"), tmp_path / str(l2)) for l2 in (0.0, 0.5)
+    ]
+    stacks.train_group(jobs, CPU)
+    one_run.train(jobs[0][0], tmp_path / "alone")
+    for table in ("epochs.csv", "steps.csv"):
+        found, alone = (pd.read_csv(tmp_path / name / table) for name in ("0.0", "alone"))
+        pd.testing.assert_frame_equal(found, alone, rtol=1e-5)
+    assert alone["loss"].max() > 1e19
+
+
 class Kinked(nn.Module):
     """Learns a matrix: a row of slopes for each sign of its input."""
 

@@ -94,6 +94,7 @@ class Optimiser:
                 values = block.values.detach()
                 gradient.addcmul_(values, self._of("l2", block) / examples)
                 squares += values.flatten(1).norm(dim=1).square()
+        squares = squares.where(self.numbers["l2"] > 0, 0.0)  # infinite ones of who has none, too
         return losses.detach() + self.numbers["l2"] / (2 * examples) * squares
 
     def shrinking(self, examples: int) -> Tensor:
