@@ -117,6 +117,25 @@ def test_a_point_leads_to_its_row(wide: Opened) -> None:
     assert wide.problems == []
 
 
+def test_one_who_comes_back_finds_the_functions_that_the_fields_say(wide: Opened) -> None:
+    wide.view.get_by_label("Find functions by name").fill("Made00")
+    wide.view.goto("about:blank")
+    wide.view.go_back()
+    wide.view.wait_for_selector("html[data-drawn]", state="attached")
+    assert wide.view.get_by_label("Find functions by name").input_value() == "Made00"
+    assert len(found(wide)) == 4
+    wide.view.get_by_role("button", name="Show all").click()
+
+
+def test_on_paper_no_column_is_cut(written: Path, open_page: Open) -> None:
+    opened = open_page(written, 1016)  # A4 between margins, as wide as it is high upright
+    opened.view.emulate_media(media="print")
+    rights = opened.view.eval_on_selector_all("table", "all => all.map(e => e.getBoundingClientRect().right)")
+    assert max(rights) <= 1016
+    assert "size: landscape" in written.read_text()
+    opened.view.context.close()
+
+
 def test_a_row_says_what_the_table_says(table: pd.DataFrame, wide: Opened) -> None:
     line = table[(table["act"] == "tanh") & (table["init"] == "default")].iloc[0]
     relu = table[(table["act"] == "relu") & (table["init"] == "default")].iloc[0]

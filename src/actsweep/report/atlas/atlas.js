@@ -30,5 +30,7 @@ document.addEventListener("click", event => {
   filter();
   document.getElementById("functions").scrollIntoView();
 });
-filter();
-document.documentElement.dataset.drawn = 1;
+addEventListener("pageshow", () => {
+  filter(); // by what the browser has left in the fields, if one comes back
+  document.documentElement.dataset.drawn = 1;
+});

@@ -9,7 +9,9 @@ const shown = new Set(D.settings.length > D.shown && best.length ? best : D.sett
 
 // Plotly reads a little HTML in its texts; names are never meant as that.
 const safe = text => String(text).replace(/[&<>]/g, c => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
-const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
+const half = most => Math.floor((most - 1) / 2); // names differ at their ends as often as at their beginnings
+const cut = (text, most) =>
+  text.length > most ? `${text.slice(0, most - 1 - half(most))}…${text.slice(-half(most))}` : text;
 const label = (text, most = 60) => safe(cut(String(text), most));
 // Two lines at most, broken between words where that is possible; of what is longer, the end stays: it tells names apart.
 function lines(text, most) {

@@ -159,8 +159,8 @@ function curveOf(setting, column, c, axes) {
     x: c.x,
     y: c.mean,
     line,
-    mode: c.x.length === 1 ? "markers" : "lines",
-    marker: { color: of, size: 7 },
+    mode: "lines+markers",
+    marker: { color: of, size: 7, symbol: setting.symbol, maxdisplayed: 8 },
     hovertemplate: `${hover("")}, mean of n = ${c.n}<extra></extra>`,
   };
   const alone = c.alone.map(a => ({

@@ -15,17 +15,32 @@ const make = (tag, properties = {}, ...children) => {
   return e;
 };
 
-function swatch({ colour: of, dash, block }, svg = document.createElementNS("http://www.w3.org/2000/svg", "svg")) {
+const SVG = "http://www.w3.org/2000/svg";
+const MARKS = {
+  circle: "M10.5 6a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0",
+  square: "M11 2h8v8h-8z",
+  "triangle-up": "M15 1l5 9h-10z",
+  "triangle-down": "M15 11l5 -9h-10z",
+  diamond: "M15 .5l5.5 5.5l-5.5 5.5l-5.5 -5.5z",
+  cross: "M13.3 1h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3z",
+  x: "M11 4.5l2.5 -2.5l1.5 1.5l1.5 -1.5l2.5 2.5l-1.5 1.5l1.5 1.5l-2.5 2.5l-1.5 -1.5l-1.5 1.5l-2.5 -2.5l1.5 -1.5z",
+  star: "M15 0l1.6 4.2l4.4 .2l-3.4 2.8l1.1 4.3l-3.7 -2.4l-3.7 2.4l1.1 -4.3l-3.4 -2.8l4.4 -.2z",
+};
+function swatch({ colour: of, dash, symbol, block }, svg = document.createElementNS(SVG, "svg")) {
   svg.setAttribute("viewBox", "0 0 30 12");
   svg.setAttribute("class", "swatch");
   svg.setAttribute("aria-hidden", "true");
-  Object.assign(svg.dataset, { colour: of, dash }, block ? { block } : {});
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+  Object.assign(svg.dataset, { colour: of }, dash && { dash }, symbol && { symbol }, block && { block });
   const dashes = { dash: "7 4", dashdot: "8 3 2 3", dot: "2 3" }[dash] ?? "none";
-  const look = { stroke: colour(of), "stroke-width": block ? 10 : 3, "stroke-dasharray": dashes };
-  const drawn = { x1: 1, x2: 29, y1: 6, y2: 6, ...look };
-  Object.entries(drawn).forEach(([name, v]) => line.setAttribute(name, v));
-  svg.replaceChildren(line);
+  const looks = { stroke: colour(of), "stroke-width": block ? 10 : 2.5, "stroke-dasharray": dashes };
+  const parts = { line: { x1: 1, x2: 29, y1: 6, y2: 6, ...looks }, path: { d: MARKS[symbol] ?? "", fill: colour(of) } };
+  svg.replaceChildren(
+    ...Object.entries(parts).map(([kind, looks]) => {
+      const part = document.createElementNS(SVG, kind);
+      Object.entries(looks).forEach(([name, v]) => part.setAttribute(name, v));
+      return part;
+    }),
+  );
   return svg;
 }
 
@@ -292,9 +307,16 @@ figures.forEach(figure => {
     }
   });
 });
-document.addEventListener("click", event => {
+document.addEventListener("click", async event => {
   const copy = event.target.closest("[data-copy]");
-  if (copy) navigator.clipboard.writeText(copy.dataset.copy).then(() => (copy.textContent = "Copied"));
+  if (!copy) return;
+  try {
+    await navigator.clipboard.writeText(copy.dataset.copy);
+    copy.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(copy.previousElementSibling); // no page may copy that came over http
+    copy.textContent = "Selected";
+  }
 });
 
 // Themes and paper.
@@ -322,10 +344,14 @@ matchMedia("print").addEventListener("change", event => onPaper(event.matches));
 
 fillSelects();
 document.querySelectorAll("[data-choose]").forEach(chooser);
-of("differences").forEach(pairsTable);
 tellChosen();
 recolour();
-drawAll();
+// Of a page that one comes back to, the browser has set the controls as they were.
+addEventListener("pageshow", () => {
+  of("histogram").forEach(figure => fitTime(figure, Number(value(figure, "time"))));
+  of("differences").forEach(pairsTable);
+  choose(i => document.querySelector(`.chip [value="${i}"]`)?.checked ?? shown.has(i));
+});
 let known = innerWidth;
 addEventListener("resize", () => {
   if (innerWidth !== known && !paper) {

@@ -147,7 +147,8 @@ def _drawn(lines: Sequence[Line], caption: str, ends: tuple[str, str], log: bool
     parts += [_text(LEFT - 4, HEIGHT - BELOW, bottom, "end"), _text(LEFT - 4, ABOVE + 8, top, "end")]
     parts += [_text(LEFT, HEIGHT - 4, ends[0]), _text(WIDTH - 8, HEIGHT - 4, ends[1], "end")]
     shapes = f'<path class="frame" d="M{LEFT} {ABOVE}V{HEIGHT - BELOW}H{WIDTH - 8}"/>{"".join(parts)}'
-    svg = Markup(f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{shapes}</svg>')
+    named = f'role="img" aria-label="{escape(caption)}"'
+    svg = Markup(f'<svg class="picture" viewBox="0 0 {WIDTH} {HEIGHT}" {named}>{shapes}</svg>')
     return {"svg": svg, "caption": caption}
 
 
