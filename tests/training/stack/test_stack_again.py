@@ -87,6 +87,16 @@ def test_a_unit_that_died_goes_on_bit_for_bit_with_those_that_had_not_ended(
     assert before.items() <= results(unit(again)).items()
 
 
+def test_a_stack_has_a_checkpoint_as_soon_as_one_of_its_runs_has_ended(
+    unit: Callable[[Path], Unit], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = unit(tmp_path)
+    begun.saving = Saving(tmp_path / FOLDER / "one.ckpt", 600)
+    assert die(begun, Steps, "__call__", 100)
+    unit(tmp_path).train()
+    assert re.search("[2-7] runs in one stack on cpu, resuming after epoch [1-5]", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("number", [4, 8])
 def test_what_has_stopped_but_was_not_tested_trains_no_more_though_its_stacks_checkpoint_is_lost(
     unit: Callable[[Path], Unit], tmp_path: Path, whole: Path, number: int

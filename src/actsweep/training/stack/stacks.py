@@ -65,7 +65,8 @@ def tidy(sweep: Path) -> None:
 
 @dataclass
 class Saving:
-    """Writes a stack's checkpoint to `path` every `every` seconds, but spends no more than `MOST_TIME` on it."""
+    """Writes a stack's checkpoint to `path` every `every` seconds, but spends no more than `MOST_TIME` on it; and when
+    members have ended, so that the others needn't begin anew as a smaller stack, whose last bits are others."""
 
     path: Path
     every: float
@@ -82,8 +83,8 @@ class Saving:
 
     def after_epoch(self, training: Training, epochs: int) -> None:
         """`epochs`: completed ones."""
-        started = time.perf_counter()
-        if started - self.waiting_since < max(self.every, self.cost / MOST_TIME):
+        started, is_first_end = time.perf_counter(), not self.cost and len(training.members) < training.jobs
+        if not is_first_end and started - self.waiting_since < max(self.every, self.cost / MOST_TIME):
             return
         state = state_of(training, epochs, self.sweep)
         try:
