@@ -75,7 +75,7 @@ def test_an_epoch_costs_the_batches_that_it_is_limited_to(settings_for: Settings
 def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) -> None:
     runs = [settings_for(*SMALL, f"act={act}", f"seed={seed}") for act in ("relu", "tanh") for seed in range(3)]
     alone = settings_for(*SMALL, "act=torch.nn.RReLU")
-    launcher = plan.understood({"_target_": "x.SweepLauncher", "max_members": 4}, [*runs, alone])
+    launcher = plan.understood({"_target_": "x.SweepLauncher", "max_members": 4}, [*runs, alone], range(7))
     costs = plan.plan([*runs, alone], launcher)
     assert [(cost.runs, cost.together) for cost in costs] == [(6, 3), (1, 1)]
     assert all(cost.epoch_seconds > 0 and cost.run_bytes > 10_000 for cost in costs)
@@ -99,9 +99,15 @@ def test_stacks_are_dealt_as_the_launcher_deals_them(settings_for: SettingsFor) 
 def test_a_launcher_is_counted_by_what_it_does_at_once(
     launcher: dict[str, Any], expected: Launcher, settings_for: SettingsFor
 ) -> None:
-    found = plan.understood(launcher, [settings_for(*SMALL)] * 12)
+    found = plan.understood(launcher, [settings_for(*SMALL)] * 12, range(12))
     assert found.at_a_time == expected.at_a_time
     assert [*map(list, found.units or ())] == [*map(list, expected.units or ())]
+
+
+def test_what_is_left_of_a_grid_is_dealt_as_the_launcher_deals_it(settings_for: SettingsFor) -> None:
+    grid = [settings_for(*SMALL, f"seed={seed}") for seed in range(9)]
+    found = plan.understood({"_target_": "x.SweepLauncher", "max_members": 3}, grid, [1, *range(3, 9)])
+    assert [*map(list, found.units or ())] == [[1, 2, 3], [4, 5, 6], [0]]  # of those that are left
 
 
 def test_what_goes_at_once_divides_the_time_but_not_that_of_the_longest(settings_for: SettingsFor) -> None:

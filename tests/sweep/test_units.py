@@ -107,7 +107,7 @@ def test_every_run_is_in_one_unit_and_what_no_stack_takes_is_single_with_its_rea
 
     grid = [*runs(count=5), *runs("optim=adam", count=1), *runs("act=torch.nn.RReLU", count=2)]
     grid += [*runs(count=2, done=1), *runs(count=1, done=None)]
-    found = cut(grid, Limits(max_members=3))[0]
+    found = cut(grid, Limits(max_members=3))
     assert sorted(place for piece in found for place in piece.places) == list(range(len(grid)))
     assert sorted(len(piece.places) for piece in found) == [1, 1, 1, 1, 2, 2, 3]
     assert sorted(piece.reason for piece in found if piece.reason) == [
@@ -115,9 +115,9 @@ def test_every_run_is_in_one_unit_and_what_no_stack_takes_is_single_with_its_rea
         "trained already",
     ]  # fmt: skip
     assert all(piece.seconds > 0 for piece in found)
-    lone = cut(runs(count=3), Limits(max_members=1))[0]
+    lone = cut(runs(count=3), Limits(max_members=1))
     assert [piece.reason for piece in lone] == ["a stack holds no more than one"] * 3
-    away = cut(runs(count=9), Limits(max_members=4), is_away=True)[0]
+    away = cut(runs(count=9), Limits(max_members=4), is_away=True)
     assert [len(piece.places) for piece in away] == [3, 3, 3]
 
 

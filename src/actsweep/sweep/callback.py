@@ -155,16 +155,19 @@ class Sweep(Callback):
             return
         from actsweep.sweep import plan  # here, because it imports Lightning
 
+        grid, launcher = [run.settings for run in runs], plan.ONE_BY_ONE
         is_sweep = config.hydra.mode == RunMode.MULTIRUN
         if is_sweep and search.is_search(config):
             trials = int(config.hydra.sweeper.get("n_trials") or len(runs))
-            is_sweep, settings = False, [run.settings for run in islice(cycle(runs), trials)]
+            settings = [*islice(cycle(grid), trials)]
         else:
-            found = [(run_folder.read_result(run.folder), run.settings) for run in runs]
-            settings = [asked for result, asked in found if not run_folder.standing(result, asked)]
-            if done := len(runs) - len(settings):
+            results = [run_folder.read_result(run.folder) for run in runs]
+            left = [place for place, asked in enumerate(grid) if not run_folder.standing(results[place], asked)]
+            settings = [grid[place] for place in left]
+            if done := len(runs) - len(left):
                 print(f"{done} of {len(runs)} runs are done already", flush=True)
-        launcher = plan.understood(config.hydra.launcher, settings) if is_sweep else plan.ONE_BY_ONE
+            if is_sweep:
+                launcher = plan.understood(config.hydra.launcher, grid, left)
         plan.show(plan.plan(settings, launcher, run_seconds), launcher)
         raise SystemExit(0)
 

@@ -27,7 +27,7 @@ from actsweep.sweep.callback import Sweep
 from actsweep.sweep.composing import Composing, composing, foresee, logging_of, variables
 from actsweep.sweep.executors import Engine, Processes
 from actsweep.sweep.search import Limits
-from actsweep.sweep.units import Ended, Piece, Unit, counted, cut, processes_for
+from actsweep.sweep.units import Ended, Piece, Unit, counted, cut_left, sharing
 from actsweep.threads import all_threads, share, use_threads
 from actsweep.training.progress import UNSEEN
 from actsweep.training.stack import grouping, member_checkpoint, stacks
@@ -134,9 +134,7 @@ class SweepLaunch:
         """Who does the units, None: this process; and how to say so."""
         if self.engine:
             return self.engine, f"by {type(self.engine).__name__}"
-        on_gpu = any(grouping.device_for(unit.jobs[0][0]).type == "cuda" for unit in units)
-        threads = next((unit.jobs[0][0].threads for unit in units), None) or 1
-        count = processes_for(self.limits, len(units), sum(unit.seconds for unit in units), on_gpu, threads)
+        count, on_gpu = sharing(self.limits, [unit.jobs[0][0] for unit in units], sum(unit.seconds for unit in units))
         gpus = self.limits.gpus() if on_gpu and (count > 1 or self.limits.devices) else []
         if count == 1 and not gpus:
             return None, HERE
@@ -201,22 +199,18 @@ class SweepLaunch:
         return units
 
     def _cut(self, jobs: Sequence[Job], interrupted: Sequence[Unit]) -> list[Unit]:
-        """Those units, and what they leave of the jobs cut into others. What nobody has begun with is cut as in the
-        whole grid, whatever has ended meanwhile: a stack's last bits depend on its size."""
-        units, is_away = list(interrupted), bool(self.engine)
-        left = unfinished(_others(jobs, units))
-        done = {folder: member_checkpoint.epochs_done(settings, folder) for settings, folder in left}
-        for piece in cut([(settings, 0) for settings, _ in jobs], self.limits, is_away=is_away)[0] if left else ():
-            part = [jobs[place] for place in piece.places]
-            if all(done.get(folder) == 0 for _, folder in part):
-                units.append(self._unit(part, piece))
-        rest = _others(left, units)
-        begun = [(grouping.device_for(unit.jobs[0][0]), unit.seconds) for unit in units]
-        runs = [(settings, done[folder]) for settings, folder in rest]
-        return units + [
-            self._unit([rest[place] for place in piece.places], piece, runs[piece.places[0]][1] or 0)
-            for piece in (cut(runs, self.limits, begun, is_away)[0] if rest else ())
+        """Those units, and what they leave of the jobs cut into others."""
+        places = {folder: place for place, (_, folder) in enumerate(jobs)}
+        begun = [(grouping.device_for(unit.jobs[0][0]), unit.seconds) for unit in interrupted]
+        left = {
+            places[folder]: member_checkpoint.epochs_done(settings, folder)
+            for settings, folder in unfinished(_others(jobs, interrupted))
+        }
+        pieces = cut_left([settings for settings, _ in jobs], left, self.limits, begun, is_away=bool(self.engine))
+        units = [
+            self._unit([jobs[place] for place in piece.places], piece, left[piece.places[0]] or 0) for piece in pieces
         ]
+        return [*interrupted, *units]
 
     def _unit(self, jobs: list[Job], piece: Piece, done: int = 0, checkpoint: Path | None = None) -> Unit:
         """Of these, which resume after so many epochs, a stack of one that has a checkpoint too."""

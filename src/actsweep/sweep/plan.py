@@ -27,7 +27,7 @@ from actsweep.config.schema import Settings, Target, Trainer
 from actsweep.data import datamodule
 from actsweep.errors import UserError, causes, is_ours
 from actsweep.sweep import search
-from actsweep.sweep.units import counted, cut
+from actsweep.sweep.units import counted, cut_left, sharing
 from actsweep.threads import all_threads, use_threads
 from actsweep.training import trainer_arguments
 from actsweep.training.checkpoints import is_out_of_memory
@@ -197,25 +197,31 @@ class Cost:
         return self.runs / self.together * self.longest
 
 
-def understood(launcher: Mapping[str, Any], settings: Sequence[Settings]) -> Launcher:
-    """What a configuration of hydra/launcher means for these runs. One that isn't known takes one at a time."""
-    target, cores, runs = str(launcher.get("_target_", "")).lower(), os.cpu_count() or 1, len(settings)
-    count = 1
+def understood(launcher: Mapping[str, Any], grid: Sequence[Settings], left: Sequence[int]) -> Launcher:
+    """What a configuration of hydra/launcher means for those runs of a grid that are left, by their places in it. One
+    that isn't known takes one at a time."""
+    target, cores, count = str(launcher.get("_target_", "")).lower(), os.cpu_count() or 1, 1
     if search.is_ours(launcher):
-        limits = search.Limits(launcher.get("max_members"), launcher.get("devices"), launcher.get("processes"))
-        pieces, processes = cut([(each, 0) for each in settings], limits, is_away=bool(launcher.get("engine")))
-        return Launcher(processes, [piece.places for piece in pieces])
+        return _ours(launcher, grid, left)
     if "joblib" in target:
         count = launcher.get("n_jobs") or -1
         count = cores if count < 0 else count
     elif "submitit" in target:
-        count = int(launcher.get("array_parallelism") or runs)
+        count = int(launcher.get("array_parallelism") or len(left))
         count = min(count, cores) if "local" in target else count
     elif "ray" in target:
         ray = launcher.get("ray") or {}
         cpus = (ray.get("init") or {}).get("num_cpus") or cores
         count = int(cpus // ((ray.get("remote") or {}).get("num_cpus") or 1))
-    return Launcher(max(1, min(count, runs)))
+    return Launcher(max(1, min(count, len(left))))
+
+
+def _ours(launcher: Mapping[str, Any], grid: Sequence[Settings], left: Sequence[int]) -> Launcher:
+    limits = search.Limits(launcher.get("max_members"), launcher.get("devices"), launcher.get("processes"))
+    pieces = cut_left(grid, dict.fromkeys(left, 0), limits, is_away=bool(launcher.get("engine")))
+    firsts, number_of = [grid[piece.places[0]] for piece in pieces], {place: n for n, place in enumerate(left)}
+    count, _ = sharing(limits, firsts, sum(piece.seconds for piece in pieces))
+    return Launcher(count, [[number_of[place] for place in piece.places] for piece in pieces])
 
 
 def plan(runs: Sequence[Settings], launcher: Launcher = ONE_BY_ONE, run_seconds: float = 0.0) -> list[Cost]:

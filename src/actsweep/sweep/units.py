@@ -183,9 +183,22 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-def cut(runs: Sequence[ToCut], limits: Limits, begun: Begun = (), is_away: bool = False) -> tuple[list[Piece], int]:
-    """The runs in pieces, and the processes that shall share the work. `is_away`: other machines do it, of which this
-    one knows nothing."""
+def cut_left(
+    grid: Sequence[Settings], left: Mapping[int, int | None], limits: Limits, begun: Begun = (), is_away: bool = False
+) -> list[Piece]:
+    """What is left of a grid in pieces. `left`: places of those runs, with their epochs as in ToCut. What nobody has
+    begun with is cut as in the whole grid, whatever has ended meanwhile: a stack's last bits depend on its size."""
+    whole = cut([(settings, 0) for settings in grid], limits, is_away=is_away) if left else []
+    pieces = [piece for piece in whole if all(left.get(place) == 0 for place in piece.places)]
+    if rest := sorted(left.keys() - {place for piece in pieces for place in piece.places}):
+        begun = [*begun, *((grouping.device_for(grid[piece.places[0]]), piece.seconds) for piece in pieces)]
+        again = cut([(grid[place], left[place]) for place in rest], limits, begun, is_away)
+        pieces += [piece._replace(places=[rest[place] for place in piece.places]) for piece in again]
+    return pieces
+
+
+def cut(runs: Sequence[ToCut], limits: Limits, begun: Begun = (), is_away: bool = False) -> list[Piece]:
+    """The runs in pieces. `is_away`: other machines do them, of which this one knows nothing."""
     alike: dict[tuple[str, int | None, str | None], list[int]] = {}
     for place, (settings, done) in enumerate(runs):
         reason = grouping.reason_against(settings) or ("trained already" if done is None else None)
@@ -197,16 +210,16 @@ def cut(runs: Sequence[ToCut], limits: Limits, begun: Begun = (), is_away: bool 
         together += [(part, reason) for part in parts]
         shapes += [] if is_away else [grouping.shape(runs[places[0]][0])] * len(parts)
     members = [len(places) for places, _ in together]
-    processes, counts = 1, [-(-number // (limits.max_members or number)) for number in members]
+    counts = [-(-number // (limits.max_members or number)) for number in members]
     if not is_away:
-        processes, counts = share_out(shapes, members, limits, begun)
+        _, counts = share_out(shapes, members, limits, begun)
     found = []
     for number, ((places, reason), count) in enumerate(zip(together, counts, strict=True)):
         alone = reason or ("no other run of its shape" if count == 1 else "a stack holds no more than one")
         for part in pieces(places, count):
             seconds = shapes[number].seconds(len(part)) if shapes else 0.0
             found.append(Piece(part, seconds, alone if len(part) == 1 else None))
-    return found, processes
+    return found
 
 
 def share_out(
@@ -235,6 +248,14 @@ def _pieces_of(shape: Shape, members: int, processes: int, share: float) -> int:
     few, many = (math.ceil(finer * processes * share) for finer in (1, FINER))
     is_cheap = many * shape.seconds(members / many) <= CUTTING * few * shape.seconds(members / few)
     return many if is_cheap and members >= 2 * many else few
+
+
+def sharing(limits: Limits, firsts: Sequence[Settings], seconds: float) -> tuple[int, bool]:
+    """How many processes share units that one would do in so many seconds, and whether they train on GPUs. `firsts`: of
+    each unit a run."""
+    on_gpu = any(grouping.device_for(settings).type == "cuda" for settings in firsts)
+    threads = next((settings.threads for settings in firsts), None) or 1
+    return processes_for(limits, len(firsts), seconds, on_gpu, threads), on_gpu
 
 
 def processes_for(limits: Limits, most: int, seconds: float, on_gpu: bool, threads: int) -> int:
