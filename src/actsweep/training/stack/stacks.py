@@ -65,8 +65,9 @@ def tidy(sweep: Path) -> None:
 
 @dataclass
 class Saving:
-    """Writes a stack's checkpoint to `path` every `every` seconds, but spends no more than `MOST_TIME` on it; and when
-    members have ended, so that the others needn't begin anew as a smaller stack, whose last bits are others."""
+    """Writes a stack's checkpoint to `path` every `every` seconds, but spends no more than `MOST_TIME` on it. The
+    first one is written when a member has ended, if not before: the others needn't begin anew as a smaller stack, whose
+    last bits are others."""
 
     path: Path
     every: float
