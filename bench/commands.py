@@ -11,7 +11,8 @@ seconds are the command's and its children's, so that they can be compared on a 
     mistake    an unknown key
 
     git worktree add ../older 5ac43ca    # with a .venv of its own, or the packages of this one on its path
-    python -m bench.commands card tiny [--older ../older] [--busy] [--rounds 3] [--json bench/results/commands.json]
+    python -m bench.commands card tiny [--older ../older] [--busy] [--rounds 3] [--trainer gpu]
+        [--json bench/results/commands.json]
 
 `--busy`: beside a loop that occupies a core. Member-epochs per second are those of the whole command. `share` is the
 part of its wall time that the matrix products alone would take, at the rate measured here, float32 and bfloat16.
@@ -39,7 +40,7 @@ from bench.busy import machine, neighbours
 from bench.grid import settings_for, sizes_of
 
 ACTS = "act=sigmoid,tanh,relu,leakyrelu,elu,swish"
-QUIET = ["trainer=cpu", "trainer.enable_progress_bar=false"]
+QUIET = ["trainer.enable_progress_bar=false"]
 SCIKIT = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic"}  # the activations that both have
 PRODUCTS = 3  # of each weight and example; the first layer's inputs need no gradient
 
@@ -88,7 +89,7 @@ def run(command: Sequence[str], place: Path, fails: bool) -> Spent:
     return Spent(wall, cpu - before, peak)
 
 
-def trained(place: Path, case: str, *more: str) -> Callable[[], Spent]:
+def trained(place: Path, case: str, trainer: str, *more: str) -> Callable[[], Spent]:
     """The command as typed in this checkout."""
     own = place / ".venv" / "bin" / "python"
     python = str(own) if own.exists() else sys.executable
@@ -96,7 +97,7 @@ def trained(place: Path, case: str, *more: str) -> Callable[[], Spent]:
 
     def contender() -> Spent:
         with tempfile.TemporaryDirectory() as folder:
-            sweep = ["-m", *QUIET, f"hydra.sweep.dir={folder}/sweep"] if of.runs else []
+            sweep = ["-m", *QUIET, f"trainer={trainer}", f"hydra.sweep.dir={folder}/sweep"] if of.runs else []
             command = [python, "-m", "src.train", *sweep, *of.overrides, *more]
             return run(command, place, fails=case == "mistake")
 
@@ -151,23 +152,23 @@ def product_rate(dtype: torch.dtype, size: int = 1024) -> float:
     return 2 * size**3 / min(seconds[1:])
 
 
-def contenders(case: str, older: Path | None) -> dict[str, Callable[[], Spent]]:
+def contenders(case: str, older: Path | None, trainer: str) -> dict[str, Callable[[], Spent]]:
     of = CASES[case]
-    found = {"default": trained(REPOSITORY, case)}
+    found = {"default": trained(REPOSITORY, case, trainer)}
     if of.runs and case not in {"fixed", "many"}:
-        found["basic"] = trained(REPOSITORY, case, "hydra/launcher=basic")
+        found["basic"] = trained(REPOSITORY, case, trainer, "hydra/launcher=basic")
         found["scikit-learn"] = scikit_learn(case)
     if older and case != "many":
         if case != "fixed":  # whose launcher has processes
-            found["older"] = trained(older.resolve(), case)
+            found["older"] = trained(older.resolve(), case, trainer)
         if of.runs:
-            found["older, stacked"] = trained(older.resolve(), case, "hydra/launcher=stacked")
+            found["older, stacked"] = trained(older.resolve(), case, trainer, "hydra/launcher=stacked")
     return found
 
 
 def measure(case: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """By contender: medians, all walls, and ratios to the default."""
-    of, found = CASES[case], contenders(case, arguments.older)
+    of, found = CASES[case], contenders(case, arguments.older, arguments.trainer)
     chosen = {name: contender for name, contender in found.items() if name not in arguments.without}
     spent: dict[str, list[Spent]] = {name: [] for name in chosen}
     with neighbours(int(arguments.busy)):
@@ -194,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], help="card and tiny unless named")
     parser.add_argument("--older", type=Path, help="a worktree of an older commit")
+    parser.add_argument("--trainer", choices=["cpu", "gpu", "auto"], default="cpu")
     parser.add_argument("--without", nargs="*", default=[], metavar="CONTENDER")
     parser.add_argument("--busy", action="store_true", help="beside a busy loop")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,24 +1,39 @@
 #!/bin/sh
-# On a machine with a GPU: the tests that need one, every way to run a sweep in three precisions, the whole 6 × 3 sweep.
-# JSON, plots and logs go to the folder $OUT. `bench/gpu.sh --quick` is a dry run on digits, which also runs without a GPU.
+# On a machine with a GPU; each of the two takes less than ten minutes. JSON, plots and logs go to the folder $OUT.
+#     bench/gpu.sh tests [quick]      captured steps equal eager ones, stacks lone runs, a GPU a CPU; the card's sweep
+#     bench/gpu.sh figures [quick]    every way to run a sweep, in float32, bfloat16 and TF32; the whole 6 × 3 sweep
+# quick: a trial on digits, which a CPU can do.
 set -u
 out=${OUT:-bench/results}
 python=${PYTHON:-python}
-mkdir -p "$out"
-"$python" -m pytest -q tests/training/stack/test_stack_gpu.py >"$out/tests.log" 2>&1
-echo "GPU tests: exit code $?"    # 5: there are none here
+quick=${2:+--quick}
 status=0
-precisions="32-true bf16-mixed"
-whole=--sweep
-if [ "${1:-}" = --quick ]; then precisions=32-true whole=; fi
-for precision in $precisions; do
-    "$python" -m bench.sweep "$@" $whole --precision "$precision" --json "$out/sweep-$precision.json" || status=1
-    "$python" -m bench.sweep_plot "$out/sweep-$precision.png" "$out/sweep-$precision.json" || status=1
-    whole=
-done
-if [ "${1:-}" != --quick ]; then
-    TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 \
-        "$python" -m bench.sweep "$@" --json "$out/sweep-tf32.json" || status=1
-    "$python" -m bench.sweep_plot "$out/sweep-tf32.png" "$out/sweep-tf32.json" || status=1
-fi
+mkdir -p "$out"
+
+tests() {
+    [ -z "$quick" ] || export ACTSWEEP_GPU_TESTS=cpu
+    "$python" -m pytest -q --numprocesses 4 tests/training/stack/test_stack_gpu.py >"$out/tests.log" 2>&1 || status=1
+    tail -n 3 "$out/tests.log"
+    case=card
+    [ -z "$quick" ] || case=tiny
+    "$python" -m bench.commands $case --without scikit-learn --trainer auto --rounds 1 --json "$out/commands.json" || status=1
+}
+
+sweep() { # its name, and more arguments
+    name=$1
+    shift
+    "$python" -m bench.sweep $quick --members 1 6 18 60 180 "$@" --json "$out/sweep-$name.json" || status=1
+    "$python" -m bench.sweep_plot "$out/sweep-$name.png" "$out/sweep-$name.json" || status=1
+}
+
+figures() {
+    sweep fp32 ${quick:---sweep}
+    [ -n "$quick" ] || sweep bf16 --precision bf16-mixed --rounds 2
+    [ -n "$quick" ] || TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 sweep tf32 --rounds 2
+}
+
+case ${1:-} in
+tests | figures) "$1" ;;
+*) echo "bench/gpu.sh tests, or bench/gpu.sh figures" >&2 && exit 2 ;;
+esac
 exit $status

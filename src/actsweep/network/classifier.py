@@ -126,8 +126,10 @@ class Classifier(L.LightningModule):
         return self._step("train", batch)[0]
 
     def _penalty(self) -> Tensor | float:
-        squares = [weight.detach().square().sum() for weight in self._weights() if self.l2]
-        return self.l2 / (2 * self.examples) * torch.stack(squares).sum() if squares else 0.0
+        if not self.l2:
+            return 0.0
+        squares = [weight.detach().square().sum() for weight in self._weights()]
+        return self.l2 / (2 * self.examples) * torch.stack(squares).sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._step("val", batch)
