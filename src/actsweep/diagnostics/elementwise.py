@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from actsweep.diagnostics.randomness import kept
+
 EXAMPLES = 16
 GRID = 201  # points on [-10, 10]
 
@@ -66,7 +68,7 @@ def is_elementwise(activation: nn.Module, like: Tensor) -> bool:
 
 
 def _undrawn(activation: nn.Module, x: Tensor) -> Tensor:
-    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+    with kept(x):
         y: Tensor = activation(x.clone())
     return y
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from actsweep.diagnostics.randomness import draw_from, kept
 from actsweep.diagnostics.trace import Call, Trace, Value, mapped, tensors_in
 
 NORMALISATIONS = {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm"}
@@ -69,9 +70,9 @@ class Stretch:
         values = {self.start: x}
         half = self.start.tensor.dtype if x.dtype.itemsize > self.start.tensor.dtype.itemsize else None
         everything = not self.calls[-1].differentiated  # under no_grad: the function has a slope all the same
-        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        with kept(x):
             for call in self.calls:
-                torch.set_rng_state(call.generator)
+                draw_from(call.generators)
                 with torch.set_grad_enabled(everything or call.differentiated):
                     _repeat(call, values, half)
         return values[self.end]

@@ -17,6 +17,8 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
+from actsweep.diagnostics.randomness import States, states
+
 CONVOLUTIONS = {f"conv{kind}{n}d": n for n in (1, 2, 3) for kind in ("", "_transpose")}
 WEIGHT_AT = {
     "linear": 1, "embedding": 1, "embedding_bag": 1, "bilinear": 2, "matmul": 1, "mm": 1, "addmm": 2,
@@ -81,7 +83,7 @@ class Call:
     overwrites: bool
     weight: Value | None
     differentiated: bool
-    generator: Tensor
+    generators: States
     number: int
     before: Tensor | None
     made: dict[int, Value] = field(default_factory=dict)  # by place in the result; −id of an argument changed in place
@@ -116,7 +118,7 @@ def reason(error: Exception) -> str:
 
 
 def mapped(item: Any, change: Callable[[Any], Any]) -> Any:
-    """Arguments with each tensor changed, and each generator of random numbers."""
+    """Arguments with each tensor changed, and each generator."""
     if isinstance(item, Tensor | torch.Generator):
         return change(item)
     if isinstance(item, dict):
@@ -176,8 +178,7 @@ class Trace(TorchFunctionMode):
     def _end(self, module: nn.Module, arguments: Any, output: Any) -> None:
         if not self._forwards or self._forwards[-1][0] is not module:
             return  # another's hook broke off its beginning
-        _, taken, _ = self._forwards.pop()
-        given = self.values.get(id(output))
+        (_, taken, _), given = self._forwards.pop(), self.values.get(id(output))
         if len(taken) == 1 and taken[0] is not None and given is not None and given is not taken[0]:
             self.passages[taken[0]].append((module, given))
 
@@ -188,8 +189,9 @@ class Trace(TorchFunctionMode):
         given = {id(each): self.values[id(each)] for each in tensors_in((args, named)) if id(each) in self.values}
         if not given:
             return func(*args, **named)
-        in_place, generator, before, kept = overwrites(func, named), torch.get_rng_state(), None, (args, named)
+        in_place, before, kept, drawn = overwrites(func, named), None, (args, named), States()
         with self._going_on(given):
+            drawn = states(each.tensor for each in given.values())
             before, kept = self._save(given, args) if in_place else None, mapped(kept, _kept)
         result = func(*args, **named)
         with self._going_on(given):
@@ -199,7 +201,7 @@ class Trace(TorchFunctionMode):
                 taken += [each for each in before_it if not each.is_weight and each not in taken]  # given by name
                 call = Call(
                     func, kept[0], kept[1], given, module, taken, in_place, self._weight(func, args, named, given),
-                    torch.is_grad_enabled(), generator, len(self.calls), before,
+                    torch.is_grad_enabled(), drawn, len(self.calls), before,
                 )  # fmt: skip
                 self._add(call, made)
         return result

@@ -176,7 +176,8 @@ def _drawing(names: Sequence[str], runs: Sequence[Run], folder: Path) -> Iterato
         context = multiprocessing.get_context("fork")
         counts = context.SimpleQueue()
         work = lambda share: counts.put(len(figures.draw(share, runs, folder)))  # noqa: E731
-        processes = [context.Process(target=work, args=(share,)) for share in (names[::2], names[1::2]) if share]
+        shares = [*names[::4], *names[3::4]], [*names[1::4], *names[2::4]]  # which last alike for the usual four
+        processes = [context.Process(target=work, args=(share,)) for share in shares if share]
         sys.stdout.flush()
         for each in processes:
             each.start()

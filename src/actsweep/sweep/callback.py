@@ -5,7 +5,6 @@ launcher. Hydra only warns about what a callback raises, and goes on as if all w
 is what every hook here makes of an error.
 """
 
-import atexit
 import gc
 import math
 import sys
@@ -127,7 +126,6 @@ class Sweep(Callback):
         there = [folder / name for name in asked] or [path.parent for path in folder.rglob(run_folder.RESULT)]
         self.before = {each.resolve(): run_folder.when_written(each) for each in there}
         gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
-        atexit.register(gc.unfreeze)
         self.collected = time.monotonic()
         if not asked or not is_ours(config.hydra.launcher):  # ours says more
             print(f"{count} runs → {folder}", flush=True)
