@@ -262,7 +262,7 @@ def test_figures_are_drawn_beside_the_page_and_a_death_among_them_is_said(
     monkeypatch.setattr(figures, "draw", draw)
     writing.write(runs, [tmp_path], with_page=False)
     drawn = {path.stem: path.read_text() for path in tmp_path.glob("*.drawn")}
-    assert sorted(drawn.values()) == (["curve", "overview chain"] if is_forkable else ["overview curve chain"])
+    assert sorted(drawn.values()) == (["curve chain", "overview"] if is_forkable else ["overview curve chain"])
     assert (str(os.getpid()) in drawn) == (not is_forkable)
     assert capsys.readouterr().out.count(f"figures: {tmp_path}") == 1
     if is_forkable:
