@@ -113,6 +113,10 @@ def test_an_activation_that_waits_for_the_device_trains_without_a_graph_and_the_
         training = Training(jobs_of(waiting, tmp_path / "waiting"), DEVICE)
     assert training.steps.graph is None
     assert ("no CUDA graph" in caplog.text) is HAS_GPU
+    if HAS_GPU:
+        assert torch.cuda.current_stream() == torch.cuda.default_stream()
+        assert torch.cuda.get_sync_debug_mode() == 0
+        assert torch.rand(3, device=DEVICE).isfinite().all()  # its generator is no longer in a capture
     training.run()
     stacks.train_group(jobs_of(base, tmp_path / "relu"), DEVICE)
     for row in range(len(base)):

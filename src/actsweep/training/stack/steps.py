@@ -6,8 +6,9 @@ own formulas, in their order of operations, with numbers per member.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -253,14 +254,29 @@ class Steps:
                 values.copy_(kept)  # the warm-up steps don't count
 
     def _captured(self) -> torch.cuda.CUDAGraph:
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
+        here, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        side.wait_stream(here)
         with torch.cuda.stream(side):
-            for _ in range(WARM_UP_STEPS):
+            for number in range(WARM_UP_STEPS):
                 self.feed.step.zero_()
-                self.eager()
-        torch.cuda.current_stream(self.device).wait_stream(side)
+                with waiting_refused() if number == WARM_UP_STEPS - 1 else nullcontext():
+                    self.eager()
+        here.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # A capture that fails leaves its stream current: other threads, on this one, would not wait for what is on it.
+        with torch.cuda.stream(here), torch.cuda.graph(graph, capture_error_mode="thread_local"):
             self.eager()
         return graph
+
+
+@contextmanager
+def waiting_refused() -> Iterator[None]:
+    """Raise RuntimeError for what waits for the GPU, which no graph can hold. A capture would fail, too, but leaves
+    torch's allocator such that it frees no cached memory any more when memory runs out."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(action="ignore"):  # that it doesn't see everything
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
