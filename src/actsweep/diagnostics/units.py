@@ -34,21 +34,25 @@ def saturated_fraction(slopes: Tensor, max_slope: Tensor) -> Tensor:
 def count_over(module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:
     """Per hidden layer: units that are dead, and units whose output is zero, on all examples of all batches.
 
-    Where units mix, none is counted as dead: they have no slope of their own. Ends as soon as every unit has shown
-    itself alive.
+    Where units mix, none is counted as dead: they have no slope of their own. A layer is done as soon as each
+    of its units has shown itself alive.
     """
     taps = [tap for tap in find_taps(module) if tap.activation is not None]
-    activations = {tap.name: tap.activation for tap in taps if tap.activation is not None}
+    left = {tap.name: tap.activation for tap in taps if tap.activation is not None}  # with units that may be dead
     found: dict[str, dict[str, Tensor]] = {}
     with undisturbed(module), recorded(taps) as seen:
         for inputs, _ in batches:
             module(inputs)
             for name, (pre, post) in seen.items():
+                if (activation := left.get(name)) is None:
+                    continue
                 assert post is not None
-                of = {"dead_units": slope(pre, post)} if is_elementwise(activations[name], pre) else {}
+                of = {"dead_units": slope(pre, post)} if is_elementwise(activation, pre) else {}
                 now = {count: dead_units(as_units(values)) for count, values in (of | {"dead_outputs": post}).items()}
                 found[name] = {count: units & found.get(name, {}).get(count, units) for count, units in now.items()}
-            if not any(units.any() for counts in found.values() for units in counts.values()):
+                if not any(units.any() for units in found[name].values()):
+                    del left[name]
+            if not left:
                 break
     return {name: {count: units.sum(1) for count, units in counts.items()} for name, counts in found.items()}
 
