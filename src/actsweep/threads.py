@@ -10,6 +10,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from actsweep.imports import uncollected
+
 SPIN = "4000"  # turns of a loop; libgomp's own choice is 300,000
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")  # the environment's ways to choose
 
@@ -49,7 +51,8 @@ def share(count: int) -> None:
 
 def use_threads(count: int) -> None:
     """Have torch work in so many from now on; what it takes by itself stays known."""
-    import torch
+    with uncollected():
+        import torch
 
     all_threads()
     torch.set_num_threads(count)
