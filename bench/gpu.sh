@@ -12,7 +12,8 @@ mkdir -p "$out"
 
 tests() {
     [ -z "$quick" ] || export ACTSWEEP_GPU_TESTS=cpu
-    "$python" -m pytest -q --numprocesses 4 tests/training/stack/test_stack_gpu.py >"$out/tests.log" 2>&1 || status=1
+    "$python" -m pytest -q --numprocesses 4 tests/training/stack/test_stack_gpu.py \
+        tests/diagnostics/test_randomness.py >"$out/tests.log" 2>&1 || status=1
     tail -n 3 "$out/tests.log"
     case=card
     [ -z "$quick" ] || case=tiny
@@ -29,7 +30,8 @@ sweep() { # its name, and more arguments
 figures() {
     sweep fp32 ${quick:---sweep}
     [ -n "$quick" ] || sweep bf16 --precision bf16-mixed --rounds 2
-    [ -n "$quick" ] || TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1 sweep tf32 --rounds 2
+    export TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1
+    [ -n "$quick" ] || sweep tf32 --rounds 2
 }
 
 case ${1:-} in

@@ -104,6 +104,7 @@ def test_what_waits_for_the_gpu_is_not_captured_at_all(
     steps.capture()
     assert steps.graph is None
     assert gpu.captures == 0
+    assert len(here.waited_for) == 1  # for the steps before, which are undone
     assert "no CUDA graph, every operation is launched by itself: called a synchronizing" in caplog.text
     assert_nothing_has_changed(steps, before, gpu, here)
 

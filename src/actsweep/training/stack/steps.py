@@ -256,12 +256,14 @@ class Steps:
     def _captured(self) -> torch.cuda.CUDAGraph:
         here, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
         side.wait_stream(here)
-        with torch.cuda.stream(side):
-            for number in range(WARM_UP_STEPS):
-                self.feed.step.zero_()
-                with waiting_refused() if number == WARM_UP_STEPS - 1 else nullcontext():
-                    self.eager()
-        here.wait_stream(side)
+        try:
+            with torch.cuda.stream(side):
+                for number in range(WARM_UP_STEPS):
+                    self.feed.step.zero_()
+                    with waiting_refused() if number == WARM_UP_STEPS - 1 else nullcontext():
+                        self.eager()
+        finally:
+            here.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # A capture that fails leaves its stream current: other threads, on this one, would not wait for what is on it.
         with torch.cuda.stream(here), torch.cuda.graph(graph, capture_error_mode="thread_local"):
