@@ -1,5 +1,5 @@
 #!/bin/sh
-# On a machine with a GPU; each of the two takes less than ten minutes. JSON, plots and logs go to the folder $OUT.
+# On a machine with a GPU; each of the two is meant for ten minutes there. JSON, plots and logs go to the folder $OUT.
 #     bench/gpu.sh tests [quick]      captured steps equal eager ones, stacks lone runs, a GPU a CPU; the card's sweep
 #     bench/gpu.sh figures [quick]    every way to run a sweep, in float32, bfloat16 and TF32; the whole 6 × 3 sweep
 # quick: a trial on digits, which a CPU can do.
