@@ -23,6 +23,7 @@ from tests import processes
 from tests.conftest import SMALL, names_in, weights_of
 from tests.devices import DEVICE, HAS_GPU, needs_a_gpu
 from tests.training.stack.test_stack import DOUBLE, Make, several
+from tests.training.stack.test_stack_again import die
 from tests.training.stack.test_stack_resumes import assert_same_runs
 
 pytestmark = needs_a_gpu
@@ -146,10 +147,6 @@ def test_in_float64_stacks_and_lone_runs_on_a_gpu_and_on_a_cpu_find_the_same(
                 assert distance < 1e-9, (name, key)
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.mark.parametrize("step", [40, 60, 100])
 def test_a_stack_on_a_gpu_goes_on_from_its_checkpoint_bit_for_bit(
     settings_for: Make, tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
@@ -163,19 +160,7 @@ def test_a_stack_on_a_gpu_goes_on_from_its_checkpoint_bit_for_bit(
         return Unit(jobs, stacks.Saving(tmp_path / name / stacks.FOLDER / "one.ckpt", 0))
 
     unit("whole").train()
-    done, do = 0, Steps.__call__
-
-    def deadly(self: Steps) -> None:
-        nonlocal done
-        done += 1
-        if done == step:
-            raise Killed
-        do(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Steps, "__call__", deadly)
-        with pytest.raises(Killed):
-            unit("killed").train()
+    die(unit("killed"), Steps, "__call__", step)
     unit("killed").train()
     assert_same_runs(tmp_path / "whole", tmp_path / "killed")
 
