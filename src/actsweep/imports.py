@@ -1,5 +1,6 @@
 """Imports of large libraries: torch, Lightning and pandas make a million objects, which all stay."""
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +21,26 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def keep() -> None:
+    """What is there now stays: looking for garbage among it would take a quarter of a second each time."""
+    gc.freeze()
+    at_end()
+
+
+def at_end() -> None:
+    """Have this process look for garbage once when it ends, of which a file of somebody's own may be, open still.
+
+    Python would look through all that was imported several times, which takes seconds.
+    """
+    atexit.unregister(_look_once)
+    atexit.register(_look_once)
+
+
+def _look_once() -> None:
+    gc.collect()
+    if any(each.__module__ == "nanobind" for each in type.__subclasses__(type)):
+        gc.unfreeze()  # what is left of that library's at the end, it reports as leaked: a screen full
+    else:
+        gc.freeze()

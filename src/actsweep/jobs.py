@@ -4,7 +4,10 @@ Flow: config → **job** → one_run. torch and Lightning, which take seconds to
 first run (sweep/callback.py): `--help` and most mistakes are answered without them.
 """
 
+import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +52,33 @@ def job(cfg: DictConfig) -> float | None:
         return run_folder.score(result)
 
 
+@contextmanager
+def _help_when_shown() -> Iterator[None]:
+    """Hydra 1.3 has a help that becomes text when it is shown; Python 3.14 refuses to add what is none (hydra#3121)."""
+    add = argparse.ArgumentParser.add_argument
+
+    def add_argument(self: argparse.ArgumentParser, *names: str, **how: Any) -> argparse.Action:
+        if isinstance(how.get("help", ""), str):
+            return add(self, *names, **how)
+        given = how.pop("help")
+        action = add(self, *names, **how)
+        action.help = given
+        return action
+
+    argparse.ArgumentParser.add_argument = add_argument  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        argparse.ArgumentParser.add_argument = add  # type: ignore[method-assign]
+
+
 def _is_override(word: str) -> bool:
     return not word.startswith("-") and ("=" in word or word.startswith("~"))
 
 
 def main() -> None:
     sys.argv[1:] = sorted(sys.argv[1:], key=_is_override)  # argparse would take those before the first option alone
-    with one_line_errors(), ended_by_signals(), locks.released():
+    with one_line_errors(), ended_by_signals(), locks.released(), _help_when_shown():
         shows = {"-c", "--cfg"} & {word.partition("=")[0] for word in sys.argv[1:]}
         if not shows and (lost := [word for word in sys.argv[1:] if word.startswith(("-p", "--package"))]):
             raise UserError(f"{lost[0]}: -p says which part --cfg shows; a key is written without -, as in plan=true")

@@ -4,14 +4,12 @@ Flow: around everything. How threads wait is settled before torch is imported, s
 for.
 """
 
-import atexit
-import gc
 import sys
 import textwrap
 from importlib import import_module
 
 from actsweep.errors import UserError
-from actsweep.imports import uncollected
+from actsweep.imports import at_end, uncollected
 from actsweep.places import REPOSITORY, VERSION, importable
 from actsweep.threads import numpy_starts_none, wait_briefly
 
@@ -50,15 +48,8 @@ def run(part: str) -> None:
     with one_line_errors():
         with uncollected():
             module = import_module(PARTS[part])
-        atexit.register(_end_soon)
+        at_end()
         module.main()
-
-
-def _end_soon() -> None:
-    """Look for garbage once, of which a file of somebody's own may be, open still. Python's end would look through all
-    that was imported several times, which takes seconds."""
-    gc.collect()
-    gc.freeze()
 
 
 def usage() -> str:

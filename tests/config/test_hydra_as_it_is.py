@@ -1,10 +1,12 @@
 """What Hydra offers works here as in any program of Hydra's: globs, sweeper parameters, `compose`, threads."""
 
+import argparse
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -61,6 +63,21 @@ def test_options_may_stand_among_the_overrides(place: int | None, command: Comma
     words = [*QUICK, "seed=0,1", f"hydra.sweep.dir={tmp_path}"]
     assert command(*words[:place], "-m", "--config-name", "config", *(words[place:] if place is not None else [])) == 0
     assert len(list(tmp_path.glob("*/result.json"))) == 2
+
+
+def test_a_python_that_wants_texts_as_help_is_given_them(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add = argparse.ArgumentParser.add_argument
+
+    def as_in_3_14(self: argparse.ArgumentParser, *names: str, **how: Any) -> argparse.Action:
+        if not isinstance(how.get("help", ""), str):
+            raise ValueError("badly formed help string")
+        return add(self, *names, **how)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "add_argument", as_in_3_14)
+    assert command("--hydra-help") == 0
+    assert "Install or Uninstall shell completion:" in capsys.readouterr().out
 
 
 def test_a_rerun_of_nothing_is_one_line(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from actsweep.config.command_line import FAILED, NO_ROOM, Stopped, at_early_end, end, stop
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError
-from actsweep.imports import uncollected
+from actsweep.imports import keep, uncollected
 from actsweep.places import REPOSITORY, command
 from actsweep.results import claims, files, locks, ownership, run_folder
 from actsweep.results.rank import zero_only
@@ -125,7 +125,7 @@ class Sweep(Callback):
         self.asked = asked
         there = [folder / name for name in asked] or [path.parent for path in folder.rglob(run_folder.RESULT)]
         self.before = {each.resolve(): run_folder.when_written(each) for each in there}
-        gc.freeze()  # what is there now stays: looking for a run's garbage among it would take a quarter of a second
+        keep()
         self.collected = time.monotonic()
         if not asked or not is_ours(config.hydra.launcher):  # ours says more
             print(f"{count} runs → {folder}", flush=True)

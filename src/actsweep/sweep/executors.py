@@ -2,7 +2,6 @@
 queues, retries and GPUs are theirs. Flow: config → launcher → **executors** → training.
 """
 
-import gc
 import logging
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ from hydra.core.utils import env_override
 
 from actsweep.config.command_line import SIGNALS, signals_wait
 from actsweep.errors import UserError
+from actsweep.imports import keep
 from actsweep.results import locks
 from actsweep.sweep.units import Ended, Unit, begin_process
 from actsweep.threads import forkable, share
@@ -140,7 +140,7 @@ def work(pipe: Connection, threads: int) -> None:
     share(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     begin_process()
-    gc.freeze()  # what was imported stays
+    keep()
     pipe.send(("begun",))
     while (unit := pipe.recv()) is not None:
         unit.train(Relay(pipe))
