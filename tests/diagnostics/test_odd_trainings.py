@@ -2,8 +2,10 @@
 
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import pytorch_lightning as L
 import torch
@@ -11,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from actsweep.callbacks import ActivationMoments, Diagnosis, Taxonomy, watched
+from actsweep.callbacks import ActivationMoments, Diagnosis, EveryStep, Tables, Taxonomy, watched
 from actsweep.diagnostics import sightings, table
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.observation import Layer, observe
 from actsweep.diagnostics.units import DeadUnits
 from actsweep.diagnostics.updates import UpdateRatio
-from tests.diagnostics.test_zoo import Counts, trained_as_without
+from tests.diagnostics.test_zoo import Counts, Kept, trained_as_without
 from tests.diagnostics.test_zoo import fit as zoo_fit
 
 
@@ -184,6 +186,25 @@ def test_a_use_without_units_leaves_the_layer_as_it_is() -> None:
     net, x = nn.Linear(4, 3), torch.ones(2, 4)
     [layer] = observe(net, lambda: net(x).sum() + x[0] @ net.weight[0])
     assert torch.equal(layer.pre[0], net(x).detach())  # type: ignore[index]
+
+
+def test_norms_of_millions_of_weights_are_as_exact_as_of_few(tmp_path: Path) -> None:
+    class Wide(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(4, 2048), nn.Linear(2048, 2048), nn.Linear(2048, 3))
+            self.make = lambda: torch.optim.SGD(self.parameters(), lr=0.01, weight_decay=2.0)
+
+        def on_before_optimizer_step(self, *_: Any) -> None:
+            self.gradient = self.net[1].weight.grad.double()  # type: ignore[union-attr, operator]
+            self.squares = sum(float(each.detach().double().square().sum()) for each in self.parameters())
+
+    module = Wide()
+    trainer = zoo_fit(module, DATA, [GradientNorm(), EveryStep()], max_steps=1, logger=[Kept(), Tables(tmp_path)])
+    logged, row = trainer.logger.rows[0][1], pd.read_csv(tmp_path / "steps.csv").iloc[0]  # type: ignore[union-attr]
+    assert logged["grad_norm/net.1"] == pytest.approx(float(module.gradient.norm()), rel=1e-5)
+    assert row["grad_mean_abs/net.1"] == pytest.approx(float(module.gradient.abs().mean()), rel=1e-5)
+    assert row["penalty"] == pytest.approx(module.squares, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What follows a layer where that is hard to see: sums over neighbours, halves, dropout, scripted functions."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from actsweep.callbacks import ActivationHistogram, DeadUnits, Layer, watched
+from actsweep.callbacks import ActivationHistogram, ActivationMoments, DeadUnits, Layer, watched
 from actsweep.diagnostics.activations import mean_and_std, signal
 from actsweep.diagnostics.elementwise import is_affine, random_like
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.observation import observe
 from actsweep.diagnostics.trace import Trace
 from tests.diagnostics.test_zoo import Counts, Keeps, fit
-from tests.diagnostics.zoo_parts import Function, Of, two
+from tests.diagnostics.zoo_parts import Function, Of, Own, two
 
 GENERATOR = torch.Generator().manual_seed(0)
 ROWS = torch.randn(24, 4, generator=GENERATOR)
@@ -78,6 +79,18 @@ def test_a_function_that_is_straight_around_0_is_an_activation_if_it_bends_withi
     module = Trains(two(function))
     fit(module, DATA, [DeadUnits()], max_steps=1)
     assert [row["activation"] for row in watched(module)] == [name, "none"]
+
+
+@pytest.mark.parametrize("number", [-torch.inf, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize(
+    ("before", "name"), [(lambda x: x, "none"), (F.relu, "relu"), (Own(lambda x: x.softmax(dim=1)), "none")]
+)
+def test_what_fills_masked_places_is_no_activation(before: Function, name: str, number: float) -> None:
+    masking = Own(lambda x: before(x).masked_fill(torch.arange(8)[:, None] > 5, number))
+    module = Trains(two(lambda x: (masking if name == "none" else masking.function)(x).amax(dim=0).expand(8, 6)))
+    trainer = fit(module, DATA, [ActivationMoments()], max_steps=1)
+    assert [row["activation"] for row in watched(module)] == [name, "none"]
+    assert all(map(math.isfinite, trainer.logger.rows[0][1].values()))  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("edges", [5, 24])

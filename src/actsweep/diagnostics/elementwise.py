@@ -92,12 +92,19 @@ def keeps_apart(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     y = function(x)
     if y.shape != x.shape:
         return False
-    rounding = 1e-5 * float(y[y.isfinite()].abs().amax()) if y.isfinite().any() else 0.0
-    for those in (held, ~held):
-        found = function(torch.where(those, x, 3 * x))
-        if not torch.allclose(found[those], y[those], rtol=1e-4, atol=rounding, equal_nan=True):
-            return False
-    return True
+    found = [function(torch.where(those, x, 3 * x)) for those in (held, ~held)]
+    rounding = 1e-5 * _size(y, torch.where(held, found[1], found[0]))
+    return all(
+        torch.allclose(each[those], y[those], rtol=1e-4, atol=rounding, equal_nan=True)
+        for those, each in zip((held, ~held), found, strict=True)
+    )
+
+
+def _size(values: Tensor, others: Tensor) -> float:
+    """The largest finite |value| of those that differ from the others: what fills masked places, such as −3e38, is the
+    same whatever enters."""
+    those = values[(values != others) & values.isfinite()]
+    return float(those.abs().amax()) if those.numel() else 0.0
 
 
 @torch.no_grad()
@@ -112,6 +119,6 @@ def is_affine(function: Callable[[Tensor], Tensor], like: Tensor) -> bool:
     given = [function(x) for x in (one, other, (one + other) / 2)]
     step = torch.finfo(given[0].dtype).eps if given[0].is_floating_point() else 0.0  # of halves, as a cast gives them
     first, second, halfway = (each.float() for each in given)
-    size = torch.cat([each[each.isfinite()].abs() for each in (first, second)])
-    rounding = max(1e-4, step) * float(size.amax()) if size.numel() else 0.0
-    return torch.allclose(halfway, (first + second) / 2, rtol=max(1e-3, step), atol=rounding, equal_nan=True)
+    rounding = max(1e-4, step) * max(_size(first, second), _size(second, first))
+    expected = first / 2 + second / 2  # their sum may be out of range
+    return torch.allclose(halfway, expected, rtol=max(1e-3, step), atol=rounding, equal_nan=True)

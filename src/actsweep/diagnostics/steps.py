@@ -11,10 +11,10 @@ import pytorch_lightning as L
 import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
-from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
 from actsweep.diagnostics.diagnostic import keeps_tables, loss_of, publish_table
+from actsweep.diagnostics.gradients import norm_of_rows
 from actsweep.diagnostics.observation import weights_of
 from actsweep.diagnostics.watch import is_sharded, scale_of
 
@@ -87,7 +87,7 @@ class EveryStep(L.Callback):
         others = _parameters(trainer.optimizers) - _parameters([optimizer])
         scale = scale_of(trainer, optimizer)
         sums = [_sum_abs(each, id(each) in others) / scale for each in self._weights.values()]
-        norms = [vector_norm(_plain(each)) for each in self._decayed]
+        norms = [norm_of_rows(_plain(each).reshape(1, -1))[0] for each in self._decayed]
         self._rows.append(torch.stack([_loss(trainer, pl_module, losses), *sums, *norms]))
         self._steps.append(self._done)
 
@@ -128,7 +128,7 @@ def _sum_abs(weight: Tensor, is_anothers: bool) -> Tensor:
     if is_anothers:
         return torch.full((), torch.nan, device=weight.device)
     # Behind an activation without a gradient there is none.
-    return vector_norm(_plain(torch.zeros_like(weight) if weight.grad is None else weight.grad), 1)
+    return _plain(torch.zeros_like(weight) if weight.grad is None else weight.grad).abs().sum()
 
 
 def _loss(trainer: L.Trainer, module: L.LightningModule, losses: Sequence[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from actsweep.config import schema
 from actsweep.data.datamodule import DataModule
 from actsweep.diagnostics.diagnostic import Diagnostic, by_network, publish_table, send_layers
+from actsweep.diagnostics.gradients import norm_of_rows
 from actsweep.diagnostics.histograms import ActivationHistogram, send_histograms
 from actsweep.diagnostics.jacobian import Jacobian
 from actsweep.diagnostics.steps import EveryStep, columns_of
@@ -56,7 +57,7 @@ class Diagnoses:
         """Note of a step what EveryStep does: before clipping, and before the weights change."""
         blocks = zip(gradients, self.stack.blocks.values(), strict=True)
         sums = [each.flatten(1).abs().sum(dim=1) for each, block in blocks if block.decays]
-        norms = [each.flatten(1).norm(dim=1) for each in self.stack.weights()]
+        norms = [norm_of_rows(each.flatten(1)) for each in self.stack.weights()]
         self.steps.append(torch.stack([losses.detach(), *sums, *norms], dim=1))
 
     def _end_steps(self, done: int, decays: Tensor) -> None:
