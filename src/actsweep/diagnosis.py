@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 
+from actsweep.diagnostics.bases import Callback
 from actsweep.diagnostics.diagnostic import Receiver, loss_of
 
 if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # whoever watches a module needs neither pandas nor SciPy
 NOTHING = "no rule found anything in what the callbacks measured"
 
 
-class Diagnosis(Receiver, L.Callback):
+class Diagnosis(Receiver, Callback):
     """Says at the end of a fit what is wrong, how that is known and what to do: in the log, as text in TensorBoard,
     and as `findings`, worst first.
 

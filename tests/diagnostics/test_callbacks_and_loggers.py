@@ -5,8 +5,10 @@ import json
 import logging
 import math
 import struct
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
@@ -31,6 +33,7 @@ from actsweep.callbacks import (
     observe,
 )  # fmt: skip
 from actsweep.data.datamodule import open_data
+from actsweep.diagnostics.bases import with_copys
 from actsweep.errors import UserError
 from actsweep.network.build import build_network
 from tests.conftest import SMALL
@@ -213,6 +216,19 @@ def test_a_checkpoint_from_before_schedules_were_told_apart_still_resumes() -> N
     del states[callback.state_key]
     callback.on_load_checkpoint(beside, ForeignCNN(), {"callbacks": states})
     assert states.keys() == {"DeadUnits"}  # that is the other's
+
+
+@pytest.mark.parametrize("kind", [L.Callback, Logger])
+def test_ours_derive_from_the_class_of_lightnings_copy_too_where_that_is_loaded(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert with_copys(kind).__mro__[1:] == kind.__mro__
+    name = kind.__module__.replace("pytorch_lightning", "lightning.pytorch")
+    monkeypatch.setitem(sys.modules, name, copy := ModuleType(name))
+    assert with_copys(kind).__mro__[1:] == kind.__mro__  # half loaded
+    vars(copy)[kind.__name__] = its = type(kind.__name__, (), {})
+    assert issubclass(with_copys(kind), kind)
+    assert issubclass(with_copys(kind), its)
 
 
 def test_no_logger_is_needed() -> None:

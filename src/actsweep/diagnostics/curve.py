@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import nn
 
+from actsweep.diagnostics.bases import Callback
 from actsweep.diagnostics.diagnostic import check_counts, keeps_tables, publish_table
 from actsweep.diagnostics.elementwise import is_elementwise, slope
 from actsweep.diagnostics.observation import find_taps
@@ -37,7 +38,7 @@ def curve(activation: nn.Module, low: float, high: float, points: int, units: in
     return {name: values.detach()[:, 0].tolist() for name, values in columns.items()}
 
 
-class ActivationCurve(L.Callback):
+class ActivationCurve(Callback):
     """Writes curves.csv: x, value and slope of the first hidden layer's activation on [low, high].
 
     Of a module that names its layers with a method `taps()`. Nothing for a network without hidden layers, nor for an

@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from actsweep.diagnostics.bases import Callback
 from actsweep.diagnostics.observation import Layer, double, observe
 from actsweep.diagnostics.watch import Watch, from_last_step, in_order, is_sharded
 from actsweep.errors import UserError
@@ -59,7 +60,7 @@ def check_counts(owner: object, least: int = 1, **given: int | None) -> None:
             raise UserError(f"{type(owner).__name__}.{name}={value}: must be a whole number, at least {least}")
 
 
-class Diagnostic(L.Callback):
+class Diagnostic(Callback):
     """Measures every layer: at initialisation, then every n epochs, or every n optimiser steps.
 
     A subclass lists its `quantities` and says in `measure` how they follow from a Layer. Where module and datamodule
@@ -102,9 +103,7 @@ class Diagnostic(L.Callback):
         """Values of shape (K,) by quantity name, of those scalar quantities that this layer has."""
         return {}
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if not offers_probe(trainer, pl_module):
             self.watch(trainer, pl_module)
             return

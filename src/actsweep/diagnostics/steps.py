@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.optim import Optimizer
 
+from actsweep.diagnostics.bases import Callback
 from actsweep.diagnostics.diagnostic import keeps_tables, loss_of, publish_table
 from actsweep.diagnostics.gradients import norm_of_rows
 from actsweep.diagnostics.observation import weights_of
@@ -40,7 +41,7 @@ def columns_of(
     return columns
 
 
-class EveryStep(L.Callback):
+class EveryStep(Callback):
     """Writes steps.csv: loss and penalty before each step, and per layer mean |∂L/∂W| and CS231n's magnitude.
 
     The loss is the mean over the step's batches, on all devices; where optimisation is manual, the sum of what went

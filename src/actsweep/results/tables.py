@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as L
 import torch
-from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from actsweep.diagnostics.bases import Logger
 from actsweep.diagnostics.diagnostic import Receiver
 from actsweep.errors import UserError
 from actsweep.results import ownership, run_folder
