@@ -47,9 +47,8 @@ def find(path: str) -> Any:
         with exits_are_errors():
             found: Any = importlib.import_module(parts[0])
             for place, part in enumerate(parts[1:], start=2):
-                if isinstance(found, ModuleType) and not hasattr(found, part):
-                    importlib.import_module(".".join(parts[:place]))
-                found = getattr(found, part)
+                is_module = isinstance(found, ModuleType) and not hasattr(found, part)
+                found = importlib.import_module(".".join(parts[:place])) if is_module else getattr(found, part)
     except Exception as error:  # whatever a module does when it is imported
         raise UserError(f"{path} is nothing that can be imported: {reason(error)}") from error
     return found
@@ -96,15 +95,15 @@ def _with_parts(value: Any) -> Any:
     return [_with_parts(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def instantiate(description: Description) -> Any:
-    """What the target returns for the arguments; with `_partial_`, the call itself.
+def instantiate(description: Description, *first: Any) -> Any:
+    """What the target returns for the arguments, behind those of `first`; with `_partial_`, the call itself.
 
     >>> instantiate({"_target_": "fractions.Fraction", "_args_": [6, {"_target_": "math.gcd", "_args_": [8, 12]}]})
     Fraction(3, 2)
     """
     target = find(description["_target_"])
     positional, named = arguments(description)
-    call = functools.partial(target, *positional, **named)
+    call = functools.partial(target, *first, *positional, **named)
     return call if description.get("_partial_") else call()
 
 

@@ -12,7 +12,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from actsweep.config.descriptions import find, taken
+from actsweep.config.descriptions import instantiate, taken
 from actsweep.data.batches import Batch
 from actsweep.network import activations
 from actsweep.network.losses import LOSSES, Sums
@@ -83,7 +83,7 @@ class Classifier(L.LightningModule):
             known = {id(weight) for weight in weights}
             others = [parameter for parameter in self.parameters() if id(parameter) not in known]
             groups = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
-        optimizer: torch.optim.Optimizer = find(arguments.pop("_target_"))(groups, **arguments)
+        optimizer: torch.optim.Optimizer = instantiate(arguments, groups)
         return optimizer
 
     def _weights(self) -> list[Tensor]:

@@ -4,17 +4,20 @@ a part of the person's own is known again.
 Flow: config → network/activations → **trying**.
 """
 
+import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from actsweep.config.descriptions import Description, as_call, find, reason, taken, targets
+from actsweep.config.descriptions import Description, as_call, find, instantiate, reason, taken, targets
 from actsweep.config.schema import Init, Settings
 from actsweep.errors import UserError, exits_are_errors
 from actsweep.imports import uncollected
@@ -89,26 +92,72 @@ def _filled(init: Init) -> Tensor:
 
 
 def stepped(optim: Description) -> Tensor:
-    """Weights and biases after three steps of an optimiser. Raises UserError where it can't make them."""
-    weight, bias = (
-        nn.Parameter(torch.zeros(4, 4, dtype=torch.float32)),
-        nn.Parameter(torch.zeros(4, dtype=torch.float32)),
-    )
-
-    def loss() -> Tensor:
-        for each in (weight, bias):
-            each.grad = torch.linspace(-1, 1, each.numel(), dtype=torch.float32).view_as(each)
-        return weight.sum() + bias.sum()
-
-    arguments = {key: value for key, value in optim.items() if key != "l2"}  # which is the loss's
-    with uncollected():  # torch imports its compiler for the first optimiser
-        optimizer = instantiate(taken(arguments), [{"params": [weight, bias]}])  # as a run does
+    """Weights and biases after three steps of an optimiser. Raises UserError where it can't make them, or not as a run
+    does."""
+    arguments = taken({key: value for key, value in optim.items() if key != "l2"})  # which is the loss's
+    make = partial(instantiate, arguments)  # as a run does
+    weights = [nn.Parameter(torch.zeros(size, dtype=torch.float32)) for size in ((4, 4), (4,))]
     try:
+        with uncollected():  # torch imports its compiler for the first optimiser
+            optimizer = make([{"params": weights}])
+        if callable(getattr(optimizer, "eval", None)):
+            raise UserError("evaluates other weights than it trains, by its eval(), which no run calls")
         for _ in range(3):
-            optimizer.step(closure=loss)  # as Lightning does
+            _step(optimizer, weights)
+        found = torch.cat([each.detach().flatten() for each in weights])
+        if fault := unreadable(optimizer) or _fault_of_resuming(optimizer, weights, make):
+            raise UserError(fault)
     except Exception as error:  # its own, of many kinds
         raise UserError(f"optim: {str(error) or repr(error)}") from error
-    return torch.cat([each.detach().flatten() for each in (weight, bias)])
+    return found
+
+
+def _step(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> None:
+    """As Lightning does it: the gradients are computed when the step asks for the loss."""
+    before, asked = [each.detach().clone() for each in weights], []
+
+    def loss() -> Any:
+        asked.append(all(torch.equal(*pair) or pair[0].isnan().any() for pair in zip(weights, before, strict=True)))
+        for each in weights:
+            each.grad = torch.linspace(-1, 1, each.numel(), dtype=torch.float32).view_as(each)
+        return weights[0].sum() + weights[1].sum()
+
+    optimizer.step(closure=loss)
+    if not (asked and asked[0]):
+        what = "moves the weights before it calls" if asked else "doesn't call"
+        raise UserError(f"its step {what} the closure, in which Lightning computes the gradients")
+
+
+def _fault_of_resuming(
+    optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], make: Callable[..., torch.optim.Optimizer]
+) -> str | None:
+    copies = [nn.Parameter(each.detach().clone()) for each in weights]
+    other = make([{"params": copies}])
+    other.load_state_dict(deepcopy(optimizer.state_dict()))
+    with torch.random.fork_rng(devices=[]):
+        for each, of in ((optimizer, weights), (other, copies)):
+            torch.default_generator.manual_seed(0)
+            _step(each, of)
+    is_alike = all(torch.allclose(*pair, equal_nan=True) for pair in zip(weights, copies, strict=True))
+    return None if is_alike else "a resumed run would go on otherwise: it remembers what its state_dict doesn't hold"
+
+
+def unreadable(part: Any) -> str | None:
+    """Why a run with this optimiser or callback could neither be tested nor resume: checkpoints are read as data, and
+    its state is none. None if it can, or if its state isn't known before training."""
+    try:
+        state = part.state_dict()
+    except Exception:
+        return None
+    try:
+        torch.save(state, content := io.BytesIO())
+        content.seek(0)
+        torch.load(content, weights_only=True)
+    except Exception as error:  # as of what can't be pickled
+        found = re.search(r"Unsupported \w+: GLOBAL (\S+)", str(error))
+        what = f"it holds a {found[1]}" if found else reason(error)
+        return f"its state_dict can't be read from a checkpoint: {what}; use Python's numbers or tensors"
+    return None
 
 
 def _fault_on(description: Description, units: int, precision: str) -> str | None:

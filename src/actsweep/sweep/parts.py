@@ -82,6 +82,7 @@ def _try_optimizer(arguments: dict[str, Any]) -> None:
 def _try_diagnostics(parts: dict[str, Any]) -> None:
     import pytorch_lightning as L
 
+    from actsweep.network import trying
     from actsweep.training import checkpoints
 
     described, monitor = parts["described"], parts["monitor"]
@@ -100,8 +101,8 @@ def _try_diagnostics(parts: dict[str, Any]) -> None:
             raise UserError(
                 f"diagnostics.{name}: averages after the last checkpoint, which is tested; use WeightAveraging"
             )
-        if fault := checkpoints.unreadable(made):
-            raise UserError(f"diagnostics.{name}: its state_dict can't be read from a checkpoint: {fault}")
+        if fault := trying.unreadable(made):
+            raise UserError(f"diagnostics.{name}: {fault}")
         if type(made).state_dict is not L.Callback.state_dict:
             if other := keepers.get(made.state_key):
                 raise UserError(f"diagnostics.{name}: Lightning can't tell its state from that of {other}")

@@ -6,14 +6,13 @@ systems, which a kill or a full disk can catch half way.
 
 import errno
 import io
-import pickle
 import re
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,20 +197,6 @@ def read(path: Path, sets_aside: bool = True) -> dict[str, Any]:
             run_folder.set_aside(path, str(error).splitlines()[0] if str(error) else type(error).__name__)
         return {}
     return checkpoint if isinstance(checkpoint, dict) else {}
-
-
-def unreadable(callback: L.Callback) -> str | None:
-    """Why a run with this callback could neither be tested nor resume: checkpoints are read as data, and its state is
-    none. None if it can, or if its state isn't known before training."""
-    with suppress(Exception):
-        torch.save(callback.state_dict(), content := io.BytesIO())
-        content.seek(0)
-        try:
-            torch.load(content, weights_only=True)
-        except pickle.UnpicklingError as error:
-            found = re.search(r"Unsupported \w+: GLOBAL (\S+)", str(error))
-            return f"it holds a {found[1] if found else 'class'}, use Python's numbers or tensors"
-    return None
 
 
 def prepare(folder: Path, settings: Settings, is_announced: bool = True) -> Start:
