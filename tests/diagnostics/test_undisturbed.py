@@ -187,6 +187,14 @@ def test_a_compiled_modules_table_is_the_modules() -> None:
     assert watched(torch.compile(module, backend="eager")) == watched(module)  # type: ignore[arg-type]
 
 
+def test_compiled_parts_have_their_kinds_those_of_tied_weights_too() -> None:
+    body = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9))
+    body[1].weight = body[0].weight
+    net = nn.ModuleDict({"body": torch.compile(body, backend="eager"), "head": torch.compile(nn.Bilinear(2, 2, 2))})
+    found = {row["layer"]: row["kind"] for row in watched(net)}
+    assert found == {"body.0": "Embedding", "head": "Bilinear"}
+
+
 class Apples(TorchFunctionMode):
     """Takes all tensors for some of a device without double precision, but those that were moved to the CPU."""
 

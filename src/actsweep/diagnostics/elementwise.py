@@ -103,8 +103,8 @@ def keeps_apart(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
 def _size(values: Tensor, others: Tensor) -> float:
     """The largest finite |value| of those that differ from the others: what fills masked places, such as −3e38, is the
     same whatever enters."""
-    those = values[(values != others) & values.isfinite()]
-    return float(those.abs().amax()) if those.numel() else 0.0
+    sizes = values.abs().where((values != others) & values.isfinite(), 0.0)
+    return float(sizes.amax()) if sizes.numel() else 0.0
 
 
 @torch.no_grad()

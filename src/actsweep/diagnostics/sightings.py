@@ -1,5 +1,6 @@
 """What each use of a layer shows in a trace: pre- and post-activations and slopes, units apart from examples."""
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -240,18 +241,21 @@ def _units_along(end: Value, place: Place, out: Tensor, times: Tensor) -> Place 
     # Along one, or several that have been made of one, as by a view; examples are along the first.
     several = [axes for many in (2, 3) for axes in combinations(range(1, out.ndim), many)]
     for axes in (*((axis,) for axis in range(out.ndim)), *several):
+        if math.prod(out.shape[axis] for axis in axes) < count:
+            continue
         lines, each = (flat.reshape(-1, flat.shape[-1]) for flat in (last(out, axes), last(times, axes)))
         reached = (each != 0).any(dim=1)
-        if not reached.any():
+        first = int(reached.byte().argmax())
+        there = each[first] != 0
+        units = (lines[first, there] / each[first, there]).round()
+        sizes = units.long().clamp(0, count).bincount(minlength=count + 1)
+        if not sizes[0] or sizes[count] or (sizes[:count] != sizes[0]).any():
             continue
         lines, each = lines[reached], each[reached]
-        there = each[0] != 0
         if ((each != 0) != there).any():
             continue
         lines = lines[:, there] / each[:, there]
-        units = lines[0].round()
-        sizes = units.long().clamp(0, count).bincount(minlength=count + 1)
-        if (sizes[:count] == sizes[0]).all() and sizes[count] == 0 and torch.allclose(lines, units.expand_as(lines)):
+        if torch.allclose(lines, units.expand_as(lines)):
             return Place(end, axes, torch.full(there.shape, -1).masked_scatter(there.cpu(), units.long().cpu()))
     return None
 

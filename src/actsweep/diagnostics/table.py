@@ -21,7 +21,8 @@ def watched(module: nn.Module) -> list[dict[str, str]]:
     What follows is known after the first step that was watched.
     """
     module = getattr(module, WRAPPED, module)
-    weights, parts = weights_of(module), dict(module.named_modules())
+    weights = weights_of(module)
+    parts = {f"{name}.".replace(f"{WRAPPED}.", "")[:-1]: part for name, part in module.named_modules()}
     owners = {id(each): type(part).__name__ for part in parts.values() for each in part.parameters(recurse=False)}
     rows = []
     for name, activation in _follow.get(module, dict.fromkeys(weights, "known after the first step")).items():
