@@ -1,7 +1,9 @@
 """What the callbacks must leave alone: torch's fast paths, generators of one's own, the loss."""
 
 import io
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from torch.utils.data import TensorDataset
 from actsweep.callbacks import EveryStep, GradientNorm, Tables, observe, watched
 from actsweep.diagnostics.gradients import grad_norm
 from actsweep.diagnostics.observation import is_compiled
-from actsweep.diagnostics.trace import Trace
+from actsweep.diagnostics.trace import Trace, tensors_in
 from tests.diagnostics.test_odd_trainings import DATA, Small
 from tests.diagnostics.test_zoo import EVERY, Counts, fit, trained_as_without
 from tests.diagnostics.zoo_parts import Of, Own
@@ -74,6 +76,25 @@ def test_only_this_mode_goes_unnoticed_and_only_while_it_is_active() -> None:
     with BaseTorchFunctionMode(), Trace([]):
         assert torch.overrides.has_torch_function(tensors)
     assert torch.overrides.has_torch_function is asked
+
+
+def test_a_module_that_another_thread_applies_meanwhile_hides_none() -> None:
+    begun, done = threading.Event(), threading.Event()
+    slow = Of(lambda self, x: (begun.set(), done.wait(60), x)[-1])
+
+    class Meanwhile(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            pool.submit(slow, torch.zeros(1))
+            begun.wait(60)
+            return x.relu()
+
+    module = Headed(nn.Sequential(nn.Linear(16, 16), Meanwhile()))
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            fit(module, TOKENS, [GradientNorm()], limit_train_batches=1)
+        finally:
+            done.set()
+    assert {row["layer"]: row["activation"] for row in watched(module)} == {"body.0": "Meanwhile", "head": "none"}
 
 
 def test_a_generator_of_ones_own_draws_what_it_draws_without_the_callbacks() -> None:
@@ -212,6 +233,14 @@ class Apples(TorchFunctionMode):
         if func is Tensor.cpu:
             self.moved.append(result := result.clone())
         return result
+
+
+def test_a_callback_that_has_been_used_holds_nothing_of_the_module(tmp_path: Path) -> None:
+    callbacks = [EveryStep(), *(kind() for kind in EVERY)]
+    fit(module := Small(), DATA, callbacks, logger=Tables(tmp_path))
+    weights = {id(each) for each in module.parameters()}
+    held = [each for callback in callbacks for part in vars(callback).values() for each in tensors_in(part)]
+    assert weights.isdisjoint(map(id, held))
 
 
 def test_the_callbacks_need_no_double_precision_of_the_device(tmp_path: Path) -> None:

@@ -110,6 +110,10 @@ class EveryStep(Callback):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if self._rows:
             self._write(trainer, pl_module)
+        self.on_fit_end(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._weights, self._decayed = {}, []  # a copy or a file of this callback would hold the module's
 
     def _write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows, steps = torch.stack(self._rows).cpu().double(), self._steps

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -57,12 +58,10 @@ class Value:
         found, ahead, met = [], [self], {self}
         while ahead:
             value = ahead.pop()
-            if value.by is None:
-                found.append(value.tensor)
-            else:
-                further = set(value.by.given.values()) - met
-                met |= further
-                ahead += further
+            further = (set(value.by.given.values()) if value.by else set()) - met
+            met |= further
+            ahead += further
+            found += [] if value.by else [value.tensor]
         return found
 
 
@@ -157,7 +156,7 @@ class Trace(TorchFunctionMode):
         self.missed: list[tuple[list[Tensor], str]] = []
         self.found: dict[tuple[Value, Value], bool] = {}  # whether from one to the other there is an activation
         self.barren: set[tuple[Value, bool]] = set()  # what no activation follows; whether as all of a layer's output
-        self._forwards: list[tuple[nn.Module | None, list[Value | None], int]] = []
+        self._forwards: dict[int, list[tuple[nn.Module | None, list[Value | None], int]]] = defaultdict(list)
         self._hooks = ExitStack()
 
     def __enter__(self) -> "Trace":
@@ -172,13 +171,14 @@ class Trace(TorchFunctionMode):
         self._hooks.close()
 
     def _begin(self, module: nn.Module, arguments: Any) -> None:
-        taken = [self.values.get(id(each)) for each in tensors_in(arguments)]
-        self._forwards.append((module, taken, len(self.calls)))
+        taken = [self.values.get(id(each)) for each in tensors_in(arguments)]  # hooks are called in all threads
+        self._forwards[get_ident()].append((module, taken, len(self.calls)))
 
     def _end(self, module: nn.Module, arguments: Any, output: Any) -> None:
-        if not self._forwards or self._forwards[-1][0] is not module:
+        forwards = self._forwards[get_ident()]
+        if not forwards or forwards[-1][0] is not module:
             return  # another's hook broke off its beginning
-        (_, taken, _), given = self._forwards.pop(), self.values.get(id(output))
+        (_, taken, _), given = forwards.pop(), self.values.get(id(output))
         if len(taken) == 1 and taken[0] is not None and given is not None and given is not taken[0]:
             self.passages[taken[0]].append((module, given))
 
@@ -196,7 +196,7 @@ class Trace(TorchFunctionMode):
         result = func(*args, **named)
         with self._going_on(given):
             if made := _made(func, args, result, given, in_place):
-                module, taken, start = self._forwards[-1] if self._forwards else (None, [], 0)
+                module, taken, start = (self._forwards[get_ident()] or [(None, [], 0)])[-1]
                 before_it = (each for each in given.values() if each.by is None or each.by.number < start)
                 taken += [each for each in before_it if not each.is_weight and each not in taken]  # given by name
                 call = Call(
@@ -257,7 +257,7 @@ class Trace(TorchFunctionMode):
         """The weights in a call that is a layer's; what makes weights, such as a parametrization, is none."""
         name = name_of(function)
         place = WEIGHT_AT.get(name)
-        if place is None or any(isinstance(module, ParametrizationList) for module, *_ in self._forwards):
+        if place is None or any(isinstance(module, ParametrizationList) for module, *_ in self._forwards[get_ident()]):
             return None
         found = given.get(id(args[place] if len(args) > place else named.get("weight")))
         if found is None or not found.is_weight:
