@@ -112,17 +112,19 @@ def load(folders: Sequence[Path]) -> Loaded:
         raise UserError(f"{', '.join(missing)}: there is no such folder")
     runs, known = read_runs(folders), Folders()
     repeated = {run["folder"] for setting in settings_of(runs) for run in setting.repeated}
-    tables: tuple[list[pd.DataFrame], ...] = ([], [], [])
+    rows: list[dict[str, Any]] = []
+    tables: tuple[list[pd.DataFrame], ...] = ([], [])
     for run, label in zip(runs, labels(runs), strict=True):
         values = {name: value if name in files.NAMES else _number(value) for name, value in label.items()}
         said = {"run": run["folder"], **values, "seed": run["seed"]}
         end = "repeated" if run["folder"] in repeated else status(run)
-        summary = pd.DataFrame([{key: run.get(key) for key in FOUND} | {"status": end}])
-        for parts, rows in zip(tables, (summary, _rows(run, "epochs", known), _layers(run, known)), strict=True):
-            new = {name: value for name, value in said.items() if name not in rows}
-            parts.append(pd.concat([pd.DataFrame(new, index=rows.index), rows], axis=1))
-    columns = (FOUND, ("epoch", "step"), (*run_folder.LAYER_COLUMNS, *MEANT))
-    runs_table, epochs_table, layers_table = map(_together, tables, columns)
+        rows.append(said | {key: run.get(key) for key in FOUND} | {"status": end})
+        for parts, found in zip(tables, (_rows(run, "epochs", known), _layers(run, known)), strict=True):
+            new = {name: value for name, value in said.items() if name not in found}
+            parts.append(pd.concat([pd.DataFrame(new, index=found.index), found], axis=1))
+    runs_table = pd.DataFrame(rows) if rows else pd.DataFrame(columns=["run", "act", "seed", *FOUND])
+    epochs_table = _together(tables[0], ("epoch", "step"))
+    layers_table = _together(tables[1], (*run_folder.LAYER_COLUMNS, *MEANT))
     numbers = list(NUMBERS)  # also where a run has none
     runs_table[numbers] = runs_table[numbers].apply(pd.to_numeric, errors="coerce")
     return Loaded(runs_table, epochs_table, layers_table, tuple(folder.absolute() for folder in folders))

@@ -167,6 +167,7 @@ def test_a_terminal_sees_epoch_losses_and_time_left(
     screen = kind()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    monkeypatch.delenv("COLUMNS", raising=False)  # the screen's width is not that of whoever started the tests
     one_run.train(settings_for(*SMALL, "trainer.enable_progress_bar=true", "trainer.max_epochs=30"), tmp_path / "run")
     shown = screen.getvalue()
     for part in ("run epoch 1/30", "train loss ", "val loss ", "val accuracy ", " left"):
