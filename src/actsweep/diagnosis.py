@@ -64,7 +64,7 @@ class Diagnosis(Receiver, Callback):
         groups = trainer.optimizers[0].param_groups if trainer.optimizers else []
         rate = groups[0].get("lr", 0.0) if groups else 0.0
         if batch_idx == 0 or not isinstance(rate, Tensor):  # on a GPU it would be waited for at each step
-            self._rate = max(self._rate, float(rate))
+            self._rate = max(self._rate, float(rate or 0.0))  # Adafactor's may be None
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         if (loss := loss_of(outputs)) is not None:

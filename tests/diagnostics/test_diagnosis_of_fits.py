@@ -1,5 +1,6 @@
 """What `Diagnosis()` takes from a fit: losses and metrics of each epoch, what ended it, what is frozen."""
 
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,24 @@ class Percent(Noting):
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         self.log_dict({"train_accuracy": 71.0, "val_accuracy": 68.0})
+
+
+def test_an_optimiser_may_find_its_rate_by_itself() -> None:
+    class Finds(torch.optim.SGD):
+        def __init__(self, parameters: Any) -> None:
+            super().__init__(parameters, lr=0.0)
+            self.param_groups[0]["lr"] = None
+
+        def step(self, closure: Any = None) -> Any:
+            self.param_groups[0]["lr"] = math.inf
+            loss = super().step(closure)
+            self.param_groups[0]["lr"] = None
+            return loss
+
+    module = Noting(nn.Linear(16, 4))
+    module.configure_optimizers = lambda: Finds(module.parameters())  # type: ignore[assignment, method-assign]
+    found = fitted(module, UpdateRatio(), max_epochs=3).findings
+    assert found[0].kind == "diverged"
 
 
 def test_three_percent_are_no_overfitting() -> None:
