@@ -1,5 +1,6 @@
 """Optimisers of a person's own: what a run couldn't do as they ask is refused before any work; the rest is trained."""
 
+import random
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,14 @@ class Counts(SGD):
     def step(self, closure: Any = None) -> Any:
         self.made += 1
         self.param_groups[0]["lr"] = 0.1 / self.made
+        return super().step(closure)
+
+
+class Draws(SGD):
+    """From Python's generator, which no run seeds."""
+
+    def step(self, closure: Any = None) -> Any:
+        self.param_groups[0]["lr"] = random.random()
         return super().step(closure)
 
 
@@ -87,6 +96,7 @@ class Around(torch.optim.Optimizer):
         ("Deque", "its state_dict can't be read from a checkpoint: it holds a collections.deque"),
         ("Lambda", "its state_dict can't be read from a checkpoint: "),
         ("Counts", "a resumed run would go on otherwise: it remembers what its state_dict doesn't hold"),
+        ("Draws", "a resumed run would go on otherwise: .* or draws numbers that torch's seed doesn't fix"),
         ("Averages", "evaluates other weights than it trains"),
         ("Ascends", "its step moves the weights before it calls the closure"),
         ("AsksNothing", "its step doesn't call the closure"),

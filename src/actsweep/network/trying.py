@@ -139,7 +139,8 @@ def _fault_of_resuming(
             torch.default_generator.manual_seed(0)
             _step(each, of)
     is_alike = all(torch.allclose(*pair, equal_nan=True) for pair in zip(weights, copies, strict=True))
-    return None if is_alike else "a resumed run would go on otherwise: it remembers what its state_dict doesn't hold"
+    what = "it remembers what its state_dict doesn't hold, or draws numbers that torch's seed doesn't fix"
+    return None if is_alike else f"a resumed run would go on otherwise: {what}"
 
 
 def unreadable(part: Any) -> str | None:
