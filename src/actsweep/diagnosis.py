@@ -42,6 +42,7 @@ class Diagnosis(Receiver, Callback):
         self._metrics: dict[str, Tensor] = {}  # as they were then
         self._losses: list[Tensor] = []
         self._last = math.nan  # of those of an epoch that has ended
+        self._first = math.nan  # of the untrained network
         self._has_begun = False  # before this fit, which resumes
         self._rate = 0.0
 
@@ -75,6 +76,8 @@ class Diagnosis(Receiver, Callback):
         mean = {"train_loss": float(torch.stack(self._losses).mean())} if self._losses else {}
         self._ended = mean | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         self._last = float(self._losses[-1]) if len(self._losses) > 1 else math.nan
+        if self._losses and not self._has_begun and not self._epochs:
+            self._first = float(self._losses[0])
         self._losses = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -135,6 +138,7 @@ class Diagnosis(Receiver, Callback):
             "seed": 0,
             "status": "completed" if is_finite else "diverged",
             "epochs": epochs,
+            "first_loss": self._first,
             "best_epoch": min(finite, key=finite.__getitem__) if finite else None,
             "config": config,
         }

@@ -54,6 +54,7 @@ def fitted(
     *callbacks: L.Callback,
     ckpt_path: Path | None = None,
     breaks: bool = False,
+    loader: Any = LOADER,
     **arguments: Any,
 ) -> Any:
     diagnosis = Diagnosis()
@@ -63,7 +64,7 @@ def fitted(
         "enable_model_summary": False, "num_sanity_val_steps": 0, **arguments,
     })  # fmt: skip
     with pytest.raises(RuntimeError, match="mine") if breaks else nullcontext():
-        trainer.fit(module, LOADER, LOADER, ckpt_path=ckpt_path)
+        trainer.fit(module, loader, LOADER, ckpt_path=ckpt_path)
     diagnosis.run = diagnosis._run(trainer, module)  # type: ignore[attr-defined]
     return diagnosis
 
@@ -92,6 +93,16 @@ class Percent(Noting):
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         self.log_dict({"train_accuracy": 71.0, "val_accuracy": 68.0})
+
+
+@pytest.mark.parametrize(("rate", "kinds"), [(0.5, []), (5.0, ["step_too_large"])])
+def test_what_a_long_first_epoch_brings_is_not_said_to_be_nothing(rate: float, kinds: list[str]) -> None:
+    labels = torch.where(torch.arange(512) % 2 == 0, LABELS, torch.arange(512) // 3 % 4)  # half of them right
+    loader = DataLoader(TensorDataset(INPUTS.repeat(32, 1), labels.repeat(32)), batch_size=64)
+    torch.manual_seed(0)
+    found = fitted(Noting(nn.Linear(16, 4), rate=rate), UpdateRatio(), loader=loader, max_epochs=2).findings
+    assert [each.kind for each in found] == kinds
+    assert all("1 of 1 run learnt nothing" in each.explanation for each in found)
 
 
 def test_an_optimiser_may_find_its_rate_by_itself() -> None:

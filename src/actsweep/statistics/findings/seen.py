@@ -233,7 +233,12 @@ def _learnt(run: Run, tables: Tables) -> bool | None:
     if accuracy is not None and run.get("classes"):
         return inference.trained(accuracy, run["classes"])
     loss = next((tables.epochs[name] for name in ("train_loss", "val_loss") if name in tables.epochs), None)
-    return bool(loss.min() < AT_CHANCE * loss.iloc[0]) if loss is not None and len(loss) > 1 else None
+    if loss is None or len(loss) < 2:
+        return None
+    if loss.min() < AT_CHANCE * loss.iloc[0]:
+        return True
+    # What the first epoch has brought, its mean hides.
+    return None if loss.iloc[0] < AT_CHANCE * run.get("first_loss", math.nan) else False
 
 
 def fact(name: str, found: Estimate, unit: str = "1", theory: float = math.nan, threshold: float = math.nan) -> Fact:
