@@ -1,9 +1,12 @@
-"""Imports of large libraries: torch, Lightning and pandas make a million objects, which all stay."""
+"""Imports of large libraries: torch, Lightning and pandas make a million objects, which all stay; and garbage."""
 
 import atexit
 import gc
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+FILES = {io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom}
 
 
 @contextmanager
@@ -29,17 +32,25 @@ def keep() -> None:
     at_end()
 
 
-def at_end() -> None:
-    """Have this process look for garbage once when it ends, of which a file of somebody's own may be, open still.
+def collect() -> None:
+    """Look for garbage. A file of somebody's own may be in it, open still: Python loses what was not written yet where
+    it takes the file apart before the text on its way there."""
+    for each in gc.get_objects():
+        if type(each) in FILES:
+            with suppress(ValueError, OSError):  # closed, or not for writing
+                each.flush()
+    gc.collect()
 
-    Python would look through all that was imported several times, which takes seconds.
-    """
+
+def at_end() -> None:
+    """Have this process look for garbage once when it ends. Python would look through all that was imported several
+    times, which takes seconds."""
     atexit.unregister(_look_once)
     atexit.register(_look_once)
 
 
 def _look_once() -> None:
-    gc.collect()
+    collect()
     if any(each.__module__ == "nanobind" for each in type.__subclasses__(type)):
         gc.unfreeze()  # what is left of that library's at the end, it reports as leaked: a screen full
     else:

@@ -1,6 +1,7 @@
 """Run folders → tables, figures, one page: `python -m src.report FOLDER…`. Reads what runs left."""
 
 import argparse
+import gc
 import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
@@ -175,7 +176,11 @@ def _drawing(names: Sequence[str], runs: Sequence[Run], folder: Path) -> Iterato
             import_module("actsweep.report.drawing")  # matplotlib, once instead of in each
         context = multiprocessing.get_context("fork")
         counts = context.SimpleQueue()
-        work = lambda share: counts.put(len(figures.draw(share, runs, folder)))  # noqa: E731
+
+        def work(share: Sequence[str]) -> None:
+            gc.freeze()  # this process' garbage is the other's too, who writes what a file in it holds
+            counts.put(len(figures.draw(share, runs, folder)))
+
         shares = [*names[::4], *names[3::4]], [*names[1::4], *names[2::4]]  # which last alike for the usual four
         processes = [context.Process(target=work, args=(share,)) for share in shares if share]
         sys.stdout.flush()

@@ -5,7 +5,6 @@ launcher. Hydra only warns about what a callback raises, and goes on as if all w
 is what every hook here makes of an error.
 """
 
-import gc
 import math
 import sys
 import time
@@ -26,7 +25,7 @@ from omegaconf import DictConfig
 from actsweep.config.command_line import FAILED, NO_ROOM, Stopped, at_early_end, end, stop
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError
-from actsweep.imports import keep, uncollected
+from actsweep.imports import collect, keep, uncollected
 from actsweep.places import REPOSITORY, command
 from actsweep.results import claims, files, locks, ownership, run_folder
 from actsweep.results.rank import zero_only
@@ -173,7 +172,7 @@ class Sweep(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
         if time.monotonic() - self.collected > BETWEEN_COLLECTIONS:
             # Lightning's objects refer to each other in circles: the data of many runs would pile up.
-            gc.collect()
+            collect()
             self.collected = time.monotonic()
         if self.progress and not self.asked:
             has_score = job_return.status == JobStatus.COMPLETED and job_return.return_value is not None

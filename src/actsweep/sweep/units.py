@@ -4,7 +4,6 @@ Flow: config → launcher → **units** → an executor → training. A unit is 
 all that its runs leave but Hydra's own files; done again, it resumes. It doesn't know which executor does it.
 """
 
-import gc
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from actsweep import one_run
 from actsweep.config.command_line import outlive_readers, quiet_libraries
 from actsweep.config.schema import Settings
 from actsweep.errors import UserError
+from actsweep.imports import collect
 from actsweep.results import claims, locks, run_folder
 from actsweep.sweep.search import Limits
 from actsweep.threads import all_threads, forkable
@@ -83,7 +83,7 @@ class Unit:
             for settings, folder in self.jobs:
                 if folder not in ended.folders:
                     self._train_alone(settings, folder, watcher)
-        gc.collect()
+        collect()
 
     def _train_alone(self, settings: Settings, folder: Path, watcher: Watcher) -> None:
         if run_folder.finished(folder, settings):

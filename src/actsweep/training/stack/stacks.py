@@ -5,7 +5,6 @@ Flow: **training**. Members have a last.ckpt only when they have ended: one file
 ended after the stack's checkpoint train along once more, unseen, so that the others' numbers stay the same.
 """
 
-import gc
 import hashlib
 import logging
 import os
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from actsweep.errors import UserError, exits_are_errors
+from actsweep.imports import collect
 from actsweep.results import locks, ownership, rank, run_folder
 from actsweep.threads import use_threads
 from actsweep.training import checkpoints
@@ -229,7 +229,7 @@ def _try(
         half = -(-len(left) // 2)
         log.warning("out of memory with %d runs in a stack: continuing with %d", len(jobs), half)
         parts = [left[:half], left[half:]]
-    gc.collect()
+    collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return [(part, saving and saving.of(part), None) for part in parts]
