@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import pytorch_lightning as L
 import torch
 from torch.optim import SGD
 
@@ -49,6 +50,18 @@ def test_an_optimiser_that_can_take_no_step_is_refused_before_any_run(name: str,
 @pytest.mark.parametrize("name", [f"{__name__}.Twice", "torch.optim.LBFGS", "torch.optim.Rprop"])
 def test_an_optimiser_may_compute_the_loss_itself(name: str) -> None:
     parts._try("optim", {"_target_": name, "lr": 0.1, "weight_decay": 0.0})
+
+
+class OfAList(L.Callback):
+    def __init__(self, names: list[str], table: dict[str, int]) -> None:
+        assert type(names) is list
+        assert type(table) is dict
+
+
+def test_a_callback_is_tried_with_what_a_run_gives_it(settings_for: Callable[..., Settings]) -> None:
+    mine = {"_target_": f"{__name__}.OfAList", "names": ["a", "b"], "table": {"a": 1}}
+    update = {"diagnostics": {"mine": Target.model_validate(mine)}}
+    parts.check(settings_for(*SMALL).model_copy(update=update))
 
 
 EARLY, TIMER = ({"_target_": f"pytorch_lightning.callbacks.{name}"} for name in ("EarlyStopping", "Timer"))

@@ -7,8 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from hydra.utils import instantiate
-
+from actsweep.config.descriptions import instantiate
 from actsweep.config.schema import Data, Init, Settings
 from actsweep.errors import UserError, exits_are_errors, refuse
 from actsweep.imports import uncollected
@@ -90,7 +89,7 @@ def _try_diagnostics(parts: dict[str, Any]) -> None:
     keepers = {own.state_key: f"the run's own, which stops it by patience, min_delta and monitor={monitor}"}
     if parts["max_time"]:  # else Lightning would pass it over in silence
         keepers["Timer"] = "trainer.max_time"
-    for name, made in instantiate(described).items():
+    for name, made in {name: instantiate(each) for name, each in described.items()}.items():
         if not isinstance(made, L.Callback):
             raise UserError(
                 f"diagnostics.{name}: {described[name]['_target_']} makes no callback of pytorch_lightning's"
