@@ -195,7 +195,7 @@ def test_what_an_activation_draws_shifts_no_weight() -> None:
         weights.append(after[None])
     assert torch.equal(weights[0], weights[2])
     assert torch.equal(weights[1], weights[3])
-    slopes = [float(p) for name, p in network.named_parameters() if name.endswith("slope")]
+    slopes = [p.item() for name, p in network.named_parameters() if name.endswith("slope")]
     assert slopes[0] != slopes[1]
 
 
