@@ -70,10 +70,11 @@ def _from_the_repository_with_a_clean_hydra(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="session", autouse=True)
 def _what_need_not_be_repeated_is_not() -> Iterator[None]:
     """Composing; looking for garbage among what was imported; waiting for a disk that nobody unplugs."""
+    from actsweep.imports import keep
     from tests import quick_hydra
 
     gc.collect()
-    gc.freeze()
+    keep()
     with pytest.MonkeyPatch.context() as patch:
         quick_hydra.put(quick_hydra.INSTEAD, patch)
         patch.setattr(os, "fsync", lambda _: None)

@@ -239,7 +239,7 @@ def swish(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is")
 def test_what_hides_from_torchs_functions_is_said_not_to_be_watched() -> None:
     module = Trains(two(torch.jit.script(swish)))  # type: ignore[no-untyped-call]
     fit(module, DATA, [DeadUnits()], max_steps=1)

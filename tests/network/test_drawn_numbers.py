@@ -137,7 +137,7 @@ def test_what_is_drawn_is_looked_for_in_the_networks_type(precision: str) -> Non
 
 
 def test_functions_of_torchs_compiler_are_functions() -> None:
-    with pytest.warns((FutureWarning, DeprecationWarning), match="deprecated"):
+    with pytest.warns((FutureWarning, DeprecationWarning), match="deprecated|not supported"):
         scripted = torch.jit.script(sharpened)
     x = torch.linspace(-2, 2, 8).view(2, 4)
     with pytest.MonkeyPatch.context() as patch:
