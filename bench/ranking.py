@@ -67,7 +67,7 @@ def discoveries(simulation: Simulation, copies: int, times: int, rng: np.random.
         }
         for way, corrected in ways.items():
             called = np.array(corrected) <= LEVEL
-            shares.setdefault(way, []).append(float(called[:copies].sum() / max(called.sum(), 1)))
+            shares.setdefault(way, []).append(int(called[:copies].sum()) / max(int(called.sum()), 1))
             counts.setdefault(way, []).append(float(called[:copies].mean()))
             found.setdefault(way, []).append(float(called[copies:].mean()) if copies < FUNCTIONS else math.nan)
     return {

@@ -95,8 +95,9 @@ def averaged(parts: list[Layers]) -> Layers:
     total = np.mean(passed, axis=0)
     with np.errstate(invalid="ignore"):
         chi = np.nan_to_num(total / np.append(1.0, total[:-1]))
-    noise = [np.max([each.rms_noise for each in parts], axis=0), np.max([each.chi_noise for each in parts], axis=0)]
-    return Layers(q, chi[::-1], *noise)  # of one example: a bound for what is measured on many
+    rms_noise = np.stack([each.rms_noise for each in parts]).max(axis=0)
+    chi_noise = np.stack([each.chi_noise for each in parts]).max(axis=0)
+    return Layers(q, chi[::-1], rms_noise, chi_noise)  # noise of one example: a bound for what is measured on many
 
 
 def beside(name: str, found: float, expected: float) -> dict[str, float]:
