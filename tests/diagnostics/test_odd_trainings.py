@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset
 
 from actsweep.callbacks import ActivationMoments, Diagnosis, EveryStep, Tables, Taxonomy, watched
 from actsweep.diagnostics import sightings, table
+from actsweep.diagnostics.activations import mean_and_std
 from actsweep.diagnostics.gradients import GradientNorm
 from actsweep.diagnostics.observation import Layer, observe
 from actsweep.diagnostics.units import DeadUnits
@@ -205,6 +206,12 @@ def test_norms_of_millions_of_weights_are_as_exact_as_of_few(tmp_path: Path) -> 
     assert logged["grad_norm/net.1"] == pytest.approx(float(module.gradient.norm()), rel=1e-5)
     assert row["grad_mean_abs/net.1"] == pytest.approx(float(module.gradient.abs().mean()), rel=1e-5)
     assert row["penalty"] == pytest.approx(module.squares, rel=1e-5)
+
+
+def test_the_spread_of_many_equal_numbers_is_as_exact_as_of_few() -> None:
+    values = torch.randn(1, 2000, 1000, generator=torch.Generator().manual_seed(0)).relu()
+    _, std = mean_and_std(values)
+    assert float(std) == pytest.approx(float(values.double().std(correction=0)), rel=2e-6)
 
 
 @pytest.mark.parametrize(
