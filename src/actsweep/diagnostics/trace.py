@@ -171,8 +171,8 @@ class Trace(TorchFunctionMode):
         self._hooks.close()
 
     def _begin(self, module: nn.Module, arguments: Any) -> None:
-        taken = [self.values.get(id(each)) for each in tensors_in(arguments)]  # hooks are called in all threads
-        self._forwards[get_ident()].append((module, taken, len(self.calls)))
+        taken = [self.values.get(id(each)) for each in tensors_in(arguments)]
+        self._forwards[get_ident()].append((module, taken, len(self.calls)))  # hooks are called in all threads
 
     def _end(self, module: nn.Module, arguments: Any, output: Any) -> None:
         forwards = self._forwards[get_ident()]

@@ -89,11 +89,10 @@ def _try_diagnostics(parts: dict[str, Any]) -> None:
     keepers = {own.state_key: f"the run's own, which stops it by patience, min_delta and monitor={monitor}"}
     if parts["max_time"]:  # else Lightning would pass it over in silence
         keepers["Timer"] = "trainer.max_time"
-    for name, made in {name: instantiate(each) for name, each in described.items()}.items():
+    for name, each in described.items():
+        made = instantiate(each)
         if not isinstance(made, L.Callback):
-            raise UserError(
-                f"diagnostics.{name}: {described[name]['_target_']} makes no callback of pytorch_lightning's"
-            )
+            raise UserError(f"diagnostics.{name}: {each['_target_']} makes no callback of pytorch_lightning's")
         if isinstance(made, L.callbacks.ProgressBar):
             raise UserError(f"diagnostics.{name}: a run has a progress bar already, trainer.enable_progress_bar")
         if isinstance(made, L.callbacks.StochasticWeightAveraging):
